@@ -1,1 +1,3 @@
-//! x
+//! Foundry's host.
+
+pub mod stock;

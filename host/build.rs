@@ -1,0 +1,121 @@
+//! Embeds the stock bots: builds them to WebAssembly components with `scripts/build-guests`, or takes them as they are
+//! from the directory that `FOUNDRY_GUESTS_DIR` names.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs, io};
+
+/// The stock bots, in the order of the pipeline.
+const BOTS: [&str; 4] = ["watchbot", "buildbot", "signbot", "distbot"];
+
+/// A directory with `<bot>.wasm` for each stock bot, to be embedded instead of building them.
+const PREBUILT: &str = "FOUNDRY_GUESTS_DIR";
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-env-changed={PREBUILT}");
+    println!("cargo::rerun-if-changed=build.rs");
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={}", message.replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<(), String> {
+    let out = directory("OUT_DIR")?;
+    let mut bots = BOTS.to_vec();
+    let components = match env::var_os(PREBUILT).filter(|value| !value.is_empty()) {
+        Some(prebuilt) => absolute(prebuilt.into())?,
+        None => {
+            let repository = directory("CARGO_MANIFEST_DIR")?.join("..");
+            bots.retain(|bot| repository.join("bots").join(bot).exists());
+            let built = out.join("guests");
+            build(&repository, &built)?;
+            built
+        }
+    };
+    let mut source = String::from("&[\n");
+    for bot in bots {
+        let component = components.join(bot).with_extension("wasm");
+        if !component.is_file() {
+            return Err(format!(
+                "cannot embed {bot}: there is no {} (put the four stock bots into the directory that {PREBUILT} \
+                 names, or unset it to build them)",
+                component.display()
+            ));
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            source,
+            "    StockBot {{ name: {bot:?}, component: include_bytes!({:?}) }},",
+            component.display().to_string()
+        );
+    }
+    source.push_str("]\n");
+    let generated = out.join("stock_bots.rs");
+    fs::write(&generated, source).map_err(|error| failed("write", &generated, &error))
+}
+
+/// Build scripts run in their package's directory, where a relative path of the operator's shell means something else.
+fn absolute(prebuilt: PathBuf) -> Result<PathBuf, String> {
+    if prebuilt.is_relative() {
+        return Err(format!(
+            "cannot take components from {}: {PREBUILT} must be an absolute path",
+            prebuilt.display()
+        ));
+    }
+    println!("cargo::rerun-if-changed={}", prebuilt.display());
+    Ok(prebuilt)
+}
+
+/// Runs the script, and has cargo run this again when what it builds from has changed.
+fn build(repository: &Path, output: &Path) -> Result<(), String> {
+    for sources in ["bots", "sdk/rust", "wit"] {
+        watch(&repository.join(sources))?;
+    }
+    let script = repository.join("scripts/build-guests");
+    println!("cargo::rerun-if-changed={}", script.display());
+    // What it says goes to cargo, which shows it if this fails.
+    let run = Command::new(&script)
+        .arg(output)
+        .status()
+        .map_err(|error| failed("run", &script, &error))?;
+    if run.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "cannot build the stock bots: {} failed ({}); run it by hand to see why, or name a directory of prebuilt \
+         components in {PREBUILT}",
+        script.display(),
+        run
+    ))
+}
+
+/// Watches the entries of `directory` one by one, so that a build directory among them does not count as a change.
+fn watch(directory: &Path) -> Result<(), String> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("read", directory, &error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| failed("read", directory, &error))?;
+        if entry.file_name() != "target" {
+            println!("cargo::rerun-if-changed={}", entry.path().display());
+        }
+    }
+    Ok(())
+}
+
+fn directory(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("cannot find {variable} in the environment (cargo sets it for build scripts)"))
+}
+
+fn failed(action: &str, path: &Path, error: &io::Error) -> String {
+    format!("cannot {action} {}: {error}", path.display())
+}

@@ -1,0 +1,57 @@
+//! Builds `tests/guests/*` to WebAssembly components with `scripts/build-guests --tests`.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let directory = |variable| {
+        env::var_os(variable)
+            .map(PathBuf::from)
+            .ok_or(format!("cannot find {variable} in the environment"))
+    };
+    let repository = directory("CARGO_MANIFEST_DIR")?.join("../..");
+    let output = directory("OUT_DIR")?.join("guests");
+    println!("cargo::rerun-if-changed=build.rs");
+    for input in [
+        "tests/guests",
+        "sdk/rust/Cargo.toml",
+        "sdk/rust/src",
+        "wit",
+        "bots/Cargo.toml",
+        "bots/Cargo.lock",
+        "bots/.cargo",
+        "scripts/build-guests",
+    ] {
+        let input = repository.join(input);
+        // Cargo takes a missing input for one that always changes.
+        if input.exists() {
+            println!("cargo::rerun-if-changed={}", input.display());
+        }
+    }
+    fs::create_dir_all(&output).map_err(|error| format!("cannot create {}: {error}", output.display()))?;
+    let script = repository.join("scripts/build-guests");
+    let status = Command::new(&script)
+        .arg("--tests")
+        .arg(&output)
+        .status()
+        .map_err(|error| format!("cannot run {}: {error}", script.display()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "cannot build the test guests: {} --tests failed ({status}); run it by hand to see why",
+            script.display()
+        ))
+    }
+}
