@@ -11,7 +11,10 @@ const DIRECTORY: &str = concat!(env!("OUT_DIR"), "/guests");
 ///
 /// If there is no such guest: a mistake in the test that asks.
 #[must_use]
-#[expect(clippy::panic, reason = "only tests call this, and a misspelt guest should fail them")]
+#[expect(
+    clippy::panic,
+    reason = "only tests call this, and a misspelt guest should fail them"
+)]
 pub fn path(name: &str) -> PathBuf {
     let component = Path::new(DIRECTORY).join(name).with_extension("wasm");
     if !component.is_file() {

@@ -1,0 +1,60 @@
+# Entry points for people; what a target does is in the script that it calls.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Everything that is built lands here, outside the clone; delete it at any time.
+export FOUNDRY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/foundry
+export CARGO_TARGET_DIR ?= $(FOUNDRY_CACHE)/target
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+DATADIR = $(DESTDIR)$(PREFIX)/share
+BOTS = watchbot buildbot signbot distbot
+
+.PHONY: help setup guests build test test-real lint demo bench install
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what is missing: Debian packages (as root), a compiler for bots
+	@scripts/setup
+	@scripts/guest-toolchain >/dev/null
+
+guests: ## build the bots to WebAssembly components
+	@scripts/setup build
+	@scripts/build-guests
+
+build: ## build foundry-host, with the stock bots inside
+	@scripts/setup build
+	cargo build --release --package foundry-host
+
+test: setup lint ## everything that must hold: lints, unit tests, end-to-end tests
+	@scripts/test
+
+test-real: setup ## tests that need the network: real repositories, real archives
+	@tests/real/run
+
+lint: ## formatting, clippy, shellcheck
+	@scripts/setup build
+	@scripts/lint
+
+demo: ## a commit's way to an APT repository, on this machine
+	@scripts/setup build run
+	@scripts/demo
+
+bench: ## measure what the documentation claims
+	@scripts/setup build run
+	@benches/run
+
+install: build ## install foundry-host under PREFIX (default /usr/local) and DESTDIR
+	install -D --mode=755 $(CARGO_TARGET_DIR)/release/foundry-host $(BINDIR)/foundry-host
+	for bot in $(BOTS); do ln -sfn foundry-host $(BINDIR)/$$bot; done
+	install -d $(DATADIR)/man/man1 $(DATADIR)/bash-completion/completions \
+		$(DATADIR)/zsh/site-functions $(DATADIR)/fish/vendor_completions.d
+	$(BINDIR)/foundry-host man $(DATADIR)/man/man1
+	$(BINDIR)/foundry-host completions bash >$(DATADIR)/bash-completion/completions/foundry-host
+	$(BINDIR)/foundry-host completions zsh >$(DATADIR)/zsh/site-functions/_foundry-host
+	$(BINDIR)/foundry-host completions fish >$(DATADIR)/fish/vendor_completions.d/foundry-host.fish
