@@ -1,1 +1,45 @@
-//! x
+//! Foundry's embedded MQTT broker.
+//!
+//! One port for MQTT 3.1.1 and 5. A *front door* of our own reads and checks every packet and keeps sessions;
+//! behind it, rumqttd's router finds the subscriptions that an ordinary message belongs to, and groups
+//! (`$share/GROUP/FILTER`) are queues on disk that hand each message to one member and to another when that one
+//! dies. `docs/adr/0006-front-door.md` says why the parts are cut this way.
+//!
+//! What a PUBACK means: the message is on disk for every group that matches, and on its way to every ordinary
+//! subscriber. Retained messages, sessions and what waits for ordinary subscribers are in memory.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), foundry_broker::Error> {
+//! use foundry_broker::{Broker, Config};
+//!
+//! let broker = Broker::start(Config::default()).await?;
+//! println!("clients connect to {}", broker.address());
+//! broker.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! rumqttd reports much on its own: a log filter for the host should have `rumqttd=warn`.
+
+mod broker;
+mod codec;
+mod config;
+mod connection;
+mod error;
+mod group;
+mod message;
+mod publisher;
+mod receipt;
+mod routing;
+mod session;
+mod topic;
+
+pub use broker::Broker;
+pub use config::{Config, Limits};
+pub use error::Error;
+pub use group::{GroupStatus, StoreError};
+
+/// User property of a redelivered group message: which attempt this is.
+pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";
+/// User property by which a publisher gives a group message a priority from 0 to 9; 4 without it.
+pub const PRIORITY_PROPERTY: &str = "foundry-priority";

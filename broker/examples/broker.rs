@@ -1,0 +1,29 @@
+//! A broker by itself, for benchmarks and for tests that kill it:
+//! `broker LISTEN DATA_DIR`. Prints the address that it listens on; ends on Ctrl-C or SIGTERM.
+
+use std::error::Error;
+
+use foundry_broker::{Broker, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(listen), Some(data_dir)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: broker LISTEN DATA_DIR".into());
+    };
+    let config = Config {
+        listen: listen.parse()?,
+        data_dir: data_dir.into(),
+        ..Config::default()
+    };
+    let broker = Broker::start(config).await?;
+    println!("{}", broker.address());
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    broker.stop().await;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Starting and stopping.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
+
+use crate::config::Config;
+use crate::connection::{self, Context};
+use crate::error::Error;
+use crate::group::{Engine, EngineConfig, GroupLimits, GroupStatus};
+use crate::publisher::Publisher;
+use crate::routing::Hub;
+use crate::session::{MailboxLimits, Registry};
+use crate::topic::Subscribable;
+
+/// How long [`Broker::stop`] waits for clients to be told.
+const STOP: Duration = Duration::from_secs(5);
+/// A connection that cannot be accepted (too many files) is tried again, not at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A running broker. Dropped, it ends without farewell to its clients; what was acknowledged is on disk either way.
+#[derive(Debug)]
+pub struct Broker {
+    address: SocketAddr,
+    context: Arc<Context>,
+    engine: Option<Engine>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Held as long as the broker lives.
+    _lock: File,
+}
+
+impl Broker {
+    /// Opens the data directory, listens, and serves.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let Config {
+            listen,
+            data_dir,
+            limits,
+        } = config;
+        if !listen.ip().is_loopback() {
+            return Err(Error::Unprotected { address: listen });
+        }
+        let lock = lock(&data_dir)?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen },
+                _ => Error::Listen {
+                    address: listen,
+                    source,
+                },
+            })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen {
+            address: listen,
+            source,
+        })?;
+        let engine_config = EngineConfig {
+            limits: GroupLimits {
+                messages: limits.group_messages,
+                bytes: limits.group_bytes,
+                deliveries: limits.group_deliveries,
+            },
+            groups: limits.groups,
+            retention: (limits.group_retention_seconds > 0)
+                .then_some(limits.group_retention_seconds),
+            dead_prefix: limits.dead_letter_topic.clone(),
+        };
+        let mailbox_limits = MailboxLimits {
+            messages: limits.queued_messages,
+            bytes: limits.queued_bytes,
+        };
+        let (hub, hub_handle) = Hub::new(limits.retained_bytes);
+        let engine = Engine::start(&data_dir, engine_config, hub_handle.clone())?;
+        let publisher = Publisher::new(hub_handle.clone(), engine.handle());
+        let (registry, registry_handle) = Registry::new(publisher.clone(), mailbox_limits);
+        let context = Arc::new(Context {
+            publisher,
+            hub: hub_handle,
+            groups: engine.handle(),
+            registry: registry_handle,
+            limits,
+        });
+        let tasks = vec![
+            tokio::spawn(accept(listener, Arc::clone(&context))),
+            tokio::spawn(hub.run()),
+            tokio::spawn(registry.run()),
+        ];
+        tracing::info!(%address, data = %data_dir.display(), "broker listens");
+        Ok(Self {
+            address,
+            context,
+            engine: Some(engine),
+            tasks,
+            _lock: lock,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every group's numbers.
+    pub async fn groups(&self) -> Vec<GroupStatus> {
+        self.context.groups.status().await
+    }
+
+    /// Removes a group by its filter, `$share/GROUP/FILTER`, with all messages in it; `false` when there is none.
+    pub async fn remove_group(&self, filter: &str) -> bool {
+        match Subscribable::parse(filter) {
+            Ok(Subscribable::Shared(key)) => self.context.groups.remove(key).await,
+            _ => false,
+        }
+    }
+
+    /// Stops listening, tells all clients, and closes the store. Takes five seconds at most.
+    pub async fn stop(mut self) {
+        if let Some(accept) = self.tasks.first() {
+            accept.abort();
+        }
+        if timeout(STOP, self.context.registry.stop()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.context.hub.stop();
+        if let Some(mut engine) = self.engine.take()
+            && tokio::task::spawn_blocking(move || engine.stop())
+                .await
+                .is_err()
+        {
+            tracing::error!("cannot wait for the groups' thread");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Some(mut engine) = self.engine.take() {
+            engine.stop();
+        }
+    }
+}
+
+/// Makes sure that the directory is there and that nobody else works on it.
+fn lock(directory: &Path) -> Result<File, Error> {
+    let unusable = |source| Error::DataDirectory {
+        path: directory.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(directory).map_err(unusable)?;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(directory.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: directory.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+async fn accept(listener: TcpListener, context: Arc<Context>) {
+    let room = Arc::new(Semaphore::new(context.limits.connections));
+    loop {
+        // With no room left, clients wait in the system's backlog.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
+                }
+                let context = Arc::clone(&context);
+                tokio::spawn(async move {
+                    connection::serve(stream, context).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

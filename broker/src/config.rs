@@ -1,0 +1,102 @@
+//! What a broker is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A broker's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen, for MQTT 3.1.1 and 5 alike. Port 0 takes a free one: see [`crate::Broker::address`].
+    pub listen: SocketAddr,
+    /// Where the groups' queues are kept.
+    pub data_dir: PathBuf,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            data_dir: PathBuf::from("broker"),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of everything that clients can make grow.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: usize,
+    /// Seconds within which a connection has to send its CONNECT.
+    pub connect_seconds: u64,
+    /// Largest packet, in bytes.
+    pub packet_bytes: u32,
+    /// Unacknowledged QoS 1 and 2 publishes of an MQTT 5 client.
+    pub receive_maximum: u16,
+    /// Largest topic alias of an MQTT 5 client.
+    pub topic_aliases: u16,
+    /// Unacknowledged deliveries to a client, if it does not ask for fewer by its receive maximum.
+    pub window: usize,
+    /// Leases of a group member that names no receive maximum.
+    pub default_leases: usize,
+    /// Longest time in seconds that a session outlives its connection.
+    pub session_expiry: u32,
+    /// Subscriptions of a session.
+    pub subscriptions: usize,
+    /// Ordinary messages that wait for a session.
+    pub queued_messages: usize,
+    /// Bytes of ordinary messages that wait for a session.
+    pub queued_bytes: usize,
+    /// Bytes of retained messages.
+    pub retained_bytes: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Messages in a group.
+    pub group_messages: usize,
+    /// Bytes in a group.
+    pub group_bytes: usize,
+    /// Attempts to deliver a group's message before it becomes a dead letter.
+    pub group_deliveries: u32,
+    /// Seconds after which a group that nobody is a member of is removed with its messages; 0 is never.
+    pub group_retention_seconds: u64,
+    /// Dead letters are published on this topic, followed by `/` and the group's name.
+    pub dead_letter_topic: String,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connect_seconds: 10,
+            packet_bytes: 8 * 1024 * 1024,
+            receive_maximum: 1024,
+            topic_aliases: 64,
+            window: 1024,
+            default_leases: 32,
+            session_expiry: 30 * 24 * 3600,
+            subscriptions: 1000,
+            queued_messages: 100_000,
+            queued_bytes: 64 * 1024 * 1024,
+            retained_bytes: 64 * 1024 * 1024,
+            groups: 1000,
+            group_messages: 1_000_000,
+            group_bytes: 1024 * 1024 * 1024,
+            group_deliveries: 20,
+            group_retention_seconds: 30 * 24 * 3600,
+            dead_letter_topic: "$dead".to_owned(),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_seconds)
+    }
+}

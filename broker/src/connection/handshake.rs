@@ -1,0 +1,199 @@
+//! CONNECT and CONNACK.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant};
+
+use super::{Connection, Context};
+use crate::codec::{ConnAck, Connect, Encoder, Version, Will, decode_connect, next_frame, reason};
+use crate::message::{Message, SessionId, Timestamp};
+use crate::session::Attached;
+use crate::topic::TopicName;
+
+/// Reads CONNECT, finds the session and answers. `None` when there is nobody to serve.
+pub(super) async fn run<S: AsyncRead + AsyncWrite>(
+    mut reader: ReadHalf<S>,
+    mut writer: WriteHalf<S>,
+    context: Arc<Context>,
+) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
+    let mut input = BytesMut::with_capacity(4096);
+    let limit = context.limits.packet_bytes as usize;
+    let frame = loop {
+        match next_frame(&mut input, limit) {
+            Ok(Some(frame)) => break frame,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(%error, "connection began with garbage");
+                return None;
+            }
+        }
+        // A first byte that is no CONNECT shows before its packet is complete.
+        if input.first().is_some_and(|&first| first != 0x10) {
+            tracing::debug!("connection did not begin with CONNECT");
+            return None;
+        }
+        if matches!(reader.read_buf(&mut input).await, Ok(0) | Err(_)) {
+            return None;
+        }
+    };
+    let mut connect = match decode_connect(frame.header, &frame.body) {
+        Ok(connect) => connect,
+        Err(error) => {
+            tracing::debug!(%error, "bad CONNECT");
+            let version = match frame.body.get(6) {
+                Some(&5) => Version::V5,
+                _ => Version::V4,
+            };
+            refuse(&mut writer, version, error.reason).await;
+            return None;
+        }
+    };
+    if let Err(code) = check(&connect) {
+        refuse(&mut writer, connect.version, code).await;
+        return None;
+    }
+    let Ok(will) = connect.will.take().map(will_message).transpose() else {
+        refuse(&mut writer, connect.version, reason::TOPIC_INVALID).await;
+        return None;
+    };
+    let assigned = connect.client_id.is_empty();
+    if assigned {
+        connect.client_id = assigned_id();
+    }
+    let attached = context
+        .registry
+        .attach(connect.client_id.clone(), connect.clean_start)
+        .await?;
+    Some(begin(
+        reader, writer, input, context, connect, will, attached, assigned,
+    ))
+}
+
+fn check(connect: &Connect) -> Result<(), u8> {
+    if connect.wants_auth_method {
+        return Err(reason::BAD_AUTH_METHOD);
+    }
+    // MQTT 3.1.1: a client without an identifier cannot have state (section 3.1.3.1).
+    if connect.version == Version::V4 && connect.client_id.is_empty() && !connect.clean_start {
+        return Err(reason::CLIENT_ID_INVALID);
+    }
+    Ok(())
+}
+
+async fn refuse<S: AsyncWrite>(writer: &mut WriteHalf<S>, version: Version, code: u8) {
+    let mut out = BytesMut::new();
+    let ack = ConnAck {
+        reason: code,
+        ..ConnAck::default()
+    };
+    if Encoder::new(version).connack(&ack, &mut out).is_ok() {
+        // The client may be gone already, and then it does not matter.
+        drop(writer.write_all_buf(&mut out).await);
+        drop(writer.shutdown().await);
+    }
+}
+
+/// The will as a message whose `expires` still is the interval: it starts to count when the will is published.
+fn will_message(will: Will) -> Result<(Message, u32), crate::topic::TopicError> {
+    let message = Message {
+        topic: TopicName::new(&will.topic)?,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        expires: will
+            .expiry
+            .map(|seconds| Timestamp(u64::from(seconds) * 1000)),
+        properties: will.properties,
+        publisher: SessionId(0),
+    };
+    Ok((message, will.delay))
+}
+
+/// Unique among the clients of this broker: time and a random number.
+fn assigned_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let now = Timestamp::now().0;
+    format!("foundry-{now:x}-{:x}", RandomState::new().hash_one(now))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of the handshake come together here, once"
+)]
+fn begin<S>(
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    input: BytesMut,
+    context: Arc<Context>,
+    connect: Connect,
+    will: Option<(Message, u32)>,
+    attached: Attached,
+    assigned: bool,
+) -> (Connection<S>, oneshot::Receiver<u8>) {
+    let limits = &context.limits;
+    let Attached {
+        mut session,
+        present,
+        member,
+        stop,
+    } = attached;
+    session.expiry = connect.session_expiry.min(limits.session_expiry);
+    session.mailbox.online(member);
+    let asked = connect.receive_maximum.map(usize::from);
+    let window = asked.unwrap_or(usize::from(u16::MAX)).min(limits.window);
+    let capacity = asked.unwrap_or(limits.default_leases).min(limits.window);
+    let keep_alive = match connect.keep_alive {
+        0 => None,
+        seconds => Some(Duration::from_millis(u64::from(seconds) * 1500)),
+    };
+    let encoder = Encoder::new(connect.version);
+    let ack = ConnAck {
+        reason: reason::SUCCESS,
+        session_present: present,
+        assigned_client_id: (assigned && connect.version == Version::V5)
+            .then(|| session.client_id.clone()),
+        server_keep_alive: None,
+        session_expiry: (session.expiry != connect.session_expiry).then_some(session.expiry),
+        receive_maximum: limits.receive_maximum,
+        maximum_packet_size: limits.packet_bytes,
+        topic_alias_maximum: limits.topic_aliases,
+    };
+    let mut out = BytesMut::with_capacity(4096);
+    if let Err(error) = encoder.connack(&ack, &mut out) {
+        tracing::error!(%error, "cannot encode CONNACK");
+    }
+    let connection = Connection {
+        reader,
+        writer,
+        input,
+        out,
+        version: connect.version,
+        encoder,
+        member,
+        window,
+        capacity,
+        packet_limit: connect.maximum_packet_size,
+        keep_alive,
+        heard: Instant::now(),
+        aliases: HashMap::new(),
+        owed: VecDeque::new(),
+        unsent_leases: Vec::new(),
+        is_member: !session.groups.is_empty(),
+        will: will.map(|(message, delay)| {
+            (
+                Message {
+                    publisher: session.id,
+                    ..message
+                },
+                delay,
+            )
+        }),
+        session,
+        context,
+    };
+    (connection, stop)
+}

@@ -1,0 +1,282 @@
+//! What a client sends, checked and carried out.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Connection, End, Owed};
+use crate::codec::{Packet, Publish, Subscribe, SubscribeEntry, reason};
+use crate::message::{Message, QoS, Timestamp};
+use crate::routing::{SubscribeRequest, SubscriptionOptions};
+use crate::session::Mail;
+use crate::topic::{Subscribable, TopicFilter, TopicName};
+
+fn protocol(what: &'static str) -> End {
+    End::Closed(reason::PROTOCOL_ERROR, what)
+}
+
+fn encoding(_: mqtt_protocol_core::mqtt::result_code::MqttError) -> End {
+    End::Closed(reason::IMPLEMENTATION_SPECIFIC, "cannot encode an answer")
+}
+
+impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
+    pub(super) async fn handle(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish),
+            Packet::PubAck { id, reason: code } => {
+                match self.session.outbound.acknowledge(id) {
+                    Some(mail) => self.delivered(&mail, code),
+                    None => {
+                        tracing::debug!(client = self.session.client_id, id, "PUBACK of nothing")
+                    }
+                }
+                Ok(())
+            }
+            Packet::PubRec { id, reason: code } => self.pubrec(id, code),
+            Packet::PubComp { id } => {
+                self.session.outbound.complete(id);
+                Ok(())
+            }
+            Packet::PubRel { id } => {
+                let found = self.session.inbound.remove(&id);
+                self.encoder
+                    .pubcomp(id, found, &mut self.out)
+                    .map_err(encoding)
+            }
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Packet::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).await,
+            Packet::PingReq => {
+                self.encoder.pingresp(&mut self.out);
+                Ok(())
+            }
+            Packet::Disconnect {
+                reason: code,
+                session_expiry,
+            } => {
+                if let Some(expiry) = session_expiry {
+                    // A session that was to end with the connection cannot be kept now (section 3.14.2.2.2).
+                    if self.session.expiry == 0 && expiry > 0 {
+                        return Err(protocol("DISCONNECT raises a session expiry of 0"));
+                    }
+                    self.session.expiry = expiry.min(self.context.limits.session_expiry);
+                }
+                Err(End::Disconnected {
+                    will: code == reason::DISCONNECT_WITH_WILL,
+                })
+            }
+            Packet::Connect(_) => Err(protocol("second CONNECT")),
+            Packet::Auth => Err(protocol("AUTH without an authentication method")),
+        }
+    }
+
+    fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let topic = self.topic_of(&publish)?;
+        if publish.qos != QoS::AtMostOnce {
+            let unanswered = self
+                .owed
+                .iter()
+                .filter(|(owed, _)| !matches!(owed, Owed::Nothing))
+                .count();
+            let maximum = usize::from(self.context.limits.receive_maximum);
+            // Only MQTT 5 clients know the limit; the others are slowed down by not being read.
+            if self.version == crate::codec::Version::V5
+                && unanswered + self.session.inbound.len() >= maximum
+            {
+                return Err(End::Closed(
+                    reason::RECEIVE_MAXIMUM_EXCEEDED,
+                    "receive maximum exceeded",
+                ));
+            }
+        }
+        if publish.qos == QoS::ExactlyOnce && !self.session.inbound.insert(publish.id) {
+            // Sent again because our PUBREC was lost: the message itself is not taken twice.
+            return self
+                .encoder
+                .pubrec(publish.id, reason::SUCCESS, &mut self.out)
+                .map_err(encoding);
+        }
+        let owed = match publish.qos {
+            QoS::AtMostOnce => Owed::Nothing,
+            QoS::AtLeastOnce => Owed::PubAck(publish.id),
+            QoS::ExactlyOnce => Owed::PubRec(publish.id),
+        };
+        let message = Arc::new(Message {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires: publish
+                .expiry
+                .map(|seconds| Timestamp::now().plus_seconds(seconds)),
+            properties: publish.properties,
+            publisher: self.session.id,
+        });
+        let receipt = self
+            .context
+            .publisher
+            .publish_for(&message, &self.session.mailbox);
+        self.owed.push_back((owed, receipt));
+        Ok(())
+    }
+
+    fn topic_of(&mut self, publish: &Publish) -> Result<TopicName, End> {
+        if let Some(alias) = publish.alias {
+            if alias == 0 || alias > self.context.limits.topic_aliases {
+                return Err(End::Closed(
+                    reason::TOPIC_ALIAS_INVALID,
+                    "topic alias out of range",
+                ));
+            }
+            if publish.topic.is_empty() {
+                let topic = self.aliases.get(&alias).cloned();
+                return topic.ok_or(protocol("topic alias that was not set"));
+            }
+        }
+        let topic = TopicName::new(&publish.topic).map_err(|error| {
+            tracing::debug!(client = self.session.client_id, topic = publish.topic, %error, "bad topic");
+            End::Closed(reason::TOPIC_INVALID, "invalid topic name")
+        })?;
+        if let Some(alias) = publish.alias {
+            self.aliases.insert(alias, topic.clone());
+        }
+        Ok(topic)
+    }
+
+    fn pubrec(&mut self, id: u16, code: u8) -> Result<(), End> {
+        if code >= 0x80 {
+            // The client does not take it: that ends the exchange.
+            if let Some(mail) = self.session.outbound.acknowledge(id) {
+                self.delivered(&mail, code);
+            }
+            return Ok(());
+        }
+        let found = match self.session.outbound.received(id) {
+            Ok(mail) => {
+                if let Some(mail) = mail {
+                    self.delivered(&mail, code);
+                }
+                true
+            }
+            Err(_) => false,
+        };
+        self.encoder
+            .pubrel(id, found, &mut self.out)
+            .map_err(encoding)
+    }
+
+    /// The client has answered for a delivery. A refused lease goes back to its group; refused ordinary messages
+    /// are the client's own affair.
+    fn delivered(&self, mail: &Mail, code: u8) {
+        if let Mail::Leased(delivery) = mail {
+            if code >= 0x80 {
+                self.context.groups.refuse(self.member, delivery.entry);
+            } else {
+                self.context.groups.acknowledge(self.member, delivery.entry);
+            }
+        }
+    }
+
+    async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        let mut codes = Vec::with_capacity(subscribe.entries.len());
+        let mut plain = Vec::new();
+        for entry in subscribe.entries {
+            let options = SubscriptionOptions {
+                qos: entry.qos,
+                no_local: entry.no_local,
+                retain_as_published: entry.retain_as_published,
+                identifier: subscribe.identifier,
+            };
+            codes.push(match Subscribable::parse(&entry.filter) {
+                Err(error) => {
+                    tracing::debug!(client = self.session.client_id, filter = entry.filter, %error, "bad filter");
+                    reason::FILTER_INVALID
+                }
+                Ok(_) if self.too_many_subscriptions(&entry) => reason::QUOTA_EXCEEDED,
+                Ok(Subscribable::Plain(filter)) => {
+                    self.session.subscriptions.insert(filter.clone(), options);
+                    plain.push((filter, options, entry.retain_handling));
+                    entry.qos as u8
+                }
+                // Section 3.8.3.1.
+                Ok(Subscribable::Shared(_)) if entry.no_local => {
+                    return Err(protocol("No Local on a shared subscription"));
+                }
+                Ok(Subscribable::Shared(key)) => {
+                    self.session.groups.insert(key.clone(), (options.qos, options.identifier));
+                    match self.join(key.clone(), options.qos, options.identifier).await {
+                        Ok(()) => entry.qos as u8,
+                        Err(code) => {
+                            self.session.groups.remove(&key);
+                            code
+                        }
+                    }
+                }
+            });
+        }
+        if !plain.is_empty() {
+            let request = SubscribeRequest {
+                session: self.session.id,
+                mailbox: Arc::clone(&self.session.mailbox),
+                filters: plain,
+            };
+            self.context.hub.subscribe(request).await;
+        }
+        self.encoder
+            .suback(subscribe.id, &codes, &mut self.out)
+            .map_err(encoding)
+    }
+
+    fn too_many_subscriptions(&self, entry: &SubscribeEntry) -> bool {
+        let count = self.session.subscriptions.len() + self.session.groups.len();
+        let known = TopicFilter::new(&entry.filter)
+            .is_ok_and(|filter| self.session.subscriptions.contains_key(&filter));
+        count >= self.context.limits.subscriptions && !known
+    }
+
+    pub(super) async fn join(
+        &mut self,
+        key: crate::topic::GroupKey,
+        qos: QoS,
+        identifier: Option<u32>,
+    ) -> Result<(), u8> {
+        self.is_member = true;
+        let mailbox = Arc::clone(&self.session.mailbox);
+        self.context
+            .groups
+            .join(key, self.member, self.capacity, qos, identifier, mailbox)
+            .await
+    }
+
+    async fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), End> {
+        let mut codes = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let existed = match Subscribable::parse(filter) {
+                Err(_) => {
+                    codes.push(reason::FILTER_INVALID);
+                    continue;
+                }
+                Ok(Subscribable::Plain(filter)) => {
+                    self.session.subscriptions.remove(&filter);
+                    let existed = self
+                        .context
+                        .hub
+                        .unsubscribe(self.session.id, vec![filter])
+                        .await;
+                    existed.first().copied().unwrap_or(false)
+                }
+                Ok(Subscribable::Shared(key)) => {
+                    self.session.groups.remove(&key);
+                    self.context.groups.quit(key, self.member).await
+                }
+            };
+            codes.push(if existed {
+                reason::SUCCESS
+            } else {
+                reason::NO_SUBSCRIPTION_EXISTED
+            });
+        }
+        self.encoder
+            .unsuback(id, &codes, &mut self.out)
+            .map_err(encoding)
+    }
+}

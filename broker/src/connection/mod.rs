@@ -1,0 +1,219 @@
+//! One client's connection, from CONNECT to its end.
+
+mod handshake;
+mod incoming;
+mod outgoing;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use crate::codec::{Encoder, Version, decode, next_frame, reason};
+use crate::config::Limits;
+use crate::group::{EngineHandle, EntryId, Leaving, MemberId};
+use crate::message::Message;
+use crate::publisher::Publisher;
+use crate::receipt::Receipt;
+use crate::routing::HubHandle;
+use crate::session::{Ending, RegistryHandle, Session};
+use crate::topic::TopicName;
+
+/// Above this many bytes to send, no more deliveries are encoded: they wait in the mailbox.
+const OUT_HIGH: usize = 64 * 1024;
+/// Above this many bytes to send, nothing more is read from the client either.
+const OUT_FULL: usize = 1024 * 1024;
+/// Publishes that may wait for their receipts before nothing more is read.
+const RECEIPTS: usize = 2048;
+/// A farewell must not wait for a client that does not read.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Context {
+    /// Where messages enter.
+    pub publisher: Publisher,
+    /// Ordinary subscriptions.
+    pub hub: HubHandle,
+    /// Group memberships.
+    pub groups: EngineHandle,
+    /// Sessions.
+    pub registry: RegistryHandle,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client said goodbye; with its will all the same?
+    Disconnected { will: bool },
+    /// The stream ended or failed.
+    Lost,
+    /// The broker ends it, telling an MQTT 5 client why.
+    Closed(u8, &'static str),
+}
+
+/// An acknowledgement that is owed to a publisher, in the order of the publishes.
+#[derive(Debug)]
+enum Owed {
+    Nothing,
+    PubAck(u16),
+    PubRec(u16),
+}
+
+/// The state of a connection after its handshake.
+struct Connection<S> {
+    context: Arc<Context>,
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    input: BytesMut,
+    out: BytesMut,
+    version: Version,
+    encoder: Encoder,
+    session: Box<Session>,
+    member: MemberId,
+    /// Deliveries that the client takes unacknowledged.
+    window: usize,
+    /// Leases that it takes over all groups.
+    capacity: usize,
+    /// Largest packet that the client takes.
+    packet_limit: Option<u32>,
+    keep_alive: Option<Duration>,
+    heard: Instant,
+    aliases: HashMap<u16, TopicName>,
+    owed: VecDeque<(Owed, Receipt)>,
+    /// QoS 0 leases that are finished when `out` is sent.
+    unsent_leases: Vec<EntryId>,
+    /// Is it a member of any group?
+    is_member: bool,
+    will: Option<(Message, u32)>,
+}
+
+/// Serves one client until its connection ends.
+pub async fn serve<S>(stream: S, context: Arc<Context>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let wait = context.limits.connect_timeout();
+    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, context)).await
+    else {
+        return;
+    };
+    connection.run(stop).await;
+}
+
+impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
+    async fn run(mut self, mut stop: oneshot::Receiver<u8>) {
+        let end = match self.resume().await {
+            Ok(()) => self.talk(&mut stop).await,
+            Err(end) => end,
+        };
+        self.finish(end).await;
+    }
+
+    /// Reads, writes and delivers until something ends the connection.
+    async fn talk(&mut self, stop: &mut oneshot::Receiver<u8>) -> End {
+        loop {
+            if let Err(end) = self.take_frames().await {
+                return end;
+            }
+            if let Err(end) = self
+                .acknowledge_publishes()
+                .and_then(|()| self.drain_mailbox())
+            {
+                return end;
+            }
+            let may_read = self.owed.len() < RECEIPTS && self.out.len() < OUT_FULL;
+            let deadline = match self.keep_alive {
+                Some(interval) => self.heard + interval,
+                None => Instant::now() + Duration::from_secs(3600),
+            };
+            tokio::select! {
+                read = self.reader.read_buf(&mut self.input), if may_read => match read {
+                    Ok(0) | Err(_) => return End::Lost,
+                    Ok(_) => self.heard = Instant::now(),
+                },
+                written = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => {
+                    if written.is_err() {
+                        return End::Lost;
+                    }
+                    if self.out.is_empty() {
+                        self.finish_unsent_leases();
+                    }
+                }
+                () = self.session.mailbox.woken() => {}
+                code = &mut *stop => return End::Closed(code.unwrap_or(reason::SHUTTING_DOWN), "asked to end"),
+                () = sleep_until(deadline) => {
+                    // While nothing is read from the client for the broker's own reasons, it is not at fault.
+                    if may_read && self.keep_alive.is_some() {
+                        return End::Closed(reason::KEEP_ALIVE_TIMEOUT, "keep alive timeout");
+                    }
+                    self.heard = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Handles all whole packets in the input, as long as there is room for their consequences.
+    async fn take_frames(&mut self) -> Result<(), End> {
+        let limit = self.context.limits.packet_bytes as usize;
+        while self.owed.len() < RECEIPTS && self.out.len() < OUT_FULL {
+            let frame = match next_frame(&mut self.input, limit) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(crate::codec::FrameError::BadLength) => {
+                    return Err(End::Closed(reason::MALFORMED, "malformed remaining length"));
+                }
+                Err(crate::codec::FrameError::TooLarge { .. }) => {
+                    return Err(End::Closed(reason::PACKET_TOO_LARGE, "packet too large"));
+                }
+            };
+            let packet = decode(self.version, frame.header, &frame.body)
+                .map_err(|error| End::Closed(error.reason, error.what))?;
+            self.handle(packet).await?;
+        }
+        Ok(())
+    }
+
+    /// Says farewell, ends leases, and gives the session back.
+    async fn finish(mut self, end: End) {
+        let (how, will) = match end {
+            End::Disconnected { will } => (Leaving::Orderly, will),
+            End::Lost => (Leaving::Died, true),
+            End::Closed(code, why) => {
+                tracing::debug!(
+                    client = self.session.client_id,
+                    code,
+                    why,
+                    "closing connection"
+                );
+                // The broker going down says nothing about the messages that the client holds.
+                let how = match code {
+                    reason::SHUTTING_DOWN => Leaving::Orderly,
+                    _ => Leaving::Died,
+                };
+                if self.encoder.disconnect(code, &mut self.out).is_ok() {
+                    drop(timeout(FAREWELL, self.writer.write_all_buf(&mut self.out)).await);
+                }
+                (how, true)
+            }
+        };
+        drop(timeout(FAREWELL, self.writer.shutdown()).await);
+        if self.is_member {
+            self.context.groups.leave(self.member, how);
+        }
+        self.session.mailbox.offline();
+        self.session.outbound.drop_leases();
+        let ending = Ending {
+            will: self.will.take().filter(|_| will),
+        };
+        self.context
+            .registry
+            .detach(self.session, self.member, ending);
+    }
+}

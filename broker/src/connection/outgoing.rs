@@ -1,0 +1,167 @@
+//! What a client gets: acknowledgements in order, deliveries within its window.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Connection, End, OUT_HIGH, Owed};
+use crate::codec::{EncodedPublish, reason};
+use crate::message::{QoS, Timestamp};
+use crate::session::{Mail, Resend};
+
+fn encoding(_: mqtt_protocol_core::mqtt::result_code::MqttError) -> End {
+    End::Closed(reason::IMPLEMENTATION_SPECIFIC, "cannot encode a packet")
+}
+
+impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
+    /// After CONNACK: a resumed session is a member of its groups again, and gets again what it did not acknowledge.
+    pub(super) async fn resume(&mut self) -> Result<(), End> {
+        for (key, (qos, identifier)) in self.session.groups.clone() {
+            if let Err(code) = self.join(key.clone(), qos, identifier).await {
+                tracing::warn!(client = self.session.client_id, group = %key, code, "cannot rejoin group");
+                self.session.groups.remove(&key);
+            }
+        }
+        let now = Timestamp::now();
+        for resend in self.session.outbound.resend() {
+            match resend {
+                Resend::Publish(id, mail) => {
+                    self.encoder
+                        .publish(&publish_of(mail, id, true), None, now, &mut self.out)
+                        .map_err(encoding)?;
+                }
+                Resend::PubRel(id) => self
+                    .encoder
+                    .pubrel(id, true, &mut self.out)
+                    .map_err(encoding)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledges the publishes whose receipts have an outcome, in their order (section 4.6).
+    pub(super) fn acknowledge_publishes(&mut self) -> Result<(), End> {
+        while let Some(outcome) = self.owed.front().and_then(|(_, receipt)| receipt.outcome()) {
+            let Some((owed, _)) = self.owed.pop_front() else {
+                break;
+            };
+            let v4 = self.version == crate::codec::Version::V4;
+            if outcome != reason::SUCCESS && v4 && !matches!(owed, Owed::Nothing) {
+                // MQTT 3.1.1 cannot say no: without an acknowledgement the client keeps the message.
+                return Err(End::Closed(outcome, "message refused"));
+            }
+            match owed {
+                Owed::Nothing => {}
+                Owed::PubAck(id) => self
+                    .encoder
+                    .puback(id, outcome, &mut self.out)
+                    .map_err(encoding)?,
+                Owed::PubRec(id) => {
+                    if outcome != reason::SUCCESS {
+                        self.session.inbound.remove(&id);
+                    }
+                    self.encoder
+                        .pubrec(id, outcome, &mut self.out)
+                        .map_err(encoding)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes deliveries while the window and the output have room.
+    pub(super) fn drain_mailbox(&mut self) -> Result<(), End> {
+        let now = Timestamp::now();
+        while self.out.len() < OUT_HIGH {
+            let room = self.session.outbound.len() < self.window;
+            let Some(mail) = self
+                .session
+                .mailbox
+                .take(|mail| room || qos_of(mail) == QoS::AtMostOnce)
+            else {
+                break;
+            };
+            if matches!(&mail, Mail::Ordinary(ordinary) if ordinary.message.is_expired(now)) {
+                continue;
+            }
+            self.send(mail, now)?;
+        }
+        if self.out.is_empty() {
+            self.finish_unsent_leases();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mail: Mail, now: Timestamp) -> Result<(), End> {
+        if qos_of(&mail) == QoS::AtMostOnce {
+            self.encoder
+                .publish(
+                    &publish_of(&mail, 0, false),
+                    self.packet_limit,
+                    now,
+                    &mut self.out,
+                )
+                .map_err(encoding)?;
+            if let Mail::Leased(delivery) = mail {
+                self.unsent_leases.push(delivery.entry);
+            }
+            return Ok(());
+        }
+        let Some(id) = self.session.outbound.send(mail.clone()) else {
+            // The window is smaller than the number of ids.
+            return Err(End::Closed(
+                reason::IMPLEMENTATION_SPECIFIC,
+                "out of packet ids",
+            ));
+        };
+        let redelivered = matches!(&mail, Mail::Leased(delivery) if delivery.attempt > 1);
+        let publish = publish_of(&mail, id, redelivered);
+        let sent = self
+            .encoder
+            .publish(&publish, self.packet_limit, now, &mut self.out)
+            .map_err(encoding)?;
+        if !sent {
+            // Larger than the client takes: for it the message does not exist (MQTT 5 section 3.1.2.11.4).
+            self.session.outbound.acknowledge(id);
+            if let Mail::Leased(delivery) = mail {
+                self.context.groups.refuse(self.member, delivery.entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// QoS 0 leases are done when they are sent.
+    pub(super) fn finish_unsent_leases(&mut self) {
+        for entry in self.unsent_leases.drain(..) {
+            self.context.groups.acknowledge(self.member, entry);
+        }
+    }
+}
+
+fn qos_of(mail: &Mail) -> QoS {
+    match mail {
+        Mail::Ordinary(ordinary) => ordinary.qos,
+        Mail::Leased(delivery) => delivery.qos,
+    }
+}
+
+fn publish_of(mail: &Mail, id: u16, dup: bool) -> EncodedPublish<'_> {
+    match mail {
+        Mail::Ordinary(ordinary) => EncodedPublish {
+            message: &ordinary.message,
+            qos: ordinary.qos,
+            dup,
+            retain: ordinary.retain,
+            id,
+            subscription: ordinary.subscription,
+            attempt: 0,
+        },
+        Mail::Leased(delivery) => EncodedPublish {
+            message: &delivery.message,
+            qos: delivery.qos,
+            dup,
+            retain: false,
+            id,
+            subscription: delivery.subscription,
+            attempt: delivery.attempt,
+        },
+    }
+}

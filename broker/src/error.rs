@@ -1,0 +1,52 @@
+//! Why a broker does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::group::StoreError;
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else listens there.
+    #[error(
+        "cannot listen on {address}: the address is in use (stop the other program, or set `broker.listen` in foundry.toml)"
+    )]
+    AddressInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The system does not let it listen there.
+    #[error("cannot listen on {address}: {source} (set `broker.listen` in foundry.toml)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Everybody could connect.
+    #[error(
+        "refuse to listen on {address} without authentication: anybody on the network could connect (set `broker.listen` to a loopback address, or configure `broker.access` in foundry.toml)"
+    )]
+    Unprotected {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The data directory cannot be made or used.
+    #[error("cannot use data directory {}: {source}", path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another broker works on the data directory.
+    #[error("data directory {} is in use by another broker (stop it, or set another `broker.data_dir` in foundry.toml)", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The groups' store cannot be used.
+    #[error("cannot {0}")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,379 @@
+//! The groups on disk.
+//!
+//! SQLite in WAL mode with `synchronous=FULL`: when a commit returns, the transaction survives a power cut.
+//! One connection on one thread writes; nothing else reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mqtt_protocol_core::mqtt::ArcPayload;
+use mqtt_protocol_core::mqtt::packet::Property;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::queue::{EntryId, GroupId};
+use crate::message::{Message, QoS, SessionId, Timestamp};
+use crate::topic::{GroupKey, Subscribable, TopicName};
+
+/// Raised with every change of the tables.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE groups (
+        id      INTEGER PRIMARY KEY,
+        filter  TEXT NOT NULL UNIQUE      -- as subscribed: $share/GROUP/FILTER
+    ) STRICT;
+    CREATE TABLE entries (
+        id          INTEGER PRIMARY KEY,
+        group_id    INTEGER NOT NULL,
+        topic       TEXT NOT NULL,
+        payload     BLOB NOT NULL,
+        qos         INTEGER NOT NULL,
+        expires     INTEGER,              -- milliseconds since 1970
+        properties  BLOB NOT NULL,        -- as MQTT 5 encodes them, without their length
+        attempts    INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE dead (
+        id          INTEGER PRIMARY KEY,
+        group_id    INTEGER NOT NULL,
+        topic       TEXT NOT NULL,
+        payload     BLOB NOT NULL,
+        qos         INTEGER NOT NULL,
+        properties  BLOB NOT NULL,
+        attempts    INTEGER NOT NULL,
+        died        INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX dead_by_group ON dead (group_id);
+";
+
+/// The store cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite says no.
+    #[error("{action} {}: {source}", path.display())]
+    Sqlite {
+        /// What was tried.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// Written by a later version of this program.
+    #[error("{} has format {found}, this program knows formats up to {VERSION} (use the newer foundry-host)", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// The system gives no thread.
+    #[error("start the groups' thread: {source}")]
+    Thread {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A row that this program cannot have written.
+    #[error("{} is damaged: {what} (restore it from a backup, or move it away to start empty)", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong in it.
+        what: String,
+    },
+}
+
+/// A queued message as stored.
+#[derive(Debug)]
+pub(super) struct StoredEntry {
+    pub(super) id: EntryId,
+    pub(super) group: GroupId,
+    pub(super) message: Arc<Message>,
+    pub(super) attempts: u32,
+}
+
+/// A group as stored.
+#[derive(Debug)]
+pub(super) struct StoredGroup {
+    pub(super) id: GroupId,
+    pub(super) key: GroupKey,
+    pub(super) dead: usize,
+}
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database at `path`, or creates it.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |action| {
+            move |source| StoreError::Sqlite {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let connection = Connection::open(path).map_err(failed("open"))?;
+        let store = Self {
+            connection,
+            path: path.to_owned(),
+        };
+        store
+            .connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
+            .map_err(failed("set up"))?;
+        let found: i64 = store
+            .connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(failed("read the format of"))?;
+        match found {
+            0 => {
+                let create = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+                store
+                    .connection
+                    .execute_batch(&create)
+                    .map_err(failed("create the tables of"))?;
+            }
+            VERSION => {}
+            found => {
+                return Err(StoreError::Newer {
+                    path: path.to_owned(),
+                    found,
+                });
+            }
+        }
+        Ok(store)
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+        move |source| StoreError::Sqlite {
+            action,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::Damaged {
+            path: self.path.clone(),
+            what,
+        }
+    }
+
+    /// All groups.
+    pub(super) fn groups(&self) -> Result<Vec<StoredGroup>, StoreError> {
+        let failed = self.failed("read the groups of");
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, filter, (SELECT count(*) FROM dead WHERE group_id = groups.id) FROM groups ORDER BY id")
+            .map_err(&failed)?;
+        let rows = statement
+            .query_map([], |row| {
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+            })
+            .map_err(&failed)?;
+        let mut groups = Vec::new();
+        for row in rows {
+            let (id, filter, dead) = row.map_err(&failed)?;
+            let Ok(Subscribable::Shared(key)) = Subscribable::parse(&filter) else {
+                return Err(self.damaged(format!("group {id} has the filter {filter:?}")));
+            };
+            let dead = usize::try_from(dead).unwrap_or(0);
+            groups.push(StoredGroup {
+                id: GroupId(id),
+                key,
+                dead,
+            });
+        }
+        Ok(groups)
+    }
+
+    /// All queued messages, oldest first, one by one.
+    pub(super) fn for_each_entry(
+        &self,
+        mut each: impl FnMut(StoredEntry),
+    ) -> Result<i64, StoreError> {
+        let failed = self.failed("read the messages of");
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, group_id, topic, payload, qos, expires, properties, attempts FROM entries ORDER BY id")
+            .map_err(&failed)?;
+        let mut rows = statement.query([]).map_err(&failed)?;
+        let mut last = 0;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            let id: i64 = row.get(0).map_err(&failed)?;
+            let topic: String = row.get(2).map_err(&failed)?;
+            let payload: Vec<u8> = row.get(3).map_err(&failed)?;
+            let qos: u8 = row.get(4).map_err(&failed)?;
+            let expires: Option<i64> = row.get(5).map_err(&failed)?;
+            let properties: Vec<u8> = row.get(6).map_err(&failed)?;
+            let topic = TopicName::new(&topic)
+                .map_err(|error| self.damaged(format!("topic of message {id} {error}")))?;
+            let qos = QoS::from_bits(qos)
+                .ok_or_else(|| self.damaged(format!("message {id} has QoS {qos}")))?;
+            let properties = parse_properties(&properties)
+                .ok_or_else(|| self.damaged(format!("properties of message {id}")))?;
+            last = id;
+            each(StoredEntry {
+                id: EntryId(id),
+                group: GroupId(row.get(1).map_err(&failed)?),
+                message: Arc::new(Message {
+                    topic,
+                    payload: ArcPayload::new(Arc::from(payload.as_slice()), 0, payload.len()),
+                    qos,
+                    retain: false,
+                    expires: expires.and_then(|at| u64::try_from(at).ok()).map(Timestamp),
+                    properties,
+                    publisher: SessionId(0),
+                }),
+                attempts: row.get(7).map_err(&failed)?,
+            });
+        }
+        let last_dead: Option<i64> = self
+            .connection
+            .query_row("SELECT max(id) FROM dead", [], |row| row.get(0))
+            .optional()
+            .map_err(&failed)?
+            .flatten();
+        Ok(last.max(last_dead.unwrap_or(0)))
+    }
+
+    /// Starts a transaction.
+    pub(super) fn begin(&self) -> Result<(), StoreError> {
+        self.run("begin a transaction in", "BEGIN IMMEDIATE")
+    }
+
+    /// Ends the transaction: from here on it survives a power cut.
+    pub(super) fn commit(&self) -> Result<(), StoreError> {
+        self.run("commit to", "COMMIT")
+    }
+
+    /// Gives the transaction up, if there is one.
+    pub(super) fn rollback(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.run("roll back", "ROLLBACK")
+        {
+            tracing::error!(%error, "cannot roll back");
+        }
+    }
+
+    fn run(&self, action: &'static str, sql: &str) -> Result<(), StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(sql)
+            .map_err(self.failed(action))?;
+        statement.execute([]).map(drop).map_err(self.failed(action))
+    }
+
+    /// Creates a group.
+    pub(super) fn create_group(&self, key: &GroupKey) -> Result<GroupId, StoreError> {
+        self.connection
+            .execute("INSERT INTO groups (filter) VALUES (?1)", [key.to_string()])
+            .map_err(self.failed("create a group in"))?;
+        Ok(GroupId(self.connection.last_insert_rowid()))
+    }
+
+    /// Deletes a group with all that is in it.
+    pub(super) fn delete_group(&self, id: GroupId) -> Result<(), StoreError> {
+        for sql in [
+            "DELETE FROM entries WHERE group_id = ?1",
+            "DELETE FROM dead WHERE group_id = ?1",
+            "DELETE FROM groups WHERE id = ?1",
+        ] {
+            self.connection
+                .execute(sql, [id.0])
+                .map_err(self.failed("delete a group from"))?;
+        }
+        Ok(())
+    }
+
+    /// Stores a message for a group.
+    pub(super) fn insert(
+        &self,
+        id: EntryId,
+        group: GroupId,
+        message: &Message,
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("write a message to");
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO entries (id, group_id, topic, payload, qos, expires, properties) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )
+            .map_err(&failed)?;
+        statement
+            .execute(params![
+                id.0,
+                group.0,
+                message.topic.as_str(),
+                message.payload.as_slice(),
+                message.qos as u8,
+                message.expires.and_then(|at| i64::try_from(at.0).ok()),
+                encode_properties(&message.properties),
+            ])
+            .map(drop)
+            .map_err(&failed)
+    }
+
+    /// Deletes a message.
+    pub(super) fn remove(&self, id: EntryId) -> Result<(), StoreError> {
+        let failed = self.failed("delete a message from");
+        let mut statement = self
+            .connection
+            .prepare_cached("DELETE FROM entries WHERE id = ?1")
+            .map_err(&failed)?;
+        statement.execute([id.0]).map(drop).map_err(&failed)
+    }
+
+    /// Notes how often a message was tried.
+    pub(super) fn set_attempts(&self, id: EntryId, attempts: u32) -> Result<(), StoreError> {
+        let failed = self.failed("update a message in");
+        let mut statement = self
+            .connection
+            .prepare_cached("UPDATE entries SET attempts = ?2 WHERE id = ?1")
+            .map_err(&failed)?;
+        statement
+            .execute(params![id.0, attempts])
+            .map(drop)
+            .map_err(&failed)
+    }
+
+    /// Sets a message aside as a dead letter.
+    pub(super) fn bury(
+        &self,
+        id: EntryId,
+        attempts: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("set a dead letter aside in");
+        let died = i64::try_from(now.0).unwrap_or(i64::MAX);
+        self.connection
+            .execute(
+                "INSERT INTO dead (id, group_id, topic, payload, qos, properties, attempts, died)
+                 SELECT id, group_id, topic, payload, qos, properties, ?2, ?3 FROM entries WHERE id = ?1",
+                params![id.0, attempts, died],
+            )
+            .map_err(&failed)?;
+        self.remove(id)
+    }
+}
+
+fn encode_properties(properties: &[Property]) -> Vec<u8> {
+    properties
+        .iter()
+        .flat_map(Property::to_continuous_buffer)
+        .collect()
+}
+
+fn parse_properties(mut bytes: &[u8]) -> Option<Vec<Property>> {
+    let mut properties = Vec::new();
+    while !bytes.is_empty() {
+        let (property, used) = Property::parse(bytes).ok()?;
+        properties.push(property);
+        bytes = bytes.get(used..)?;
+    }
+    Some(properties)
+}

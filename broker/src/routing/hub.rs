@@ -1,0 +1,357 @@
+//! The task that owns ordinary routing: subscriptions, retained messages, and the link to rumqttd's router.
+//!
+//! It works in rounds. What waits in the channel is one round: its messages go to the router as tickets, followed
+//! by a fence; when the fence is back, the publishers are acknowledged; when a whole fence brought no more matches,
+//! the round's messages are let go. A router that dies is started anew, learns all filters again, and the round
+//! is repeated; what was delivered in it is not delivered twice.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::retained::Retained;
+use super::router::{Answer, RouterGone, RouterLink, Ticket};
+use super::routes::{FilterId, Routes, SubscriptionOptions};
+use crate::message::{Message, SessionId, Timestamp};
+use crate::receipt::Completion;
+use crate::session::{Mailbox, Ordinary};
+use crate::topic::TopicFilter;
+
+/// Commands taken into one round.
+const ROUND: usize = 1024;
+/// rumqttd keeps an entry for every topic and every filter that it ever saw. Beyond this many the hub matches for
+/// itself, so that a client which invents names cannot fill the memory.
+const KNOWN_TOPICS: usize = 50_000;
+const KNOWN_FILTERS: usize = 5_000;
+/// A round that kills the router this often is routed without it.
+const DEATHS: u32 = 2;
+const TICK: Duration = Duration::from_secs(1);
+
+enum Command {
+    Publish(Arc<Message>, Option<Completion>),
+    Subscribe(SubscribeRequest, oneshot::Sender<()>),
+    Unsubscribe(SessionId, Vec<TopicFilter>, oneshot::Sender<Vec<bool>>),
+    Forget(SessionId, Vec<TopicFilter>),
+    Stop,
+}
+
+/// Ordinary subscriptions to make.
+#[derive(Debug)]
+pub struct SubscribeRequest {
+    /// Whose.
+    pub session: SessionId,
+    /// Where its messages go.
+    pub mailbox: Arc<Mailbox>,
+    /// Filters, options and retain handling (0: send retained; 1: only when new; 2: never).
+    pub filters: Vec<(TopicFilter, SubscriptionOptions, u8)>,
+}
+
+/// How others talk to the hub.
+#[derive(Debug, Clone)]
+pub struct HubHandle(mpsc::UnboundedSender<Command>);
+
+// The channel is not bounded itself: every publish in it holds a receipt, and connections bound their receipts.
+impl HubHandle {
+    fn send(&self, command: Command) {
+        // A hub that has stopped drops the command, and with it whatever somebody waits for: they learn so.
+        drop(self.0.send(command));
+    }
+
+    /// Routes a message; `completion` is done when it is on its way to all subscribers.
+    pub fn publish(&self, message: Arc<Message>, completion: Option<Completion>) {
+        self.send(Command::Publish(message, completion));
+    }
+
+    /// Subscribes, and sends the retained messages that belong to it.
+    pub async fn subscribe(&self, request: SubscribeRequest) {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Subscribe(request, done));
+        drop(answer.await);
+    }
+
+    /// Unsubscribes; says of each filter whether it was subscribed.
+    pub async fn unsubscribe(&self, session: SessionId, filters: Vec<TopicFilter>) -> Vec<bool> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Unsubscribe(session, filters, done));
+        answer.await.unwrap_or_default()
+    }
+
+    /// Drops the subscriptions of a session that has ended.
+    pub fn forget(&self, session: SessionId, filters: Vec<TopicFilter>) {
+        self.send(Command::Forget(session, filters));
+    }
+
+    /// Ends the hub after what was sent before.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+}
+
+/// The hub's state.
+#[derive(Debug)]
+pub struct Hub {
+    commands: mpsc::UnboundedReceiver<Command>,
+    routes: Routes,
+    retained: Retained,
+    link: Option<RouterLink>,
+    hasher: RandomState,
+    known_topics: HashSet<u64>,
+    known_filters: HashSet<TopicFilter>,
+    /// Filters beyond the router's budget.
+    unrouted: HashMap<FilterId, TopicFilter>,
+    /// The round's messages, by ticket.
+    round: Vec<Arc<Message>>,
+    /// The last ticket that each filter got, to recognise repetitions.
+    delivered: HashMap<FilterId, Ticket>,
+    waiting: Vec<Completion>,
+    running: bool,
+}
+
+impl Hub {
+    /// A hub, and how to talk to it.
+    pub fn new(retained_bytes: usize) -> (Self, HubHandle) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let hub = Self {
+            commands,
+            routes: Routes::default(),
+            retained: Retained::new(retained_bytes),
+            link: None,
+            hasher: RandomState::new(),
+            known_topics: HashSet::new(),
+            known_filters: HashSet::new(),
+            unrouted: HashMap::new(),
+            round: Vec::new(),
+            delivered: HashMap::new(),
+            waiting: Vec::new(),
+            running: true,
+        };
+        (hub, HubHandle(sender))
+    }
+
+    /// Routes until it is told to stop.
+    pub async fn run(mut self) {
+        self.start_router();
+        let mut commands = Vec::with_capacity(ROUND);
+        let mut tick = tokio::time::interval(TICK);
+        while self.running {
+            tokio::select! {
+                count = self.commands.recv_many(&mut commands, ROUND) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = tick.tick() => {
+                    self.retained.expire(Timestamp::now());
+                    if self.link.is_none() {
+                        self.start_router();
+                    }
+                    continue;
+                }
+            }
+            for command in commands.drain(..) {
+                self.take_in(command);
+            }
+            self.finish_round().await;
+        }
+    }
+
+    fn start_router(&mut self) {
+        self.known_topics.clear();
+        self.known_filters.clear();
+        self.unrouted.clear();
+        match RouterLink::start() {
+            Ok(mut link) => {
+                for (id, filter) in self.routes.filters() {
+                    if self.known_filters.len() < KNOWN_FILTERS {
+                        self.known_filters.insert(filter.clone());
+                        link.subscribe(id, filter);
+                    } else {
+                        self.unrouted.insert(id, filter.clone());
+                    }
+                }
+                self.link = Some(link);
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot start the router, matching without it");
+                self.link = None;
+            }
+        }
+    }
+
+    fn take_in(&mut self, command: Command) {
+        match command {
+            Command::Publish(message, completion) => {
+                if message.retain && !self.retained.store(&message) {
+                    tracing::warn!(topic = %message.topic, "retained messages are full, not keeping this one");
+                }
+                self.waiting.extend(completion);
+                self.route(message);
+            }
+            Command::Subscribe(request, done) => {
+                let now = Timestamp::now();
+                for (filter, options, handling) in request.filters {
+                    let added =
+                        self.routes
+                            .add(request.session, &request.mailbox, &filter, options);
+                    if let Some(id) = added.new_filter {
+                        self.learn_filter(id, &filter);
+                    }
+                    if handling == 2 || (handling == 1 && added.replaced) {
+                        continue;
+                    }
+                    for message in self.retained.matching(&filter, now) {
+                        request.mailbox.put(Ordinary {
+                            qos: options.qos.min(message.qos),
+                            message,
+                            retain: true,
+                            subscription: options.identifier,
+                        });
+                    }
+                }
+                done.send(()).ok();
+            }
+            Command::Unsubscribe(session, filters, done) => {
+                let existed = filters
+                    .iter()
+                    .map(|filter| self.unsubscribe(session, filter))
+                    .collect();
+                done.send(existed).ok();
+            }
+            Command::Forget(session, filters) => {
+                for filter in &filters {
+                    self.unsubscribe(session, filter);
+                }
+            }
+            Command::Stop => self.running = false,
+        }
+    }
+
+    fn unsubscribe(&mut self, session: SessionId, filter: &TopicFilter) -> bool {
+        let (existed, unwanted) = self.routes.remove(session, filter);
+        if let Some(filter) = unwanted {
+            self.unrouted.retain(|_, unrouted| *unrouted != filter);
+            if let Some(link) = &mut self.link {
+                link.unsubscribe(&filter);
+            }
+        }
+        existed
+    }
+
+    fn learn_filter(&mut self, id: FilterId, filter: &TopicFilter) {
+        let Some(link) = &mut self.link else { return };
+        if self.known_filters.contains(filter) || self.known_filters.len() < KNOWN_FILTERS {
+            self.known_filters.insert(filter.clone());
+            link.subscribe(id, filter);
+        } else {
+            self.unrouted.insert(id, filter.clone());
+        }
+    }
+
+    /// Gives a message to the router, or matches it here when the router should not or cannot.
+    fn route(&mut self, message: Arc<Message>) {
+        for (id, filter) in &self.unrouted {
+            if filter.matches(&message.topic) {
+                self.routes.fan_out(*id, &message);
+            }
+        }
+        let topic = self.hasher.hash_one(&message.topic);
+        let known = self.known_topics.contains(&topic) || self.known_topics.len() < KNOWN_TOPICS;
+        match &mut self.link {
+            Some(link) if known => {
+                self.known_topics.insert(topic);
+                let ticket = Ticket(u32::try_from(self.round.len()).unwrap_or(u32::MAX));
+                link.publish(&message.topic, ticket);
+                self.round.push(message);
+            }
+            _ => self.route_directly(&message),
+        }
+    }
+
+    fn route_directly(&self, message: &Arc<Message>) {
+        for id in self.routes.matching(message) {
+            if !self.unrouted.contains_key(&id) {
+                self.routes.fan_out(id, message);
+            }
+        }
+    }
+
+    /// Sees the round through the router, over its death if need be.
+    async fn finish_round(&mut self) {
+        let mut deaths = 0;
+        while let Some(mut link) = self.link.take() {
+            match self.drain(&mut link).await {
+                Ok(()) => {
+                    self.link = Some(link);
+                    break;
+                }
+                Err(error) => {
+                    deaths += 1;
+                    tracing::error!(%error, deaths, "starting the router anew");
+                    self.start_router();
+                    if deaths >= DEATHS {
+                        // Something in this round kills it: the round goes without.
+                        for (index, message) in self.round.iter().enumerate() {
+                            let ticket = Ticket(u32::try_from(index).unwrap_or(u32::MAX));
+                            for id in self.routes.matching(message) {
+                                if self.delivered.get(&id).is_none_or(|last| *last < ticket) {
+                                    self.routes.fan_out(id, message);
+                                }
+                            }
+                        }
+                        break;
+                    }
+                    if let Some(link) = &mut self.link {
+                        for (index, message) in self.round.iter().enumerate() {
+                            link.publish(
+                                &message.topic,
+                                Ticket(u32::try_from(index).unwrap_or(u32::MAX)),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        for completion in self.waiting.drain(..) {
+            completion.done();
+        }
+        self.round.clear();
+        self.delivered.clear();
+    }
+
+    async fn drain(&mut self, link: &mut RouterLink) -> Result<(), RouterGone> {
+        // The router answers a fence before it sends the matches of what came with it, so the round is over when
+        // two fences have nothing between them.
+        let mut first = true;
+        loop {
+            let mut quiet = true;
+            link.fence().await?;
+            loop {
+                match link.answer().await? {
+                    Answer::Match(id, ticket) => {
+                        quiet = false;
+                        let repeated = self.delivered.get(&id).is_some_and(|last| *last >= ticket);
+                        if let (false, Some(message)) =
+                            (repeated, self.round.get(ticket.0 as usize))
+                        {
+                            self.delivered.insert(id, ticket);
+                            self.routes.fan_out(id, message);
+                        }
+                    }
+                    Answer::Fence => break,
+                    Answer::Other => {}
+                }
+            }
+            if first {
+                for completion in self.waiting.drain(..) {
+                    completion.done();
+                }
+            } else if quiet {
+                return Ok(());
+            }
+            first = false;
+        }
+    }
+}

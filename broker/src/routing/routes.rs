@@ -1,0 +1,143 @@
+//! Which sessions want what a filter matches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::message::{Message, QoS, SessionId};
+use crate::session::{Mailbox, Ordinary};
+use crate::topic::TopicFilter;
+
+/// The number of a filter in this broker's life. rumqttd carries it as a subscription identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilterId(pub usize);
+
+/// What a subscription was made with.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscriptionOptions {
+    /// Highest QoS of deliveries.
+    pub qos: QoS,
+    /// Do not send the session its own messages.
+    pub no_local: bool,
+    /// Keep the RETAIN flag on forwarded messages.
+    pub retain_as_published: bool,
+    /// Subscription identifier.
+    pub identifier: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    mailbox: Arc<Mailbox>,
+    options: SubscriptionOptions,
+}
+
+#[derive(Debug)]
+struct Route {
+    filter: TopicFilter,
+    subscribers: BTreeMap<SessionId, Subscriber>,
+}
+
+/// All ordinary subscriptions.
+#[derive(Debug, Default)]
+pub struct Routes {
+    ids: HashMap<TopicFilter, FilterId>,
+    routes: HashMap<FilterId, Route>,
+    last: usize,
+}
+
+/// What adding a subscription changed.
+#[derive(Debug)]
+pub struct Added {
+    /// The filter had no subscriber before: the router must learn it.
+    pub new_filter: Option<FilterId>,
+    /// The session had this subscription before.
+    pub replaced: bool,
+}
+
+impl Routes {
+    /// Adds a subscription or replaces it.
+    pub fn add(
+        &mut self,
+        session: SessionId,
+        mailbox: &Arc<Mailbox>,
+        filter: &TopicFilter,
+        options: SubscriptionOptions,
+    ) -> Added {
+        let (id, new_filter) = match self.ids.get(filter) {
+            Some(id) => (*id, None),
+            None => {
+                self.last += 1;
+                let id = FilterId(self.last);
+                self.ids.insert(filter.clone(), id);
+                (id, Some(id))
+            }
+        };
+        let route = self.routes.entry(id).or_insert_with(|| Route {
+            filter: filter.clone(),
+            subscribers: BTreeMap::new(),
+        });
+        let subscriber = Subscriber {
+            mailbox: Arc::clone(mailbox),
+            options,
+        };
+        let replaced = route.subscribers.insert(session, subscriber).is_some();
+        Added {
+            new_filter,
+            replaced,
+        }
+    }
+
+    /// Removes a subscription: whether there was one, and the filter that nobody wants any more.
+    pub fn remove(
+        &mut self,
+        session: SessionId,
+        filter: &TopicFilter,
+    ) -> (bool, Option<TopicFilter>) {
+        let Some(id) = self.ids.get(filter).copied() else {
+            return (false, None);
+        };
+        let Some(route) = self.routes.get_mut(&id) else {
+            return (false, None);
+        };
+        let existed = route.subscribers.remove(&session).is_some();
+        if !route.subscribers.is_empty() {
+            return (existed, None);
+        }
+        self.routes.remove(&id);
+        self.ids.remove(filter);
+        (existed, Some(filter.clone()))
+    }
+
+    /// All filters, for a router that starts anew.
+    pub fn filters(&self) -> impl Iterator<Item = (FilterId, &TopicFilter)> {
+        self.routes.iter().map(|(id, route)| (*id, &route.filter))
+    }
+
+    /// The filters that match a message, found without the router.
+    pub fn matching(&self, message: &Message) -> Vec<FilterId> {
+        let matching = self
+            .routes
+            .iter()
+            .filter(|(_, route)| route.filter.matches(&message.topic));
+        matching.map(|(id, _)| *id).collect()
+    }
+
+    /// Puts a message into the mailboxes of those who subscribed to a filter.
+    pub fn fan_out(&self, id: FilterId, message: &Arc<Message>) {
+        // A filter that was given up while its message was under way has no route any more.
+        let Some(route) = self.routes.get(&id) else {
+            return;
+        };
+        for (session, subscriber) in &route.subscribers {
+            let options = &subscriber.options;
+            if options.no_local && *session == message.publisher {
+                continue;
+            }
+            subscriber.mailbox.put(Ordinary {
+                message: Arc::clone(message),
+                qos: options.qos.min(message.qos),
+                retain: message.retain && options.retain_as_published,
+                subscription: options.identifier,
+            });
+        }
+    }
+}
