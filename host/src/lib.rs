@@ -1,3 +1,4 @@
 //! Foundry's host.
 
+pub mod capability;
 pub mod stock;

@@ -1,0 +1,197 @@
+//! A control group for one build, where the system lets us make one: the kernel then keeps the limits on memory
+//! and processes by itself. Where it doesn't, [`super::usage`] watches from outside.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::request::Limits;
+
+/// The group of one build. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Group {
+    memory: Option<PathBuf>,
+    processes: Option<PathBuf>,
+    unified: bool,
+}
+
+/// What a group has prevented.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Prevented {
+    /// A process was ended for want of memory.
+    pub memory: bool,
+    /// A fork was refused.
+    pub fork: bool,
+}
+
+impl Group {
+    /// Makes a group with these limits below our own, with as many of the two controllers as can be had.
+    pub fn create(name: &str, limits: &Limits) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let places = places(&mounts, &own);
+        Self::create_in(&places, name, limits)
+    }
+
+    fn create_in(places: &Places, name: &str, limits: &Limits) -> Self {
+        if let Some(base) = &places.unified {
+            // A group with processes can't hand controllers on, so the build's group stands beside ours, or,
+            // where ours is the root of all, below it.
+            for parent in [Some(base.as_path()), base.parent()].into_iter().flatten() {
+                let handed_on = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
+                let has = |controller| handed_on.split_whitespace().any(|word| word == controller);
+                let path = parent.join(name);
+                if has("memory") && has("pids") && fs::create_dir(&path).is_ok() {
+                    let group = Self {
+                        memory: Some(path.clone()),
+                        processes: Some(path.clone()),
+                        unified: true,
+                    };
+                    let set = |file: &str, value: &str| fs::write(path.join(file), value);
+                    let limited = set("memory.max", &limits.memory.to_string())
+                        .and_then(|()| set("pids.max", &limits.processes.to_string()));
+                    if limited.is_ok() {
+                        // Neither is there on every kernel, and the limits hold without them.
+                        let _ = set("memory.swap.max", "0");
+                        let _ = set("memory.oom.group", "1");
+                        return group;
+                    }
+                }
+            }
+        }
+        let make = |base: &Option<PathBuf>, file: &str, value: u64| {
+            let path = base.as_ref()?.join(name);
+            fs::create_dir(&path).ok()?;
+            if fs::write(path.join(file), value.to_string()).is_err() {
+                let _ = fs::remove_dir(&path);
+                return None;
+            }
+            Some(path)
+        };
+        Self {
+            memory: make(&places.memory, "memory.limit_in_bytes", limits.memory),
+            processes: make(&places.processes, "pids.max", limits.processes),
+            unified: false,
+        }
+    }
+
+    /// Whether the kernel keeps the limit on memory.
+    pub fn limits_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Puts a process, and so all that it will start, into the group.
+    pub fn adopt(&self, pid: u32) -> io::Result<()> {
+        for path in self.paths() {
+            fs::write(path.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What the limits have prevented so far.
+    pub fn prevented(&self) -> Prevented {
+        let memory_file = if self.unified {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        Prevented {
+            memory: count(self.memory.as_deref(), memory_file, "oom_kill") > 0,
+            fork: count(self.processes.as_deref(), "pids.events", "max") > 0,
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.memory
+            .iter()
+            .chain(self.processes.iter().filter(|_| !self.unified))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for path in self.paths() {
+            // A group is busy until the kernel has buried its last process, which takes a moment.
+            for pause in [1, 5, 20, 100, 400, 1000] {
+                match fs::remove_dir(path) {
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                        std::thread::sleep(Duration::from_millis(pause));
+                    }
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+/// Where the groups of this process are.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Places {
+    memory: Option<PathBuf>,
+    processes: Option<PathBuf>,
+    unified: Option<PathBuf>,
+}
+
+/// Finds our own groups in the texts of /proc/self/mounts and /proc/self/cgroup.
+fn places(mounts: &str, own: &str) -> Places {
+    let mount = |wanted: &dyn Fn(&str, &str) -> bool| {
+        mounts.lines().find_map(|line| {
+            let mut parts = line.split(' ');
+            let target = parts.nth(1)?;
+            let (kind, options) = (parts.next()?, parts.next()?);
+            wanted(kind, options).then(|| PathBuf::from(target))
+        })
+    };
+    let own_path = |controller: &str| {
+        own.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            let names = parts.nth(1)?;
+            let path = parts.next()?;
+            let fits = if controller.is_empty() {
+                names.is_empty()
+            } else {
+                names.split(',').any(|n| n == controller)
+            };
+            fits.then(|| Path::new(path.trim_start_matches('/')).to_owned())
+        })
+    };
+    let old = |controller: &'static str| {
+        let top = mount(&|kind, options| kind == "cgroup" && options.split(',').any(|word| word == controller))?;
+        Some(top.join(own_path(controller)?))
+    };
+    Places {
+        memory: old("memory"),
+        processes: old("pids"),
+        unified: mount(&|kind, _| kind == "cgroup2").and_then(|top| Some(top.join(own_path("")?))),
+    }
+}
+
+/// The number behind a key in a file of `key number` lines.
+fn count(dir: Option<&Path>, file: &str, key: &str) -> u64 {
+    dir.and_then(|dir| fs::read_to_string(dir.join(file)).ok())
+        .and_then(|text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        })
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_groups_are_found_in_both_hierarchies() {
+        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let own = "8:pids:/a\n4:memory:/m\n0::/u/v\n";
+        assert_eq!(
+            places(mounts, own),
+            Places {
+                memory: None,
+                processes: Some("/sys/fs/cgroup/pids/a".into()),
+                unified: Some("/sys/fs/cgroup/unified/u/v".into()),
+            }
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! Takes from the build's directory what its `.changes` lists, and nothing else.
+//!
+//! The directory was in the build's hands: any name in it may be a trap. So names are checked before they are
+//! used, files are opened without following links, and what is moved out is what was hashed.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+
+use super::package::{SourcePackage, first_paragraph};
+use super::request::{Artifact, ArtifactKind, BuildKind};
+
+/// The largest `.changes` that is read.
+const LONGEST_CHANGES: u64 = 4 << 20;
+
+/// What a `.changes` says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub architectures: Vec<String>,
+    pub files: Vec<Listed>,
+}
+
+/// A file that a `.changes` lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub name: String,
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+impl Changes {
+    /// Parses the text of a `.changes` of this very package, or says what is wrong with it.
+    pub fn parse(text: &str, package: &SourcePackage) -> Result<Self, String> {
+        let fields = first_paragraph(text);
+        let field = |name: &str| {
+            fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+                .ok_or_else(|| format!("the .changes has no field {name}"))
+        };
+        // A binNMU's source carries the source's own version in parentheses.
+        let source = field("Source")?;
+        if source.split(' ').next() != Some(package.name.as_str()) {
+            return Err(format!(
+                "the .changes is about `{}`, not about `{}`",
+                source.escape_debug(),
+                package.name
+            ));
+        }
+        let version = field("Version")?;
+        if version != package.version.as_str() {
+            return Err(format!(
+                "the .changes is about version `{}`, the changelog about `{}`",
+                version.escape_debug(),
+                package.version.as_str()
+            ));
+        }
+        let words: Vec<&str> = field("Checksums-Sha256")?.split_whitespace().collect();
+        let files = words
+            .chunks(3)
+            .map(|chunk| match chunk {
+                [digest, size, name] => Listed::parse(digest, size, name),
+                _ => Err("the .changes has a truncated list of checksums".to_owned()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if files.is_empty() {
+            return Err("the .changes lists no file".to_owned());
+        }
+        Ok(Self {
+            architectures: field("Architecture")?.split_whitespace().map(str::to_owned).collect(),
+            files,
+        })
+    }
+}
+
+impl Listed {
+    fn parse(digest: &str, size: &str, name: &str) -> Result<Self, String> {
+        if !is_plain_name(name) {
+            return Err(format!(
+                "the .changes lists `{}`, which is no plain file name",
+                name.escape_debug()
+            ));
+        }
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(digest, &mut sha256).map_err(|_| format!("the .changes has no SHA-256 for {name}"))?;
+        let size = size
+            .parse()
+            .map_err(|_| format!("the .changes has no size for {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            size,
+            sha256,
+        })
+    }
+}
+
+/// Whether a name is one that dpkg's tools give to files: no slash, no leading dot or dash, nothing exotic.
+fn is_plain_name(name: &str) -> bool {
+    name.len() <= 255
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-' | '~'))
+}
+
+/// The name of the one `.changes` that belongs to this build.
+pub(super) fn find(dir: &Path, package: &SourcePackage) -> Result<String, String> {
+    let stem = format!("{}_", package.file_stem());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| format!("the build's directory cannot be read: {error}"))? {
+        let name = entry.map_err(|error| error.to_string())?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let architecture = name.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(".changes"));
+        if architecture.is_some_and(|one| !one.is_empty() && is_plain_name(one)) {
+            found.push(name.to_owned());
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(format!("the build made no {stem}*.changes")),
+        several => Err(format!("the build made several: {}", several.join(", "))),
+    }
+}
+
+/// Moves the `.changes` and what it lists from `from` to `to`, everything checked on the way. Only if all of it is
+/// right does anything appear in `to`.
+pub(super) fn collect(
+    from: &Path,
+    to: &Path,
+    package: &SourcePackage,
+    kind: BuildKind,
+    most: u64,
+) -> Result<(Vec<String>, Vec<Artifact>), String> {
+    let name = find(from, package)?;
+    let mut text = String::new();
+    let (file, size) = open(&from.join(&name)).map_err(|error| format!("{name}: {error}"))?;
+    if size > LONGEST_CHANGES {
+        return Err(format!("{name} is {size} bytes long"));
+    }
+    file.take(LONGEST_CHANGES)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("{name}: {error}"))?;
+    let changes = Changes::parse(&text, package)?;
+    let total = changes
+        .files
+        .iter()
+        .fold(size, |sum, file| sum.saturating_add(file.size));
+    if total > most {
+        return Err(format!(
+            "the artifacts are {total} bytes long together, more than the limit on disk"
+        ));
+    }
+    check_kind(&changes, kind)?;
+
+    let staging = tempfile::Builder::new()
+        .prefix(".incoming")
+        .tempdir_in(to)
+        .map_err(|error| format!("{}: {error}", to.display()))?;
+    let own = Listed {
+        name,
+        size,
+        sha256: Sha256::digest(&text).into(),
+    };
+    let mut artifacts = Vec::new();
+    for listed in std::iter::once(&own).chain(&changes.files) {
+        take(&from.join(&listed.name), &staging.path().join(&listed.name), listed)?;
+        artifacts.push(Artifact {
+            path: to.join(&listed.name),
+            name: listed.name.clone(),
+            kind: kind_of(&listed.name),
+            size: listed.size,
+            sha256: listed.sha256,
+        });
+    }
+    for artifact in &artifacts {
+        fs::rename(staging.path().join(&artifact.name), &artifact.path)
+            .map_err(|error| format!("{}: {error}", artifact.path.display()))?;
+    }
+    Ok((changes.architectures, artifacts))
+}
+
+fn check_kind(changes: &Changes, kind: BuildKind) -> Result<(), String> {
+    let has = |wanted: fn(ArtifactKind) -> bool| changes.files.iter().any(|file| wanted(kind_of(&file.name)));
+    if kind.has_source() && !has(|kind| kind == ArtifactKind::Dsc) {
+        return Err("the .changes lists no .dsc".to_owned());
+    }
+    if kind.has_binaries() && !has(|kind| matches!(kind, ArtifactKind::Deb | ArtifactKind::Udeb)) {
+        return Err("the .changes lists no .deb".to_owned());
+    }
+    Ok(())
+}
+
+/// Opens a regular file that has no other name, and never a link.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    // Non-blocking, so that a named pipe in the file's place can't make us wait for ever.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let kind = file.metadata()?;
+    if !kind.is_file() || kind.nlink() != 1 {
+        return Err(io::Error::other("it is not a regular file with one name"));
+    }
+    Ok((file, kind.len()))
+}
+
+/// Copies one file while hashing it, so that what arrives is what was checked.
+fn take(from: &Path, to: &Path, listed: &Listed) -> Result<(), String> {
+    let fault = |why: String| format!("{}: {why}", listed.name);
+    let (mut file, size) = open(from).map_err(|error| fault(error.to_string()))?;
+    if size != listed.size {
+        return Err(fault(format!(
+            "it is {size} bytes long, and the .changes says {}",
+            listed.size
+        )));
+    }
+    let mut copy = || -> io::Result<[u8; 32]> {
+        let mut out = File::create_new(to)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = file.read(&mut buffer)?;
+            let Some(bytes @ [_, ..]) = buffer.get(..count) else {
+                break;
+            };
+            hash.update(bytes);
+            out.write_all(bytes)?;
+        }
+        Ok(hash.finalize().into())
+    };
+    match copy() {
+        Ok(digest) if digest == listed.sha256 => Ok(()),
+        Ok(_) => Err(fault("its SHA-256 is not the one in the .changes".to_owned())),
+        Err(error) => Err(fault(error.to_string())),
+    }
+}
+
+/// What a file is, by its name.
+fn kind_of(name: &str) -> ArtifactKind {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("changes") => ArtifactKind::Changes,
+        Some("buildinfo") => ArtifactKind::Buildinfo,
+        Some("dsc") => ArtifactKind::Dsc,
+        Some("deb") => ArtifactKind::Deb,
+        Some("ddeb") => ArtifactKind::Ddeb,
+        Some("udeb") => ArtifactKind::Udeb,
+        _ if name.contains(".tar.") || name.ends_with(".diff.gz") => ArtifactKind::Source,
+        _ => ArtifactKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const CONTENT: &[u8] = b"content";
+
+    fn package() -> SourcePackage {
+        SourcePackage::parse("Source: demo\n", "demo (1.0) unstable; urgency=low\n", None).unwrap()
+    }
+
+    fn changes(name: &str, size: usize, digest: &str) -> String {
+        format!("Source: demo\nArchitecture: amd64\nVersion: 1.0\nChecksums-Sha256:\n {digest} {size} {name}\n")
+    }
+
+    /// Collects a directory that holds `demo_1.0_amd64.deb` and a `.changes` that claims `claim` about it.
+    fn collect_claim(claim: &str, prepare: impl Fn(&Path)) -> (Result<Vec<Artifact>, String>, usize) {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(from.path().join("demo_1.0_amd64.changes"), claim).unwrap();
+        fs::write(from.path().join("demo_1.0_amd64.deb"), CONTENT).unwrap();
+        prepare(from.path());
+        let result = collect(from.path(), to.path(), &package(), BuildKind::Binary, 1 << 20);
+        let left = fs::read_dir(to.path()).unwrap().count();
+        (result.map(|(_, artifacts)| artifacts), left)
+    }
+
+    fn digest() -> String {
+        hex::encode(Sha256::digest(CONTENT))
+    }
+
+    #[test]
+    fn what_matches_is_taken() {
+        let claim = changes("demo_1.0_amd64.deb", CONTENT.len(), &digest());
+        let (result, left) = collect_claim(&claim, |_| {});
+        let kinds: Vec<_> = result.unwrap().iter().map(|artifact| artifact.kind).collect();
+        assert_eq!(kinds, [ArtifactKind::Changes, ArtifactKind::Deb]);
+        assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn a_false_size_or_digest_leaves_nothing_behind() {
+        let other = hex::encode(Sha256::digest(b"other"));
+        for claim in [
+            changes("demo_1.0_amd64.deb", CONTENT.len(), &other),
+            changes("demo_1.0_amd64.deb", 8, &digest()),
+            changes("demo_1.0_amd64.deb", CONTENT.len(), "abc"),
+            changes("absent_1.0_amd64.deb", CONTENT.len(), &digest()),
+        ] {
+            let (result, left) = collect_claim(&claim, |_| {});
+            assert!(result.is_err());
+            assert_eq!(left, 0);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_plain_name_is_refused() {
+        for name in ["../demo.deb", "/etc/passwd", ".hidden.deb", "-x.deb", "a/b.deb"] {
+            let (result, _) = collect_claim(&changes(name, CONTENT.len(), &digest()), |_| {});
+            assert!(result.unwrap_err().contains("no plain file name"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_an_artifacts_place_is_refused() {
+        let claim = changes("demo_1.0_amd64.deb", CONTENT.len(), &digest());
+        let (result, _) = collect_claim(&claim, |dir| {
+            fs::rename(dir.join("demo_1.0_amd64.deb"), dir.join("elsewhere")).unwrap();
+            symlink("elsewhere", dir.join("demo_1.0_amd64.deb")).unwrap();
+        });
+        assert!(result.is_err());
+        let (result, _) = collect_claim(&claim, |dir| {
+            fs::hard_link(dir.join("demo_1.0_amd64.deb"), dir.join("second name")).unwrap();
+        });
+        assert!(result.unwrap_err().contains("regular file with one name"));
+    }
+
+    #[test]
+    fn a_changes_of_another_package_or_version_is_refused() {
+        let good = changes("demo_1.0_amd64.deb", CONTENT.len(), &digest());
+        for claim in [
+            good.replace("Source: demo", "Source: sudo"),
+            good.replace("Version: 1.0", "Version: 9"),
+        ] {
+            let (result, _) = collect_claim(&claim, |_| {});
+            assert!(result.unwrap_err().contains("is about"));
+        }
+    }
+
+    #[test]
+    fn two_changes_are_one_too_many() {
+        let claim = changes("demo_1.0_amd64.deb", CONTENT.len(), &digest());
+        let (result, _) = collect_claim(&claim, |dir| {
+            fs::write(dir.join("demo_1.0_i386.changes"), &claim).unwrap()
+        });
+        assert!(result.unwrap_err().contains("several"));
+    }
+}

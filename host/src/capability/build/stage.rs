@@ -1,0 +1,263 @@
+//! The chain of commands that leads from the host's process into a sandbox.
+//!
+//! Every link executes the next one in the same process, so that one pid stands for the whole chain:
+//!
+//! 1. root only: a private mount namespace in which the state directory lies at /mnt, whatever is above it;
+//! 2. setpriv: the kernel ends the chain when the host dies; for a build that root runs, another user id;
+//! 3. for layers or several ids: a user namespace in which overlays can be mounted;
+//! 4. a gate: the chain waits until the host has written the id map and put it into its control group;
+//! 5. bwrap, which makes the sandbox, and in it prlimit and the command.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, PipeReader, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::machine::{self, Machine, SubIds};
+
+/// What the chain says when it stands at the gate.
+const AT_THE_GATE: &[u8] = b"at the gate\n";
+
+/// Mounts the overlays, waits for the go, then becomes the sandbox. A pair of arguments is one overlay.
+const GATE: &str = "\
+echo 'at the gate'
+read -r go || exit 125
+while [ \"$1\" != -- ]; do
+    mount -t overlay overlay -o \"$1\" \"$2\" || exit 125
+    shift 2
+done
+shift
+exec \"$@\" </dev/null";
+
+/// Makes the state directory reachable for users who can't enter the directories above it.
+const BIND: &str = "mount --bind \"$1\" /mnt && shift && exec \"$@\"";
+
+/// Whose rights a command in the sandbox has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Runs what the package's authors wrote: one plain user, nothing else.
+    Builder,
+    /// Installs packages: root of a user namespace, over as many ids as a Debian system uses.
+    Installer,
+}
+
+/// An overlay to be mounted before the sandbox is made.
+#[derive(Debug, Clone)]
+pub(super) struct Overlay {
+    /// Read-only layers, the topmost first.
+    pub lower: Vec<PathBuf>,
+    /// The layer that takes the changes, and its work directory. None: nothing can be changed.
+    pub upper: Option<(PathBuf, PathBuf)>,
+    /// Where it appears.
+    pub target: PathBuf,
+}
+
+/// Starts commands in sandboxes below one state directory.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    state: PathBuf,
+    is_root: bool,
+    build_id: u32,
+    sub_ids: Option<SubIds>,
+}
+
+/// A chain that stands at the gate.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub child: Child,
+    pub output: PipeReader,
+}
+
+/// Why a chain did not come as far as the sandbox.
+#[derive(Debug)]
+pub(super) enum StageError {
+    /// The operating system refused.
+    Io(&'static str, PathBuf, io::Error),
+    /// The chain itself said why.
+    Said(String),
+}
+
+impl Stage {
+    /// A stage whose directories are all below `state`. `build_id` is the user who builds when the host is root.
+    pub fn new(state: &Path, machine: &Machine, build_id: u32) -> Self {
+        Self {
+            state: state.to_owned(),
+            is_root: machine.is_root,
+            build_id,
+            sub_ids: machine.sub_ids,
+        }
+    }
+
+    /// The user id that owns what a build may write, where it is not our own.
+    pub fn owner(&self) -> Option<u32> {
+        self.is_root.then_some(self.build_id)
+    }
+
+    /// Where a path below the state directory is found from inside the chain.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.state) {
+            Ok(rest) if self.is_root => Path::new("/mnt").join(rest),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Brings a chain to its gate. `sandbox` is the bwrap command line, with paths as seen from inside.
+    pub fn start(
+        &self,
+        role: Role,
+        overlays: &[Overlay],
+        environment: &[(OsString, OsString)],
+        sandbox: &[OsString],
+    ) -> Result<Waiting, StageError> {
+        let several_ids = role == Role::Installer;
+        let words = self.chain(role, overlays, several_ids)?;
+        let (mut output, writer) = io::pipe().map_err(|e| StageError::Io("create", "a pipe".into(), e))?;
+        let copy = writer
+            .try_clone()
+            .map_err(|e| StageError::Io("copy", "a pipe".into(), e))?;
+        let (program, arguments) = words
+            .split_first()
+            .ok_or_else(|| StageError::Said("empty chain".into()))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args(sandbox)
+            .env_clear()
+            .env("PATH", machine::PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .stderr(copy);
+        let mut child = command
+            .spawn()
+            .map_err(|error| StageError::Io("start", PathBuf::from(program), error))?;
+        // Our own copies of the pipe's writing end are in `command`: with them open, its end never comes.
+        drop(command);
+
+        let mut greeting = Vec::new();
+        let expected = u64::try_from(AT_THE_GATE.len()).unwrap_or(u64::MAX);
+        let came = (&mut output).take(expected).read_to_end(&mut greeting).is_ok() && greeting == AT_THE_GATE;
+        if came
+            && several_ids
+            && let Err(why) = self.map_ids(child.id())
+        {
+            // The gate's `read` ends with its pipe, and the chain with it.
+            drop(child.stdin.take());
+            let _ = child.wait();
+            return Err(why);
+        }
+        if !came {
+            let _ = child.kill();
+            let _ = child.wait();
+            let _ = output.take(4096).read_to_end(&mut greeting);
+            return Err(StageError::Said(String::from_utf8_lossy(&greeting).trim().to_owned()));
+        }
+        Ok(Waiting { child, output })
+    }
+
+    fn chain(&self, role: Role, overlays: &[Overlay], several_ids: bool) -> Result<Vec<OsString>, StageError> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
+        let build_id = self.build_id.to_string();
+        if self.is_root {
+            say(&["unshare", "--mount", "--propagation", "private", "sh", "-c", BIND, "sh"]);
+            words.push(self.state.clone().into());
+        }
+        let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
+        say(&["setpriv", "--pdeathsig", "KILL"]);
+        if self.is_root && role == Role::Builder {
+            say(&["--reuid", &build_id, "--regid", &build_id, "--clear-groups"]);
+        }
+        if several_ids {
+            say(&["unshare", "--user", "--mount"]);
+        } else if !overlays.is_empty() {
+            say(&["unshare", "--user", "--map-root-user", "--mount"]);
+        }
+        say(&["sh", "-c", GATE, "sh"]);
+        for overlay in overlays {
+            words.push(self.overlay_options(overlay)?);
+            words.push(self.inside(&overlay.target).into());
+        }
+        words.push("--".into());
+        Ok(words)
+    }
+
+    fn overlay_options(&self, overlay: &Overlay) -> Result<OsString, StageError> {
+        let mut options = OsString::from("userxattr,lowerdir=");
+        for (index, layer) in overlay.lower.iter().enumerate() {
+            if index > 0 {
+                options.push(":");
+            }
+            options.push(self.plain(layer)?);
+        }
+        if let Some((upper, work)) = &overlay.upper {
+            options.push(",upperdir=");
+            options.push(self.plain(upper)?);
+            options.push(",workdir=");
+            options.push(self.plain(work)?);
+        }
+        Ok(options)
+    }
+
+    /// A path that mount's option syntax can carry.
+    fn plain(&self, path: &Path) -> Result<PathBuf, StageError> {
+        let path = self.inside(path);
+        if path.as_os_str().as_bytes().iter().any(|byte| b":,\\".contains(byte)) {
+            return Err(StageError::Said(format!(
+                "{} contains a character that overlay mounts can't take (choose a state directory without `:`, `,` and `\\`)",
+                path.display()
+            )));
+        }
+        Ok(path)
+    }
+
+    fn map_ids(&self, pid: u32) -> Result<(), StageError> {
+        if self.is_root {
+            for file in ["uid_map", "gid_map"] {
+                let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+                fs::write(&path, "0 0 65536\n").map_err(|error| StageError::Io("write", path, error))?;
+            }
+            return Ok(());
+        }
+        let sub = self
+            .sub_ids
+            .ok_or_else(|| StageError::Said("this user has no range in /etc/subuid and /etc/subgid".to_owned()))?;
+        let own = [
+            ("newuidmap", rustix::process::getuid().as_raw(), sub.uid),
+            ("newgidmap", rustix::process::getgid().as_raw(), sub.gid),
+        ];
+        for (tool, id, start) in own {
+            let output = Command::new(tool)
+                .args([pid, 0, id, 1, 1, start, sub.count.min(65_535)].map(|number| number.to_string()))
+                .env_clear()
+                .env("PATH", machine::PATH)
+                .output()
+                .map_err(|error| StageError::Io("start", tool.into(), error))?;
+            if !output.status.success() {
+                return Err(StageError::Said(
+                    String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    /// Opens the gate.
+    pub fn go(&mut self) -> io::Result<()> {
+        match self.child.stdin.take() {
+            Some(mut gate) => gate.write_all(b"go\n"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Words as arguments.
+pub(super) fn words<T: AsRef<OsStr>>(texts: &[T]) -> Vec<OsString> {
+    texts.iter().map(|text| text.as_ref().to_owned()).collect()
+}

@@ -1,0 +1,255 @@
+//! What a build uses, seen from outside: the memory of its processes, and the disk below its directories.
+//!
+//! Exact answers cost time, so both are taken in two steps: a cheap figure that can only be too high, and the
+//! exact one only when the cheap one is over the limit.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Space on the host's disk that a build never gets, whatever its own limit.
+const RESERVE: u64 = 512 << 20;
+
+/// What one line of a process's `/proc/PID/stat` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    pid: i32,
+    parent: i32,
+    dead: bool,
+    /// Resident memory in pages.
+    resident: u64,
+}
+
+/// A process and everything below it.
+#[derive(Debug, Default)]
+pub(super) struct Family {
+    members: Vec<Stat>,
+}
+
+impl Family {
+    /// Finds the living processes that descend from `ancestor`; itself is not among them.
+    ///
+    /// Nobody gets away: an orphan's new parent is the sandbox's own init, which is of the family.
+    pub fn of(ancestor: u32) -> Self {
+        let mut everyone: Vec<Stat> = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let is_pid = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+            if is_pid
+                && let Some(stat) = fs::read_to_string(entry.path().join("stat"))
+                    .ok()
+                    .as_deref()
+                    .and_then(parse)
+            {
+                everyone.push(stat);
+            }
+        }
+        Self {
+            members: descendants(&everyone, i32::try_from(ancestor).unwrap_or(i32::MAX)),
+        }
+    }
+
+    /// The child of the ancestor that was found first: in a sandbox, its init.
+    pub fn first(&self) -> Option<i32> {
+        self.members.first().map(|stat| stat.pid)
+    }
+
+    /// Memory in bytes, with pages that several processes share counted for each.
+    fn resident(&self) -> u64 {
+        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+        self.members.iter().fold(0, |sum: u64, stat| {
+            sum.saturating_add(stat.resident.saturating_mul(page))
+        })
+    }
+
+    /// Memory in bytes, with shared pages counted once, and what lies in files without a name.
+    fn proportional(&self) -> u64 {
+        self.members
+            .iter()
+            .fold(0, |sum: u64, stat| sum.saturating_add(proportional(stat).unwrap_or(0)))
+    }
+
+    /// Whether the family's memory is over `limit`.
+    pub fn exceeds(&self, limit: u64) -> bool {
+        self.resident() > limit && self.proportional() > limit
+    }
+}
+
+fn parse(stat: &str) -> Option<Stat> {
+    // The command's name is in parentheses and may itself contain anything, parentheses too.
+    let (head, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?;
+    Some(Stat {
+        pid: head.split(' ').next()?.parse().ok()?,
+        parent: fields.next()?.parse().ok()?,
+        dead: matches!(state, "Z" | "X"),
+        resident: fields.nth(19)?.parse().ok()?,
+    })
+}
+
+fn descendants(everyone: &[Stat], ancestor: i32) -> Vec<Stat> {
+    let mut found: Vec<Stat> = Vec::new();
+    let mut parents = vec![ancestor];
+    while let Some(parent) = parents.pop() {
+        for stat in everyone.iter().filter(|stat| stat.parent == parent && !stat.dead) {
+            found.push(*stat);
+            parents.push(stat.pid);
+        }
+    }
+    found
+}
+
+fn proportional(stat: &Stat) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", stat.pid)).ok()?;
+    let kib: u64 = text.lines().find_map(|line| {
+        line.strip_prefix("Pss:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse()
+            .ok()
+    })?;
+    Some(kib.saturating_mul(1024))
+}
+
+/// Whether a process is gone, or dead and only waits for its parent.
+pub(super) fn is_gone(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .as_deref()
+        .and_then(parse)
+        .is_none_or(|stat| stat.dead)
+}
+
+/// Watches what a build writes.
+#[derive(Debug)]
+pub(super) struct Disk {
+    places: Vec<PathBuf>,
+    limit: u64,
+    counted: u64,
+    free_then: u64,
+    next_count: Instant,
+}
+
+/// What the watch over the disk has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DiskState {
+    /// Nothing to complain of.
+    Fine,
+    /// The build has written more than it may.
+    Exceeded,
+    /// The host's disk is nearly full, by whomever.
+    HostFull,
+}
+
+impl Disk {
+    /// Watches these directories, which are all on one file system.
+    pub fn watch(places: Vec<PathBuf>, limit: u64) -> Self {
+        Self {
+            places,
+            limit,
+            counted: 0,
+            free_then: 0,
+            next_count: Instant::now(),
+        }
+    }
+
+    /// Looks, and counts the files only if the free space leaves a doubt, or after a while.
+    pub fn check(&mut self, now: Instant) -> DiskState {
+        let Some(free) = self.places.first().and_then(|place| rustix::fs::statvfs(place).ok()) else {
+            return DiskState::Fine;
+        };
+        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        if free < RESERVE {
+            return DiskState::HostFull;
+        }
+        // All that has vanished from the disk since the last count, as if the build had taken it.
+        let worst = self.counted.saturating_add(self.free_then.saturating_sub(free));
+        if worst <= self.limit && now < self.next_count && self.free_then > 0 {
+            return DiskState::Fine;
+        }
+        let begun = Instant::now();
+        self.counted = count(&self.places);
+        self.free_then = free;
+        // Counting never takes more than a tenth of the time, except while others fill the disk.
+        self.next_count = now + (begun.elapsed() * 10).max(Duration::from_secs(2));
+        if self.counted > self.limit {
+            DiskState::Exceeded
+        } else {
+            DiskState::Fine
+        }
+    }
+}
+
+/// The disk space of everything below some directories, in bytes; a file with two names is counted once.
+fn count(places: &[PathBuf]) -> u64 {
+    let mut seen: HashSet<(u64, u64)> = HashSet::new();
+    let mut sum = 0_u64;
+    let mut pending = places.to_vec();
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.metadata() else { continue };
+            if kind.nlink() < 2 || kind.is_dir() || seen.insert((kind.dev(), kind.ino())) {
+                sum = sum.saturating_add(kind.blocks().saturating_mul(512));
+            }
+            if kind.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_call_itself_anything() {
+        let between = " 0".repeat(19);
+        let stat = parse(&format!("42 (a) (b c) S 7{between} 1234 5")).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                pid: 42,
+                parent: 7,
+                dead: false,
+                resident: 1234
+            }
+        );
+        assert_eq!(parse("42 (a"), None);
+    }
+
+    #[test]
+    fn the_family_is_found_down_to_the_last() {
+        let one = |pid, parent, dead| Stat {
+            pid,
+            parent,
+            dead,
+            resident: 0,
+        };
+        let everyone = [
+            one(1, 0, false),
+            one(5, 4, false),
+            one(2, 1, false),
+            one(4, 2, false),
+            one(3, 2, true),
+        ];
+        let pids: Vec<i32> = descendants(&everyone, 1).iter().map(|stat| stat.pid).collect();
+        assert_eq!(pids, [2, 4, 5]);
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), vec![1; 1 << 20]).unwrap();
+        fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
+        let sum = count(&[dir.path().to_owned()]);
+        assert!((1 << 20..3 << 19).contains(&sum), "{sum}");
+    }
+}
