@@ -1,4 +1,12 @@
-//! Foundry's host.
+//! Foundry's host: it loads bots as sandboxed WebAssembly components, carries their messages over MQTT, and lends
+//! them what the operator grants.
+//!
+//! Dependencies point one way: `cli` → [`supervisor`] → [`runtime`] and [`bus`] → [`capability`] and [`ledger`].
 
+pub mod bus;
 pub mod capability;
+pub mod keys;
+pub mod ledger;
+pub mod runtime;
 pub mod stock;
+pub mod supervisor;

@@ -1,3 +1,128 @@
-//! What the host can do for a bot. One capability, one module: its grant, its host side and its tests.
+//! What bots can do: one module per WIT interface, with its grant, its host side and its tests.
+
+mod artifacts;
+mod clock;
+mod config;
+mod grants;
+mod log;
+mod publish;
+mod state;
 
 pub mod build;
+pub mod git;
+pub mod site;
+
+pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
+pub use grants::{Grants, UrlPattern};
+pub use log::{Level, LogHub, LogLine};
+pub(crate) use publish::derive_id;
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::ledger::Ledger;
+use crate::runtime::{Invocation, wit};
+
+/// What the capabilities of one host work with. Each field belongs to the capability of its name.
+pub struct Services {
+    /// The host's durable memory.
+    pub ledger: Ledger,
+    /// Artifacts' bytes.
+    pub artifacts: ArtifactStore,
+    /// Where log lines go.
+    pub logs: Arc<LogHub>,
+}
+
+/// An interface of the contract that a bot may import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interface {
+    /// Its log.
+    Log,
+    /// Its state.
+    State,
+    /// Its options.
+    Config,
+    /// Publishing to its topics.
+    Publish,
+    /// The host's clock.
+    Clock,
+    /// The artifact store.
+    Artifacts,
+    /// Git repositories.
+    Git,
+    /// Package builds.
+    Build,
+    /// OpenPGP signatures.
+    Signing,
+    /// Published directories.
+    Site,
+}
+
+impl Interface {
+    /// All of them, as the documentation lists them.
+    pub const ALL: [Self; 10] = [
+        Self::Log,
+        Self::State,
+        Self::Config,
+        Self::Publish,
+        Self::Clock,
+        Self::Artifacts,
+        Self::Git,
+        Self::Build,
+        Self::Signing,
+        Self::Site,
+    ];
+
+    /// Its name in the WIT package.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::State => "state",
+            Self::Config => "config",
+            Self::Publish => "publish",
+            Self::Clock => "clock",
+            Self::Artifacts => "artifacts",
+            Self::Git => "git",
+            Self::Build => "build",
+            Self::Signing => "signing",
+            Self::Site => "site",
+        }
+    }
+
+    /// The interface of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interface| interface.name() == name)
+    }
+
+    /// The command line's option that grants it. Those that every bot has need none.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Log | Self::State | Self::Config | Self::Publish | Self::Clock => "nothing",
+            Self::Artifacts => "--allow-artifacts",
+            Self::Git => "--allow-git URL",
+            Self::Build => "--allow-build",
+            Self::Signing => "--allow-sign KEYID",
+            Self::Site => "--allow-site DIR",
+        }
+    }
+
+    /// Offer it to instances that come from this linker.
+    pub(crate) fn link(self, linker: &mut Linker<Invocation>) -> wasmtime::Result<()> {
+        type Data = HasSelf<Invocation>;
+        match self {
+            Self::Log => wit::log::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::State => wit::state::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Config => wit::config::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Publish => wit::publish::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Clock => wit::clock::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Git | Self::Build | Self::Signing | Self::Site => Ok(()),
+        }
+    }
+}
+
+impl wit::types::Host for Invocation {}

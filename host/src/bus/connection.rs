@@ -1,0 +1,154 @@
+//! Connections to the broker.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::LastWill;
+use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
+use url::Url;
+
+use super::event::MAX_EVENT;
+
+/// Requests that may wait for the connection.
+const REQUESTS: usize = 256;
+
+/// How long the broker keeps a session whose connection ended, in seconds: a week.
+const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
+
+/// First and longest pause between attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+
+/// Where the broker is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for BrokerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
+/// A broker's URL that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{url:?} is not a broker's URL: {why} (write mqtt://HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT)")]
+pub struct BadBrokerUrl {
+    url: String,
+    why: String,
+}
+
+impl BrokerAddress {
+    /// A broker on this machine.
+    #[must_use]
+    pub fn local(address: std::net::SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port(), login: None }
+    }
+
+    /// From `mqtt://[USER:PASSWORD@]HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// [`BadBrokerUrl`], without the password.
+    pub fn parse(url: &str) -> Result<Self, BadBrokerUrl> {
+        let bad = |why: &str| {
+            let shown = match url.rsplit_once('@') {
+                Some((_, rest)) => format!("mqtt://…@{rest}"),
+                None => url.to_owned(),
+            };
+            BadBrokerUrl { url: shown, why: why.to_owned() }
+        };
+        let parsed = Url::parse(url).map_err(|e| bad(&e.to_string()))?;
+        if parsed.scheme() != "mqtt" {
+            return Err(bad("its scheme is not mqtt"));
+        }
+        let host = parsed.host_str().ok_or_else(|| bad("it names no host"))?;
+        let login = match (parsed.username(), parsed.password()) {
+            ("", None) => None,
+            (user, password) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
+        };
+        Ok(Self { host: host.to_owned(), port: parsed.port().unwrap_or(1883), login })
+    }
+}
+
+/// How a session presents itself.
+#[derive(Debug, Clone)]
+pub struct ConnectionOptions {
+    /// Where to.
+    pub broker: BrokerAddress,
+    /// Client id, unique on the broker.
+    pub client_id: String,
+    /// Whether the broker keeps the session while the connection is away.
+    pub persistent: bool,
+    /// Messages that may be unacknowledged at the same time.
+    pub receive_maximum: u16,
+    /// Retained message that the broker publishes if the connection breaks: topic and payload.
+    pub will: Option<(String, Vec<u8>)>,
+}
+
+impl ConnectionOptions {
+    /// Make a client. It connects when its event loop is polled.
+    pub(super) fn client(&self) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(&self.client_id, &self.broker.host, self.broker.port);
+        options
+            .set_keep_alive(Duration::from_secs(20))
+            .set_manual_acks(true)
+            .set_clean_start(!self.persistent)
+            .set_session_expiry_interval(self.persistent.then_some(SESSION_EXPIRY))
+            .set_receive_maximum(Some(self.receive_maximum))
+            .set_max_packet_size(Some(MAX_EVENT as u32 + 64 * 1024))
+            .set_connection_timeout(10);
+        if let Some((user, password)) = &self.broker.login {
+            options.set_credentials(user, password);
+        }
+        if let Some((topic, payload)) = &self.will {
+            options.set_last_will(LastWill::new(topic, payload.clone(), QoS::AtLeastOnce, true, None));
+        }
+        AsyncClient::new(options, REQUESTS)
+    }
+}
+
+/// Pauses between attempts to connect, twice as long each time.
+pub(super) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { next: BACKOFF.0 }
+    }
+
+    /// The connection works: begin again with the shortest pause.
+    pub(super) fn reset(&mut self) {
+        self.next = BACKOFF.0;
+    }
+
+    /// Wait.
+    pub(super) async fn pause(&mut self) {
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(BACKOFF.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_port_and_login() {
+        let address = BrokerAddress::parse("mqtt://u:p@broker.example:1884").unwrap();
+        assert_eq!((address.host.as_str(), address.port), ("broker.example", 1884));
+        assert_eq!(address.login, Some(("u".into(), "p".into())));
+        assert_eq!(BrokerAddress::parse("mqtt://h").unwrap().port, 1883);
+    }
+
+    #[test]
+    fn a_bad_url_does_not_show_its_password() {
+        let error = BrokerAddress::parse("http://user:secret@h").unwrap_err().to_string();
+        assert!(error.contains("mqtt") && !error.contains("secret"), "{error}");
+    }
+}

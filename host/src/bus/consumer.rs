@@ -1,0 +1,177 @@
+//! A bot's session: it receives the messages of its groups, and acknowledges each one when it is settled.
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Backoff, ConnectionOptions};
+
+/// How long a clean end of the session may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A received message, unacknowledged.
+pub struct Delivery {
+    /// Full topic.
+    pub topic: String,
+    /// The bytes as they came.
+    pub payload: Bytes,
+    /// Whether it was the broker's retained message.
+    pub retained: bool,
+    publish: Publish,
+    client: AsyncClient,
+}
+
+impl Delivery {
+    /// Acknowledge it (PUBACK). If the connection that brought it is gone, the broker has given the message to
+    /// somebody else or brings it again, and this does nothing.
+    pub async fn acknowledge(&self) {
+        if let Err(error) = self.client.ack(&self.publish).await {
+            tracing::debug!(topic = self.topic, %error, "the acknowledgement came too late");
+        }
+    }
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsumerState {
+    /// Not connected; the reason, once there is one.
+    Connecting(Option<String>),
+    /// Connected and subscribed.
+    Subscribed,
+    /// The broker refuses a subscription for good.
+    Refused(String),
+}
+
+/// A session with its subscriptions.
+pub struct Consumer {
+    /// How it connects.
+    pub options: ConnectionOptions,
+    /// Filters, `$share/…` ones among them.
+    pub filters: Vec<String>,
+    /// Messages to publish, retained, once subscribed: topic and payload.
+    pub hello: watch::Receiver<Option<(String, Vec<u8>)>>,
+}
+
+impl Consumer {
+    /// Run the session until it is cancelled, over any number of connections.
+    pub fn start(
+        self,
+        cancel: CancellationToken,
+    ) -> (mpsc::Receiver<Delivery>, watch::Receiver<ConsumerState>, tokio::task::JoinHandle<()>) {
+        let (deliveries, receiver) = mpsc::channel(usize::from(self.options.receive_maximum).max(64));
+        let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
+        let task = tokio::spawn(async move {
+            let mut backoff = Backoff::new();
+            while !cancel.is_cancelled() {
+                let end = self.connection(&deliveries, &state, &mut backoff, &cancel).await;
+                match end {
+                    End::Cancelled => break,
+                    End::Refused(why) => {
+                        state.send_replace(ConsumerState::Refused(why));
+                        break;
+                    }
+                    End::Broken(why) => {
+                        tracing::debug!(client = self.options.client_id, why, "connection to the broker ended");
+                        state.send_replace(ConsumerState::Connecting(Some(why)));
+                    }
+                }
+                tokio::select! {
+                    () = backoff.pause() => {}
+                    () = cancel.cancelled() => break,
+                }
+            }
+        });
+        (receiver, watcher, task)
+    }
+
+    /// One connection, from CONNECT to its end.
+    async fn connection(
+        &self,
+        deliveries: &mpsc::Sender<Delivery>,
+        state: &watch::Sender<ConsumerState>,
+        backoff: &mut Backoff,
+        cancel: &CancellationToken,
+    ) -> End {
+        let (client, mut events) = self.options.client();
+        let mut hello = self.hello.clone();
+        let mut unanswered = 0usize;
+        loop {
+            let event = tokio::select! {
+                event = events.poll() => event,
+                () = cancel.cancelled() => {
+                    goodbye(&client, &mut events, &mut hello).await;
+                    return End::Cancelled;
+                }
+                Ok(()) = hello.changed() => {
+                    say_hello(&client, &mut hello);
+                    continue;
+                }
+            };
+            match event {
+                Err(error) => return End::Broken(error.to_string()),
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    backoff.reset();
+                    unanswered = self.filters.len();
+                    for filter in &self.filters {
+                        if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {
+                            return End::Broken(error.to_string());
+                        }
+                    }
+                    if unanswered == 0 {
+                        state.send_replace(ConsumerState::Subscribed);
+                    }
+                    say_hello(&client, &mut hello);
+                }
+                Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                    let refusal = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                    if let Some(code) = refusal {
+                        return End::Refused(format!("the broker refuses the subscription: {code:?}"));
+                    }
+                    unanswered = unanswered.saturating_sub(1);
+                    if unanswered == 0 {
+                        state.send_replace(ConsumerState::Subscribed);
+                    }
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    let delivery = Delivery {
+                        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                        payload: publish.payload.clone(),
+                        retained: publish.retain,
+                        client: client.clone(),
+                        publish,
+                    };
+                    if deliveries.send(delivery).await.is_err() {
+                        return End::Cancelled;
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+enum End {
+    Cancelled,
+    Refused(String),
+    Broken(String),
+}
+
+fn say_hello(client: &AsyncClient, hello: &mut watch::Receiver<Option<(String, Vec<u8>)>>) {
+    if let Some((topic, payload)) = hello.borrow_and_update().clone() {
+        // Presence is refreshed with the next change; a full queue must not block the session.
+        let _ = client.try_publish(topic, QoS::AtLeastOnce, true, payload);
+    }
+}
+
+/// Take the presence back and end the session in order, so that the broker doesn't publish the will.
+async fn goodbye(client: &AsyncClient, events: &mut EventLoop, hello: &mut watch::Receiver<Option<(String, Vec<u8>)>>) {
+    if let Some((topic, _)) = hello.borrow_and_update().clone() {
+        let _ = client.try_publish(topic, QoS::AtLeastOnce, true, Vec::new());
+    }
+    let _ = client.try_disconnect();
+    let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+}

@@ -1,0 +1,129 @@
+//! What this host knows of the others: who is there, and which events went by.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::ConnectionOptions;
+use super::consumer::{Consumer, ConsumerState, Delivery};
+use super::event::Event;
+use super::topics::Topics;
+use crate::keys::TrustedKeys;
+use crate::ledger::Ledger;
+
+/// Messages that may be unacknowledged at the observer.
+const RECEIVE_MAXIMUM: u16 = 256;
+
+/// A bot, as it presents itself on `foundry/bots/<host>/<bot>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Its host.
+    pub host: String,
+    /// Its name there.
+    pub bot: String,
+    /// What it is: `buildbot`.
+    pub component: String,
+    /// `starting`, `running`, `quarantined`, `stopping`, or `offline` once its host is gone.
+    pub status: String,
+    /// Why, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Topics that it reads.
+    #[serde(default)]
+    pub reads: Vec<String>,
+    /// Topics that it publishes to.
+    #[serde(default)]
+    pub publishes: Vec<String>,
+    /// Since when it is loaded, RFC 3339.
+    pub since: String,
+}
+
+/// Keeps the presence of all bots, and the events of all hosts.
+pub struct Observer {
+    bots: Arc<Mutex<BTreeMap<String, Presence>>>,
+}
+
+impl Observer {
+    /// Begin to watch the broker. Events on `event_topics` (without prefix) are recorded for `runs`.
+    #[must_use]
+    pub fn start(
+        options: ConnectionOptions,
+        topics: Topics,
+        event_topics: &[String],
+        trusted: Arc<TrustedKeys>,
+        max_age: Duration,
+        ledger: Ledger,
+        cancel: CancellationToken,
+    ) -> (Self, watch::Receiver<ConsumerState>) {
+        let bots = Arc::new(Mutex::default());
+        let mut filters = vec![topics.full("bots/+/+")];
+        filters.extend(event_topics.iter().map(|topic| topics.full(topic)));
+        let (_, hello) = watch::channel(None);
+        let options = ConnectionOptions { receive_maximum: RECEIVE_MAXIMUM, ..options };
+        let (deliveries, state, _task) = Consumer { options, filters, hello }.start(cancel);
+        let recorder = Recorder { bots: Arc::clone(&bots), topics, trusted, max_age, ledger };
+        tokio::spawn(recorder.run(deliveries));
+        (Self { bots }, state)
+    }
+
+    /// All bots that are known on the broker, by host and name.
+    #[must_use]
+    pub fn bots(&self) -> Vec<Presence> {
+        self.bots.lock().map(|bots| bots.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+struct Recorder {
+    bots: Arc<Mutex<BTreeMap<String, Presence>>>,
+    topics: Topics,
+    trusted: Arc<TrustedKeys>,
+    max_age: Duration,
+    ledger: Ledger,
+}
+
+impl Recorder {
+    async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
+        while let Some(delivery) = deliveries.recv().await {
+            let topic = self.topics.short(&delivery.topic);
+            if topic.starts_with("bots/") {
+                self.presence(topic, &delivery.payload);
+            } else {
+                self.event(topic, &delivery.payload).await;
+            }
+            delivery.acknowledge().await;
+        }
+    }
+
+    fn presence(&self, topic: &str, payload: &[u8]) {
+        let Ok(mut bots) = self.bots.lock() else { return };
+        match serde_json::from_slice::<Presence>(payload) {
+            // A bot speaks for itself only.
+            Ok(presence) if topic == format!("bots/{}/{}", presence.host, presence.bot) => {
+                bots.insert(topic.to_owned(), presence);
+            }
+            _ => {
+                bots.remove(topic);
+            }
+        }
+    }
+
+    /// Refused events are the business of the bots they were meant for; here they are just not recorded.
+    async fn event(&self, topic: &str, payload: &[u8]) {
+        match Event::verify(payload, &self.trusted, OffsetDateTime::now_utc(), self.max_age) {
+            Ok(event) => {
+                if let Err(error) = self.ledger.record_event(event.row(topic)).await {
+                    tracing::warn!(%error, "cannot record an event");
+                }
+            }
+            Err(refusal) => tracing::debug!(topic, %refusal, "not recorded"),
+        }
+    }
+}

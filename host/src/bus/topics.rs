@@ -1,0 +1,84 @@
+//! Topic names: what bots call `commits` is `foundry/commits` on the broker.
+
+/// The topic that failures go to.
+pub const FAILURES: &str = "failures";
+
+/// The part before every topic of an installation, without its final slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    prefix: String,
+}
+
+impl Topics {
+    /// Topics below a prefix such as `foundry`.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.trim_matches('/').to_owned() }
+    }
+
+    /// The full name of a topic.
+    #[must_use]
+    pub fn full(&self, topic: &str) -> String {
+        format!("{}/{topic}", self.prefix)
+    }
+
+    /// The short name of a full topic; the whole name if it isn't below the prefix.
+    #[must_use]
+    pub fn short<'a>(&self, full: &'a str) -> &'a str {
+        full.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/')).unwrap_or(full)
+    }
+
+    /// The live log of a bot in a run.
+    #[must_use]
+    pub fn log(&self, run: &str, bot: &str) -> String {
+        self.full(&format!("logs/{run}/{bot}"))
+    }
+
+    /// Presence of a host.
+    #[must_use]
+    pub fn host(&self, host: &str) -> String {
+        self.full(&format!("hosts/{host}"))
+    }
+
+    /// Presence of a bot.
+    #[must_use]
+    pub fn bot(&self, host: &str, bot: &str) -> String {
+        self.full(&format!("bots/{host}/{bot}"))
+    }
+
+    /// The filter of a shared subscription (MQTT 5, section 4.8.2). A group's name may hold what a share name may
+    /// not: the original's endpoints are called `pub/buildbot`.
+    #[must_use]
+    pub fn shared(&self, group: &str, topic: &str) -> String {
+        let mut share = String::with_capacity(group.len());
+        for c in group.chars() {
+            match c {
+                '/' => share.push_str("%2F"),
+                '+' => share.push_str("%2B"),
+                '#' => share.push_str("%23"),
+                '%' => share.push_str("%25"),
+                c => share.push(c),
+            }
+        }
+        format!("$share/{share}/{}", self.full(topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        let topics = Topics::new("foundry/");
+        assert_eq!(topics.full("commits"), "foundry/commits");
+        assert_eq!(topics.short("foundry/commits"), "commits");
+        assert_eq!(topics.short("foundryx/commits"), "foundryx/commits");
+    }
+
+    #[test]
+    fn an_endpoint_of_the_original_makes_a_valid_share_name() {
+        let topics = Topics::new("foundry");
+        assert_eq!(topics.shared("pub/buildbot", "commits"), "$share/pub%2Fbuildbot/foundry/commits");
+    }
+}

@@ -1,0 +1,339 @@
+//! `artifacts`: content-addressed bytes that events refer to.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Mutex;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::runtime::{Invocation, wit};
+
+/// Longest range that a bot may read at once.
+const MAX_RANGE: u32 = 16 * 1024 * 1024;
+
+/// Digests whose bytes this process has already checked; beyond this many it forgets and checks again.
+const MAX_VERIFIED: usize = 10_000;
+
+/// An artifact, by reference, as events carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// Plain file name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, lower-case hex.
+    pub sha256: String,
+    /// Media type.
+    pub media_type: String,
+}
+
+/// Why an artifact could not be read or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The store doesn't have it.
+    #[error("no artifact has the digest {0}")]
+    NotFound(String),
+    /// The bytes are others.
+    #[error("the stored bytes of {0} do not have its digest")]
+    Corrupt(String),
+    /// Not a plain file name.
+    #[error("{0:?} is not a plain file name")]
+    BadName(String),
+    /// Not a SHA-256.
+    #[error("{0:?} is not a SHA-256 digest")]
+    BadDigest(String),
+    /// Outside of the artifact, or too long.
+    #[error("the range is outside of the artifact, or longer than 16 MiB")]
+    BadRange,
+    /// A local file could not be read or written.
+    #[error("artifact file: {0}")]
+    File(#[from] std::io::Error),
+    /// The store failed.
+    #[error("artifact store: {0}")]
+    Store(object_store::Error),
+}
+
+/// The store. Bytes are kept once per digest and never change.
+pub struct ArtifactStore {
+    store: Box<dyn ObjectStore>,
+    verified: Mutex<HashSet<String>>,
+}
+
+impl ArtifactStore {
+    /// A store in a local directory, which is made if need be.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if the directory can't be made or used.
+    pub fn local(directory: &Path) -> Result<Self, ArtifactError> {
+        std::fs::create_dir_all(directory)?;
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(ArtifactError::Store)?.with_fsync(true);
+        Ok(Self { store: Box::new(store), verified: Mutex::default() })
+    }
+
+    /// Store bytes.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if the name isn't a plain file name, or the store fails.
+    pub async fn put(&self, name: &str, media_type: &str, bytes: Bytes) -> Result<Artifact, ArtifactError> {
+        check_name(name)?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let size = bytes.len() as u64;
+        let key = key_of(&sha256)?;
+        if !self.has(&key, size).await {
+            self.store.put(&key, PutPayload::from_bytes(bytes)).await.map_err(ArtifactError::Store)?;
+        }
+        Ok(Artifact { name: name.to_owned(), size, sha256, media_type: media_type.to_owned() })
+    }
+
+    /// Store a local file.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if the name isn't a plain file name, or the file or the store fails.
+    pub async fn put_file(&self, name: &str, media_type: &str, path: &Path) -> Result<Artifact, ArtifactError> {
+        check_name(name)?;
+        let mut file = tokio::fs::File::open(path).await?;
+        let mut hasher = Sha256::new();
+        let mut size = 0u64;
+        let mut buffer = BytesMut::with_capacity(1 << 20);
+        while file.read_buf(&mut buffer).await? > 0 {
+            hasher.update(&buffer);
+            size += buffer.len() as u64;
+            buffer.clear();
+        }
+        let sha256 = hex::encode(hasher.finalize());
+        let key = key_of(&sha256)?;
+        if !self.has(&key, size).await {
+            let mut file = tokio::fs::File::open(path).await?;
+            let upload = self.store.put_multipart(&key).await.map_err(ArtifactError::Store)?;
+            let mut writer = WriteMultipart::new(upload);
+            loop {
+                let mut buffer = BytesMut::with_capacity(1 << 20);
+                if file.read_buf(&mut buffer).await? == 0 {
+                    break;
+                }
+                writer.wait_for_capacity(4).await.map_err(ArtifactError::Store)?;
+                writer.put(buffer.freeze());
+            }
+            writer.finish().await.map_err(ArtifactError::Store)?;
+        }
+        Ok(Artifact { name: name.to_owned(), size, sha256, media_type: media_type.to_owned() })
+    }
+
+    /// All bytes of an artifact, checked against its digest.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if it's missing or not what its digest says.
+    pub async fn get(&self, artifact: &Artifact) -> Result<Bytes, ArtifactError> {
+        let key = key_of(&artifact.sha256)?;
+        let found = self.store.get(&key).await.map_err(|e| not_found(e, artifact))?;
+        let bytes = found.bytes().await.map_err(ArtifactError::Store)?;
+        if hex::encode(Sha256::digest(&bytes)) == artifact.sha256 {
+            Ok(bytes)
+        } else {
+            Err(ArtifactError::Corrupt(artifact.sha256.clone()))
+        }
+    }
+
+    /// Copy an artifact into a new local file, checked against its digest.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if it's missing or not what its digest says; the file is not to be used then.
+    pub async fn copy_to(&self, artifact: &Artifact, path: &Path) -> Result<(), ArtifactError> {
+        let key = key_of(&artifact.sha256)?;
+        let found = self.store.get(&key).await.map_err(|e| not_found(e, artifact))?;
+        let mut chunks = found.into_stream();
+        let mut file = tokio::fs::File::create(path).await?;
+        let mut hasher = Sha256::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(ArtifactError::Store)?;
+            hasher.update(&chunk);
+            file.write_all(&chunk).await?;
+        }
+        file.flush().await?;
+        if hex::encode(hasher.finalize()) == artifact.sha256 {
+            Ok(())
+        } else {
+            Err(ArtifactError::Corrupt(artifact.sha256.clone()))
+        }
+    }
+
+    /// A part of an artifact; shorter at its end. The whole is checked against its digest once per process.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if it's missing, not what its digest says, or the range is out of bounds.
+    pub async fn read(&self, artifact: &Artifact, offset: u64, length: u32) -> Result<Bytes, ArtifactError> {
+        let key = key_of(&artifact.sha256)?;
+        if length > MAX_RANGE || offset > artifact.size {
+            return Err(ArtifactError::BadRange);
+        }
+        self.verify(artifact, &key).await?;
+        let end = artifact.size.min(offset + u64::from(length));
+        if end == offset {
+            return Ok(Bytes::new());
+        }
+        self.store.get_range(&key, offset..end).await.map_err(|e| not_found(e, artifact))
+    }
+
+    async fn verify(&self, artifact: &Artifact, key: &Key) -> Result<(), ArtifactError> {
+        let known = self.verified.lock().is_ok_and(|verified| verified.contains(&artifact.sha256));
+        if known {
+            return Ok(());
+        }
+        let found = self.store.get(key).await.map_err(|e| not_found(e, artifact))?;
+        let mut chunks = found.into_stream();
+        let mut hasher = Sha256::new();
+        let mut size = 0u64;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(ArtifactError::Store)?;
+            size += chunk.len() as u64;
+            hasher.update(&chunk);
+        }
+        if size != artifact.size || hex::encode(hasher.finalize()) != artifact.sha256 {
+            return Err(ArtifactError::Corrupt(artifact.sha256.clone()));
+        }
+        if let Ok(mut verified) = self.verified.lock() {
+            if verified.len() >= MAX_VERIFIED {
+                verified.clear();
+            }
+            verified.insert(artifact.sha256.clone());
+        }
+        Ok(())
+    }
+
+    async fn has(&self, key: &Key, size: u64) -> bool {
+        self.store.head(key).await.is_ok_and(|meta| meta.size == size)
+    }
+}
+
+fn not_found(error: object_store::Error, artifact: &Artifact) -> ArtifactError {
+    match error {
+        object_store::Error::NotFound { .. } => ArtifactError::NotFound(artifact.sha256.clone()),
+        other => ArtifactError::Store(other),
+    }
+}
+
+/// `sha256/ab/abcd…`; the digest comes from events, so it is checked before it becomes a path.
+fn key_of(sha256: &str) -> Result<Key, ArtifactError> {
+    let lower_hex = sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    match sha256.get(..2) {
+        Some(shard) if sha256.len() == 64 && lower_hex => Ok(Key::from(format!("sha256/{shard}/{sha256}"))),
+        _ => Err(ArtifactError::BadDigest(sha256.to_owned())),
+    }
+}
+
+/// Names are joined to directories later on: only a plain file name will do.
+fn check_name(name: &str) -> Result<(), ArtifactError> {
+    let plain = !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._~:=".contains(&b));
+    if plain { Ok(()) } else { Err(ArtifactError::BadName(name.to_owned())) }
+}
+
+impl From<wit::types::Artifact> for Artifact {
+    fn from(a: wit::types::Artifact) -> Self {
+        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+    }
+}
+
+impl From<Artifact> for wit::types::Artifact {
+    fn from(a: Artifact) -> Self {
+        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+    }
+}
+
+impl From<ArtifactError> for wit::artifacts::Error {
+    fn from(error: ArtifactError) -> Self {
+        match error {
+            ArtifactError::NotFound(digest) => Self::NotFound(digest),
+            ArtifactError::Corrupt(digest) => Self::Corrupt(digest),
+            ArtifactError::BadName(name) => Self::BadName(name),
+            ArtifactError::BadDigest(digest) => Self::NotFound(digest),
+            ArtifactError::BadRange => Self::BadRange,
+            ArtifactError::File(_) | ArtifactError::Store(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl wit::artifacts::Host for Invocation {
+    async fn read(
+        &mut self,
+        artifact: wit::types::Artifact,
+        offset: u64,
+        length: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, wit::artifacts::Error>> {
+        let read = self.bot.services.artifacts.read(&artifact.into(), offset, length).await;
+        Ok(read.map(Vec::from).map_err(Into::into))
+    }
+
+    async fn store(
+        &mut self,
+        name: String,
+        media_type: String,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<wit::types::Artifact, wit::artifacts::Error>> {
+        let stored = self.bot.services.artifacts.put(&name, &media_type, bytes.into()).await;
+        Ok(stored.map(Into::into).map_err(Into::into))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_come_back_whole_and_in_ranges() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::local(directory.path()).unwrap();
+        let artifact = store.put("a.txt", "text/plain", Bytes::from_static(b"hello world")).await.unwrap();
+        assert_eq!(store.get(&artifact).await.unwrap(), "hello world");
+        assert_eq!(store.read(&artifact, 6, 100).await.unwrap(), "world");
+        assert_eq!(store.read(&artifact, 11, 1).await.unwrap(), "");
+        assert!(matches!(store.read(&artifact, 12, 1).await, Err(ArtifactError::BadRange)));
+    }
+
+    #[tokio::test]
+    async fn a_file_has_the_digest_of_its_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::local(&directory.path().join("store")).unwrap();
+        let file = directory.path().join("f");
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&file, &bytes).unwrap();
+        let artifact = store.put_file("f.bin", "application/octet-stream", &file).await.unwrap();
+        assert_eq!(artifact.sha256, hex::encode(Sha256::digest(&bytes)));
+        let copy = directory.path().join("copy");
+        store.copy_to(&artifact, &copy).await.unwrap();
+        assert_eq!(std::fs::read(copy).unwrap(), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_flipped_byte_in_the_store_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::local(directory.path()).unwrap();
+        let artifact = store.put("a.txt", "text/plain", Bytes::from_static(b"hello")).await.unwrap();
+        let path = directory.path().join("sha256").join(&artifact.sha256[..2]).join(&artifact.sha256);
+        std::fs::write(path, b"hellp").unwrap();
+        assert!(matches!(store.get(&artifact).await, Err(ArtifactError::Corrupt(_))));
+        assert!(matches!(store.read(&artifact, 0, 1).await, Err(ArtifactError::Corrupt(_))));
+    }
+
+    #[tokio::test]
+    async fn names_and_digests_that_are_paths_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::local(directory.path()).unwrap();
+        for name in ["../x", "a/b", "", ".hidden", "a\nb"] {
+            assert!(matches!(store.put(name, "", Bytes::new()).await, Err(ArtifactError::BadName(_))), "{name:?}");
+        }
+        let sha256 = "../../../../etc/passwd".to_owned();
+        let artifact = Artifact { name: "x".into(), size: 1, sha256, media_type: String::new() };
+        assert!(matches!(store.get(&artifact).await, Err(ArtifactError::BadDigest(_))));
+    }
+}

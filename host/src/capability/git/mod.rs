@@ -1,0 +1,4 @@
+//! `git`: repositories, read by the host.
+
+/// The tree of one commit, checked out for one message.
+pub struct Source {}

@@ -1,0 +1,172 @@
+//! What the operator lets a bot do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Interface;
+use crate::runtime::wit::types::{Description, OptionKind};
+
+/// A bot's rights, beyond those that every bot has (log, state, config, clock, and its own topics).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Read and store artifacts.
+    pub artifacts: bool,
+    /// Build packages.
+    pub build: bool,
+    /// Git repositories that it may read.
+    pub git: Vec<UrlPattern>,
+    /// Keys that it may have the host sign with: fingerprints or key ids.
+    pub sign: Vec<String>,
+    /// Directories that it may publish into.
+    pub site: Vec<PathBuf>,
+    /// Files that the host may use for its builds, keyrings for instance.
+    pub files: Vec<PathBuf>,
+}
+
+/// A git URL, in which `*` stands for any text: `https://example.org/debian/*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UrlPattern(String);
+
+impl UrlPattern {
+    /// A pattern.
+    #[must_use]
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Self(pattern.into())
+    }
+
+    /// Whether a URL matches.
+    #[must_use]
+    pub fn matches(&self, url: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| url.strip_prefix(first)) else { return false };
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return rest.is_empty();
+        }
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return rest.ends_with(part);
+            }
+            match rest.find(part) {
+                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+impl Grants {
+    /// What a stock bot needs for the options that it was given: its repositories, its key, its directory.
+    ///
+    /// Only for the bots inside the host's binary. A bot from elsewhere could declare any option to be a key.
+    #[must_use]
+    pub fn of_stock_bot(
+        description: &Description,
+        imports: &[Interface],
+        options: &BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        let mut grants = Self {
+            artifacts: imports.contains(&Interface::Artifacts),
+            build: imports.contains(&Interface::Build),
+            ..Self::default()
+        };
+        let mut names_repositories = false;
+        for spec in &description.options {
+            let values = options.get(&spec.name).map(Vec::as_slice).unwrap_or_default();
+            match spec.kind {
+                OptionKind::GitUrl => {
+                    names_repositories = true;
+                    grants.git.extend(values.iter().map(|value| {
+                        let url = value.split_once('#').map_or(value.as_str(), |(url, _)| url);
+                        UrlPattern::new(url)
+                    }));
+                }
+                OptionKind::Key => grants.sign.extend(values.iter().cloned()),
+                OptionKind::Site => grants.site.extend(values.iter().map(PathBuf::from)),
+                OptionKind::File => grants.files.extend(values.iter().map(PathBuf::from)),
+                OptionKind::Text | OptionKind::Flag | OptionKind::Number | OptionKind::Duration => {}
+            }
+        }
+        if imports.contains(&Interface::Git) && !names_repositories {
+            // buildbot reads the repositories that signed events name; who may announce is decided by the trusted keys.
+            grants.git.push(UrlPattern::new("*"));
+        }
+        grants
+    }
+
+    /// Add another's rights to these.
+    pub fn extend(&mut self, more: Self) {
+        self.artifacts |= more.artifacts;
+        self.build |= more.build;
+        self.git.extend(more.git);
+        self.sign.extend(more.sign);
+        self.site.extend(more.site);
+        self.files.extend(more.files);
+    }
+
+    /// Whether an interface may be linked at all. Patterns narrow each call further.
+    #[must_use]
+    pub fn allow(&self, interface: Interface) -> bool {
+        match interface {
+            Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock => true,
+            Interface::Artifacts => self.artifacts,
+            Interface::Git => !self.git.is_empty(),
+            Interface::Build => self.build,
+            Interface::Signing => !self.sign.is_empty(),
+            Interface::Site => !self.site.is_empty(),
+        }
+    }
+
+    /// Whether the bot may read a repository.
+    #[must_use]
+    pub fn allow_git(&self, url: &str) -> bool {
+        self.git.iter().any(|pattern| pattern.matches(url))
+    }
+
+    /// Whether the bot may sign with a key, written as the grant writes it.
+    #[must_use]
+    pub fn allow_sign(&self, key: &str) -> bool {
+        self.sign.iter().any(|granted| granted.eq_ignore_ascii_case(key))
+    }
+
+    /// Whether the bot may publish into a directory, written as the grant writes it.
+    #[must_use]
+    pub fn allow_site(&self, directory: &Path) -> bool {
+        self.site.iter().any(|granted| granted == directory)
+    }
+
+    /// Whether the host may use a file for the bot's builds.
+    #[must_use]
+    pub fn allow_file(&self, file: &Path) -> bool {
+        self.files.iter().any(|granted| granted == file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_without_a_star_matches_itself_only() {
+        let pattern = UrlPattern::new("https://example.org/a.git");
+        assert!(pattern.matches("https://example.org/a.git"));
+        assert!(!pattern.matches("https://example.org/a.git/../b.git"));
+        assert!(!pattern.matches("https://example.org/a"));
+    }
+
+    #[test]
+    fn stars_match_any_text_and_the_rest_is_anchored() {
+        let pattern = UrlPattern::new("https://*.example.org/*.git");
+        assert!(pattern.matches("https://git.example.org/x/y.git"));
+        assert!(!pattern.matches("http://git.example.org/x.git"));
+        assert!(!pattern.matches("https://git.example.org/x.git?y"));
+        assert!(UrlPattern::new("*").matches(""));
+        assert!(!UrlPattern::new("a*ba").matches("aba_"));
+        assert!(UrlPattern::new("a*b").matches("ab"));
+    }
+}

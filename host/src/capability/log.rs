@@ -1,0 +1,216 @@
+//! `log`: what bots say, kept per run and sent to whoever listens.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::broadcast;
+
+use crate::runtime::{Invocation, wit};
+
+/// Longest line that is kept.
+const MAX_LINE: usize = 8 * 1024;
+
+/// Lines that a slow listener may be behind before it misses some.
+const LIVE_LINES: usize = 4096;
+
+/// One line of a bot's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written.
+    #[serde(with = "time::serde::rfc3339")]
+    pub time: OffsetDateTime,
+    /// The bot.
+    pub bot: String,
+    /// The run that it belongs to.
+    pub run: Option<String>,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: Level,
+    /// The text, without a line end.
+    pub line: String,
+}
+
+/// Severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For the bot's author.
+    Trace,
+    /// For whoever looks for a fault.
+    Debug,
+    /// The normal course.
+    Info,
+    /// Something that may need attention.
+    Warn,
+    /// Something that failed.
+    Error,
+}
+
+impl Level {
+    /// Its name, as in wasi:logging.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Keeps log lines in files, one per run and bot, and hands them to live listeners.
+pub struct LogHub {
+    directory: PathBuf,
+    live: broadcast::Sender<Arc<LogLine>>,
+}
+
+impl LogHub {
+    /// A hub that keeps its files in a directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), live: broadcast::channel(LIVE_LINES).0 }
+    }
+
+    /// All lines from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Arc<LogLine>> {
+        self.live.subscribe()
+    }
+
+    /// Keep a text's lines and send them on. A file that can't be written costs the line, never the bot.
+    pub fn write(&self, bot: &str, run: Option<&str>, level: Level, text: &str) {
+        for line in text.lines() {
+            let end = line.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_LINE).last();
+            let line = LogLine {
+                time: OffsetDateTime::now_utc(),
+                bot: bot.to_owned(),
+                run: run.map(ToOwned::to_owned),
+                level,
+                line: line.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
+            };
+            if let Err(error) = self.keep(&line) {
+                tracing::warn!(bot, %error, "cannot keep a log line");
+            }
+            match level {
+                Level::Error | Level::Warn => tracing::warn!(target: "bot", bot, run, "{}", line.line),
+                Level::Info => tracing::info!(target: "bot", bot, run, "{}", line.line),
+                Level::Debug | Level::Trace => tracing::debug!(target: "bot", bot, run, "{}", line.line),
+            }
+            // Nobody listening is not an error.
+            let _ = self.live.send(Arc::new(line));
+        }
+    }
+
+    /// The file with a bot's lines: of one run, or those that belong to no run.
+    #[must_use]
+    pub fn file(&self, bot: &str, run: Option<&str>) -> PathBuf {
+        match run {
+            Some(run) => self.directory.join("runs").join(run).join(format!("{bot}.jsonl")),
+            None => self.directory.join("bots").join(format!("{bot}.jsonl")),
+        }
+    }
+
+    /// The lines kept for a run, of all its bots, by time.
+    ///
+    /// # Errors
+    /// What the system said; a run without a log is an empty one.
+    pub fn of_run(&self, run: &str) -> std::io::Result<Vec<LogLine>> {
+        let directory = self.directory.join("runs").join(run);
+        let mut lines = Vec::new();
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(lines),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            lines.extend(read_lines(&entry?.path())?);
+        }
+        lines.sort_by_key(|line| line.time);
+        Ok(lines)
+    }
+
+    /// The lines of a bot that belong to no run.
+    ///
+    /// # Errors
+    /// What the system said; a bot without a log has an empty one.
+    pub fn of_bot(&self, bot: &str) -> std::io::Result<Vec<LogLine>> {
+        match read_lines(&self.file(bot, None)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    fn keep(&self, line: &LogLine) -> std::io::Result<()> {
+        let path = self.file(&line.bot, line.run.as_deref());
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let open = || OpenOptions::new().create(true).append(true).open(&path);
+        let mut file = match open() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                open()?
+            }
+            other => other?,
+        };
+        file.write_all(&text)
+    }
+}
+
+fn read_lines(path: &Path) -> std::io::Result<Vec<LogLine>> {
+    let text = std::fs::read_to_string(path)?;
+    // A line that a crash cut short is skipped.
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+impl wit::log::Host for Invocation {
+    async fn log(&mut self, level: wit::log::Level, line: String) -> wasmtime::Result<()> {
+        let level = match level {
+            wit::log::Level::Trace => Level::Trace,
+            wit::log::Level::Debug => Level::Debug,
+            wit::log::Level::Info => Level::Info,
+            wit::log::Level::Warn => Level::Warn,
+            wit::log::Level::Error => Level::Error,
+        };
+        if self.may_log() {
+            self.bot.services.logs.write(&self.bot.name, self.run(), level, &line);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_per_run_and_bot() {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = LogHub::new(directory.path());
+        let mut live = hub.listen();
+        hub.write("buildbot", Some("r1"), Level::Info, "one\ntwo");
+        hub.write("signbot", Some("r1"), Level::Warn, "three");
+        hub.write("buildbot", None, Level::Info, "idle");
+        let lines: Vec<_> = hub.of_run("r1").unwrap().into_iter().map(|l| (l.bot, l.line)).collect();
+        let expected = [("buildbot", "one"), ("buildbot", "two"), ("signbot", "three")];
+        assert_eq!(lines, expected.map(|(b, l)| (b.to_owned(), l.to_owned())));
+        assert_eq!(hub.of_bot("buildbot").unwrap().len(), 1);
+        assert_eq!(hub.of_run("none").unwrap(), []);
+        assert_eq!(live.try_recv().unwrap().line, "one");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_at_a_character() {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = LogHub::new(directory.path());
+        hub.write("b", Some("r"), Level::Info, &"é".repeat(MAX_LINE));
+        let lines = hub.of_run("r").unwrap();
+        assert_eq!(lines[0].line.len(), MAX_LINE);
+    }
+}

@@ -1,0 +1,14 @@
+//! The contract `foundry:bot@0.1.0` as Rust types, generated from `wit/`.
+
+#![allow(missing_docs, reason = "generated; the documentation is in wit/")]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "bot",
+    imports: { default: async | trappable },
+    exports: { default: async },
+    with: {
+        "foundry:bot/git.source": crate::capability::git::Source,
+        "foundry:bot/site.transaction": crate::capability::site::Transaction,
+    },
+});

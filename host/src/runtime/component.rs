@@ -1,0 +1,211 @@
+//! From a component's bytes to something that can be instantiated: compilation, its cache, and admission.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, Linker, types::ComponentItem};
+
+use super::bindings::BotPre;
+use super::engine::Engine;
+use super::error::{AdmissionError, LoadError};
+use super::invocation::Invocation;
+use crate::capability::{Grants, Interface};
+
+/// The package and version whose interfaces this host offers.
+const PACKAGE: &str = "foundry:bot/";
+const VERSION: &str = "@0.1.0";
+
+/// What every bot exports.
+const EXPORTS: [&str; 4] = ["describe", "init", "handle", "tick"];
+
+/// Compiled components in a directory of the host, keyed by the digest of the component and the engine's version:
+/// compilation takes seconds for large guests, loading the result milliseconds.
+pub struct ComponentCache {
+    directory: PathBuf,
+}
+
+/// A compiled component and what is known of it.
+#[derive(Clone)]
+pub struct ComponentInfo {
+    /// Name or path, for messages.
+    pub name: String,
+    /// SHA-256 of the bytes, lower-case hex.
+    pub digest: String,
+    /// Size in bytes.
+    pub size: usize,
+    /// Full names of the imports, sorted.
+    pub imports: Vec<String>,
+    /// Names of the exports, sorted.
+    pub exports: Vec<String>,
+    component: Component,
+}
+
+/// A component whose imports are all granted: ready for instances.
+#[derive(Clone)]
+pub struct Admitted {
+    pub(super) pre: BotPre<Invocation>,
+}
+
+impl ComponentCache {
+    /// Use a directory that only the host can write, since what is in it is run as machine code.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// Read and compile a component's file, or take its compilation from the cache. Blocks while it compiles.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the file can't be read or isn't a component.
+    pub fn load_file(&self, engine: &Engine, path: &Path) -> Result<ComponentInfo, LoadError> {
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        self.load(engine, &path.display().to_string(), &bytes)
+    }
+
+    /// Compile a component, or take its compilation from the cache. Blocks while it compiles.
+    ///
+    /// # Errors
+    /// [`LoadError::NotAComponent`] if the bytes aren't a component.
+    pub fn load(&self, engine: &Engine, name: &str, bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
+        let digest = hex::encode(Sha256::digest(bytes));
+        let cached = self.directory.join(format!("{digest}-{}.cwasm", compatibility(engine)));
+        let component = match self.cached(engine, &cached) {
+            Some(component) => component,
+            None => {
+                let component = Component::from_binary(engine.raw(), bytes)
+                    .map_err(|e| LoadError::NotAComponent { name: name.to_owned(), why: format!("{e:#}") })?;
+                if let Err(error) = self.keep(&component, &cached) {
+                    // The cache only saves time: a full disk must not keep a bot from loading.
+                    tracing::warn!(path = %cached.display(), %error, "cannot cache the compiled component");
+                }
+                component
+            }
+        };
+        let kind = component.component_type();
+        let mut imports: Vec<_> = kind.imports(engine.raw()).map(|(name, _)| name.to_owned()).collect();
+        let mut exports: Vec<_> = kind.exports(engine.raw()).map(|(name, _)| name.to_owned()).collect();
+        imports.sort_unstable();
+        exports.sort_unstable();
+        Ok(ComponentInfo { name: name.to_owned(), digest, size: bytes.len(), imports, exports, component })
+    }
+
+    #[expect(unsafe_code, reason = "wasmtime runs what it deserialises as machine code; see the comment inside")]
+    fn cached(&self, engine: &Engine, path: &Path) -> Option<Component> {
+        if !path.exists() {
+            return None;
+        }
+        // SAFETY: only this function's counterpart `keep` writes here, the directory is the host's own with mode 0700
+        // (whoever can write to it can replace the host's ledger and keys as well), files appear by rename and so are
+        // whole, and wasmtime itself refuses those of another version or configuration.
+        match unsafe { Component::deserialize_file(engine.raw(), path) } {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "compiling again");
+                None
+            }
+        }
+    }
+
+    fn keep(&self, component: &Component, path: &Path) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let bytes = component.serialize().map_err(std::io::Error::other)?;
+        let temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
+        std::fs::write(temporary.path(), bytes)?;
+        temporary.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+/// A short name for everything in the engine that compiled code depends on.
+fn compatibility(engine: &Engine) -> String {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    engine.raw().precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+impl ComponentInfo {
+    /// The interfaces of the contract that the component imports.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<Interface> {
+        self.imports.iter().filter_map(|import| interface_of(import)).collect()
+    }
+
+    /// Check that this is a bot and that all it imports is granted, and link just that.
+    ///
+    /// # Errors
+    /// [`AdmissionError`], which names the import and the option that would grant it.
+    pub fn admit(&self, engine: &Engine, grants: &Grants) -> Result<Admitted, AdmissionError> {
+        self.check_world(engine)?;
+        let mut wasi = false;
+        let mut granted = Vec::new();
+        for import in &self.imports {
+            match interface_of(import) {
+                Some(interface) if grants.allow(interface) => granted.push(interface),
+                Some(interface) => {
+                    return Err(AdmissionError::NotGranted {
+                        name: self.name.clone(),
+                        import: import.clone(),
+                        flag: interface.flag(),
+                    });
+                }
+                None if import.starts_with(PACKAGE) && import.ends_with(&format!("types{VERSION}")) => {}
+                None if is_plain_wasi(import) => wasi = true,
+                None => {
+                    return Err(AdmissionError::Unknown { name: self.name.clone(), import: import.clone() });
+                }
+            }
+        }
+        let mut linker = Linker::new(engine.raw());
+        let linked = if wasi { wasmtime_wasi::p2::add_to_linker_async(&mut linker) } else { Ok(()) };
+        linked
+            .and_then(|()| granted.iter().try_for_each(|interface| interface.link(&mut linker)))
+            .and_then(|()| linker.instantiate_pre(&self.component))
+            .and_then(BotPre::new)
+            .map(|pre| Admitted { pre })
+            .map_err(|e| self.mismatch(&e))
+    }
+
+    /// Link every import to a trap: enough to ask a component what it is, before anything is granted.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] if this is no bot.
+    pub fn admit_to_describe(&self, engine: &Engine) -> Result<Admitted, AdmissionError> {
+        self.check_world(engine)?;
+        let mut linker = Linker::new(engine.raw());
+        linker
+            .define_unknown_imports_as_traps(&self.component)
+            .and_then(|()| linker.instantiate_pre(&self.component))
+            .and_then(BotPre::new)
+            .map(|pre| Admitted { pre })
+            .map_err(|e| self.mismatch(&e))
+    }
+
+    fn check_world(&self, engine: &Engine) -> Result<(), AdmissionError> {
+        let kind = self.component.component_type();
+        for export in EXPORTS {
+            match kind.get_export(engine.raw(), export).map(|e| e.ty) {
+                Some(ComponentItem::ComponentFunc(_)) => {}
+                _ => return Err(AdmissionError::OtherWorld { name: self.name.clone(), export }),
+            }
+        }
+        Ok(())
+    }
+
+    fn mismatch(&self, error: &wasmtime::Error) -> AdmissionError {
+        AdmissionError::Mismatch { name: self.name.clone(), why: format!("{error:#}") }
+    }
+}
+
+fn interface_of(import: &str) -> Option<Interface> {
+    Interface::from_name(import.strip_prefix(PACKAGE)?.strip_suffix(VERSION)?)
+}
+
+/// The parts of WASI that give nothing away when nothing is inherited: runtimes of Python and JavaScript import
+/// them whether they use them or not.
+fn is_plain_wasi(import: &str) -> bool {
+    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"]
+        .iter()
+        .any(|prefix| import.starts_with(prefix))
+}

@@ -1,0 +1,95 @@
+//! What can go wrong between a component's file and a message's outcome.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a component could not be read or compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The component's file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes aren't a component.
+    #[error("{name} is not a WebAssembly component: {why}")]
+    NotAComponent {
+        /// The component's name or path.
+        name: String,
+        /// What the engine said.
+        why: String,
+    },
+    /// The engine could not be set up on this machine.
+    #[error("cannot set up the WebAssembly engine: {0}")]
+    Engine(String),
+}
+
+/// Why a component may not run here.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// An import that exists, but isn't granted.
+    #[error("cannot load {name}: it imports {import}, which is not granted (add {flag}, or remove the import)")]
+    NotGranted {
+        /// The component.
+        name: String,
+        /// The import's full name.
+        import: String,
+        /// The option that grants it.
+        flag: &'static str,
+    },
+    /// An import that this host doesn't have.
+    #[error("cannot load {name}: it imports {import}, which this host does not offer")]
+    Unknown {
+        /// The component.
+        name: String,
+        /// The import's full name.
+        import: String,
+    },
+    /// Not a bot: an export of the world is missing.
+    #[error("cannot load {name}: it does not export `{export}`, so it is no bot of foundry:bot@0.1.0 (build it with a Foundry SDK)")]
+    OtherWorld {
+        /// The component.
+        name: String,
+        /// The export that is missing.
+        export: &'static str,
+    },
+    /// Imports or exports have other types than the contract says.
+    #[error("cannot load {name}: it does not fit foundry:bot@0.1.0: {why}")]
+    Mismatch {
+        /// The component.
+        name: String,
+        /// What the linker said.
+        why: String,
+    },
+}
+
+/// How a bot's code failed. None of these harms the host or another message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The code trapped: a panic, an unreachable instruction, a division by zero.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// The code computed for too long.
+    #[error("computed for more than {}", human(.0))]
+    GuestTime(Duration),
+    /// The message took too long, host calls included.
+    #[error("took more than {}", human(.0))]
+    TimedOut(Duration),
+    /// The code wanted more memory than it may have.
+    #[error("wanted more than {} MiB of memory", .0 / (1024 * 1024))]
+    Memory(usize),
+    /// The host could not do its part.
+    #[error("host failure: {0}")]
+    Host(String),
+}
+
+fn human(duration: &Duration) -> String {
+    if duration.as_secs() == 0 {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{} s", duration.as_secs_f32())
+    }
+}

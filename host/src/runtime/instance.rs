@@ -1,0 +1,163 @@
+//! Calling a bot: a fresh instance for each call, within limits, with every way to fail made a value.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, UpdateDeadline};
+
+use super::bindings::Bot;
+use super::component::Admitted;
+use super::engine::{Engine, MAX_MEMORY, TICK};
+use super::error::Fault;
+use super::invocation::{BotContext, Effects, Invocation, MessageContext};
+use super::wit::types;
+
+/// What one call may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory, in bytes.
+    pub memory: usize,
+    /// Time that the bot's own code may compute.
+    pub guest_time: Duration,
+    /// Time from the call to its end, host calls included.
+    pub wall_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 256 * 1024 * 1024,
+            guest_time: Duration::from_secs(30),
+            wall_time: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What a bot made of a message, if it came to an end at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Done, with these effects.
+    Done(Effects),
+    /// Try again later.
+    Retry {
+        /// At least this much later.
+        after: Duration,
+        /// The bot's reason.
+        why: String,
+    },
+    /// Never try again; the bot's reason.
+    Reject(String),
+}
+
+/// Makes instances of one bot.
+pub struct Instances {
+    engine: Engine,
+    admitted: Admitted,
+    bot: Arc<BotContext>,
+    limits: Limits,
+}
+
+impl Instances {
+    /// Instances of an admitted component for a bot.
+    #[must_use]
+    pub fn new(engine: Engine, admitted: Admitted, bot: Arc<BotContext>, limits: Limits) -> Self {
+        let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits };
+        Self { engine, admitted, bot, limits }
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The bot.
+    #[must_use]
+    pub fn bot(&self) -> &Arc<BotContext> {
+        &self.bot
+    }
+
+    /// Ask the bot what it is.
+    ///
+    /// # Errors
+    /// A [`Fault`] if its code fails.
+    pub async fn describe(&self) -> Result<types::Description, Fault> {
+        self.call(None, async |world, store| world.call_describe(store).await).await.map(|(description, _)| description)
+    }
+
+    /// Let the bot check its options.
+    ///
+    /// # Errors
+    /// A [`Fault`] if its code fails. The inner error is the bot's own refusal.
+    pub async fn init(&self) -> Result<Result<(), String>, Fault> {
+        self.call(None, async |world, store| world.call_init(store).await).await.map(|(answer, _)| answer)
+    }
+
+    /// Let the bot handle a message.
+    ///
+    /// # Errors
+    /// A [`Fault`] if its code fails; nothing takes effect then.
+    pub async fn handle(&self, message: &types::Message) -> Result<Verdict, Fault> {
+        let context = MessageContext { id: message.id.clone(), run: message.run.clone() };
+        self.call(Some(context), async |world, store| world.call_handle(store, message).await)
+            .await
+            .map(|(outcome, effects)| verdict(outcome, effects))
+    }
+
+    /// Tell the bot that a timer went off.
+    ///
+    /// # Errors
+    /// A [`Fault`] if its code fails; nothing takes effect then.
+    pub async fn tick(&self, timer: &str) -> Result<Verdict, Fault> {
+        self.call(None, async |world, store| world.call_tick(store, timer).await)
+            .await
+            .map(|(outcome, effects)| verdict(outcome, effects))
+    }
+
+    async fn call<T>(
+        &self,
+        message: Option<MessageContext>,
+        call: impl AsyncFnOnce(&Bot, &mut Store<Invocation>) -> wasmtime::Result<T>,
+    ) -> Result<(T, Effects), Fault> {
+        let invocation = Invocation::new(Arc::clone(&self.bot), message, self.limits.memory);
+        let mut store = Store::new(self.engine.raw(), invocation);
+        store.limiter(|invocation| &mut invocation.memory);
+        let mut ticks_left = self.limits.guest_time.as_millis().div_ceil(TICK.as_millis());
+        store.set_epoch_deadline(1);
+        // The deadline only passes while the bot's own code runs, so counting its passings measures guest time;
+        // yielding at each lets the wall clock's timeout, and other bots, have their turn.
+        store.epoch_deadline_callback(move |_| {
+            ticks_left = ticks_left.saturating_sub(1);
+            if ticks_left == 0 { Err(OutOfGuestTime.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+        let work = async {
+            let world = self.admitted.pre.instantiate_async(&mut store).await?;
+            call(&world, &mut store).await
+        };
+        let answer = tokio::time::timeout(self.limits.wall_time, work).await;
+        match answer {
+            Err(_elapsed) => Err(Fault::TimedOut(self.limits.wall_time)),
+            Ok(Ok(value)) => Ok((value, store.into_data().effects)),
+            Ok(Err(_)) if store.data().memory.exceeded => Err(Fault::Memory(self.limits.memory)),
+            Ok(Err(error)) if error.is::<OutOfGuestTime>() => Err(Fault::GuestTime(self.limits.guest_time)),
+            Ok(Err(error)) => Err(match error.downcast_ref::<wasmtime::Trap>() {
+                Some(trap) => Fault::Trap(trap.to_string()),
+                None => Fault::Host(format!("{:#}", error)),
+            }),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("out of guest time")]
+struct OutOfGuestTime;
+
+fn verdict(outcome: types::Outcome, effects: Effects) -> Verdict {
+    match outcome {
+        types::Outcome::Done => Verdict::Done(effects),
+        types::Outcome::Retry(retry) => {
+            Verdict::Retry { after: Duration::from_millis(retry.after_ms), why: retry.why }
+        }
+        types::Outcome::Reject(why) => Verdict::Reject(why),
+    }
+}

@@ -1,0 +1,16 @@
+//! Running bots: one compiled component per bot, one fresh instance per message.
+
+mod bindings;
+mod component;
+mod engine;
+mod error;
+mod instance;
+mod invocation;
+
+pub use bindings::foundry::bot as wit;
+pub use bindings::{Bot as BotWorld, BotPre};
+pub use component::{Admitted, ComponentCache, ComponentInfo};
+pub use engine::Engine;
+pub use error::{AdmissionError, Fault, LoadError};
+pub use instance::{Instances, Limits, Verdict};
+pub use invocation::{BotContext, Effects, Invocation, MessageContext, OutgoingEvent, StateWrite};

@@ -1,0 +1,157 @@
+//! From what the operator asks for to a bot that is ready to start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::bot::Prepared;
+use super::error::LoadFailure;
+use super::host::Inner;
+use super::message::{Handler, Health};
+use super::options::{self, Resolved};
+use super::spec::{BotSource, BotSpec, BotStatus, Condition};
+use crate::bus::ConnectionOptions;
+use crate::capability::Grants;
+use crate::runtime::wit::types::Description;
+use crate::runtime::{BotContext, ComponentInfo, Instances, Limits};
+use crate::stock;
+
+/// Bytes of state that a bot may keep.
+const STATE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Limits of `describe` and `init`, which do no work.
+const ASKING: Limits = Limits {
+    memory: 256 * 1024 * 1024,
+    guest_time: Duration::from_secs(5),
+    wall_time: Duration::from_secs(30),
+};
+
+impl Inner {
+    /// Read and compile a component, or take it from the cache.
+    pub(super) async fn component(self: &Arc<Self>, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
+        let inner = Arc::clone(self);
+        let source = source.clone();
+        let loaded = tokio::task::spawn_blocking(move || match &source {
+            BotSource::Stock(name) => {
+                let bot = stock::find(name).ok_or_else(|| {
+                    let names: Vec<_> = stock::STOCK_BOTS.iter().map(|bot| bot.name).collect();
+                    LoadFailure::NoSuchStockBot(name.clone(), names.join(", "))
+                })?;
+                Ok(inner.cache.load(&inner.engine, name, bot.component)?)
+            }
+            BotSource::File(path) => Ok(inner.cache.load_file(&inner.engine, path)?),
+        });
+        loaded.await.unwrap_or(Err(LoadFailure::Stopping))
+    }
+
+    /// Ask a component what it is. Nothing is granted to it yet.
+    pub(super) async fn describe(&self, component: &ComponentInfo) -> Result<Description, LoadFailure> {
+        let admitted = component.admit_to_describe(&self.engine)?;
+        let nobody = Arc::new(BotContext {
+            name: component.name.clone(),
+            source: String::new(),
+            options: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            grants: Grants::default(),
+            state_limit: 0,
+            services: Arc::clone(&self.services),
+        });
+        Instances::new(self.engine.clone(), admitted, nobody, ASKING).describe().await.map_err(|fault| {
+            LoadFailure::Fault { name: component.name.clone(), call: "describe", fault }
+        })
+    }
+
+    /// Do everything that can fail before a bot starts.
+    pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
+        let component = self.component(&spec.source).await?;
+        let description = self.describe(&component).await?;
+        let resolved = options::resolve(&description, &spec.options)
+            .map_err(|error| LoadFailure::Options { name: name.to_owned(), error })?;
+        let mut grants = match spec.source {
+            BotSource::Stock(_) => Grants::of_stock_bot(&description, &component.interfaces(), &resolved.values),
+            BotSource::File(_) => Grants::default(),
+        };
+        grants.extend(spec.grants.clone());
+        let admitted = component.admit(&self.engine, &grants)?;
+        let bot = Arc::new(BotContext {
+            name: name.to_owned(),
+            source: format!("{}/{name}", self.link.host),
+            options: resolved.values.clone(),
+            outputs: resolved.outputs.clone(),
+            grants,
+            state_limit: STATE_LIMIT,
+            services: Arc::clone(&self.services),
+        });
+        let asking = Instances::new(self.engine.clone(), admitted.clone(), Arc::clone(&bot), ASKING);
+        match asking.init().await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Err(LoadFailure::Refused { name: name.to_owned(), why }),
+            Err(fault) => return Err(LoadFailure::Fault { name: name.to_owned(), call: "init", fault }),
+        }
+        let instances = Instances::new(self.engine.clone(), admitted, bot, limits(spec, &description));
+        Ok(self.assemble(name, spec, &description, resolved, instances))
+    }
+
+    fn assemble(
+        &self,
+        name: &str,
+        spec: &BotSpec,
+        description: &Description,
+        resolved: Resolved,
+        instances: Instances,
+    ) -> Prepared {
+        let topics = &self.link.topics;
+        let status = BotStatus {
+            name: name.to_owned(),
+            component: description.name.clone(),
+            version: description.version.clone(),
+            condition: Condition::Starting,
+            detail: None,
+            group: resolved.inputs.first().map(|(group, _)| group.clone()),
+            reads: resolved.inputs.iter().map(|(_, topic)| topic.clone()).collect(),
+            publishes: resolved.outputs.values().cloned().collect(),
+            handled: 0,
+            failed: 0,
+            in_hand: 0,
+            since: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        };
+        let groups = resolved.inputs.iter().map(|(group, topic)| (topics.full(topic), group.clone())).collect();
+        let handler = Handler {
+            instances,
+            component: description.name.clone(),
+            groups,
+            link: Arc::clone(&self.link),
+            health: Arc::new(Health::default()),
+        };
+        Prepared {
+            handler: Arc::new(handler),
+            status,
+            instances: spec.instances.max(1),
+            filters: resolved.inputs.iter().map(|(group, topic)| topics.shared(group, topic)).collect(),
+            timers: resolved.timers,
+            connection: ConnectionOptions { client_id: format!("foundry-{}-{name}", self.link.host), ..self.connection.clone() },
+            publisher: self.publisher.clone(),
+        }
+    }
+}
+
+/// The operator's limits, else what the bot asks for, else the host's defaults.
+fn limits(spec: &BotSpec, description: &Description) -> Limits {
+    let defaults = Limits::default();
+    let asked = description.message_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    Limits {
+        memory: spec.memory.unwrap_or(defaults.memory),
+        guest_time: defaults.guest_time,
+        wall_time: spec.timeout.or(asked).unwrap_or(defaults.wall_time),
+    }
+}
+
+/// Names become parts of topics, file names and client ids.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}

@@ -1,0 +1,194 @@
+//! A loaded bot's life: its session, its timers, the messages in its hands, its end.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::message::{Handler, Health};
+use super::spec::{BotStatus, Condition};
+use super::timers;
+use crate::bus::{ConnectionOptions, Consumer, ConsumerState, LiveMessage, Presence, Publisher};
+use crate::capability::Level;
+
+/// A bot that is ready to start.
+pub(super) struct Prepared {
+    pub(super) handler: Arc<Handler>,
+    pub(super) status: BotStatus,
+    pub(super) instances: u16,
+    pub(super) filters: Vec<String>,
+    pub(super) timers: Vec<(String, Duration)>,
+    pub(super) connection: ConnectionOptions,
+    pub(super) publisher: Publisher,
+}
+
+/// A bot that has been started.
+pub(super) struct RunningBot {
+    fixed: BotStatus,
+    health: Arc<Health>,
+    condition: Arc<Mutex<(Condition, Option<String>)>>,
+    session: watch::Receiver<ConsumerState>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningBot {
+    /// How it is.
+    pub(super) fn status(&self) -> BotStatus {
+        let (condition, detail) =
+            self.condition.lock().map_or((Condition::Quarantined, None), |condition| condition.clone());
+        BotStatus {
+            condition,
+            detail,
+            handled: self.health.handled.load(Ordering::Relaxed),
+            failed: self.health.failed.load(Ordering::Relaxed),
+            in_hand: self.health.in_hand.load(Ordering::Relaxed),
+            ..self.fixed.clone()
+        }
+    }
+
+    /// Where its session stands.
+    pub(super) fn session(&self) -> watch::Receiver<ConsumerState> {
+        self.session.clone()
+    }
+
+    /// End it. Messages in hand go back to the broker.
+    pub(super) async fn stop(self) {
+        self.cancel.cancel();
+        let _ = self.task.await;
+    }
+}
+
+impl Prepared {
+    /// Start it.
+    pub(super) fn start(mut self) -> RunningBot {
+        let cancel = CancellationToken::new();
+        let condition = Arc::new(Mutex::new((Condition::Starting, None)));
+        let health = Arc::clone(&self.handler.health);
+        let presence = self.presence("running", None);
+        let topic = self.handler.link.topics.bot(&presence.host, &presence.bot);
+        self.connection.will = Some((topic.clone(), payload(&self.presence("offline", None))));
+        self.connection.receive_maximum = self.instances;
+        let (hello, hello_receiver) = watch::channel(Some((topic, payload(&presence))));
+        let consumer = Consumer {
+            options: self.connection.clone(),
+            filters: std::mem::take(&mut self.filters),
+            hello: hello_receiver,
+        };
+        let end_of_session = cancel.child_token();
+        let (deliveries, session, session_task) = consumer.start(end_of_session.clone());
+        let fixed = self.status.clone();
+        let life = Life {
+            prepared: self,
+            condition: Arc::clone(&condition),
+            session: session.clone(),
+            cancel: cancel.clone(),
+            end_of_session,
+            _hello: hello,
+        };
+        let task = tokio::spawn(life.run(deliveries, session_task));
+        RunningBot { fixed, health, condition, session, cancel, task }
+    }
+
+    fn presence(&self, status: &str, detail: Option<String>) -> Presence {
+        Presence {
+            host: self.handler.link.host.clone(),
+            bot: self.status.name.clone(),
+            component: self.status.component.clone(),
+            status: status.to_owned(),
+            detail,
+            group: self.status.group.clone(),
+            reads: self.status.reads.clone(),
+            publishes: self.status.publishes.clone(),
+            since: self.status.since.clone(),
+        }
+    }
+}
+
+fn payload(presence: &Presence) -> Vec<u8> {
+    serde_json::to_vec(presence).unwrap_or_default()
+}
+
+struct Life {
+    prepared: Prepared,
+    condition: Arc<Mutex<(Condition, Option<String>)>>,
+    session: watch::Receiver<ConsumerState>,
+    cancel: CancellationToken,
+    end_of_session: CancellationToken,
+    _hello: watch::Sender<Option<(String, Vec<u8>)>>,
+}
+
+impl Life {
+    async fn run(mut self, mut deliveries: tokio::sync::mpsc::Receiver<crate::bus::Delivery>, session: JoinHandle<()>) {
+        let handler = Arc::clone(&self.prepared.handler);
+        let places = Arc::new(Semaphore::new(usize::from(self.prepared.instances)));
+        let mut work = JoinSet::new();
+        for (timer, interval) in std::mem::take(&mut self.prepared.timers) {
+            work.spawn(timers::run(Arc::clone(&handler), timer, interval));
+        }
+        let quarantine = handler.health.quarantine.clone();
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                () = quarantine.cancelled() => break,
+                Ok(()) = self.session.changed() => self.follow_session(),
+                // A broker that honours the receive maximum never makes us wait for a place.
+                Ok(place) = Arc::clone(&places).acquire_owned(), if !deliveries.is_closed() => {
+                    tokio::select! {
+                        () = self.cancel.cancelled() => break,
+                        () = quarantine.cancelled() => break,
+                        Ok(()) = self.session.changed() => self.follow_session(),
+                        delivery = deliveries.recv() => {
+                            let Some(delivery) = delivery else { continue };
+                            let handler = Arc::clone(&handler);
+                            work.spawn(async move {
+                                handler.deliver(&delivery).await;
+                                drop(place);
+                            });
+                        }
+                    }
+                }
+                Some(_) = work.join_next(), if !work.is_empty() => {}
+            }
+        }
+        work.shutdown().await;
+        self.end_of_session.cancel();
+        let _ = session.await;
+        if quarantine.is_cancelled() && !self.cancel.is_cancelled() {
+            self.quarantined().await;
+        }
+    }
+
+    fn follow_session(&mut self) {
+        let state = self.session.borrow_and_update().clone();
+        let now = match state {
+            ConsumerState::Subscribed => (Condition::Running, None),
+            ConsumerState::Connecting(why) => (Condition::Starting, why),
+            ConsumerState::Refused(why) => (Condition::Starting, Some(why)),
+        };
+        self.set(now);
+    }
+
+    /// Stay visible, and do nothing, until the operator stops the bot.
+    async fn quarantined(self) {
+        let why = "its code failed again and again; see its log, then stop and load it".to_owned();
+        self.set((Condition::Quarantined, Some(why.clone())));
+        let handler = &self.prepared.handler;
+        handler.log(None, Level::Error, &format!("quarantined: {why}"));
+        let presence = self.prepared.presence("quarantined", Some(why));
+        let topic = handler.link.topics.bot(&presence.host, &presence.bot);
+        let message = |payload| LiveMessage { topic: topic.clone(), payload, retain: true };
+        self.prepared.publisher.live(message(payload(&presence)));
+        self.cancel.cancelled().await;
+        self.prepared.publisher.live(message(Vec::new()));
+    }
+
+    fn set(&self, now: (Condition, Option<String>)) {
+        if let Ok(mut condition) = self.condition.lock() {
+            *condition = now;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a host doesn't start, or a bot isn't loaded.
+
+use std::path::PathBuf;
+
+use super::options::OptionError;
+use crate::capability::ArtifactError;
+use crate::keys::KeyError;
+use crate::ledger::LedgerError;
+use crate::runtime::{AdmissionError, Fault, LoadError};
+
+/// Why a host could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The state directory can't be used.
+    #[error("cannot use the state directory {}: {source}", path.display())]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another host has it.
+    #[error("another foundry-host is using {} (stop it, or give this one its own --state directory)", .0.display())]
+    StateInUse(PathBuf),
+    /// The host's name isn't one.
+    #[error("{0:?} is not a host name: use letters, digits, '.', '_' and '-'")]
+    BadName(String),
+    /// The embedded broker didn't start.
+    #[error(transparent)]
+    Broker(#[from] foundry_broker::Error),
+    /// The ledger can't be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The artifact store can't be used.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// The key that signs messages can't be used.
+    #[error("cannot sign messages: {0}")]
+    Key(#[from] KeyError),
+    /// The WebAssembly engine can't be set up.
+    #[error(transparent)]
+    Engine(#[from] LoadError),
+    /// A capability can't be set up.
+    #[error("cannot set up {what}: {why}")]
+    Capability {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why a bot could not be loaded, stopped, or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadFailure {
+    /// There is no stock bot of that name.
+    #[error("there is no stock bot {0:?} (they are {1}; for a component's file write its path, such as ./{0}.wasm)")]
+    NoSuchStockBot(String, String),
+    /// The component can't be read or compiled.
+    #[error(transparent)]
+    Component(#[from] LoadError),
+    /// The component may not run here.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The component failed while it described itself or checked its options.
+    #[error("cannot load {name}: its {call} {fault}")]
+    Fault {
+        /// The bot.
+        name: String,
+        /// `describe` or `init`.
+        call: &'static str,
+        /// How.
+        fault: Fault,
+    },
+    /// The bot refuses its options.
+    #[error("cannot load {name}: {why}")]
+    Refused {
+        /// The bot.
+        name: String,
+        /// Its reason.
+        why: String,
+    },
+    /// An option is unknown, missing or malformed.
+    #[error("cannot load {name}: {error}")]
+    Options {
+        /// The bot.
+        name: String,
+        /// What is wrong.
+        error: OptionError,
+    },
+    /// The name is taken.
+    #[error("a bot named {0} is loaded already (stop it first, or choose another name with --as)")]
+    NameTaken(String),
+    /// The name can't be used.
+    #[error("{0:?} is not a bot's name: use letters, digits, '.', '_' and '-'")]
+    BadName(String),
+    /// No bot has the name.
+    #[error("no bot named {0} is loaded here (see `foundry-host list`)")]
+    NoSuchBot(String),
+    /// The host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+}

@@ -1,0 +1,453 @@
+//! The host as a whole.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foundry_broker::Broker;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::is_name;
+use super::bot::RunningBot;
+use super::error::{HostError, LoadFailure};
+use super::message::Link;
+use super::spec::{BotSource, BotSpec, BotStatus, Condition};
+use crate::bus::{
+    BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Presence, Publisher, Topics,
+};
+use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
+use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
+use crate::ledger::Ledger;
+use crate::runtime::wit::types::Description;
+use crate::runtime::{ComponentCache, ComponentInfo, Engine};
+
+/// How long `load` waits for the broker before it leaves the bot to connect on its own.
+const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which broker carries the messages.
+#[derive(Debug, Clone)]
+pub enum BrokerChoice {
+    /// The one inside this process.
+    Embedded(foundry_broker::Config),
+    /// Another one.
+    External(BrokerAddress),
+}
+
+/// How messages between hosts are signed and checked.
+#[derive(Debug, Clone)]
+pub struct MessagesConfig {
+    /// Topics' first part.
+    pub prefix: String,
+    /// The key that signs; by default the only one with the role `messages`, made at the first start.
+    pub key: Option<String>,
+    /// Fingerprints of the keys whose messages are handled; empty for all that the key store holds for this role.
+    pub trust: Vec<Fingerprint>,
+    /// Older messages are refused.
+    pub max_age: Duration,
+}
+
+impl Default for MessagesConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "foundry".to_owned(),
+            key: None,
+            trust: Vec::new(),
+            max_age: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
+}
+
+/// What a host is started with.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The host's name, unique on its broker.
+    pub name: String,
+    /// Directory of everything that it keeps.
+    pub state: PathBuf,
+    /// The broker.
+    pub broker: BrokerChoice,
+    /// Messages.
+    pub messages: MessagesConfig,
+    /// Where passphrases of keys come from.
+    pub passphrases: PassphraseSource,
+    /// Topics, besides the stock ones, whose events `runs` shows.
+    pub observe: Vec<String>,
+}
+
+/// A running host. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) cache: ComponentCache,
+    pub(super) services: Arc<Services>,
+    pub(super) link: Arc<Link>,
+    pub(super) connection: ConnectionOptions,
+    pub(super) publisher: Publisher,
+    observer: Observer,
+    bots: Mutex<BTreeMap<String, Slot>>,
+    broker: Mutex<Option<Broker>>,
+    cancel: CancellationToken,
+    _lock: File,
+}
+
+/// A name is taken as soon as its bot is being loaded.
+enum Slot {
+    Loading,
+    Running(RunningBot),
+}
+
+impl Host {
+    /// Start a host without any bot.
+    ///
+    /// # Errors
+    /// [`HostError`], which names what it could not use.
+    pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+        if !is_name(&config.name) {
+            return Err(HostError::BadName(config.name));
+        }
+        let lock = lock_state(&config.state)?;
+        let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
+        let (signer, trusted) = message_keys(&keys, &config)?;
+        let engine = Engine::new()?;
+        let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
+        let (broker, address) = match config.broker.clone() {
+            BrokerChoice::Embedded(embedded) => {
+                let broker = Broker::start(embedded).await?;
+                let address = BrokerAddress::local(broker.address());
+                (Some(broker), address)
+            }
+            BrokerChoice::External(address) => (None, address),
+        };
+        let services = Services {
+            ledger: ledger.clone(),
+            artifacts: ArtifactStore::local(&config.state.join("artifacts"))?,
+            logs: Arc::new(LogHub::new(config.state.join("logs"))),
+        };
+        let cancel = CancellationToken::new();
+        let topics = Topics::new(&config.messages.prefix);
+        let connection = ConnectionOptions {
+            broker: address,
+            client_id: format!("foundry-{}", config.name),
+            persistent: true,
+            receive_maximum: 1,
+            will: None,
+        };
+        let link = Arc::new(Link {
+            host: config.name.clone(),
+            topics: topics.clone(),
+            signer,
+            trusted: Arc::clone(&trusted),
+            ledger: ledger.clone(),
+            max_age: config.messages.max_age,
+        });
+        let publisher = start_publisher(&connection, &link, &cancel);
+        let mut observed: Vec<String> =
+            ["commits", "builds", "signs", "dists", FAILURES].map(ToOwned::to_owned).into();
+        observed.extend(config.observe.iter().filter(|topic| !["commits", "builds"].contains(&topic.as_str())).cloned());
+        observed.sort_unstable();
+        observed.dedup();
+        let (observer, _) = Observer::start(
+            ConnectionOptions { client_id: format!("foundry-{}-observer", config.name), ..connection.clone() },
+            topics.clone(),
+            &observed,
+            trusted,
+            config.messages.max_age,
+            ledger.clone(),
+            cancel.clone(),
+        );
+        let services = Arc::new(services);
+        tokio::spawn(forward_logs(services.logs.listen(), publisher.clone(), topics, cancel.clone()));
+        tokio::spawn(forget_old(ledger, config.messages.max_age, cancel.clone()));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                cache: ComponentCache::new(config.state.join("compiled")),
+                services,
+                link,
+                connection,
+                publisher,
+                observer,
+                bots: Mutex::default(),
+                broker: Mutex::new(broker),
+                cancel,
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// The host's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.link.host
+    }
+
+    /// The broker's address.
+    #[must_use]
+    pub fn broker(&self) -> &BrokerAddress {
+        &self.inner.connection.broker
+    }
+
+    /// Topics.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.inner.link.topics
+    }
+
+    /// The host's memory.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.link.ledger
+    }
+
+    /// The host's capabilities.
+    #[must_use]
+    pub fn services(&self) -> &Arc<Services> {
+        &self.inner.services
+    }
+
+    /// A component's description and imports, without loading it as a bot.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] if it isn't a bot.
+    pub async fn inspect(&self, source: &BotSource) -> Result<(ComponentInfo, Description), LoadFailure> {
+        let component = self.inner.component(source).await?;
+        let description = self.inner.describe(&component).await?;
+        Ok((component, description))
+    }
+
+    /// Load a bot and start it. Returns when it is subscribed, or when the broker lets it wait.
+    ///
+    /// # Errors
+    /// [`LoadFailure`], which says what is wrong and what to do.
+    pub async fn load(&self, spec: BotSpec) -> Result<BotStatus, LoadFailure> {
+        let name = self.reserve(&spec).await?;
+        let prepared = match self.inner.prepare(&spec, &name).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.with_bots(|bots| bots.remove(&name));
+                return Err(error);
+            }
+        };
+        let bot = prepared.start();
+        let mut session = bot.session();
+        self.with_bots(|bots| bots.insert(name.clone(), Slot::Running(bot)));
+        let ready = session.wait_for(|state| *state != ConsumerState::Connecting(None));
+        let _ = tokio::time::timeout(SUBSCRIBE_PATIENCE, ready).await;
+        tracing::info!(bot = name, source = %spec.source, "loaded");
+        self.status(&name)
+    }
+
+    /// Take a name for a bot.
+    async fn reserve(&self, spec: &BotSpec) -> Result<String, LoadFailure> {
+        if self.inner.cancel.is_cancelled() {
+            return Err(LoadFailure::Stopping);
+        }
+        let wanted = match (&spec.name, &spec.source) {
+            (Some(name), _) | (None, BotSource::Stock(name)) => name.clone(),
+            (None, BotSource::File(_)) => self.inspect(&spec.source).await?.1.name,
+        };
+        if !is_name(&wanted) {
+            return Err(LoadFailure::BadName(wanted));
+        }
+        self.with_bots(|bots| {
+            let mut name = wanted.clone();
+            let mut number = 1;
+            while bots.contains_key(&name) {
+                if spec.name.is_some() {
+                    return Err(LoadFailure::NameTaken(wanted.clone()));
+                }
+                number += 1;
+                name = format!("{wanted}-{number}");
+            }
+            bots.insert(name.clone(), Slot::Loading);
+            Ok(name)
+        })
+    }
+
+    /// The bots of this host, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<BotStatus> {
+        self.with_bots(|bots| {
+            bots.values()
+                .filter_map(|slot| match slot {
+                    Slot::Running(bot) => Some(bot.status()),
+                    Slot::Loading => None,
+                })
+                .collect()
+        })
+    }
+
+    /// The bots of all hosts on the broker, as they present themselves.
+    #[must_use]
+    pub fn everyone(&self) -> Vec<Presence> {
+        self.inner.observer.bots()
+    }
+
+    /// How a bot is.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NoSuchBot`].
+    pub fn status(&self, name: &str) -> Result<BotStatus, LoadFailure> {
+        self.list().into_iter().find(|bot| bot.name == name).ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
+    }
+
+    /// Stop a bot. Messages in its hands go back to the broker; with `drain`, it finishes them first.
+    ///
+    /// # Errors
+    /// [`LoadFailure::NoSuchBot`].
+    pub async fn stop(&self, name: &str) -> Result<(), LoadFailure> {
+        let bot = self.with_bots(|bots| match bots.remove(name) {
+            Some(Slot::Running(bot)) => Some(bot),
+            Some(Slot::Loading) => {
+                bots.insert(name.to_owned(), Slot::Loading);
+                None
+            }
+            None => None,
+        });
+        bot.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))?.stop().await;
+        tracing::info!(bot = name, "stopped");
+        Ok(())
+    }
+
+    /// Stop all bots, then the host itself.
+    pub async fn shutdown(&self) {
+        self.inner.cancel.cancel();
+        let bots = self.with_bots(std::mem::take);
+        let ends = bots.into_values().filter_map(|slot| match slot {
+            Slot::Running(bot) => Some(bot.stop()),
+            Slot::Loading => None,
+        });
+        futures::future::join_all(ends).await;
+        let broker = self.inner.broker.lock().ok().and_then(|mut broker| broker.take());
+        if let Some(broker) = broker {
+            broker.stop().await;
+        }
+    }
+
+    /// All log lines from now on.
+    #[must_use]
+    pub fn logs(&self) -> tokio::sync::broadcast::Receiver<Arc<LogLine>> {
+        self.inner.services.logs.listen()
+    }
+
+    /// Whether some bot is quarantined.
+    #[must_use]
+    pub fn ails(&self) -> bool {
+        self.list().iter().any(|bot| bot.condition == Condition::Quarantined)
+    }
+
+    fn with_bots<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Slot>) -> T) -> T {
+        // Nothing that runs under this lock can panic half-way through a change, so a poisoned map is whole.
+        let mut bots = self.inner.bots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work(&mut bots)
+    }
+}
+
+/// Make the state directory, and make sure that no other host uses it.
+fn lock_state(state: &Path) -> Result<File, HostError> {
+    let failed = |source| HostError::StateDirectory { path: state.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(state.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(HostError::StateInUse(state.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// The key that signs this host's messages, and those whose messages it handles.
+fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Arc<TrustedKeys>), KeyError> {
+    let query = match &config.messages.key {
+        Some(query) => query.clone(),
+        None => {
+            let known = keys.list()?;
+            let own = known.iter().find(|key| key.has_secret && key.roles.contains(&Role::Messages));
+            match own {
+                Some(key) => key.fingerprint.to_string(),
+                None => {
+                    let new = NewKey {
+                        user_id: format!("Foundry host {} (messages)", config.name),
+                        algorithm: Algorithm::Ed25519,
+                        expires_in: None,
+                        passphrase: None,
+                    };
+                    keys.generate(Role::Messages, &new)?.fingerprint.to_string()
+                }
+            }
+        }
+    };
+    let signer = keys.signer(&query, Role::Messages, &config.passphrases)?;
+    let mut trusted = keys.trusted(Role::Messages)?;
+    if !config.messages.trust.is_empty() {
+        let mut allowed = config.messages.trust.clone();
+        allowed.push(signer.fingerprint());
+        trusted = Arc::new(trusted.restricted_to(&allowed));
+    }
+    Ok((signer, trusted))
+}
+
+fn start_publisher(connection: &ConnectionOptions, link: &Link, cancel: &CancellationToken) -> Publisher {
+    let topic = link.topics.host(&link.host);
+    let presence = |status: &str| {
+        let version = env!("CARGO_PKG_VERSION");
+        serde_json::json!({ "host": link.host, "status": status, "version": version }).to_string().into_bytes()
+    };
+    let options = ConnectionOptions {
+        // The outbox is the session: what was unacknowledged is sent again from there.
+        persistent: false,
+        client_id: format!("{}-publisher", connection.client_id),
+        will: Some((topic.clone(), presence("offline"))),
+        ..connection.clone()
+    };
+    let hello = LiveMessage { topic, payload: presence("online"), retain: true };
+    Publisher::start(options, Some(hello), link.ledger.clone(), cancel.clone()).0
+}
+
+/// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.
+async fn forward_logs(
+    mut lines: tokio::sync::broadcast::Receiver<Arc<LogLine>>,
+    publisher: Publisher,
+    topics: Topics,
+    cancel: CancellationToken,
+) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = cancel.cancelled() => return,
+        };
+        match line {
+            Ok(line) => {
+                if let Some(run) = &line.run {
+                    let payload = serde_json::to_vec(&*line).unwrap_or_default();
+                    publisher.live(LiveMessage { topic: topics.log(run, &line.bot), payload, retain: false });
+                }
+            }
+            // The files have every line; live listeners may miss some.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Ids of messages that would be refused as too old by now need not be remembered.
+async fn forget_old(ledger: Ledger, max_age: Duration, cancel: CancellationToken) {
+    let mut interval = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = cancel.cancelled() => return,
+        }
+        if let Err(error) = ledger.forget_processed_before(OffsetDateTime::now_utc() - max_age * 2).await {
+            tracing::warn!(%error, "cannot tidy the ledger");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One message's way through a bot: check, attempts, settlement, acknowledgement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Delivery, Event, FAILURES, Topics};
+use crate::capability::{Level, derive_id};
+use crate::keys::{Signer, TrustedKeys};
+use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
+use crate::runtime::wit::types::Message;
+use crate::runtime::{Effects, Instances, OutgoingEvent, Verdict};
+
+/// Attempts at a message whose handler asks for another one: with the backoff, about an hour.
+const MAX_RETRIES: u32 = 16;
+
+/// Attempts at a message that makes the bot's code fail.
+const MAX_FAULTS: u32 = 3;
+
+/// Failures of the bot's code in a row, over all messages, after which the bot is quarantined.
+const QUARANTINE_AFTER: u32 = 9;
+
+/// First and longest pause between attempts at one message.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// What a bot's messages need from the host.
+pub(super) struct Link {
+    pub(super) host: String,
+    pub(super) topics: Topics,
+    pub(super) signer: Arc<Signer>,
+    pub(super) trusted: Arc<TrustedKeys>,
+    pub(super) ledger: Ledger,
+    pub(super) max_age: Duration,
+}
+
+/// How a bot is doing.
+#[derive(Default)]
+pub(super) struct Health {
+    pub(super) handled: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) in_hand: AtomicU64,
+    faults_in_a_row: AtomicU32,
+    /// Cancelled when the bot's code has failed too often.
+    pub(super) quarantine: CancellationToken,
+}
+
+impl Health {
+    pub(super) fn succeeded(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        self.faults_in_a_row.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn faulted(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if self.faults_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= QUARANTINE_AFTER {
+            self.quarantine.cancel();
+        }
+    }
+}
+
+/// Handles the messages of one bot.
+pub(super) struct Handler {
+    pub(super) instances: Instances,
+    pub(super) component: String,
+    /// The group of each full topic.
+    pub(super) groups: BTreeMap<String, String>,
+    pub(super) link: Arc<Link>,
+    pub(super) health: Arc<Health>,
+}
+
+/// What an attempt at a message came to.
+enum Attempt {
+    Settled(Settlement),
+    Again { after: Duration, why: String, limit: u32 },
+    GiveUp(String),
+}
+
+impl Handler {
+    /// Handle a message until it is settled, and acknowledge it. Dropping this future leaves the message with the
+    /// broker, which gives it to another member of the group or brings it again.
+    pub(super) async fn deliver(&self, delivery: &Delivery) {
+        self.health.in_hand.fetch_add(1, Ordering::Relaxed);
+        let _in_hand = InHand(&self.health);
+        match Event::verify(&delivery.payload, &self.link.trusted, OffsetDateTime::now_utc(), self.link.max_age) {
+            Err(refusal) => {
+                let why = format!("refused a message on {}: {refusal}", delivery.topic);
+                self.log(None, Level::Warn, &why);
+                let dead =
+                    DeadLetter::now(self.name(), &delivery.topic, None, refusal.to_string(), 0, &delivery.payload);
+                self.until_written(|| self.link.ledger.bury(dead.clone())).await;
+            }
+            Ok(event) => self.handle(&event, delivery).await,
+        }
+        delivery.acknowledge().await;
+    }
+
+    async fn handle(&self, event: &Event, delivery: &Delivery) {
+        let group = self.groups.get(&delivery.topic).cloned().unwrap_or_default();
+        let ledger = &self.link.ledger;
+        if self.until_written(|| ledger.is_processed(&group, &event.id)).await {
+            tracing::debug!(bot = self.name(), id = event.id, "handled already");
+            return;
+        }
+        let topic = self.link.topics.short(&delivery.topic);
+        self.until_written(|| ledger.record_event(event.row(topic))).await;
+        let mut message = message_of(event, topic);
+        message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
+        loop {
+            let settlement = match self.attempt(&message).await {
+                Attempt::Settled(settlement) => settlement,
+                Attempt::GiveUp(reason) => self.give_up(event, delivery, message.attempt, &reason),
+                Attempt::Again { after, why, limit } => {
+                    message.attempt = self.until_written(|| ledger.count_attempt(&group, &event.id)).await;
+                    if message.attempt < limit {
+                        let pause = after.max(backoff(message.attempt));
+                        let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
+                        self.log(Some(&event.run), Level::Warn, &text);
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                    let reason = format!("{why} (after {} attempts)", message.attempt);
+                    self.give_up(event, delivery, message.attempt, &reason)
+                }
+            };
+            let settlement = Settlement { message: Some((group.clone(), event.id.clone())), ..settlement };
+            self.until_written(|| ledger.settle(settlement.clone())).await;
+            return;
+        }
+    }
+
+    async fn attempt(&self, message: &Message) -> Attempt {
+        match self.instances.handle(message).await {
+            Ok(Verdict::Done(effects)) => match self.settlement(effects) {
+                Ok(settlement) => {
+                    self.health.succeeded();
+                    Attempt::Settled(settlement)
+                }
+                Err(why) => Attempt::Again { after: Duration::ZERO, why, limit: MAX_RETRIES },
+            },
+            Ok(Verdict::Retry { after, why }) => {
+                self.health.failed.fetch_add(1, Ordering::Relaxed);
+                Attempt::Again { after, why, limit: MAX_RETRIES }
+            }
+            Ok(Verdict::Reject(why)) => {
+                self.health.succeeded();
+                Attempt::GiveUp(why)
+            }
+            Err(fault) => {
+                self.health.faulted();
+                Attempt::Again { after: Duration::ZERO, why: format!("the bot {fault}"), limit: MAX_FAULTS }
+            }
+        }
+    }
+
+    /// What a handler's effects come to: signed events, and state.
+    pub(super) fn settlement(&self, effects: Effects) -> Result<Settlement, String> {
+        let writes = effects.state_writes().collect();
+        let mut settlement = Settlement { bot: self.name().to_owned(), writes, ..Settlement::default() };
+        for outgoing in effects.events {
+            self.publish(outgoing, &mut settlement).map_err(|e| format!("cannot sign an event: {e}"))?;
+        }
+        Ok(settlement)
+    }
+
+    fn publish(
+        &self,
+        outgoing: OutgoingEvent,
+        settlement: &mut Settlement,
+    ) -> Result<(), crate::keys::SignError> {
+        let topic = outgoing.topic.clone();
+        let event = Event::of(outgoing, &self.instances.bot().source);
+        settlement.publish.push((self.link.topics.full(&topic), event.sign(&self.link.signer)?));
+        settlement.events.push(event.row(&topic));
+        Ok(())
+    }
+
+    /// The settlement of a message that is given up: a dead letter, and a failure event for everybody to see.
+    fn give_up(&self, event: &Event, delivery: &Delivery, attempts: u32, reason: &str) -> Settlement {
+        self.log(Some(&event.run), Level::Error, &format!("given up: {reason}"));
+        let id = Some(event.id.clone());
+        let dead = DeadLetter::now(self.name(), &delivery.topic, id, reason.to_owned(), attempts, &delivery.payload);
+        let mut settlement = Settlement { bot: self.name().to_owned(), dead: Some(dead), ..Settlement::default() };
+        let failure = OutgoingEvent {
+            id: derive_id(&["given up", &event.id, self.name()]),
+            topic: FAILURES.to_owned(),
+            event_type: "foundry.failure.v1".to_owned(),
+            subject: event.subject.clone(),
+            run: event.run.clone(),
+            cause: Some(event.id.clone()),
+            data: self.failure_data(event, attempts, reason),
+        };
+        if let Err(error) = self.publish(failure, &mut settlement) {
+            tracing::error!(bot = self.name(), %error, "cannot sign a failure event");
+        }
+        settlement
+    }
+
+    fn failure_data(&self, event: &Event, attempts: u32, reason: &str) -> Map<String, Value> {
+        let mut data = Map::new();
+        for key in ["repository", "branch", "ref"] {
+            if let Some(value) = event.data.get(key) {
+                data.insert(key.to_owned(), value.clone());
+            }
+        }
+        let reason: String = reason.chars().take(2000).collect();
+        data.insert("stage".to_owned(), json!(self.component));
+        data.insert("reason".to_owned(), json!(reason));
+        data.insert("attempts".to_owned(), json!(attempts));
+        data
+    }
+
+    /// Repeat work on the ledger until it succeeds: with a full disk, the message waits here, unacknowledged.
+    pub(super) async fn until_written<T, F: Future<Output = Result<T, LedgerError>>>(&self, work: impl Fn() -> F) -> T {
+        let mut failures = 0;
+        loop {
+            match work().await {
+                Ok(value) => return value,
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(bot = self.name(), %error, "cannot write to the ledger; trying again");
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.instances.bot().name
+    }
+
+    pub(super) fn log(&self, run: Option<&str>, level: Level, text: &str) {
+        self.instances.bot().services.logs.write(self.name(), run, level, text);
+    }
+}
+
+struct InHand<'a>(&'a Health);
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Twice as long after each failed attempt.
+pub(super) fn backoff(attempts: u32) -> Duration {
+    BACKOFF.0.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(BACKOFF.1)
+}
+
+fn message_of(event: &Event, topic: &str) -> Message {
+    Message {
+        id: event.id.clone(),
+        topic: topic.to_owned(),
+        event_type: event.event_type.clone(),
+        source: event.source.clone(),
+        subject: event.subject.clone(),
+        time: event.time.clone(),
+        run: event.run.clone(),
+        attempt: 0,
+        data: Value::Object(event.data.clone()).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let seconds: Vec<_> = [1, 2, 3, 9, 10, 40].map(|n| backoff(n).as_secs()).into();
+        assert_eq!(seconds, [1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_bot_is_quarantined_after_faults_in_a_row_only() {
+        let health = Health::default();
+        for _ in 0..QUARANTINE_AFTER - 1 {
+            health.faulted();
+        }
+        health.succeeded();
+        for _ in 0..QUARANTINE_AFTER - 1 {
+            health.faulted();
+        }
+        assert!(!health.quarantine.is_cancelled());
+        health.faulted();
+        assert!(health.quarantine.is_cancelled());
+    }
+}
