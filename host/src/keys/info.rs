@@ -1,0 +1,52 @@
+//! What is shown of a key.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::fingerprint::{Fingerprint, KeyId};
+use super::role::Role;
+
+/// What is shown of a key in the store. Serializes for `--json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// The primary key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The primary key's long id.
+    pub key_id: KeyId,
+    /// The user ids that hold, the primary one first.
+    pub user_ids: Vec<String>,
+    /// Such as `ed25519` or `rsa4096`.
+    pub algorithm: String,
+    /// When the key was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When the primary key stops being valid, if ever.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub expires: Option<OffsetDateTime>,
+    /// That moment has passed.
+    pub expired: bool,
+    /// Its owner took the key out of use.
+    pub revoked: bool,
+    /// The key that makes the signatures now, if there is one: the primary key or a subkey. debsig-verify's policies
+    /// go by it.
+    pub signing_key: Option<Fingerprint>,
+    /// The secret part of a key that may sign is in the store.
+    pub has_secret: bool,
+    /// A passphrase is needed to use the secret part.
+    pub protected: bool,
+    /// What the key is for.
+    pub roles: BTreeSet<Role>,
+}
+
+/// Fingerprint and user id, as error messages name a key.
+impl fmt::Display for KeyInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user_ids.first() {
+            Some(user_id) => write!(f, "{} ({user_id})", self.fingerprint),
+            None => write!(f, "{}", self.fingerprint),
+        }
+    }
+}

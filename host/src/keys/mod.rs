@@ -1,0 +1,56 @@
+//! OpenPGP keys: who signs what, and whose signatures are believed.
+//!
+//! A [`KeyStore`] is a directory of keys with [`Role`]s. From it come a [`Signer`], an unlocked key as an opaque handle,
+//! and [`TrustedKeys`], the public keys against which signatures are checked. All of it is synchronous; both handles
+//! are `Send + Sync`. gpg, gpgv and debsig-verify of Debian 12 (GnuPG 2.2) accept what is made here, and what they make
+//! is accepted here; the tests run them.
+//!
+//! ```no_run
+//! # use foundry_host::keys::{KeyStore, NewKey, PassphraseSource, Role};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = KeyStore::open("/var/lib/foundry/keys")?;
+//! let key = store.generate(Role::Repository, &NewKey::new("Example archive <archive@example.org>"))?;
+//! let signer = store.signer(&key.fingerprint.to_string(), Role::Repository, &PassphraseSource::from_environment())?;
+//! let in_release = signer.clear_sign(b"Origin: Example\n")?;
+//! let release_gpg = signer.detach_sign_armored(&b"Origin: Example\n"[..])?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod ar;
+mod certificate;
+mod cleartext;
+mod commit_signature;
+mod deb;
+mod error;
+mod event_signature;
+mod files;
+mod fingerprint;
+mod generate;
+mod gnupg;
+mod info;
+mod passphrase;
+mod role;
+mod secret;
+mod signer;
+mod store;
+mod stored_key;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use cleartext::NotClearSigned;
+pub use deb::{DebError, ORIGIN_MEMBER};
+pub use error::{KeyError, SignError, UnusableKey};
+pub use event_signature::{NotCanonical, SIGNATURE_MEMBER, SIGNER_MEMBER, canonical_event};
+pub use fingerprint::{Fingerprint, KeyId, NotAFingerprint};
+pub use generate::{Algorithm, NewKey};
+pub use gnupg::GnupgKey;
+pub use info::KeyInfo;
+pub use passphrase::{PASSPHRASE_FILE_VARIABLE, PassphraseError, PassphraseSource, Prompt};
+pub use role::{NotARole, Role};
+pub use secret::{Passphrase, SecretBytes};
+pub use signer::{Signer, strip_clear_signature};
+pub use store::{Encoding, KeyStore};
+pub use verify::{TrustedKeys, VerifiedText, VerifyError};
