@@ -29,24 +29,29 @@ guests: ## build the bots to WebAssembly components
 
 build: ## build foundry-host, with the stock bots inside
 	@scripts/setup build
+	@scripts/own-target
 	cargo build --release --package foundry-host
 
 test: setup lint ## everything that must hold: lints, unit tests, end-to-end tests
 	@scripts/test
 
 test-real: setup ## tests that need the network: real repositories, real archives
+	@scripts/own-target
 	@tests/real/run
 
 lint: ## formatting, clippy, shellcheck
 	@scripts/setup build
+	@scripts/own-target
 	@scripts/lint
 
 demo: ## a commit's way to an APT repository, on this machine
 	@scripts/setup build run
+	@scripts/own-target
 	@scripts/demo
 
 bench: ## measure what the documentation claims
 	@scripts/setup build run
+	@scripts/own-target
 	@benches/run
 
 install: build ## install foundry-host under PREFIX (default /usr/local) and DESTDIR
