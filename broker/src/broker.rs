@@ -47,15 +47,13 @@ impl Broker {
             return Err(Error::Unprotected { address: listen });
         }
         let lock = lock(&data_dir)?;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen },
-                _ => Error::Listen {
-                    address: listen,
-                    source,
-                },
-            })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen },
+            _ => Error::Listen {
+                address: listen,
+                source,
+            },
+        })?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
             address: listen,
             source,
@@ -67,8 +65,7 @@ impl Broker {
                 deliveries: limits.group_deliveries,
             },
             groups: limits.groups,
-            retention: (limits.group_retention_seconds > 0)
-                .then_some(limits.group_retention_seconds),
+            retention: (limits.group_retention_seconds > 0).then_some(limits.group_retention_seconds),
             dead_prefix: limits.dead_letter_topic.clone(),
         };
         let mailbox_limits = MailboxLimits {
@@ -129,9 +126,7 @@ impl Broker {
         }
         self.context.hub.stop();
         if let Some(mut engine) = self.engine.take()
-            && tokio::task::spawn_blocking(move || engine.stop())
-                .await
-                .is_err()
+            && tokio::task::spawn_blocking(move || engine.stop()).await.is_err()
         {
             tracing::error!("cannot wait for the groups' thread");
         }

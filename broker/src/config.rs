@@ -36,6 +36,8 @@ pub struct Limits {
     pub connections: usize,
     /// Seconds within which a connection has to send its CONNECT.
     pub connect_seconds: u64,
+    /// Longest keep alive of an MQTT 5 client in seconds, told to those that ask for more or for none; 0 is no limit.
+    pub keep_alive_seconds: u16,
     /// Largest packet, in bytes.
     pub packet_bytes: u32,
     /// Unacknowledged QoS 1 and 2 publishes of an MQTT 5 client.
@@ -75,6 +77,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connect_seconds: 10,
+            keep_alive_seconds: 300,
             packet_bytes: 8 * 1024 * 1024,
             receive_maximum: 1024,
             topic_aliases: 64,

@@ -8,6 +8,7 @@ use mqtt_protocol_core::mqtt::packet::Property;
 use crate::topic::TopicName;
 
 /// Quality of service of a delivery.
+#[expect(clippy::enum_variant_names, reason = "these are the names of the standard")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum QoS {
@@ -39,9 +40,7 @@ pub struct Timestamp(pub u64);
 impl Timestamp {
     /// The present.
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 

@@ -26,8 +26,7 @@ impl Publisher {
     pub fn publish_for(&self, message: &Arc<Message>, mailbox: &Arc<Mailbox>) -> Receipt {
         let (receipt, completion) = receipt(mailbox);
         if self.groups.concerns(&message.topic) {
-            self.groups
-                .publish(Arc::clone(message), Some(receipt.another()));
+            self.groups.publish(Arc::clone(message), Some(receipt.another()));
         }
         self.hub.publish(Arc::clone(message), Some(completion));
         receipt

@@ -37,8 +37,7 @@ pub fn receipt(mailbox: &Arc<Mailbox>) -> (Receipt, Completion) {
 impl Receipt {
     /// The reason code, once all parties have answered.
     pub fn outcome(&self) -> Option<u8> {
-        (self.0.outstanding.load(Ordering::Acquire) == 0)
-            .then(|| self.0.reason.load(Ordering::Relaxed))
+        (self.0.outstanding.load(Ordering::Acquire) == 0).then(|| self.0.reason.load(Ordering::Relaxed))
     }
 
     /// Another party.

@@ -68,9 +68,7 @@ pub fn decode_connect(header: u8, body: &Arc<[u8]>) -> Result<Connect, DecodeErr
             });
         }
         _ => {
-            return Err(DecodeError::protocol(
-                "CONNECT of another protocol than MQTT",
-            ));
+            return Err(DecodeError::protocol("CONNECT of another protocol than MQTT"));
         }
     };
     match decode(version, header, body)? {
@@ -127,6 +125,7 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
                 session_expiry: if clean_start { 0 } else { u32::MAX },
                 receive_maximum: None,
                 maximum_packet_size: None,
+                topic_alias_maximum: 0,
                 wants_auth_method: false,
                 user_name: packet.user_name().map(text).transpose()?,
                 password: packet.password().map(<[u8]>::to_vec),
@@ -141,7 +140,6 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
                 topic: packet.topic_name().to_owned(),
                 id: packet.packet_id().unwrap_or(0),
                 qos: qos(packet.qos()),
-                dup: packet.dup(),
                 retain: packet.retain(),
                 payload: packet.payload().clone(),
                 alias: None,
@@ -172,29 +170,15 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
         }
         6 => {
             let (packet, used) = v3_1_1::Pubrel::parse(two_bytes(body)?)?;
-            (
-                Packet::PubRel {
-                    id: packet.packet_id(),
-                },
-                used,
-            )
+            (Packet::PubRel { id: packet.packet_id() }, used)
         }
         7 => {
             let (packet, used) = v3_1_1::Pubcomp::parse(two_bytes(body)?)?;
-            (
-                Packet::PubComp {
-                    id: packet.packet_id(),
-                },
-                used,
-            )
+            (Packet::PubComp { id: packet.packet_id() }, used)
         }
         8 => {
             let (packet, used) = v3_1_1::Subscribe::parse(body)?;
-            let entries = packet
-                .entries()
-                .iter()
-                .map(entry_v4)
-                .collect::<Result<_, _>>()?;
+            let entries = packet.entries().iter().map(entry_v4).collect::<Result<_, _>>()?;
             let subscribe = Subscribe {
                 id: nonzero(packet.packet_id())?,
                 identifier: None,
@@ -204,11 +188,7 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
         }
         10 => {
             let (packet, used) = v3_1_1::Unsubscribe::parse(body)?;
-            let filters = packet
-                .entries()
-                .iter()
-                .map(|entry| entry.as_str().to_owned())
-                .collect();
+            let filters = packet.entries().iter().map(|entry| entry.as_str().to_owned()).collect();
             let id = nonzero(packet.packet_id())?;
             (Packet::Unsubscribe { id, filters }, used)
         }
@@ -221,9 +201,7 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
             0,
         ),
         _ => {
-            return Err(DecodeError::protocol(
-                "packet type that clients do not send",
-            ));
+            return Err(DecodeError::protocol("packet type that clients do not send"));
         }
     })
 }
@@ -242,7 +220,6 @@ fn decode_v5(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
                 topic: packet.topic_name().to_owned(),
                 id: packet.packet_id().unwrap_or(0),
                 qos: qos(packet.qos()),
-                dup: packet.dup(),
                 retain: packet.retain(),
                 payload: packet.payload().clone(),
                 alias: None,
@@ -254,9 +231,7 @@ fn decode_v5(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
                     Property::TopicAlias(alias) => publish.alias = Some(alias.val()),
                     Property::MessageExpiryInterval(expiry) => publish.expiry = Some(expiry.val()),
                     Property::SubscriptionIdentifier(_) => {
-                        return Err(DecodeError::protocol(
-                            "subscription identifier from a client",
-                        ));
+                        return Err(DecodeError::protocol("subscription identifier from a client"));
                     }
                     other => publish.properties.push(other.clone()),
                 }
@@ -287,21 +262,11 @@ fn decode_v5(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
         }
         6 => {
             let (packet, used) = v5_0::Pubrel::parse(body)?;
-            (
-                Packet::PubRel {
-                    id: packet.packet_id(),
-                },
-                used,
-            )
+            (Packet::PubRel { id: packet.packet_id() }, used)
         }
         7 => {
             let (packet, used) = v5_0::Pubcomp::parse(body)?;
-            (
-                Packet::PubComp {
-                    id: packet.packet_id(),
-                },
-                used,
-            )
+            (Packet::PubComp { id: packet.packet_id() }, used)
         }
         8 => {
             let (packet, used) = v5_0::Subscribe::parse(body)?;
@@ -318,11 +283,7 @@ fn decode_v5(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
         }
         10 => {
             let (packet, used) = v5_0::Unsubscribe::parse(body)?;
-            let filters = packet
-                .entries()
-                .iter()
-                .map(|entry| entry.as_str().to_owned())
-                .collect();
+            let filters = packet.entries().iter().map(|entry| entry.as_str().to_owned()).collect();
             let id = nonzero(packet.packet_id())?;
             (Packet::Unsubscribe { id, filters }, used)
         }
@@ -331,19 +292,11 @@ fn decode_v5(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
             let (packet, used) = v5_0::Disconnect::parse(body)?;
             let session_expiry = packet.props().as_ref().and_then(session_expiry_of);
             let reason = packet.reason_code().map_or(0, |code| code as u8);
-            (
-                Packet::Disconnect {
-                    reason,
-                    session_expiry,
-                },
-                used,
-            )
+            (Packet::Disconnect { reason, session_expiry }, used)
         }
         15 => (Packet::Auth, body.len()),
         _ => {
-            return Err(DecodeError::protocol(
-                "packet type that clients do not send",
-            ));
+            return Err(DecodeError::protocol("packet type that clients do not send"));
         }
     })
 }
@@ -357,6 +310,7 @@ fn connect_v5(packet: &v5_0::Connect) -> Result<Connect, DecodeError> {
         session_expiry: 0,
         receive_maximum: None,
         maximum_packet_size: None,
+        topic_alias_maximum: 0,
         wants_auth_method: false,
         user_name: packet.user_name().map(text).transpose()?,
         password: packet.password().map(<[u8]>::to_vec),
@@ -367,6 +321,7 @@ fn connect_v5(packet: &v5_0::Connect) -> Result<Connect, DecodeError> {
             Property::SessionExpiryInterval(expiry) => connect.session_expiry = expiry.val(),
             Property::ReceiveMaximum(maximum) => connect.receive_maximum = Some(maximum.val()),
             Property::MaximumPacketSize(size) => connect.maximum_packet_size = Some(size.val()),
+            Property::TopicAliasMaximum(maximum) => connect.topic_alias_maximum = maximum.val(),
             Property::AuthenticationMethod(_) => connect.wants_auth_method = true,
             _ => {}
         }
@@ -434,9 +389,7 @@ fn two_bytes(body: &[u8]) -> Result<&[u8], DecodeError> {
     if body.len() == 2 {
         Ok(body)
     } else {
-        Err(DecodeError::malformed(
-            "acknowledgement is not two bytes long",
-        ))
+        Err(DecodeError::malformed("acknowledgement is not two bytes long"))
     }
 }
 

@@ -2,14 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, MaximumPacketSize, MessageExpiryInterval, Properties, Property, Qos,
-    ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, SubscriptionIdentifier,
-    TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
+    AssignedClientIdentifier, MaximumPacketSize, MessageExpiryInterval, Properties, Property, Qos, ReceiveMaximum,
+    ServerKeepAlive, SessionExpiryInterval, SubscriptionIdentifier, TopicAlias, TopicAliasMaximum, UserProperty,
+    v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
-    PubcompReasonCode, PubrecReasonCode, PubrelReasonCode, SubackReasonCode, SubackReturnCode,
-    UnsubackReasonCode,
+    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode, PubcompReasonCode,
+    PubrecReasonCode, PubrelReasonCode, SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
 
 use super::packet::Version;
@@ -52,6 +51,8 @@ pub struct EncodedPublish<'a> {
     pub id: u16,
     /// Subscription identifier of the subscription that matched.
     pub subscription: Option<u32>,
+    /// A topic alias, and whether the client has to be told what it stands for.
+    pub alias: Option<(u16, bool)>,
     /// Which attempt of a group's message this is, from 1; 0 outside of groups.
     pub attempt: u32,
 }
@@ -77,13 +78,10 @@ impl Encoder {
                 .build()?
                 .to_continuous_buffer(),
             Version::V5 => {
-                let code = ConnectReasonCode::try_from(ack.reason)
-                    .unwrap_or(ConnectReasonCode::UnspecifiedError);
+                let code = ConnectReasonCode::try_from(ack.reason).unwrap_or(ConnectReasonCode::UnspecifiedError);
                 let mut properties = Properties::new();
                 if ack.reason == reason::SUCCESS {
-                    properties.push(Property::ReceiveMaximum(ReceiveMaximum::new(
-                        ack.receive_maximum,
-                    )?));
+                    properties.push(Property::ReceiveMaximum(ReceiveMaximum::new(ack.receive_maximum)?));
                     properties.push(Property::MaximumPacketSize(MaximumPacketSize::new(
                         ack.maximum_packet_size,
                     )?));
@@ -92,17 +90,13 @@ impl Encoder {
                     )?));
                 }
                 if let Some(id) = &ack.assigned_client_id {
-                    properties.push(Property::AssignedClientIdentifier(
-                        AssignedClientIdentifier::new(id)?,
-                    ));
+                    properties.push(Property::AssignedClientIdentifier(AssignedClientIdentifier::new(id)?));
                 }
                 if let Some(seconds) = ack.server_keep_alive {
                     properties.push(Property::ServerKeepAlive(ServerKeepAlive::new(seconds)?));
                 }
                 if let Some(seconds) = ack.session_expiry {
-                    properties.push(Property::SessionExpiryInterval(SessionExpiryInterval::new(
-                        seconds,
-                    )?));
+                    properties.push(Property::SessionExpiryInterval(SessionExpiryInterval::new(seconds)?));
                 }
                 v5_0::Connack::builder()
                     .session_present(ack.session_present)
@@ -144,9 +138,12 @@ impl Encoder {
                     )?));
                 }
                 if let Some(identifier) = publish.subscription {
-                    properties.push(Property::SubscriptionIdentifier(
-                        SubscriptionIdentifier::new(identifier)?,
-                    ));
+                    properties.push(Property::SubscriptionIdentifier(SubscriptionIdentifier::new(
+                        identifier,
+                    )?));
+                }
+                if let Some((alias, _)) = publish.alias {
+                    properties.push(Property::TopicAlias(TopicAlias::new(alias)?));
                 }
                 if publish.attempt > 1 {
                     properties.push(Property::UserProperty(UserProperty::new(
@@ -154,8 +151,12 @@ impl Encoder {
                         publish.attempt.to_string(),
                     )?));
                 }
+                let topic = match publish.alias {
+                    Some((_, false)) => "",
+                    _ => message.topic.as_str(),
+                };
                 v5_0::Publish::builder()
-                    .topic_name(message.topic.as_str())?
+                    .topic_name(topic)?
                     .qos(qos(publish.qos))
                     .dup(publish.dup)
                     .retain(publish.retain)
@@ -176,18 +177,13 @@ impl Encoder {
     /// Writes a PUBACK.
     pub fn puback(self, id: u16, code: u8, out: &mut BytesMut) -> Result<(), MqttError> {
         let bytes = match self.version {
-            Version::V4 => v3_1_1::Puback::builder()
-                .packet_id(id)
-                .build()?
-                .to_continuous_buffer(),
+            Version::V4 => v3_1_1::Puback::builder().packet_id(id).build()?.to_continuous_buffer(),
             Version::V5 => {
                 let builder = v5_0::Puback::builder().packet_id(id);
                 let builder = match code {
                     reason::SUCCESS => builder,
-                    code => builder.reason_code(
-                        PubackReasonCode::try_from(code)
-                            .unwrap_or(PubackReasonCode::UnspecifiedError),
-                    ),
+                    code => builder
+                        .reason_code(PubackReasonCode::try_from(code).unwrap_or(PubackReasonCode::UnspecifiedError)),
                 };
                 builder.build()?.to_continuous_buffer()
             }
@@ -199,18 +195,13 @@ impl Encoder {
     /// Writes a PUBREC.
     pub fn pubrec(self, id: u16, code: u8, out: &mut BytesMut) -> Result<(), MqttError> {
         let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubrec::builder()
-                .packet_id(id)
-                .build()?
-                .to_continuous_buffer(),
+            Version::V4 => v3_1_1::Pubrec::builder().packet_id(id).build()?.to_continuous_buffer(),
             Version::V5 => {
                 let builder = v5_0::Pubrec::builder().packet_id(id);
                 let builder = match code {
                     reason::SUCCESS => builder,
-                    code => builder.reason_code(
-                        PubrecReasonCode::try_from(code)
-                            .unwrap_or(PubrecReasonCode::UnspecifiedError),
-                    ),
+                    code => builder
+                        .reason_code(PubrecReasonCode::try_from(code).unwrap_or(PubrecReasonCode::UnspecifiedError)),
                 };
                 builder.build()?.to_continuous_buffer()
             }
@@ -222,10 +213,7 @@ impl Encoder {
     /// Writes a PUBREL.
     pub fn pubrel(self, id: u16, found: bool, out: &mut BytesMut) -> Result<(), MqttError> {
         let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubrel::builder()
-                .packet_id(id)
-                .build()?
-                .to_continuous_buffer(),
+            Version::V4 => v3_1_1::Pubrel::builder().packet_id(id).build()?.to_continuous_buffer(),
             Version::V5 => {
                 let builder = v5_0::Pubrel::builder().packet_id(id);
                 let builder = if found {
@@ -243,10 +231,7 @@ impl Encoder {
     /// Writes a PUBCOMP.
     pub fn pubcomp(self, id: u16, found: bool, out: &mut BytesMut) -> Result<(), MqttError> {
         let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubcomp::builder()
-                .packet_id(id)
-                .build()?
-                .to_continuous_buffer(),
+            Version::V4 => v3_1_1::Pubcomp::builder().packet_id(id).build()?.to_continuous_buffer(),
             Version::V5 => {
                 let builder = v5_0::Pubcomp::builder().packet_id(id);
                 let builder = if found {
@@ -267,9 +252,7 @@ impl Encoder {
             Version::V4 => {
                 let codes = codes
                     .iter()
-                    .map(|&code| {
-                        SubackReturnCode::try_from(code).unwrap_or(SubackReturnCode::Failure)
-                    })
+                    .map(|&code| SubackReturnCode::try_from(code).unwrap_or(SubackReturnCode::Failure))
                     .collect();
                 v3_1_1::Suback::builder()
                     .packet_id(id)
@@ -280,10 +263,7 @@ impl Encoder {
             Version::V5 => {
                 let codes = codes
                     .iter()
-                    .map(|&code| {
-                        SubackReasonCode::try_from(code)
-                            .unwrap_or(SubackReasonCode::UnspecifiedError)
-                    })
+                    .map(|&code| SubackReasonCode::try_from(code).unwrap_or(SubackReasonCode::UnspecifiedError))
                     .collect();
                 v5_0::Suback::builder()
                     .packet_id(id)
@@ -306,10 +286,7 @@ impl Encoder {
             Version::V5 => {
                 let codes = codes
                     .iter()
-                    .map(|&code| {
-                        UnsubackReasonCode::try_from(code)
-                            .unwrap_or(UnsubackReasonCode::UnspecifiedError)
-                    })
+                    .map(|&code| UnsubackReasonCode::try_from(code).unwrap_or(UnsubackReasonCode::UnspecifiedError))
                     .collect();
                 v5_0::Unsuback::builder()
                     .packet_id(id)
@@ -330,10 +307,11 @@ impl Encoder {
     /// Writes a DISCONNECT; MQTT 3.1.1 has none from the server.
     pub fn disconnect(self, code: u8, out: &mut BytesMut) -> Result<(), MqttError> {
         if self.version == Version::V5 {
-            let code = DisconnectReasonCode::try_from(code)
-                .unwrap_or(DisconnectReasonCode::UnspecifiedError);
+            let code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::UnspecifiedError);
+            // With empty properties, since rumqttc takes a DISCONNECT without any for a broken packet.
             let bytes = v5_0::Disconnect::builder()
                 .reason_code(code)
+                .props(Properties::new())
                 .build()?
                 .to_continuous_buffer();
             out.put_slice(&bytes);

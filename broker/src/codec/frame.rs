@@ -83,10 +83,7 @@ mod tests {
     #[test]
     fn five_byte_remaining_length_is_malformed() {
         let mut buffer = BytesMut::from(&[0x30, 0x80, 0x80, 0x80, 0x80, 0x01][..]);
-        assert_eq!(
-            next_frame(&mut buffer, 1000).unwrap_err(),
-            FrameError::BadLength
-        );
+        assert_eq!(next_frame(&mut buffer, 1000).unwrap_err(), FrameError::BadLength);
     }
 
     proptest! {

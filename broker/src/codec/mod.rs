@@ -18,7 +18,7 @@ mod frame;
 mod packet;
 pub mod reason;
 
-pub use decode::{DecodeError, decode, decode_connect};
+pub use decode::{decode, decode_connect};
 pub use encode::{ConnAck, EncodedPublish, Encoder};
 pub use frame::{FrameError, next_frame};
 pub use packet::{Connect, Packet, Publish, Subscribe, SubscribeEntry, Version, Will};

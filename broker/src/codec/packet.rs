@@ -84,6 +84,8 @@ pub struct Connect {
     pub receive_maximum: Option<u16>,
     /// Largest packet that the client takes.
     pub maximum_packet_size: Option<u32>,
+    /// Largest topic alias that the client takes.
+    pub topic_alias_maximum: u16,
     /// Did the client ask for an authentication method?
     pub wants_auth_method: bool,
     /// User name.
@@ -122,8 +124,6 @@ pub struct Publish {
     pub id: u16,
     /// QoS.
     pub qos: QoS,
-    /// DUP flag.
-    pub dup: bool,
     /// RETAIN flag.
     pub retain: bool,
     /// Payload.

@@ -25,8 +25,6 @@ pub const BAD_CREDENTIALS: u8 = 0x86;
 pub const NOT_AUTHORIZED: u8 = 0x87;
 /// The broker cannot serve at present.
 pub const SERVER_UNAVAILABLE: u8 = 0x88;
-/// Too many connections.
-pub const SERVER_BUSY: u8 = 0x89;
 /// The broker stops.
 pub const SHUTTING_DOWN: u8 = 0x8b;
 /// Extended authentication is not offered.
@@ -39,8 +37,6 @@ pub const TAKEN_OVER: u8 = 0x8e;
 pub const FILTER_INVALID: u8 = 0x8f;
 /// Not a valid topic name.
 pub const TOPIC_INVALID: u8 = 0x90;
-/// PUBREL or PUBREC for an exchange that is not known.
-pub const PACKET_ID_NOT_FOUND: u8 = 0x92;
 /// More unacknowledged publishes than the broker's receive maximum.
 pub const RECEIVE_MAXIMUM_EXCEEDED: u8 = 0x93;
 /// A topic alias that was not set or is over the maximum.
@@ -49,5 +45,3 @@ pub const TOPIC_ALIAS_INVALID: u8 = 0x94;
 pub const PACKET_TOO_LARGE: u8 = 0x95;
 /// A queue is full.
 pub const QUOTA_EXCEEDED: u8 = 0x97;
-/// A shared subscription with No Local.
-pub const SHARED_NOT_SUPPORTED: u8 = 0x9e;

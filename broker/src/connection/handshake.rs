@@ -1,6 +1,6 @@
 //! CONNECT and CONNACK.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -8,11 +8,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
+use super::aliases::{InAliases, OutAliases};
 use super::{Connection, Context};
+
 use crate::codec::{ConnAck, Connect, Encoder, Version, Will, decode_connect, next_frame, reason};
 use crate::message::{Message, SessionId, Timestamp};
 use crate::session::Attached;
 use crate::topic::TopicName;
+
+/// Topic aliases that the broker uses towards a client, at most.
+const OUT_ALIASES: u16 = 64;
 
 /// Reads CONNECT, finds the session and answers. `None` when there is nobody to serve.
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
@@ -68,9 +73,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
         .registry
         .attach(connect.client_id.clone(), connect.clean_start)
         .await?;
-    Some(begin(
-        reader, writer, input, context, connect, will, attached, assigned,
-    ))
+    Some(begin(reader, writer, input, context, connect, will, attached, assigned))
 }
 
 fn check(connect: &Connect) -> Result<(), u8> {
@@ -104,9 +107,7 @@ fn will_message(will: Will) -> Result<(Message, u32), crate::topic::TopicError> 
         payload: will.payload,
         qos: will.qos,
         retain: will.retain,
-        expires: will
-            .expiry
-            .map(|seconds| Timestamp(u64::from(seconds) * 1000)),
+        expires: will.expiry.map(|seconds| Timestamp(u64::from(seconds) * 1000)),
         properties: will.properties,
         publisher: SessionId(0),
     };
@@ -146,7 +147,12 @@ fn begin<S>(
     let asked = connect.receive_maximum.map(usize::from);
     let window = asked.unwrap_or(usize::from(u16::MAX)).min(limits.window);
     let capacity = asked.unwrap_or(limits.default_leases).min(limits.window);
-    let keep_alive = match connect.keep_alive {
+    // Only MQTT 5 clients can be told another interval than they asked for.
+    let server_keep_alive = match (connect.version, connect.keep_alive, limits.keep_alive_seconds) {
+        (Version::V4, _, _) | (_, _, 0) => None,
+        (_, asked, limit) => (asked == 0 || asked > limit).then_some(limit),
+    };
+    let keep_alive = match server_keep_alive.unwrap_or(connect.keep_alive) {
         0 => None,
         seconds => Some(Duration::from_millis(u64::from(seconds) * 1500)),
     };
@@ -154,9 +160,8 @@ fn begin<S>(
     let ack = ConnAck {
         reason: reason::SUCCESS,
         session_present: present,
-        assigned_client_id: (assigned && connect.version == Version::V5)
-            .then(|| session.client_id.clone()),
-        server_keep_alive: None,
+        assigned_client_id: (assigned && connect.version == Version::V5).then(|| session.client_id.clone()),
+        server_keep_alive,
         session_expiry: (session.expiry != connect.session_expiry).then_some(session.expiry),
         receive_maximum: limits.receive_maximum,
         maximum_packet_size: limits.packet_bytes,
@@ -179,8 +184,10 @@ fn begin<S>(
         packet_limit: connect.maximum_packet_size,
         keep_alive,
         heard: Instant::now(),
-        aliases: HashMap::new(),
+        in_aliases: InAliases::new(context.limits.topic_aliases),
+        out_aliases: OutAliases::new(connect.topic_alias_maximum.min(OUT_ALIASES)),
         owed: VecDeque::new(),
+        unanswered: 0,
         unsent_leases: Vec::new(),
         is_member: !session.groups.is_empty(),
         will: will.map(|(message, delay)| {

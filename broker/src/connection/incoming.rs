@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, End, Owed};
-use crate::codec::{Packet, Publish, Subscribe, SubscribeEntry, reason};
+use crate::codec::{Packet, Publish, Subscribe, SubscribeEntry, Version, reason};
+use crate::group::Joining;
 use crate::message::{Message, QoS, Timestamp};
 use crate::routing::{SubscribeRequest, SubscriptionOptions};
 use crate::session::Mail;
@@ -39,9 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             Packet::PubRel { id } => {
                 let found = self.session.inbound.remove(&id);
-                self.encoder
-                    .pubcomp(id, found, &mut self.out)
-                    .map_err(encoding)
+                self.encoder.pubcomp(id, found, &mut self.out).map_err(encoding)
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).await,
@@ -71,22 +70,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn publish(&mut self, publish: Publish) -> Result<(), End> {
         let topic = self.topic_of(&publish)?;
-        if publish.qos != QoS::AtMostOnce {
-            let unanswered = self
-                .owed
-                .iter()
-                .filter(|(owed, _)| !matches!(owed, Owed::Nothing))
-                .count();
-            let maximum = usize::from(self.context.limits.receive_maximum);
-            // Only MQTT 5 clients know the limit; the others are slowed down by not being read.
-            if self.version == crate::codec::Version::V5
-                && unanswered + self.session.inbound.len() >= maximum
-            {
-                return Err(End::Closed(
-                    reason::RECEIVE_MAXIMUM_EXCEEDED,
-                    "receive maximum exceeded",
-                ));
-            }
+        let under_way = self.unanswered + self.session.inbound.len();
+        let repeated = self.session.inbound.contains(&publish.id);
+        // Only MQTT 5 clients know the limit; the others are slowed down by not being read.
+        if publish.qos != QoS::AtMostOnce
+            && !repeated
+            && self.version == Version::V5
+            && under_way >= usize::from(self.context.limits.receive_maximum)
+        {
+            return Err(End::Closed(
+                reason::RECEIVE_MAXIMUM_EXCEEDED,
+                "receive maximum exceeded",
+            ));
         }
         if publish.qos == QoS::ExactlyOnce && !self.session.inbound.insert(publish.id) {
             // Sent again because our PUBREC was lost: the message itself is not taken twice.
@@ -97,7 +92,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
         let owed = match publish.qos {
             QoS::AtMostOnce => Owed::Nothing,
-            QoS::AtLeastOnce => Owed::PubAck(publish.id),
+            QoS::AtLeastOnce => {
+                self.unanswered += 1;
+                Owed::PubAck(publish.id)
+            }
             QoS::ExactlyOnce => Owed::PubRec(publish.id),
         };
         let message = Arc::new(Message {
@@ -105,30 +103,22 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish
-                .expiry
-                .map(|seconds| Timestamp::now().plus_seconds(seconds)),
+            expires: publish.expiry.map(|seconds| Timestamp::now().plus_seconds(seconds)),
             properties: publish.properties,
             publisher: self.session.id,
         });
-        let receipt = self
-            .context
-            .publisher
-            .publish_for(&message, &self.session.mailbox);
+        let receipt = self.context.publisher.publish_for(&message, &self.session.mailbox);
         self.owed.push_back((owed, receipt));
         Ok(())
     }
 
     fn topic_of(&mut self, publish: &Publish) -> Result<TopicName, End> {
         if let Some(alias) = publish.alias {
-            if alias == 0 || alias > self.context.limits.topic_aliases {
-                return Err(End::Closed(
-                    reason::TOPIC_ALIAS_INVALID,
-                    "topic alias out of range",
-                ));
+            if !self.in_aliases.allows(alias) {
+                return Err(End::Closed(reason::TOPIC_ALIAS_INVALID, "topic alias out of range"));
             }
             if publish.topic.is_empty() {
-                let topic = self.aliases.get(&alias).cloned();
+                let topic = self.in_aliases.get(alias);
                 return topic.ok_or(protocol("topic alias that was not set"));
             }
         }
@@ -137,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             End::Closed(reason::TOPIC_INVALID, "invalid topic name")
         })?;
         if let Some(alias) = publish.alias {
-            self.aliases.insert(alias, topic.clone());
+            self.in_aliases.set(alias, &topic);
         }
         Ok(topic)
     }
@@ -159,9 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             Err(_) => false,
         };
-        self.encoder
-            .pubrel(id, found, &mut self.out)
-            .map_err(encoding)
+        self.encoder.pubrel(id, found, &mut self.out).map_err(encoding)
     }
 
     /// The client has answered for a delivery. A refused lease goes back to its group; refused ordinary messages
@@ -202,7 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     return Err(protocol("No Local on a shared subscription"));
                 }
                 Ok(Subscribable::Shared(key)) => {
-                    self.session.groups.insert(key.clone(), (options.qos, options.identifier));
+                    self.session
+                        .groups
+                        .insert(key.clone(), (options.qos, options.identifier));
                     match self.join(key.clone(), options.qos, options.identifier).await {
                         Ok(()) => entry.qos as u8,
                         Err(code) => {
@@ -228,8 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn too_many_subscriptions(&self, entry: &SubscribeEntry) -> bool {
         let count = self.session.subscriptions.len() + self.session.groups.len();
-        let known = TopicFilter::new(&entry.filter)
-            .is_ok_and(|filter| self.session.subscriptions.contains_key(&filter));
+        let known =
+            TopicFilter::new(&entry.filter).is_ok_and(|filter| self.session.subscriptions.contains_key(&filter));
         count >= self.context.limits.subscriptions && !known
     }
 
@@ -240,11 +230,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         identifier: Option<u32>,
     ) -> Result<(), u8> {
         self.is_member = true;
+        let joining = Joining {
+            member: self.member,
+            capacity: self.capacity,
+            qos,
+            subscription: identifier,
+        };
         let mailbox = Arc::clone(&self.session.mailbox);
-        self.context
-            .groups
-            .join(key, self.member, self.capacity, qos, identifier, mailbox)
-            .await
+        self.context.groups.join(key, joining, mailbox).await
     }
 
     async fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), End> {
@@ -257,11 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 }
                 Ok(Subscribable::Plain(filter)) => {
                     self.session.subscriptions.remove(&filter);
-                    let existed = self
-                        .context
-                        .hub
-                        .unsubscribe(self.session.id, vec![filter])
-                        .await;
+                    let existed = self.context.hub.unsubscribe(self.session.id, vec![filter]).await;
                     existed.first().copied().unwrap_or(false)
                 }
                 Ok(Subscribable::Shared(key)) => {
@@ -275,8 +264,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 reason::NO_SUBSCRIPTION_EXISTED
             });
         }
-        self.encoder
-            .unsuback(id, &codes, &mut self.out)
-            .map_err(encoding)
+        self.encoder.unsuback(id, &codes, &mut self.out).map_err(encoding)
     }
 }

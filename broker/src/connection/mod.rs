@@ -1,10 +1,11 @@
 //! One client's connection, from CONNECT to its end.
 
+mod aliases;
 mod handshake;
 mod incoming;
 mod outgoing;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
+use self::aliases::{InAliases, OutAliases};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
 use crate::group::{EngineHandle, EntryId, Leaving, MemberId};
@@ -20,7 +22,6 @@ use crate::publisher::Publisher;
 use crate::receipt::Receipt;
 use crate::routing::HubHandle;
 use crate::session::{Ending, RegistryHandle, Session};
-use crate::topic::TopicName;
 
 /// Above this many bytes to send, no more deliveries are encoded: they wait in the mailbox.
 const OUT_HIGH: usize = 64 * 1024;
@@ -84,8 +85,11 @@ struct Connection<S> {
     packet_limit: Option<u32>,
     keep_alive: Option<Duration>,
     heard: Instant,
-    aliases: HashMap<u16, TopicName>,
+    in_aliases: InAliases,
+    out_aliases: OutAliases,
     owed: VecDeque<(Owed, Receipt)>,
+    /// How many PUBACKs are among them.
+    unanswered: usize,
     /// QoS 0 leases that are finished when `out` is sent.
     unsent_leases: Vec<EntryId>,
     /// Is it a member of any group?
@@ -100,8 +104,7 @@ where
 {
     let (reader, writer) = tokio::io::split(stream);
     let wait = context.limits.connect_timeout();
-    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, context)).await
-    else {
+    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, context)).await else {
         return;
     };
     connection.run(stop).await;
@@ -122,10 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             if let Err(end) = self.take_frames().await {
                 return end;
             }
-            if let Err(end) = self
-                .acknowledge_publishes()
-                .and_then(|()| self.drain_mailbox())
-            {
+            if let Err(end) = self.acknowledge_publishes().and_then(|()| self.drain_mailbox()) {
                 return end;
             }
             let may_read = self.owed.len() < RECEIPTS && self.out.len() < OUT_FULL;
@@ -186,12 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             End::Disconnected { will } => (Leaving::Orderly, will),
             End::Lost => (Leaving::Died, true),
             End::Closed(code, why) => {
-                tracing::debug!(
-                    client = self.session.client_id,
-                    code,
-                    why,
-                    "closing connection"
-                );
+                tracing::debug!(client = self.session.client_id, code, why, "closing connection");
                 // The broker going down says nothing about the messages that the client holds.
                 let how = match code {
                     reason::SHUTTING_DOWN => Leaving::Orderly,
@@ -212,8 +207,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let ending = Ending {
             will: self.will.take().filter(|_| will),
         };
-        self.context
-            .registry
-            .detach(self.session, self.member, ending);
+        self.context.registry.detach(self.session, self.member, ending);
     }
 }

@@ -28,10 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                         .publish(&publish_of(mail, id, true), None, now, &mut self.out)
                         .map_err(encoding)?;
                 }
-                Resend::PubRel(id) => self
-                    .encoder
-                    .pubrel(id, true, &mut self.out)
-                    .map_err(encoding)?,
+                Resend::PubRel(id) => self.encoder.pubrel(id, true, &mut self.out).map_err(encoding)?,
             }
         }
         Ok(())
@@ -50,17 +47,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             match owed {
                 Owed::Nothing => {}
-                Owed::PubAck(id) => self
-                    .encoder
-                    .puback(id, outcome, &mut self.out)
-                    .map_err(encoding)?,
+                Owed::PubAck(id) => {
+                    self.unanswered = self.unanswered.saturating_sub(1);
+                    self.encoder.puback(id, outcome, &mut self.out).map_err(encoding)?;
+                }
                 Owed::PubRec(id) => {
                     if outcome != reason::SUCCESS {
                         self.session.inbound.remove(&id);
                     }
-                    self.encoder
-                        .pubrec(id, outcome, &mut self.out)
-                        .map_err(encoding)?;
+                    self.encoder.pubrec(id, outcome, &mut self.out).map_err(encoding)?;
                 }
             }
         }
@@ -91,39 +86,33 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn send(&mut self, mail: Mail, now: Timestamp) -> Result<(), End> {
-        if qos_of(&mail) == QoS::AtMostOnce {
-            self.encoder
-                .publish(
-                    &publish_of(&mail, 0, false),
-                    self.packet_limit,
-                    now,
-                    &mut self.out,
-                )
-                .map_err(encoding)?;
-            if let Mail::Leased(delivery) = mail {
-                self.unsent_leases.push(delivery.entry);
-            }
-            return Ok(());
-        }
-        let Some(id) = self.session.outbound.send(mail.clone()) else {
+        let id = match qos_of(&mail) {
+            QoS::AtMostOnce => 0,
             // The window is smaller than the number of ids.
-            return Err(End::Closed(
-                reason::IMPLEMENTATION_SPECIFIC,
-                "out of packet ids",
-            ));
+            _ => self
+                .session
+                .outbound
+                .send(mail.clone())
+                .ok_or(End::Closed(reason::IMPLEMENTATION_SPECIFIC, "out of packet ids"))?,
         };
         let redelivered = matches!(&mail, Mail::Leased(delivery) if delivery.attempt > 1);
-        let publish = publish_of(&mail, id, redelivered);
+        let mut publish = publish_of(&mail, id, redelivered && id > 0);
+        publish.alias = self.out_aliases.of(&publish.message.topic);
         let sent = self
             .encoder
             .publish(&publish, self.packet_limit, now, &mut self.out)
             .map_err(encoding)?;
         if !sent {
             // Larger than the client takes: for it the message does not exist (MQTT 5 section 3.1.2.11.4).
-            self.session.outbound.acknowledge(id);
-            if let Mail::Leased(delivery) = mail {
-                self.context.groups.refuse(self.member, delivery.entry);
+            if let Some((_, true)) = publish.alias {
+                self.out_aliases.forget(&publish.message.topic);
             }
+            self.session.outbound.acknowledge(id);
+        }
+        match mail {
+            Mail::Leased(delivery) if !sent => self.context.groups.refuse(self.member, delivery.entry),
+            Mail::Leased(delivery) if id == 0 => self.unsent_leases.push(delivery.entry),
+            _ => {}
         }
         Ok(())
     }
@@ -152,6 +141,7 @@ fn publish_of(mail: &Mail, id: u16, dup: bool) -> EncodedPublish<'_> {
             retain: ordinary.retain,
             id,
             subscription: ordinary.subscription,
+            alias: None,
             attempt: 0,
         },
         Mail::Leased(delivery) => EncodedPublish {
@@ -161,6 +151,7 @@ fn publish_of(mail: &Mail, id: u16, dup: bool) -> EncodedPublish<'_> {
             retain: false,
             id,
             subscription: delivery.subscription,
+            alias: None,
             attempt: delivery.attempt,
         },
     }

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::queue::{Effect, EntryId, GroupId, GroupLimits, GroupStatus, Groups, Leaving, MemberId};
+use super::queue::{Effect, EntryId, GroupId, GroupLimits, GroupStatus, Groups, Joining, Leaving, MemberId};
 use super::store::{Store, StoreError};
 use crate::codec::reason;
-use crate::message::{Message, QoS, SessionId, Timestamp};
+use crate::message::{Message, SessionId, Timestamp};
 use crate::receipt::Completion;
 use crate::routing::HubHandle;
 use crate::session::Mailbox;
@@ -32,10 +32,7 @@ enum Command {
     Publish(Arc<Message>, Option<Completion>),
     Join {
         key: GroupKey,
-        member: MemberId,
-        capacity: usize,
-        qos: QoS,
-        subscription: Option<u32>,
+        joining: Joining,
         mailbox: Arc<Mailbox>,
         done: oneshot::Sender<Result<(), u8>>,
     },
@@ -87,22 +84,11 @@ impl EngineHandle {
     }
 
     /// Makes a connection a member, creating the group if it is new.
-    pub async fn join(
-        &self,
-        key: GroupKey,
-        member: MemberId,
-        capacity: usize,
-        qos: QoS,
-        subscription: Option<u32>,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), u8> {
+    pub async fn join(&self, key: GroupKey, joining: Joining, mailbox: Arc<Mailbox>) -> Result<(), u8> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Join {
             key,
-            member,
-            capacity,
-            qos,
-            subscription,
+            joining,
             mailbox,
             done,
         });
@@ -155,20 +141,15 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the store in `directory` and starts the thread.
-    pub fn start(
-        directory: &Path,
-        config: EngineConfig,
-        hub: HubHandle,
-    ) -> Result<Self, StoreError> {
+    pub fn start(directory: &Path, config: EngineConfig, hub: HubHandle) -> Result<Self, StoreError> {
         let store = Store::open(&directory.join("groups.sqlite"))?;
         let now = Timestamp::now();
         let mut groups = Groups::new(config.limits);
         for group in store.groups()? {
             groups.open(group.id, group.key, group.dead, now);
         }
-        let last = store.for_each_entry(|entry| {
-            groups.restore(entry.group, entry.id, entry.message, entry.attempts)
-        })?;
+        let last =
+            store.for_each_entry(|entry| groups.restore(entry.group, entry.id, entry.message, entry.attempts))?;
         let (commands, receiver) = channel();
         let filters = Arc::new(RwLock::new(Arc::from([])));
         let mut worker = Worker {
@@ -258,8 +239,7 @@ impl Worker {
         match command {
             Command::Publish(message, completion) => self.plan(message, completion),
             Command::Acknowledge(member, entry) => {
-                self.groups
-                    .acknowledge(member, entry, now, &mut self.effects);
+                self.groups.acknowledge(member, entry, now, &mut self.effects);
             }
             Command::Refuse(member, entry) => {
                 self.groups.refuse(member, entry, now, &mut self.effects);
@@ -270,24 +250,13 @@ impl Worker {
             }
             Command::Join {
                 key,
-                member,
-                capacity,
-                qos,
-                subscription,
+                joining,
                 mailbox,
                 done,
             } => {
                 let joined = self.find_or_create(&key, now).map(|group| {
-                    self.mailboxes.insert(member, mailbox);
-                    self.groups.join(
-                        group,
-                        member,
-                        capacity,
-                        qos,
-                        subscription,
-                        now,
-                        &mut self.effects,
-                    );
+                    self.mailboxes.insert(joining.member, mailbox);
+                    self.groups.join(group, joining, now, &mut self.effects);
                 });
                 done.send(joined).ok();
             }
@@ -299,8 +268,7 @@ impl Worker {
             Command::Status(done) => drop(done.send(self.groups.status())),
             Command::Remove(key, done) => {
                 let group = self.groups.find(&key);
-                done.send(group.is_some_and(|group| self.remove(group)))
-                    .ok();
+                done.send(group.is_some_and(|group| self.remove(group))).ok();
             }
             Command::Stop => return false,
         }
@@ -337,13 +305,13 @@ impl Worker {
         if let Some(key) = self.groups.remove(group) {
             tracing::info!(group = %key, "group removed");
         }
+        self.groups.rebalance(Timestamp::now(), &mut self.effects);
         self.announce_filters();
         true
     }
 
     fn announce_filters(&self) {
-        let mut filters: Vec<TopicFilter> =
-            self.groups.keys().map(|key| key.filter.clone()).collect();
+        let mut filters: Vec<TopicFilter> = self.groups.keys().map(|key| key.filter.clone()).collect();
         filters.sort();
         filters.dedup();
         *self.filters.write().unwrap_or_else(PoisonError::into_inner) = filters.into();
@@ -413,13 +381,8 @@ impl Worker {
             }
             for plan in planned {
                 for (group, entry) in plan.targets {
-                    self.groups.enqueue(
-                        group,
-                        entry,
-                        Arc::clone(&plan.message),
-                        now,
-                        &mut self.effects,
-                    );
+                    self.groups
+                        .enqueue(group, entry, Arc::clone(&plan.message), now, &mut self.effects);
                 }
                 if let Some(completion) = plan.completion {
                     completion.done();
@@ -440,12 +403,7 @@ impl Worker {
         }
     }
 
-    fn write(
-        &self,
-        planned: &[Planned],
-        writes: &[Effect],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    fn write(&self, planned: &[Planned], writes: &[Effect], now: Timestamp) -> Result<(), StoreError> {
         if writes.is_empty() && planned.iter().all(|plan| plan.targets.is_empty()) {
             return Ok(());
         }

@@ -11,10 +11,12 @@
 mod engine;
 mod members;
 mod queue;
+#[cfg(test)]
+mod queue_model;
 mod store;
 
 pub use engine::{Engine, EngineConfig, EngineHandle};
-pub use queue::{Delivery, EntryId, GroupId, GroupLimits, GroupStatus, Leaving, MemberId};
+pub use queue::{Delivery, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId};
 pub use store::StoreError;
 
 use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};

@@ -36,6 +36,19 @@ pub struct GroupLimits {
     pub deliveries: u32,
 }
 
+/// A connection that becomes a member.
+#[derive(Debug, Clone, Copy)]
+pub struct Joining {
+    /// The connection.
+    pub member: MemberId,
+    /// How many messages it can hold over all of its groups.
+    pub capacity: usize,
+    /// Highest QoS of its deliveries.
+    pub qos: QoS,
+    /// Its subscription identifier.
+    pub subscription: Option<u32>,
+}
+
 /// How a member goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
@@ -229,9 +242,7 @@ impl Groups {
             let Some(group) = self.groups.get(id) else {
                 continue;
             };
-            if group.messages >= self.limits.messages
-                || group.bytes.saturating_add(size) > self.limits.bytes
-            {
+            if group.messages >= self.limits.messages || group.bytes.saturating_add(size) > self.limits.bytes {
                 return Err(Full {
                     group: group.key.clone(),
                     messages: group.messages,
@@ -270,10 +281,7 @@ impl Groups {
             effects.push(Effect::Remove(id));
             return;
         };
-        let entry = Entry {
-            message,
-            attempts: 0,
-        };
+        let entry = Entry { message, attempts: 0 };
         if let Some(expires) = entry.message.expires {
             self.expiring.insert((expires, group, entry.place(id)));
         }
@@ -281,23 +289,18 @@ impl Groups {
         self.dispatch(group, now, effects);
     }
 
-    /// Makes `member` a member of `group`. `capacity` is how many messages it can hold over all of its groups.
-    pub fn join(
-        &mut self,
-        group: GroupId,
-        member: MemberId,
-        capacity: usize,
-        qos: QoS,
-        subscription: Option<u32>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Makes a connection a member of `group`.
+    pub fn join(&mut self, group: GroupId, joining: Joining, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(queue) = self.groups.get_mut(&group) else {
             return;
         };
-        queue
-            .members
-            .insert(member, Membership { qos, subscription });
+        let Joining {
+            member,
+            capacity,
+            qos,
+            subscription,
+        } = joining;
+        queue.members.insert(member, Membership { qos, subscription });
         queue.deserted = None;
         self.members.join(member, group, capacity);
         self.dispatch(group, now, effects);
@@ -318,21 +321,11 @@ impl Groups {
     }
 
     /// The member is done with a message. `false` when it does not hold it.
-    pub fn acknowledge(
-        &mut self,
-        member: MemberId,
-        id: EntryId,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    pub fn acknowledge(&mut self, member: MemberId, id: EntryId, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         let Some(group) = self.members.take_back(member, id) else {
             return false;
         };
-        if let Some(entry) = self
-            .groups
-            .get_mut(&group)
-            .and_then(|queue| queue.leased.remove(&id))
-        {
+        if let Some(entry) = self.groups.get_mut(&group).and_then(|queue| queue.leased.remove(&id)) {
             self.discard(group, id, &entry);
             effects.push(Effect::Remove(id));
         }
@@ -341,13 +334,7 @@ impl Groups {
     }
 
     /// The member refuses a message: it goes back and counts as an attempt.
-    pub fn refuse(
-        &mut self,
-        member: MemberId,
-        id: EntryId,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    pub fn refuse(&mut self, member: MemberId, id: EntryId, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         let Some(group) = self.members.take_back(member, id) else {
             return false;
         };
@@ -358,13 +345,7 @@ impl Groups {
     }
 
     /// The member's connection is gone: what it held goes to others at once.
-    pub fn leave(
-        &mut self,
-        member: MemberId,
-        how: Leaving,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn leave(&mut self, member: MemberId, how: Leaving, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(gone) = self.members.remove(member) else {
             return;
         };
@@ -398,7 +379,15 @@ impl Groups {
         }
     }
 
-    /// A dead letter was dropped or requeued.
+    /// Leases whatever can be leased, after a change that may have made room anywhere.
+    pub fn rebalance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.dispatch(group, now, effects);
+        }
+    }
+
+    /// Dead letters of a group were dropped or requeued.
     pub fn bury(&mut self, group: GroupId, count: usize) {
         if let Some(group) = self.groups.get_mut(&group) {
             group.dead = group.dead.saturating_sub(count);
@@ -441,6 +430,10 @@ impl Groups {
             return;
         }
         effects.push(Effect::Attempts(id, entry.attempts));
+        if let Some(expires) = entry.message.expires {
+            // It may have expired while it was leased, and be noted no more.
+            self.expiring.insert((expires, group, entry.place(id)));
+        }
         queue.waiting.insert(entry.place(id), entry);
     }
 
@@ -503,9 +496,7 @@ fn priority(message: &Message) -> u8 {
         .properties
         .iter()
         .find_map(|property| match property {
-            Property::UserProperty(pair) if pair.key() == crate::PRIORITY_PROPERTY => {
-                pair.val().parse::<u8>().ok()
-            }
+            Property::UserProperty(pair) if pair.key() == crate::PRIORITY_PROPERTY => pair.val().parse::<u8>().ok(),
             _ => None,
         })
         .map_or(4, |priority| priority.min(9))

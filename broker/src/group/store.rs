@@ -168,7 +168,9 @@ impl Store {
         let failed = self.failed("read the groups of");
         let mut statement = self
             .connection
-            .prepare("SELECT id, filter, (SELECT count(*) FROM dead WHERE group_id = groups.id) FROM groups ORDER BY id")
+            .prepare(
+                "SELECT id, filter, (SELECT count(*) FROM dead WHERE group_id = groups.id) FROM groups ORDER BY id",
+            )
             .map_err(&failed)?;
         let rows = statement
             .query_map([], |row| {
@@ -192,10 +194,7 @@ impl Store {
     }
 
     /// All queued messages, oldest first, one by one.
-    pub(super) fn for_each_entry(
-        &self,
-        mut each: impl FnMut(StoredEntry),
-    ) -> Result<i64, StoreError> {
+    pub(super) fn for_each_entry(&self, mut each: impl FnMut(StoredEntry)) -> Result<i64, StoreError> {
         let failed = self.failed("read the messages of");
         let mut statement = self
             .connection
@@ -210,12 +209,11 @@ impl Store {
             let qos: u8 = row.get(4).map_err(&failed)?;
             let expires: Option<i64> = row.get(5).map_err(&failed)?;
             let properties: Vec<u8> = row.get(6).map_err(&failed)?;
-            let topic = TopicName::new(&topic)
-                .map_err(|error| self.damaged(format!("topic of message {id} {error}")))?;
-            let qos = QoS::from_bits(qos)
-                .ok_or_else(|| self.damaged(format!("message {id} has QoS {qos}")))?;
-            let properties = parse_properties(&properties)
-                .ok_or_else(|| self.damaged(format!("properties of message {id}")))?;
+            let topic =
+                TopicName::new(&topic).map_err(|error| self.damaged(format!("topic of message {id} {error}")))?;
+            let qos = QoS::from_bits(qos).ok_or_else(|| self.damaged(format!("message {id} has QoS {qos}")))?;
+            let properties =
+                parse_properties(&properties).ok_or_else(|| self.damaged(format!("properties of message {id}")))?;
             last = id;
             each(StoredEntry {
                 id: EntryId(id),
@@ -261,10 +259,7 @@ impl Store {
     }
 
     fn run(&self, action: &'static str, sql: &str) -> Result<(), StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached(sql)
-            .map_err(self.failed(action))?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed(action))?;
         statement.execute([]).map(drop).map_err(self.failed(action))
     }
 
@@ -291,12 +286,7 @@ impl Store {
     }
 
     /// Stores a message for a group.
-    pub(super) fn insert(
-        &self,
-        id: EntryId,
-        group: GroupId,
-        message: &Message,
-    ) -> Result<(), StoreError> {
+    pub(super) fn insert(&self, id: EntryId, group: GroupId, message: &Message) -> Result<(), StoreError> {
         let failed = self.failed("write a message to");
         let mut statement = self
             .connection
@@ -335,19 +325,11 @@ impl Store {
             .connection
             .prepare_cached("UPDATE entries SET attempts = ?2 WHERE id = ?1")
             .map_err(&failed)?;
-        statement
-            .execute(params![id.0, attempts])
-            .map(drop)
-            .map_err(&failed)
+        statement.execute(params![id.0, attempts]).map(drop).map_err(&failed)
     }
 
     /// Sets a message aside as a dead letter.
-    pub(super) fn bury(
-        &self,
-        id: EntryId,
-        attempts: u32,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(super) fn bury(&self, id: EntryId, attempts: u32, now: Timestamp) -> Result<(), StoreError> {
         let failed = self.failed("set a dead letter aside in");
         let died = i64::try_from(now.0).unwrap_or(i64::MAX);
         self.connection
@@ -362,10 +344,7 @@ impl Store {
 }
 
 fn encode_properties(properties: &[Property]) -> Vec<u8> {
-    properties
-        .iter()
-        .flat_map(Property::to_continuous_buffer)
-        .collect()
+    properties.iter().flat_map(Property::to_continuous_buffer).collect()
 }
 
 fn parse_properties(mut bytes: &[u8]) -> Option<Vec<Property>> {

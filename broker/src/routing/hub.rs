@@ -193,9 +193,7 @@ impl Hub {
             Command::Subscribe(request, done) => {
                 let now = Timestamp::now();
                 for (filter, options, handling) in request.filters {
-                    let added =
-                        self.routes
-                            .add(request.session, &request.mailbox, &filter, options);
+                    let added = self.routes.add(request.session, &request.mailbox, &filter, options);
                     if let Some(id) = added.new_filter {
                         self.learn_filter(id, &filter);
                     }
@@ -214,10 +212,7 @@ impl Hub {
                 done.send(()).ok();
             }
             Command::Unsubscribe(session, filters, done) => {
-                let existed = filters
-                    .iter()
-                    .map(|filter| self.unsubscribe(session, filter))
-                    .collect();
+                let existed = filters.iter().map(|filter| self.unsubscribe(session, filter)).collect();
                 done.send(existed).ok();
             }
             Command::Forget(session, filters) => {
@@ -305,10 +300,7 @@ impl Hub {
                     }
                     if let Some(link) = &mut self.link {
                         for (index, message) in self.round.iter().enumerate() {
-                            link.publish(
-                                &message.topic,
-                                Ticket(u32::try_from(index).unwrap_or(u32::MAX)),
-                            );
+                            link.publish(&message.topic, Ticket(u32::try_from(index).unwrap_or(u32::MAX)));
                         }
                     }
                 }
@@ -333,9 +325,7 @@ impl Hub {
                     Answer::Match(id, ticket) => {
                         quiet = false;
                         let repeated = self.delivered.get(&id).is_some_and(|last| *last >= ticket);
-                        if let (false, Some(message)) =
-                            (repeated, self.round.get(ticket.0 as usize))
-                        {
+                        if let (false, Some(message)) = (repeated, self.round.get(ticket.0 as usize)) {
                             self.delivered.insert(id, ticket);
                             self.routes.fan_out(id, message);
                         }

@@ -38,8 +38,7 @@ impl Retained {
             return false;
         }
         self.bytes += size;
-        self.messages
-            .insert(message.topic.clone(), Arc::clone(message));
+        self.messages.insert(message.topic.clone(), Arc::clone(message));
         true
     }
 

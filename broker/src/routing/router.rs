@@ -11,8 +11,7 @@
 use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
 use rumqttd::protocol::{
-    Filter, Packet, PingReq, Publish, QoS, RetainForwardRule, Subscribe, SubscribeProperties,
-    Unsubscribe,
+    Filter, Packet, PingReq, Publish, QoS, RetainForwardRule, Subscribe, SubscribeProperties, Unsubscribe,
 };
 use rumqttd::{Notification, Router, RouterConfig};
 
@@ -37,7 +36,13 @@ pub enum Answer {
 /// The router's thread has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("rumqttd's router is gone: {0}")]
-pub struct RouterGone(#[from] LinkError);
+pub struct RouterGone(Box<LinkError>);
+
+impl From<LinkError> for RouterGone {
+    fn from(error: LinkError) -> Self {
+        Self(Box::new(error))
+    }
+}
 
 /// The link to a running router.
 pub struct RouterLink {
@@ -102,9 +107,7 @@ impl RouterLink {
             pkid: 0,
             filters: vec![prefixed(filter.as_str())],
         };
-        self.tx
-            .buffer()
-            .push_back(Packet::Unsubscribe(unsubscribe, None));
+        self.tx.buffer().push_back(Packet::Unsubscribe(unsubscribe, None));
     }
 
     /// Sends what is queued, and asks for an [`Answer::Fence`] after it.
@@ -124,13 +127,7 @@ impl RouterLink {
                 let id = forward
                     .properties
                     .and_then(|properties| properties.subscription_identifiers.first().copied());
-                let ticket = forward
-                    .publish
-                    .payload
-                    .as_ref()
-                    .try_into()
-                    .ok()
-                    .map(u32::from_be_bytes);
+                let ticket = forward.publish.payload.as_ref().try_into().ok().map(u32::from_be_bytes);
                 Ok(match (id, ticket) {
                     (Some(id), Some(ticket)) => Answer::Match(FilterId(id), Ticket(ticket)),
                     _ => Answer::Other,

@@ -80,18 +80,11 @@ impl Routes {
             options,
         };
         let replaced = route.subscribers.insert(session, subscriber).is_some();
-        Added {
-            new_filter,
-            replaced,
-        }
+        Added { new_filter, replaced }
     }
 
     /// Removes a subscription: whether there was one, and the filter that nobody wants any more.
-    pub fn remove(
-        &mut self,
-        session: SessionId,
-        filter: &TopicFilter,
-    ) -> (bool, Option<TopicFilter>) {
+    pub fn remove(&mut self, session: SessionId, filter: &TopicFilter) -> (bool, Option<TopicFilter>) {
         let Some(id) = self.ids.get(filter).copied() else {
             return (false, None);
         };

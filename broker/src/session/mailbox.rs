@@ -83,9 +83,7 @@ impl Mailbox {
         if mail.qos == QoS::AtMostOnce && !queue.online {
             return;
         }
-        if queue.mail.len() >= self.limits.messages
-            || queue.bytes.saturating_add(size) > self.limits.bytes
-        {
+        if queue.mail.len() >= self.limits.messages || queue.bytes.saturating_add(size) > self.limits.bytes {
             drop(queue);
             if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(topic = %mail.message.topic, "subscriber is too slow, dropping messages");
@@ -155,10 +153,5 @@ impl Mailbox {
     /// Waits until there is something to look at.
     pub async fn woken(&self) {
         self.notify.notified().await;
-    }
-
-    /// Messages dropped because the queue was full.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }

@@ -49,8 +49,7 @@ impl Outbound {
         }
         self.last_flight += 1;
         self.by_id.insert(self.last_id, self.last_flight);
-        self.flights
-            .insert(self.last_flight, (self.last_id, Stage::Sent(mail)));
+        self.flights.insert(self.last_flight, (self.last_id, Stage::Sent(mail)));
         Some(self.last_id)
     }
 

@@ -144,12 +144,7 @@ impl Registry {
                 },
                 () = sleep_until(deadline) => self.look_at_deadlines(Instant::now()),
             }
-            if self.stopping.is_some()
-                && !self
-                    .entries
-                    .values()
-                    .any(|entry| matches!(entry, Entry::Live { .. }))
-            {
+            if self.stopping.is_some() && !self.entries.values().any(|entry| matches!(entry, Entry::Live { .. })) {
                 return;
             }
         }
@@ -197,12 +192,7 @@ impl Registry {
 
     /// Gives the session to the new connection, or a new one if it asked for a clean start. A will that still waits
     /// for its delay is dropped when the session goes on (MQTT 5 section 3.1.3.2.2).
-    fn hand_over(
-        &mut self,
-        request: AttachRequest,
-        found: Option<Box<Session>>,
-        will: Option<(Message, bool)>,
-    ) {
+    fn hand_over(&mut self, request: AttachRequest, found: Option<Box<Session>>, will: Option<(Message, bool)>) {
         let continues = !request.clean_start && found.is_some();
         if let Some((message, delayed)) = will
             && !(continues && delayed)
@@ -250,9 +240,7 @@ impl Registry {
         let client_id = session.client_id.clone();
         match self.entries.remove(&client_id) {
             Some(Entry::Live {
-                member: current,
-                next,
-                ..
+                member: current, next, ..
             }) if current == member => match next {
                 Some(request) => {
                     let will = ending.will.map(|(message, delay)| (message, delay > 0));
@@ -281,32 +269,21 @@ impl Registry {
             return;
         }
         let now = Instant::now();
-        let ends = (session.expiry != u32::MAX)
-            .then(|| now + Duration::from_secs(u64::from(session.expiry)));
+        let ends = (session.expiry != u32::MAX).then(|| now + Duration::from_secs(u64::from(session.expiry)));
         let will = match ending.will {
             Some((message, 0)) => {
                 self.publish_will(message);
                 None
             }
             // The will comes at the latest with the session's end.
-            Some((message, delay)) => Some((
-                message,
-                now + Duration::from_secs(u64::from(delay.min(session.expiry))),
-            )),
+            Some((message, delay)) => Some((message, now + Duration::from_secs(u64::from(delay.min(session.expiry))))),
             None => None,
         };
         let client_id = session.client_id.clone();
         for at in ends.iter().chain(will.as_ref().map(|(_, at)| at)) {
             self.deadlines.push(Reverse((*at, client_id.clone())));
         }
-        self.entries.insert(
-            client_id,
-            Entry::Parked {
-                session,
-                ends,
-                will,
-            },
-        );
+        self.entries.insert(client_id, Entry::Parked { session, ends, will });
     }
 
     fn look_at_deadlines(&mut self, now: Instant) {

@@ -1,16 +1,28 @@
-//! A broker by itself, for benchmarks and for tests that kill it:
-//! `broker LISTEN DATA_DIR`. Prints the address that it listens on; ends on Ctrl-C or SIGTERM.
+//! A broker by itself: `foundry-broker LISTEN DATA_DIR`.
+//!
+//! Prints the address that it listens on; ends on Ctrl-C or SIGTERM.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use foundry_broker::{Broker, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("foundry-broker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(listen), Some(data_dir)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: broker LISTEN DATA_DIR".into());
+        return Err("usage: foundry-broker LISTEN DATA_DIR".into());
     };
     let config = Config {
         listen: listen.parse()?,

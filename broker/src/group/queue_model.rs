@@ -1,0 +1,368 @@
+//! The queue against a simple model: whatever happens, every message is in exactly one place, and whatever can be
+//! delivered is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mqtt_protocol_core::mqtt::ArcPayload;
+use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
+use proptest::prelude::*;
+
+use super::queue::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Groups, Joining, Leaving, MemberId};
+use crate::message::{Message, QoS, SessionId, Timestamp};
+use crate::topic::{GroupKey, Subscribable, TopicName};
+
+const LIMITS: GroupLimits = GroupLimits {
+    messages: 6,
+    bytes: 1 << 20,
+    deliveries: 3,
+};
+const FILTERS: [&str; 3] = ["$share/one/a/+", "$share/two/a/#", "$share/three/b"];
+const TOPICS: [&str; 3] = ["a/x", "b", "nobody"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish {
+        topic: usize,
+        priority: Option<u8>,
+        expiry: Option<u64>,
+        stored: bool,
+    },
+    Join {
+        group: usize,
+        member: u64,
+        capacity: usize,
+    },
+    Quit {
+        group: usize,
+        member: u64,
+    },
+    Acknowledge {
+        member: u64,
+        nth: usize,
+    },
+    Refuse {
+        member: u64,
+        nth: usize,
+    },
+    Leave {
+        member: u64,
+        orderly: bool,
+    },
+    Wait {
+        milliseconds: u64,
+    },
+    Expire,
+    RemoveGroup {
+        group: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let member = 1_u64..5;
+    let group = 0_usize..FILTERS.len();
+    prop_oneof![
+        6 => (0..TOPICS.len(), prop::option::of(0_u8..10), prop::option::weighted(0.2, 1_u64..50), prop::bool::weighted(0.95))
+            .prop_map(|(topic, priority, expiry, stored)| Step::Publish { topic, priority, expiry, stored }),
+        3 => (group.clone(), member.clone(), 1_usize..4)
+            .prop_map(|(group, member, capacity)| Step::Join { group, member, capacity }),
+        1 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Quit { group, member }),
+        5 => (member.clone(), 0_usize..4).prop_map(|(member, nth)| Step::Acknowledge { member, nth }),
+        1 => (member.clone(), 0_usize..4).prop_map(|(member, nth)| Step::Refuse { member, nth }),
+        2 => (member, any::<bool>()).prop_map(|(member, orderly)| Step::Leave { member, orderly }),
+        1 => (1_u64..40).prop_map(|milliseconds| Step::Wait { milliseconds }),
+        1 => Just(Step::Expire),
+        1 => group.prop_map(|group| Step::RemoveGroup { group }),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Copy {
+    group: usize,
+    priority: u8,
+    expires: Option<u64>,
+    attempts: u32,
+    held_by: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct ModelMember {
+    capacity: usize,
+    groups: BTreeSet<usize>,
+}
+
+/// What is on the disk is `copies`; the rest is who is connected.
+#[derive(Debug, Default)]
+struct Model {
+    copies: BTreeMap<i64, Copy>,
+    members: BTreeMap<u64, ModelMember>,
+    dead: BTreeMap<usize, usize>,
+    open: BTreeSet<usize>,
+    now: u64,
+}
+
+impl Model {
+    fn held(&self, member: u64) -> Vec<i64> {
+        let held = self.copies.iter().filter(|(_, copy)| copy.held_by == Some(member));
+        held.map(|(id, _)| *id).collect()
+    }
+
+    fn deliverable(&self, copy: &Copy) -> bool {
+        copy.held_by.is_none() && copy.expires.is_none_or(|at| at > self.now)
+    }
+
+    fn with_room(&self, group: usize) -> Vec<(usize, u64)> {
+        let room =
+            |id: u64, member: &ModelMember| member.groups.contains(&group) && self.held(id).len() < member.capacity;
+        let members = self.members.iter().filter(|(id, member)| room(**id, member));
+        members.map(|(id, _)| (self.held(*id).len(), *id)).collect()
+    }
+
+    /// Applies what the queue decided, checking that it was allowed to.
+    fn apply(&mut self, effects: Vec<Effect>) -> Result<(), TestCaseError> {
+        for effect in effects {
+            match effect {
+                Effect::Deliver(
+                    MemberId(member),
+                    Delivery {
+                        entry,
+                        attempt,
+                        message,
+                        ..
+                    },
+                ) => {
+                    let copy = self.copies.get(&entry.0).expect("delivered what is not stored").clone();
+                    prop_assert!(self.deliverable(&copy), "delivered {copy:?}");
+                    prop_assert!(!message.is_expired(Timestamp(self.now)));
+                    let before = self.copies.iter().filter(|(id, other)| {
+                        let sooner = (u8::MAX - other.priority, **id) < (u8::MAX - copy.priority, entry.0);
+                        other.group == copy.group && self.deliverable(other) && sooner
+                    });
+                    prop_assert_eq!(before.count(), 0, "delivered out of order");
+                    let candidates = self.with_room(copy.group);
+                    let least = candidates.iter().map(|(held, _)| *held).min();
+                    let chosen = candidates.iter().find(|(_, id)| *id == member);
+                    prop_assert_eq!(chosen.map(|(held, _)| *held), least, "not the idlest: {:?}", candidates);
+                    let copy = self.copies.get_mut(&entry.0).unwrap();
+                    copy.attempts += 1;
+                    prop_assert_eq!(copy.attempts, attempt);
+                    copy.held_by = Some(member);
+                }
+                Effect::Remove(entry) => {
+                    let copy = self.copies.remove(&entry.0).expect("removed what is not stored");
+                    let expired = copy.expires.is_some_and(|at| at <= self.now);
+                    prop_assert!(expired, "removed {copy:?} without an acknowledgement");
+                }
+                Effect::Attempts(entry, attempts) => {
+                    prop_assert_eq!(self.copies.get(&entry.0).map(|copy| copy.attempts), Some(attempts));
+                }
+                Effect::Dead(_, entry, _, attempts) => {
+                    let copy = self.copies.remove(&entry.0).expect("buried what is not stored");
+                    prop_assert_eq!(copy.attempts, attempts);
+                    prop_assert!(attempts >= LIMITS.deliveries);
+                    *self.dead.entry(copy.group).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, groups: &Groups) -> Result<(), TestCaseError> {
+        for copy in self.copies.values() {
+            let stuck = self.deliverable(copy) && !self.with_room(copy.group).is_empty();
+            prop_assert!(!stuck, "{copy:?} waits though a member has room");
+        }
+        let expected: Vec<GroupStatus> = self
+            .open
+            .iter()
+            .map(|group| {
+                let key = key(*group);
+                let mine = || self.copies.values().filter(|copy| copy.group == *group);
+                GroupStatus {
+                    name: key.name.to_string(),
+                    filter: key.filter.to_string(),
+                    members: self
+                        .members
+                        .values()
+                        .filter(|member| member.groups.contains(group))
+                        .count(),
+                    waiting: mine().filter(|copy| copy.held_by.is_none()).count(),
+                    leased: mine().filter(|copy| copy.held_by.is_some()).count(),
+                    dead: self.dead.get(group).copied().unwrap_or(0),
+                }
+            })
+            .collect();
+        prop_assert_eq!(groups.status(), expected);
+        Ok(())
+    }
+
+    /// A member gives a message back.
+    fn give_back(&mut self, id: i64, counts: bool) {
+        if let Some(copy) = self.copies.get_mut(&id) {
+            copy.held_by = None;
+            if !counts {
+                copy.attempts -= 1;
+            }
+        }
+    }
+}
+
+fn key(group: usize) -> GroupKey {
+    match Subscribable::parse(FILTERS[group]).unwrap() {
+        Subscribable::Shared(key) => key,
+        Subscribable::Plain(_) => unreachable!(),
+    }
+}
+
+fn message(topic: usize, priority: Option<u8>, expires: Option<u64>) -> Message {
+    let properties = priority
+        .map(|priority| UserProperty::new(crate::PRIORITY_PROPERTY, priority.to_string()).unwrap())
+        .map(Property::UserProperty);
+    Message {
+        topic: TopicName::new(TOPICS[topic]).unwrap(),
+        payload: ArcPayload::default(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        expires: expires.map(Timestamp),
+        properties: properties.into_iter().collect(),
+        publisher: SessionId(1),
+    }
+}
+
+fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut groups = Groups::new(LIMITS);
+    let mut model = Model {
+        now: 1000,
+        ..Model::default()
+    };
+    let mut last = 0;
+    for step in steps {
+        let now = Timestamp(model.now);
+        let mut effects = Vec::new();
+        match step {
+            Step::Publish {
+                topic,
+                priority,
+                expiry,
+                stored,
+            } => {
+                let expires = expiry.map(|after| model.now + after);
+                let message = Arc::new(message(topic, priority, expires));
+                let matching: Vec<usize> = model
+                    .open
+                    .iter()
+                    .copied()
+                    .filter(|group| key(*group).filter.matches(&message.topic))
+                    .collect();
+                let full = |group: &usize| {
+                    model.copies.values().filter(|copy| copy.group == *group).count() >= LIMITS.messages
+                };
+                let admitted = groups.admit(&message.topic, message.size());
+                prop_assert_eq!(admitted.is_err(), matching.iter().any(full));
+                for group in admitted.into_iter().flatten() {
+                    if !stored {
+                        groups.cancel(group, message.size());
+                        continue;
+                    }
+                    last += 1;
+                    let copy = Copy {
+                        group: usize::try_from(group.0).unwrap(),
+                        priority: priority.unwrap_or(4),
+                        expires,
+                        attempts: 0,
+                        held_by: None,
+                    };
+                    model.copies.insert(last, copy);
+                    groups.enqueue(group, EntryId(last), Arc::clone(&message), now, &mut effects);
+                    model.apply(std::mem::take(&mut effects))?;
+                }
+            }
+            Step::Join {
+                group,
+                member,
+                capacity,
+            } => {
+                if model.open.insert(group) {
+                    model.dead.remove(&group);
+                    groups.open(GroupId(i64::try_from(group).unwrap()), key(group), 0, now);
+                }
+                // A connection's receive maximum does not change, so only the first capacity counts.
+                let entry = model.members.entry(member).or_insert(ModelMember {
+                    capacity,
+                    ..ModelMember::default()
+                });
+                entry.groups.insert(group);
+                let id = GroupId(i64::try_from(group).unwrap());
+                let joining = Joining {
+                    member: MemberId(member),
+                    capacity,
+                    qos: QoS::AtLeastOnce,
+                    subscription: None,
+                };
+                groups.join(id, joining, now, &mut effects);
+            }
+            Step::Quit { group, member } => {
+                let was = model
+                    .members
+                    .get_mut(&member)
+                    .is_some_and(|member| member.groups.remove(&group));
+                let id = GroupId(i64::try_from(group).unwrap());
+                prop_assert_eq!(groups.quit(id, MemberId(member), now), was);
+            }
+            Step::Acknowledge { member, nth } => {
+                let id = model.held(member).get(nth).copied();
+                let done = groups.acknowledge(MemberId(member), EntryId(id.unwrap_or(-1)), now, &mut effects);
+                prop_assert_eq!(done, id.is_some());
+                if let Some(id) = id {
+                    model.copies.remove(&id);
+                    let first = effects.remove(0);
+                    prop_assert!(matches!(first, Effect::Remove(entry) if entry.0 == id));
+                }
+            }
+            Step::Refuse { member, nth } => {
+                let id = model.held(member).get(nth).copied();
+                if let Some(id) = id {
+                    model.give_back(id, true);
+                }
+                let done = groups.refuse(MemberId(member), EntryId(id.unwrap_or(-1)), now, &mut effects);
+                prop_assert_eq!(done, id.is_some());
+            }
+            Step::Leave { member, orderly } => {
+                for id in model.held(member) {
+                    model.give_back(id, !orderly);
+                }
+                model.members.remove(&member);
+                let how = if orderly { Leaving::Orderly } else { Leaving::Died };
+                groups.leave(MemberId(member), how, now, &mut effects);
+            }
+            Step::Wait { milliseconds } => model.now += milliseconds,
+            Step::Expire => {
+                groups.expire(now, &mut effects);
+                let overdue = |copy: &&Copy| copy.held_by.is_none() && copy.expires.is_some_and(|at| at <= model.now);
+                prop_assert_eq!(effects.len(), model.copies.values().filter(overdue).count());
+            }
+            Step::RemoveGroup { group } => {
+                let existed = model.open.remove(&group);
+                let removed = groups.remove(GroupId(i64::try_from(group).unwrap()));
+                prop_assert_eq!(removed.is_some(), existed);
+                model.copies.retain(|_, copy| copy.group != group);
+                for member in model.members.values_mut() {
+                    member.groups.remove(&group);
+                }
+                // Members may have room for other groups now.
+                groups.rebalance(now, &mut effects);
+            }
+        }
+        model.apply(effects)?;
+        model.check(&groups)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::default())]
+    #[test]
+    fn every_message_is_in_one_place_and_moves_when_it_can(steps in prop::collection::vec(step(), 1..120)) {
+        run(steps)?;
+    }
+}
