@@ -51,7 +51,11 @@ impl Header {
         }
         let text = format!("{name:<16}{modified:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, "100644");
         match text.as_bytes().try_into() {
-            Ok(raw) if modified >= 0 => Ok(Self { raw, name: name.to_owned(), size }),
+            Ok(raw) if modified >= 0 => Ok(Self {
+                raw,
+                name: name.to_owned(),
+                size,
+            }),
             _ => refuse("a number does not fit"),
         }
     }
@@ -85,7 +89,11 @@ impl Header {
         }
         // Ten digits at most: no overflow.
         let size = digits.iter().fold(0, |size, digit| size * 10 + u64::from(digit - b'0'));
-        Ok(Self { raw, name: String::from_utf8_lossy(name).into_owned(), size })
+        Ok(Self {
+            raw,
+            name: String::from_utf8_lossy(name).into_owned(),
+            size,
+        })
     }
 }
 
@@ -111,7 +119,13 @@ impl<R: Read> Reader<R> {
     pub fn new(mut inner: R) -> Result<Self, ArError> {
         let mut magic = [0; MAGIC.len()];
         match read_full(&mut inner, &mut magic)? {
-            8 if &magic == MAGIC => Ok(Self { inner, offset: 8, member: String::new(), remaining: 0, padded: false }),
+            8 if &magic == MAGIC => Ok(Self {
+                inner,
+                offset: 8,
+                member: String::new(),
+                remaining: 0,
+                padded: false,
+            }),
             _ => Err(ArError::NotAnArchive),
         }
     }
@@ -135,7 +149,11 @@ impl<R: Read> Reader<R> {
         match read_full(&mut self.inner, &mut raw)? {
             0 => return Ok(None),
             HEADER_LENGTH => {}
-            _ => return Err(ArError::Truncated { member: "a member header".to_owned() }),
+            _ => {
+                return Err(ArError::Truncated {
+                    member: "a member header".to_owned(),
+                });
+            }
         }
         let header = Header::parse(raw, self.offset)?;
         self.offset += HEADER_LENGTH as u64;
@@ -146,7 +164,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn truncated(&self) -> ArError {
-        ArError::Truncated { member: self.member.clone() }
+        ArError::Truncated {
+            member: self.member.clone(),
+        }
     }
 }
 
@@ -166,7 +186,9 @@ impl<R: Read> Read for Reader<R> {
 fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, ArError> {
     let wanted = buffer.len() as u64;
     let mut filled = buffer;
-    io::copy(&mut reader.take(wanted), &mut filled).map(|read| read as usize).map_err(ArError::Read)
+    io::copy(&mut reader.take(wanted), &mut filled)
+        .map(|read| read as usize)
+        .map_err(ArError::Read)
 }
 
 /// Writes an archive.
@@ -193,7 +215,11 @@ impl<W: Write> Writer<W> {
 
     /// Ends a member whose content is complete.
     pub fn end_member(&mut self, header: &Header) -> io::Result<()> {
-        if header.size % 2 == 1 { self.inner.write_all(b"\n") } else { Ok(()) }
+        if header.size % 2 == 1 {
+            self.inner.write_all(b"\n")
+        } else {
+            Ok(())
+        }
     }
 
     /// Flushes.

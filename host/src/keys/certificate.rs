@@ -73,25 +73,41 @@ impl Certificate {
         let key = only_self_signed(key);
         let mut users: Vec<_> = key.details.users.iter().filter_map(valid_user).collect();
         let newest_direct = newest(&key.details.direct_signatures, |_| true);
-        let newest_user = users.iter().map(|(_, signature)| *signature).max_by_key(|signature| signature.created());
+        let newest_user = users
+            .iter()
+            .map(|(_, signature)| *signature)
+            .max_by_key(|signature| signature.created());
         let Some(binding) = newest_user else {
-            return Err(NotACertificate::NoUserId { key: fingerprint.to_string() });
+            return Err(NotACertificate::NoUserId {
+                key: fingerprint.to_string(),
+            });
         };
         users.sort_by_key(|(_, signature)| std::cmp::Reverse((signature.is_primary(), signature.created())));
         let user_ids = users.iter().map(|(name, _)| name.clone()).collect();
 
         let primary = &key.primary_key;
-        let revoked = key.details.revocation_signatures.iter().filter_map(Signature::created).min();
+        let revoked = key
+            .details
+            .revocation_signatures
+            .iter()
+            .filter_map(Signature::created)
+            .min();
         // A signature directly over the key speaks where the user id's is silent.
-        let lifetime = binding.key_expiration_time().or_else(|| newest_direct?.key_expiration_time());
+        let lifetime = binding
+            .key_expiration_time()
+            .or_else(|| newest_direct?.key_expiration_time());
         let may_sign = states_flags(binding)
             .or_else(|| states_flags(newest_direct?))
             // Keys from before key flags existed may do whatever their algorithm can.
             .unwrap_or_else(|| primary.algorithm().can_sign());
         let mut components = vec![component(primary, fingerprint, lifetime, revoked, may_sign)];
         for subkey in &key.public_subkeys {
-            let Some(fingerprint) = Fingerprint::from_pgp(&subkey.key.fingerprint()) else { continue };
-            let Some(binding) = newest(&subkey.signatures, is_type(SignatureType::SubkeyBinding)) else { continue };
+            let Some(fingerprint) = Fingerprint::from_pgp(&subkey.key.fingerprint()) else {
+                continue;
+            };
+            let Some(binding) = newest(&subkey.signatures, is_type(SignatureType::SubkeyBinding)) else {
+                continue;
+            };
             let revoked = subkey
                 .signatures
                 .iter()
@@ -105,7 +121,11 @@ impl Certificate {
             let lifetime = binding.key_expiration_time();
             components.push(component(&subkey.key, fingerprint, lifetime, revoked, may_sign));
         }
-        Ok(Self { key, user_ids, components })
+        Ok(Self {
+            key,
+            user_ids,
+            components,
+        })
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
@@ -120,7 +140,10 @@ impl Certificate {
         &self.user_ids
     }
 
-    #[expect(clippy::indexing_slicing, reason = "`check` puts the primary key first, and nothing removes it")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`check` puts the primary key first, and nothing removes it"
+    )]
     pub fn primary(&self) -> &Component {
         &self.components[0]
     }
@@ -154,7 +177,12 @@ impl Certificate {
 /// The key without anything that its primary key did not sign.
 fn only_self_signed(key: SignedPublicKey) -> SignedPublicKey {
     let primary = key.primary_key;
-    let SignedKeyDetails { mut revocation_signatures, mut direct_signatures, mut users, .. } = key.details;
+    let SignedKeyDetails {
+        mut revocation_signatures,
+        mut direct_signatures,
+        mut users,
+        ..
+    } = key.details;
     revocation_signatures.retain(|signature| {
         signature.typ() == Some(SignatureType::KeyRevocation) && signature.verify_key(&primary).is_ok()
     });
@@ -165,8 +193,7 @@ fn only_self_signed(key: SignedPublicKey) -> SignedPublicKey {
         let id = &user.id;
         user.signatures.retain(|signature| {
             let revokes = signature.typ() == Some(SignatureType::CertRevocation);
-            (revokes || acceptable(signature))
-                && signature.verify_certification(&primary, Tag::UserId, id).is_ok()
+            (revokes || acceptable(signature)) && signature.verify_certification(&primary, Tag::UserId, id).is_ok()
         });
     }
     let mut subkeys = key.public_subkeys;
@@ -186,7 +213,10 @@ fn only_self_signed(key: SignedPublicKey) -> SignedPublicKey {
 /// with it don't, see [`super::verify`].)
 fn acceptable(signature: &Signature) -> bool {
     signature.created().is_some()
-        && !matches!(signature.hash_alg(), None | Some(HashAlgorithm::None | HashAlgorithm::Md5 | HashAlgorithm::Ripemd160))
+        && !matches!(
+            signature.hash_alg(),
+            None | Some(HashAlgorithm::None | HashAlgorithm::Md5 | HashAlgorithm::Ripemd160)
+        )
 }
 
 fn is_type(wanted: SignatureType) -> impl Fn(&Signature) -> bool {
@@ -194,12 +224,17 @@ fn is_type(wanted: SignatureType) -> impl Fn(&Signature) -> bool {
 }
 
 fn newest(signatures: &[Signature], wanted: impl Fn(&Signature) -> bool) -> Option<&Signature> {
-    signatures.iter().filter(|signature| wanted(signature)).max_by_key(|signature| signature.created())
+    signatures
+        .iter()
+        .filter(|signature| wanted(signature))
+        .max_by_key(|signature| signature.created())
 }
 
 /// A user id's text and newest certification, unless a revocation is as new.
-fn valid_user(user: &SignedUser) -> Option<(String, &Signature)> {
-    let certification = newest(&user.signatures, |signature| signature.typ() != Some(SignatureType::CertRevocation))?;
+pub(super) fn valid_user(user: &SignedUser) -> Option<(String, &Signature)> {
+    let certification = newest(&user.signatures, |signature| {
+        signature.typ() != Some(SignatureType::CertRevocation)
+    })?;
     let revocation = newest(&user.signatures, is_type(SignatureType::CertRevocation));
     if revocation.is_some_and(|revocation| revocation.created() >= certification.created()) {
         return None;
@@ -224,10 +259,20 @@ fn component(
     may_sign: bool,
 ) -> Component {
     let created = key.created_at();
-    let lifetime = lifetime.map(pgp::types::Duration::as_secs).filter(|seconds| *seconds > 0);
+    let lifetime = lifetime
+        .map(pgp::types::Duration::as_secs)
+        .filter(|seconds| *seconds > 0);
     let expires = lifetime.map(|seconds| Timestamp::from_secs(created.as_secs().saturating_add(seconds)));
     let (algorithm, weak) = describe(key);
-    Component { fingerprint, created, expires, revoked, may_sign, algorithm, weak }
+    Component {
+        fingerprint,
+        created,
+        expires,
+        revoked,
+        may_sign,
+        algorithm,
+        weak,
+    }
 }
 
 /// A name in gpg's manner, and whether nobody should believe signatures by such a key any more.

@@ -157,7 +157,12 @@ mod tests {
     const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n";
 
     fn line() -> impl Strategy<Value = String> {
-        prop_oneof!["[a-z -]{0,6}[ \t\r]{0,2}", Just("-----BEGIN PGP SIGNATURE-----".to_owned()), Just("- ".to_owned()), "\\PC{0,4}"]
+        prop_oneof![
+            "[a-z -]{0,6}[ \t\r]{0,2}",
+            Just("-----BEGIN PGP SIGNATURE-----".to_owned()),
+            Just("- ".to_owned()),
+            "\\PC{0,4}"
+        ]
     }
 
     proptest! {
@@ -196,7 +201,10 @@ mod tests {
             (text.replace("\n\ntext", "\nComment: x\n\ntext"), NotClearSigned::Header),
             (text.replace("text\n", "-text\n"), NotClearSigned::Unescaped { line: 4 }),
             (text.replace("-----END", "----END"), NotClearSigned::Truncated),
-            (text.replace("-----BEGIN PGP SIGNATURE", "BEGIN"), NotClearSigned::Unescaped { line: 9 }),
+            (
+                text.replace("-----BEGIN PGP SIGNATURE", "BEGIN"),
+                NotClearSigned::Unescaped { line: 9 },
+            ),
         ];
         for (document, expected) in cases {
             assert_eq!(parse(document.as_bytes()), Err(expected), "{document}");

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::ar::{ArError, Header, Reader, Writer};
 use super::error::SignError;
+use super::fingerprint::Fingerprint;
 use super::signer::Signer;
 
 /// The member with the signature of the organisation that distributes a package.
@@ -43,6 +44,14 @@ pub enum DebError {
         /// What debian-binary says.
         version: String,
     },
+    /// debsig-verify looks for the signer among primary keys only.
+    #[error(
+        "cannot sign the package with key {key}: a subkey would sign, and debsig-verify does not know subkeys (use a key whose primary key may sign, such as `foundry-host key generate` makes)"
+    )]
+    Subkey {
+        /// The primary key.
+        key: Fingerprint,
+    },
     /// The signed copy could not be written.
     #[error("cannot write the signed package: {0}")]
     Write(#[source] io::Error),
@@ -73,7 +82,8 @@ impl Expect {
     /// Only exact names: `control.tar` with an unknown ending is nothing that dpkg would unpack.
     fn accepts(self, name: &str) -> bool {
         let compressed = |name: &str, endings: &[&str]| {
-            name.strip_prefix(self.name()).is_some_and(|ending| endings.contains(&ending))
+            name.strip_prefix(self.name())
+                .is_some_and(|ending| endings.contains(&ending))
         };
         match self {
             Self::Version => name == "debian-binary",
@@ -98,6 +108,11 @@ impl Signer {
     /// Streams: nothing but the signature is held in memory. Other signatures (`_gpgmaint`) are kept. A package with
     /// anything else in it that the signature would not cover is refused.
     pub fn sign_deb(&self, package: impl Read, signed: impl Write) -> Result<(), DebError> {
+        if self.is_subkey() {
+            return Err(DebError::Subkey {
+                key: self.fingerprint(),
+            });
+        }
         let mut reader = Reader::new(package)?;
         let mut writer = Writer::new(signed).map_err(DebError::Write)?;
         let mut hasher = self.start_binary()?;
@@ -106,7 +121,10 @@ impl Signer {
         while let Some(header) = reader.next_member()? {
             let covered = expect.accepts(header.name());
             if !covered && (matches!(expect, Expect::Version) || !header.name().starts_with('_')) {
-                return Err(DebError::Order { expected: expect.name(), found: header.name().to_owned() });
+                return Err(DebError::Order {
+                    expected: expect.name(),
+                    found: header.name().to_owned(),
+                });
             }
             if header.name() == ORIGIN_MEMBER {
                 continue;
@@ -135,7 +153,9 @@ impl Signer {
             }
         }
         if !matches!(expect, Expect::End) {
-            return Err(DebError::Missing { expected: expect.name() });
+            return Err(DebError::Missing {
+                expected: expect.name(),
+            });
         }
         let signed_at = hasher.created();
         let signature = hasher.finish()?;
@@ -154,9 +174,14 @@ fn check_version(
     pass: &mut impl FnMut(&[u8]) -> Result<(), DebError>,
 ) -> Result<(), DebError> {
     let mut version = Vec::new();
-    content.take(LONGEST_VERSION).read_to_end(&mut version).map_err(ArError::Read)?;
+    content
+        .take(LONGEST_VERSION)
+        .read_to_end(&mut version)
+        .map_err(ArError::Read)?;
     if header.size() > LONGEST_VERSION || !version.starts_with(b"2.") || !version.ends_with(b"\n") {
-        return Err(DebError::Version { version: String::from_utf8_lossy(&version).trim_end().to_owned() });
+        return Err(DebError::Version {
+            version: String::from_utf8_lossy(&version).trim_end().to_owned(),
+        });
     }
     pass(&version)
 }

@@ -50,7 +50,9 @@ pub enum UnusableKey {
         key: String,
     },
     /// The secret part was left out of the file, or is on a smartcard.
-    #[error("the secret part of the signing key of {key} is not in the store: it was exported as a stub, or is on a smartcard")]
+    #[error(
+        "the secret part of the signing key of {key} is not in the store: it was exported as a stub, or is on a smartcard"
+    )]
     Stub {
         /// The key, as a person knows it.
         key: String,
@@ -155,10 +157,23 @@ pub enum KeyError {
         reason: &'static str,
     },
     /// The expiry can't be put into a key.
-    #[error("cannot make a key that expires after {seconds} s: the longest lifetime is {} s (136 years)", u32::MAX)]
+    #[error(
+        "cannot make a key that expires after {seconds} s: the longest lifetime is {} s (136 years)",
+        u32::MAX
+    )]
     Expiry {
         /// The lifetime asked for.
         seconds: u64,
+    },
+    /// Only GnuPG can do this.
+    #[error(
+        "cannot extend key {key}: it has subkeys (extend it with `gpg --quick-set-expire {fingerprint} 1y` and again with `'*'` for the subkeys, then import it again)"
+    )]
+    HasSubkeys {
+        /// The key.
+        key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
     },
     /// gpg refused or is missing.
     #[error("cannot export {query:?} from GnuPG: {reason}")]
@@ -196,7 +211,9 @@ pub enum SignError {
         reason: String,
     },
     /// The text already carries a signature.
-    #[error("cannot clear-sign a text that is already clear-signed (sign its content: `strip_clear_signature` takes the old signature off)")]
+    #[error(
+        "cannot clear-sign a text that is already clear-signed (sign its content: `strip_clear_signature` takes the old signature off)"
+    )]
     AlreadySigned,
     /// The event can't be put into canonical form.
     #[error("cannot sign the event: {0}")]

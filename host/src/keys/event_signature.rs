@@ -28,7 +28,7 @@ pub const SIGNATURE_MEMBER: &str = "signature";
 pub const SIGNER_MEMBER: &str = "signkey";
 
 /// Whole numbers beyond this have no canonical form of their own: several of them would share one signature.
-const LARGEST_EXACT: u64 = (1 << 53) - 1;
+const LARGEST_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// Why an event has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,14 +65,20 @@ impl Serialize for Unsigned<'_> {
 
 /// The bytes that an event's signature covers.
 pub fn canonical_event(event: &Value) -> Result<Vec<u8>, NotCanonical> {
-    let Value::Object(members) = event else { return Err(NotCanonical::NotAnObject) };
+    let Value::Object(members) = event else {
+        return Err(NotCanonical::NotAnObject);
+    };
     members.values().try_for_each(check_numbers)?;
-    serde_json_canonicalizer::to_vec(&Unsigned(members)).map_err(|error| NotCanonical::Other { reason: error.to_string() })
+    serde_json_canonicalizer::to_vec(&Unsigned(members)).map_err(|error| NotCanonical::Other {
+        reason: error.to_string(),
+    })
 }
 
 fn check_numbers(value: &Value) -> Result<(), NotCanonical> {
     match value {
-        Value::Number(number) if !is_exact(number) => Err(NotCanonical::InexactNumber { number: number.to_string() }),
+        Value::Number(number) if !is_exact(number) => Err(NotCanonical::InexactNumber {
+            number: number.to_string(),
+        }),
         Value::Array(values) => values.iter().try_for_each(check_numbers),
         Value::Object(members) => members.values().try_for_each(check_numbers),
         _ => Ok(()),
@@ -80,17 +86,15 @@ fn check_numbers(value: &Value) -> Result<(), NotCanonical> {
 }
 
 fn is_exact(number: &Number) -> bool {
-    match (number.as_u64(), number.as_i64()) {
-        (Some(number), _) => number <= LARGEST_EXACT,
-        (None, Some(number)) => number.unsigned_abs() <= LARGEST_EXACT,
-        (None, None) => true,
-    }
+    number.as_f64().is_some_and(|number| number.abs() <= LARGEST_EXACT)
 }
 
 impl Signer {
     /// Signs an event in place, instead of any signature that it carries.
     pub fn sign_event(&self, event: &mut Value) -> Result<(), SignError> {
-        let Value::Object(members) = event else { return Err(NotCanonical::NotAnObject.into()) };
+        let Value::Object(members) = event else {
+            return Err(NotCanonical::NotAnObject.into());
+        };
         members.insert(SIGNER_MEMBER.to_owned(), Value::String(self.fingerprint().to_string()));
         let mut hasher = self.start_binary()?;
         hasher.update(&canonical_event(event)?);
@@ -105,15 +109,27 @@ impl Signer {
 impl TrustedKeys {
     /// Checks the signature that an event carries, and says whose it is.
     pub fn verify_event(&self, event: &Value) -> Result<Fingerprint, VerifyError> {
-        let Some(signature) = event.get(SIGNATURE_MEMBER) else { return Err(VerifyError::Unsigned) };
-        let malformed = |reason: &str| VerifyError::Malformed { reason: reason.to_owned() };
+        let Some(signature) = event.get(SIGNATURE_MEMBER) else {
+            return Err(VerifyError::Unsigned);
+        };
+        let malformed = |reason: &str| VerifyError::Malformed {
+            reason: reason.to_owned(),
+        };
         let signature = signature.as_str().ok_or_else(|| malformed("it is not a string"))?;
         let signature = STANDARD.decode(signature).map_err(|_| malformed("it is not base64"))?;
         let signatures = read_signatures(&signature)?;
-        let signer = self.verify_any(&canonical_event(event)?, &signatures, SignatureType::Binary, Timestamp::now())?;
+        let signer = self.verify_any(
+            &canonical_event(event)?,
+            &signatures,
+            SignatureType::Binary,
+            Timestamp::now(),
+        )?;
         let named = event.get(SIGNER_MEMBER).and_then(Value::as_str).unwrap_or_default();
         if named != signer.to_string() {
-            return Err(VerifyError::OtherSigner { named: named.to_owned(), signer });
+            return Err(VerifyError::OtherSigner {
+                named: named.to_owned(),
+                signer,
+            });
         }
         Ok(signer)
     }

@@ -78,8 +78,14 @@ impl fmt::Debug for KeyId {
 /// Hexadecimal digits as people write them: `0x` in front, groups apart, either case.
 fn plain_hex(text: &str) -> String {
     let text = text.trim();
-    let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    text.chars().filter(|c| !c.is_ascii_whitespace()).map(|c| c.to_ascii_lowercase()).collect()
+    let text = text
+        .strip_prefix("0x")
+        .or_else(|| text.strip_prefix("0X"))
+        .unwrap_or(text);
+    text.chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }
 
 impl FromStr for Fingerprint {
@@ -172,13 +178,22 @@ mod tests {
             assert!(KeyQuery::parse(query).matches_fingerprint(&fingerprint), "{query}");
         }
         assert!(!KeyQuery::parse("62591B4").matches_fingerprint(&fingerprint));
-        assert!(!KeyQuery::parse("42105959").matches_fingerprint(&fingerprint), "ids are the end of a fingerprint");
+        assert!(
+            !KeyQuery::parse("42105959").matches_fingerprint(&fingerprint),
+            "ids are the end of a fingerprint"
+        );
 
         for query in ["Ada@Example.org", "Ada Lovelace <ada@example.org>"] {
-            assert!(KeyQuery::parse(query).matches_user_id("Ada Lovelace <ada@example.org>"), "{query}");
+            assert!(
+                KeyQuery::parse(query).matches_user_id("Ada Lovelace <ada@example.org>"),
+                "{query}"
+            );
         }
         for query in ["da@example.org", "example.org", "Ada"] {
-            assert!(!KeyQuery::parse(query).matches_user_id("Ada Lovelace <ada@example.org>"), "{query}");
+            assert!(
+                !KeyQuery::parse(query).matches_user_id("Ada Lovelace <ada@example.org>"),
+                "{query}"
+            );
         }
     }
 }

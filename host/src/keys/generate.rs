@@ -6,8 +6,8 @@ use pgp::composed::{KeyType, PublicOrSecret, SignedKeyDetails, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
 use pgp::packet::{
-    Features, KeyFlags, PacketTrait, PubKeyInner, PublicKey, SecretKey, Signature, SignatureConfig, SignatureType, Subpacket,
-    SubpacketData, UserId,
+    Features, KeyFlags, PacketTrait, PubKeyInner, PublicKey, SecretKey, Signature, SignatureConfig, SignatureType,
+    Subpacket, SubpacketData, UserId,
 };
 use pgp::types::{KeyDetails, KeyVersion, Password, Timestamp};
 use rand_core::OsRng;
@@ -52,18 +52,30 @@ pub struct NewKey {
 impl NewKey {
     /// An Ed25519 key that does not expire and is not protected.
     pub fn new(user_id: impl Into<String>) -> Self {
-        Self { user_id: user_id.into(), algorithm: Algorithm::default(), expires_in: None, passphrase: None }
+        Self {
+            user_id: user_id.into(),
+            algorithm: Algorithm::default(),
+            expires_in: None,
+            passphrase: None,
+        }
     }
 
     /// Makes the key. Rsa4096 takes seconds.
     pub(super) fn generate(&self, now: Timestamp) -> Result<StoredKey, KeyError> {
         check_user_id(&self.user_id)?;
         let lifetime = self.expires_in.map(lifetime).transpose()?;
-        let key = self.build(now, lifetime).map_err(|error| KeyError::OpenPgp { what: "make a key", reason: error.to_string() })?;
+        let key = self.build(now, lifetime).map_err(|error| KeyError::OpenPgp {
+            what: "make a key",
+            reason: error.to_string(),
+        })?;
         StoredKey::from_parsed(PublicOrSecret::Secret(key))
     }
 
-    fn build(&self, now: Timestamp, lifetime: Option<pgp::types::Duration>) -> Result<SignedSecretKey, pgp::errors::Error> {
+    fn build(
+        &self,
+        now: Timestamp,
+        lifetime: Option<pgp::types::Duration>,
+    ) -> Result<SignedSecretKey, pgp::errors::Error> {
         let key_type = self.algorithm.key_type();
         let (public, secret) = key_type.generate(OsRng)?;
         let public = PublicKey::from_inner(PubKeyInner::new(KeyVersion::V4, key_type.to_alg(), now, None, public)?)?;
@@ -73,7 +85,12 @@ impl NewKey {
         if let Some(passphrase) = &self.passphrase {
             secret.set_password(OsRng, &passphrase.to_pgp())?;
         }
-        let details = SignedKeyDetails::new(Vec::new(), Vec::new(), vec![user_id.into_signed(certification)], Vec::new());
+        let details = SignedKeyDetails::new(
+            Vec::new(),
+            Vec::new(),
+            vec![user_id.into_signed(certification)],
+            Vec::new(),
+        );
         Ok(SignedSecretKey::new(secret, details, Vec::new(), Vec::new()))
     }
 }
@@ -81,7 +98,9 @@ impl NewKey {
 /// OpenPGP counts a key's lifetime in 32 bits of seconds, and zero means for ever.
 pub(super) fn lifetime(expires_in: Duration) -> Result<pgp::types::Duration, KeyError> {
     let seconds = expires_in.as_secs().max(1);
-    u32::try_from(seconds).map(pgp::types::Duration::from_secs).map_err(|_| KeyError::Expiry { seconds })
+    u32::try_from(seconds)
+        .map(pgp::types::Duration::from_secs)
+        .map_err(|_| KeyError::Expiry { seconds })
 }
 
 /// The key's own statement: this is my name, I certify and sign, until then.
@@ -105,14 +124,20 @@ pub(super) fn certify(
         Subpacket::regular(SubpacketData::IsPrimary(true))?,
         Subpacket::regular(SubpacketData::Features(features))?,
         Subpacket::regular(SubpacketData::PreferredHashAlgorithms(
-            [HashAlgorithm::Sha512, HashAlgorithm::Sha384, HashAlgorithm::Sha256].into_iter().collect(),
+            [HashAlgorithm::Sha512, HashAlgorithm::Sha384, HashAlgorithm::Sha256]
+                .into_iter()
+                .collect(),
         ))?,
         Subpacket::regular(SubpacketData::PreferredSymmetricAlgorithms(
-            [SymmetricKeyAlgorithm::AES256, SymmetricKeyAlgorithm::AES128].into_iter().collect(),
+            [SymmetricKeyAlgorithm::AES256, SymmetricKeyAlgorithm::AES128]
+                .into_iter()
+                .collect(),
         ))?,
     ];
     if let Some(lifetime) = lifetime {
-        config.hashed_subpackets.push(Subpacket::regular(SubpacketData::KeyExpirationTime(lifetime))?);
+        config
+            .hashed_subpackets
+            .push(Subpacket::regular(SubpacketData::KeyExpirationTime(lifetime))?);
     }
     config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id()))?];
     config.sign_certification(key, key.public_key(), passphrase, user_id.tag(), user_id)
@@ -120,7 +145,12 @@ pub(super) fn certify(
 
 /// What gpg would refuse, or what would break the listings that people and programs read.
 fn check_user_id(user_id: &str) -> Result<(), KeyError> {
-    let refuse = |reason| Err(KeyError::UserId { user_id: user_id.to_owned(), reason });
+    let refuse = |reason| {
+        Err(KeyError::UserId {
+            user_id: user_id.to_owned(),
+            reason,
+        })
+    };
     if user_id.trim().is_empty() {
         return refuse("it is empty (write `Name <address@example.org>`)");
     }

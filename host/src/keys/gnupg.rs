@@ -23,12 +23,20 @@ pub struct GnupgKey {
 impl GnupgKey {
     /// The public part of a key in the user's own keyring.
     pub fn public(query: impl Into<String>) -> Self {
-        Self { query: query.into(), secret: false, home: None, passphrase: None }
+        Self {
+            query: query.into(),
+            secret: false,
+            home: None,
+            passphrase: None,
+        }
     }
 
     /// A key in the user's own keyring with its secret part.
     pub fn secret(query: impl Into<String>) -> Self {
-        Self { secret: true, ..Self::public(query) }
+        Self {
+            secret: true,
+            ..Self::public(query)
+        }
     }
 
     /// Runs `gpg --export` or `--export-secret-keys`. The key stays protected by its passphrase.
@@ -42,8 +50,19 @@ impl GnupgKey {
             // On standard input: neither command lines nor the environment are private.
             command.args(["--pinentry-mode", "loopback", "--passphrase-fd", "0"]);
         }
-        command.arg(if self.secret { "--export-secret-keys" } else { "--export" }).arg("--").arg(&self.query);
-        command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg(if self.secret {
+                "--export-secret-keys"
+            } else {
+                "--export"
+            })
+            .arg("--")
+            .arg(&self.query);
+        command
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let cannot_run = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => self.refused("gpg is not installed (apt install gnupg)".to_owned()),
             _ => self.refused(format!("cannot run gpg: {error}")),
@@ -51,13 +70,18 @@ impl GnupgKey {
         let mut child = command.spawn().map_err(cannot_run)?;
         if let (Some(mut stdin), Some(passphrase)) = (child.stdin.take(), &self.passphrase) {
             // A gpg that needs no passphrase may be gone before it has read one.
-            let _ = stdin.write_all(passphrase.expose().as_bytes()).and_then(|()| stdin.write_all(b"\n"));
+            let _ = stdin
+                .write_all(passphrase.expose().as_bytes())
+                .and_then(|()| stdin.write_all(b"\n"));
         }
         let output = child.wait_with_output().map_err(cannot_run)?;
         let key = SecretBytes::new(output.stdout);
         let said = String::from_utf8_lossy(&output.stderr);
         if said.contains("Bad passphrase") {
-            return Err(KeyError::WrongPassphrase { key: self.query.clone(), origin: "the one given".to_owned() });
+            return Err(KeyError::WrongPassphrase {
+                key: self.query.clone(),
+                origin: "the one given".to_owned(),
+            });
         }
         if !output.status.success() || key.expose().is_empty() {
             return Err(self.refused(complaint(&said)));
@@ -66,13 +90,19 @@ impl GnupgKey {
     }
 
     fn refused(&self, reason: String) -> KeyError {
-        KeyError::Gnupg { query: self.query.clone(), reason }
+        KeyError::Gnupg {
+            query: self.query.clone(),
+            reason,
+        }
     }
 }
 
 /// What gpg said, on one line.
 fn complaint(said: &str) -> String {
-    let lines: Vec<_> = said.lines().map(|line| line.strip_prefix("gpg: ").unwrap_or(line)).collect();
+    let lines: Vec<_> = said
+        .lines()
+        .map(|line| line.strip_prefix("gpg: ").unwrap_or(line))
+        .collect();
     match lines.as_slice() {
         [] => "gpg failed and did not say why".to_owned(),
         lines if lines.iter().any(|line| line.contains("nothing exported")) => {

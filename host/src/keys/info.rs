@@ -30,9 +30,6 @@ pub struct KeyInfo {
     pub expired: bool,
     /// Its owner took the key out of use.
     pub revoked: bool,
-    /// The key that makes the signatures now, if there is one: the primary key or a subkey. debsig-verify's policies
-    /// go by it.
-    pub signing_key: Option<Fingerprint>,
     /// The secret part of a key that may sign is in the store.
     pub has_secret: bool,
     /// A passphrase is needed to use the secret part.

@@ -25,7 +25,9 @@ const LONGEST: u64 = 4096;
 #[derive(Debug, Error)]
 pub enum PassphraseError {
     /// Nothing offers one for this key.
-    #[error("key {key} is protected and there is no passphrase for it (set a passphrase file for it, name one in {PASSPHRASE_FILE_VARIABLE}, or pass the systemd credential {fingerprint})")]
+    #[error(
+        "key {key} is protected and there is no passphrase for it (set a passphrase file for it, name one in {PASSPHRASE_FILE_VARIABLE}, or pass the systemd credential {fingerprint})"
+    )]
     Missing {
         /// The key.
         key: String,
@@ -132,16 +134,25 @@ impl PassphraseSource {
             return Ok((read(&path, Access::AsSystemdMadeIt)?, path.display().to_string()));
         }
         if let Some(prompt) = &self.prompt {
-            let answer = prompt(key).map_err(|source| PassphraseError::Prompt { key: key.to_string(), source })?;
+            let answer = prompt(key).map_err(|source| PassphraseError::Prompt {
+                key: key.to_string(),
+                source,
+            })?;
             return Ok((answer, "the prompt".to_owned()));
         }
-        Err(PassphraseError::Missing { key: key.to_string(), fingerprint: key.fingerprint })
+        Err(PassphraseError::Missing {
+            key: key.to_string(),
+            fingerprint: key.fingerprint,
+        })
     }
 
     fn credential(&self, key: Fingerprint) -> Option<PathBuf> {
         let lower = key.to_string();
         let directory = self.credentials.as_ref()?;
-        [lower.to_uppercase(), lower].into_iter().map(|name| directory.join(name)).find(|path| path.exists())
+        [lower.to_uppercase(), lower]
+            .into_iter()
+            .map(|name| directory.join(name))
+            .find(|path| path.exists())
     }
 }
 
@@ -165,12 +176,21 @@ enum Access {
 
 /// Reads the first line.
 fn read(path: &Path, access: Access) -> Result<Passphrase, PassphraseError> {
-    let failed = |source| PassphraseError::Read { path: path.to_owned(), source };
-    let content = |reason| PassphraseError::Content { path: path.to_owned(), reason };
+    let failed = |source| PassphraseError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let content = |reason| PassphraseError::Content {
+        path: path.to_owned(),
+        reason,
+    };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if access == Access::OwnerOnly && mode & 0o077 != 0 {
-        return Err(PassphraseError::Permissions { path: path.to_owned(), mode });
+        return Err(PassphraseError::Permissions {
+            path: path.to_owned(),
+            mode,
+        });
     }
     // Reserved at once, so that no copy is left behind by growing.
     let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));

@@ -53,6 +53,9 @@ impl FromStr for Role {
     type Err = NotARole;
 
     fn from_str(text: &str) -> Result<Self, NotARole> {
-        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| NotARole { text: text.to_owned() })
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == text)
+            .ok_or_else(|| NotARole { text: text.to_owned() })
     }
 }

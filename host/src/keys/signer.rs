@@ -12,7 +12,9 @@ use super::certificate::{Certificate, Component};
 use super::cleartext;
 use super::error::{KeyError, SignError};
 use super::fingerprint::Fingerprint;
+use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
+use super::role::Role;
 use super::stored_key::{SecretPart, StoredKey, check_validity};
 
 /// What the signature hash is; gpg's name of it stands in clear-signed texts.
@@ -35,17 +37,13 @@ impl Signer {
     /// Finds the part of the key to sign with and takes its protection off.
     pub(super) fn unlock(
         key: &StoredKey,
-        info: &super::info::KeyInfo,
+        role: Role,
+        info: &KeyInfo,
         passphrases: &PassphraseSource,
         now: Timestamp,
     ) -> Result<Self, KeyError> {
-        let (component, part) = key.signing_part(now)?;
-        let mut part = part.clone();
-        if part.is_protected() {
-            let (passphrase, origin) = passphrases.passphrase(info)?;
-            let unlocked = part.unlock(&passphrase.to_pgp());
-            unlocked.map_err(|_| KeyError::WrongPassphrase { key: info.to_string(), origin })?;
-        }
+        let (component, part) = key.signing_part(role, now)?;
+        let part = part.unlocked(info, passphrases)?;
         let signer = Self {
             fingerprint: key.fingerprint(),
             label: key.certificate.label(),
@@ -77,6 +75,11 @@ impl Signer {
     /// The fingerprint of the primary key, even if a subkey signs.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Whether a subkey signs instead of the primary key.
+    pub(super) fn is_subkey(&self) -> bool {
+        self.component.fingerprint != self.fingerprint
     }
 
     /// Signs a text so that it stays readable: `.changes`, `.dsc`, `.buildinfo`, `InRelease`.
@@ -118,7 +121,11 @@ impl Signer {
             check_validity(component, &self.label, self.fingerprint, now)?;
         }
         let inner = self.hasher(kind, now).map_err(|error| self.refused(&error))?;
-        Ok(Hasher { signer: self, created: now, inner })
+        Ok(Hasher {
+            signer: self,
+            created: now,
+            inner,
+        })
     }
 
     fn hasher(&self, kind: SignatureType, now: Timestamp) -> Result<SignatureHasher, pgp::errors::Error> {
@@ -142,13 +149,19 @@ impl Signer {
     }
 
     fn refused(&self, error: &pgp::errors::Error) -> SignError {
-        SignError::OpenPgp { key: self.fingerprint, reason: error.to_string() }
+        SignError::OpenPgp {
+            key: self.fingerprint,
+            reason: error.to_string(),
+        }
     }
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer").field("key", &self.label).field("secret", &"[redacted]").finish_non_exhaustive()
+        f.debug_struct("Signer")
+            .field("key", &self.label)
+            .field("secret", &"[redacted]")
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +197,9 @@ impl Hasher<'_> {
         let signer = self.signer;
         let signature = self.sign()?;
         let mut bytes = Vec::new();
-        signature.to_writer_with_header(&mut bytes).map_err(|error| signer.refused(&error))?;
+        signature
+            .to_writer_with_header(&mut bytes)
+            .map_err(|error| signer.refused(&error))?;
         Ok(bytes)
     }
 }

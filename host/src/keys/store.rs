@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgp::composed::ArmorOptions;
 use pgp::ser::Serialize as _;
@@ -17,6 +18,7 @@ use super::generate::NewKey;
 use super::gnupg::GnupgKey;
 use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
+use super::renew::RevocationReason;
 use super::role::Role;
 use super::secret::SecretBytes;
 use super::signer::Signer;
@@ -77,7 +79,10 @@ impl KeyStore {
 
     /// Makes a key and stores it.
     pub fn generate(&self, role: Role, new: &NewKey) -> Result<KeyInfo, KeyError> {
-        let entry = Entry { key: new.generate(Timestamp::now())?, roles: BTreeSet::from([role]) };
+        let entry = Entry {
+            key: new.generate(Timestamp::now())?,
+            roles: BTreeSet::from([role]),
+        };
         let _lock = ChangeLock::take(&self.directory)?;
         self.save(&entry)?;
         Ok(entry.info())
@@ -103,7 +108,10 @@ impl KeyStore {
             }
             (last, _) => {
                 let candidates = keys.iter().chain(&last).map(|key| key.certificate.label()).collect();
-                Err(KeyError::Ambiguous { query: key.query.clone(), candidates })
+                Err(KeyError::Ambiguous {
+                    query: key.query.clone(),
+                    candidates,
+                })
             }
         }
     }
@@ -111,12 +119,20 @@ impl KeyStore {
     fn add(&self, key: StoredKey, roles: &[Role]) -> Result<KeyInfo, KeyError> {
         let fingerprint = key.fingerprint();
         let mut entry = match self.load(fingerprint)? {
-            Some(known) => Entry { key: known.key.merge(key)?, roles: known.roles },
-            None => Entry { key, roles: BTreeSet::new() },
+            Some(known) => Entry {
+                key: known.key.merge(key)?,
+                roles: known.roles,
+            },
+            None => Entry {
+                key,
+                roles: BTreeSet::new(),
+            },
         };
         entry.roles.extend(roles);
         if entry.roles.is_empty() {
-            return Err(KeyError::NoRole { key: entry.key.certificate.label() });
+            return Err(KeyError::NoRole {
+                key: entry.key.certificate.label(),
+            });
         }
         if entry.roles.iter().all(|role| *role == Role::Commits) {
             entry.key = entry.key.into_public();
@@ -143,14 +159,15 @@ impl KeyStore {
 
     /// Replaces a key's roles.
     pub fn set_roles(&self, query: &str, roles: &[Role]) -> Result<KeyInfo, KeyError> {
-        let _lock = ChangeLock::take(&self.directory)?;
-        let mut entry = self.entry(query)?;
-        if roles.is_empty() {
-            return Err(KeyError::NoRole { key: entry.key.certificate.label() });
-        }
-        entry.roles = roles.iter().copied().collect();
-        self.save(&entry)?;
-        Ok(entry.info())
+        self.change(query, |entry, _| {
+            if roles.is_empty() {
+                return Err(KeyError::NoRole {
+                    key: entry.key.certificate.label(),
+                });
+            }
+            entry.roles = roles.iter().copied().collect();
+            Ok(())
+        })
     }
 
     /// The public part of a key.
@@ -161,7 +178,10 @@ impl KeyStore {
             Encoding::Armored => key.to_armored_bytes(ArmorOptions::default()),
             Encoding::Binary => key.to_bytes(),
         };
-        exported.map_err(|error| KeyError::OpenPgp { what: "export the public key", reason: error.to_string() })
+        exported.map_err(|error| KeyError::OpenPgp {
+            what: "export the public key",
+            reason: error.to_string(),
+        })
     }
 
     /// The public parts of all keys with the role, as one binary keyring for gpgv.
@@ -169,7 +189,10 @@ impl KeyStore {
         let mut keyring = Vec::new();
         for entry in self.entries()?.iter().filter(|entry| entry.roles.contains(&role)) {
             let written = entry.key.certificate.public_key().to_writer(&mut keyring);
-            written.map_err(|error| KeyError::OpenPgp { what: "export the keyring", reason: error.to_string() })?;
+            written.map_err(|error| KeyError::OpenPgp {
+                what: "export the keyring",
+                reason: error.to_string(),
+            })?;
         }
         Ok(keyring)
     }
@@ -178,7 +201,10 @@ impl KeyStore {
     pub fn export_secret(&self, query: &str) -> Result<SecretBytes, KeyError> {
         let entry = self.entry(query)?;
         if !entry.info().has_secret {
-            return Err(super::error::UnusableKey::PublicOnly { key: entry.key.certificate.label() }.into());
+            return Err(super::error::UnusableKey::PublicOnly {
+                key: entry.key.certificate.label(),
+            }
+            .into());
         }
         armored(&entry)
     }
@@ -194,10 +220,46 @@ impl KeyStore {
         Ok(entry.info())
     }
 
+    /// Lets a key expire that long after now, or never. Not for keys with subkeys, which GnuPG extends.
+    pub fn extend(
+        &self,
+        query: &str,
+        expires_in: Option<Duration>,
+        passphrases: &PassphraseSource,
+    ) -> Result<KeyInfo, KeyError> {
+        self.change(query, |entry, now| {
+            entry.key.extend(expires_in, &entry.info(), passphrases, now)
+        })
+    }
+
+    /// Takes a key out of use, for good. Whoever trusts it has to get its public key again to know.
+    pub fn revoke(
+        &self,
+        query: &str,
+        reason: RevocationReason,
+        passphrases: &PassphraseSource,
+    ) -> Result<KeyInfo, KeyError> {
+        self.change(query, |entry, now| {
+            entry.key.revoke(reason, &entry.info(), passphrases, now)
+        })
+    }
+
+    fn change(
+        &self,
+        query: &str,
+        change: impl FnOnce(&mut Entry, Timestamp) -> Result<(), KeyError>,
+    ) -> Result<KeyInfo, KeyError> {
+        let _lock = ChangeLock::take(&self.directory)?;
+        let mut entry = self.entry(query)?;
+        change(&mut entry, Timestamp::now())?;
+        self.save(&entry)?;
+        Ok(entry.info())
+    }
+
     /// Unlocks a key for its role. The handle stays usable until it is dropped or the key expires.
     pub fn signer(&self, query: &str, role: Role, passphrases: &PassphraseSource) -> Result<Arc<Signer>, KeyError> {
         let entry = self.entry_with_role(query, role)?;
-        Signer::unlock(&entry.key, &entry.info(), passphrases, Timestamp::now()).map(Arc::new)
+        Signer::unlock(&entry.key, role, &entry.info(), passphrases, Timestamp::now()).map(Arc::new)
     }
 
     /// The public parts of all keys with the role.
@@ -219,44 +281,80 @@ impl KeyStore {
         matches.retain(|entry| entry.key.matches(&parsed));
         let (fitting, others): (Vec<_>, Vec<_>) = matches.into_iter().partition(|entry| entry.roles.contains(&role));
         match (fitting.is_empty(), others.first()) {
-            (true, Some(other)) => Err(KeyError::WrongRole { key: other.key.certificate.label(), role }),
+            (true, Some(other)) => Err(KeyError::WrongRole {
+                key: other.key.certificate.label(),
+                role,
+            }),
             _ => only_one(fitting, query),
         }
     }
 
     fn entries(&self) -> Result<Vec<Entry>, KeyError> {
-        let failed = |source| KeyError::Io { what: "list", path: self.directory.clone(), source };
+        let failed = |source| KeyError::Io {
+            what: "list",
+            path: self.directory.clone(),
+            source,
+        };
         let mut fingerprints = BTreeSet::new();
         for file in fs::read_dir(&self.directory).map_err(failed)? {
             let name = file.map_err(failed)?.file_name();
-            let fingerprint = name.to_str().and_then(|name| name.strip_suffix(".asc")).map(str::parse::<Fingerprint>);
+            let fingerprint = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".asc"))
+                .map(str::parse::<Fingerprint>);
             if let Some(Ok(fingerprint)) = fingerprint {
                 fingerprints.insert(fingerprint);
             }
         }
         // A key that is removed at the same time is not in the list; that is as good as a moment later.
-        fingerprints.into_iter().filter_map(|fingerprint| self.load(fingerprint).transpose()).collect()
+        fingerprints
+            .into_iter()
+            .filter_map(|fingerprint| self.load(fingerprint).transpose())
+            .collect()
     }
 
     fn load(&self, fingerprint: Fingerprint) -> Result<Option<Entry>, KeyError> {
         let path = self.directory.join(key_name(fingerprint));
-        let Some(armored) = files::read(&path)? else { return Ok(None) };
-        let damaged = |reason: String| KeyError::Damaged { path: path.clone(), reason };
+        let Some(armored) = files::read(&path)? else {
+            return Ok(None);
+        };
+        let damaged = |reason: String| KeyError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         let mut keys = StoredKey::parse_all(&armored).map_err(|error| damaged(error.to_string()))?;
-        let key = keys.pop().filter(|key| keys.is_empty() && key.fingerprint() == fingerprint);
+        let key = keys
+            .pop()
+            .filter(|key| keys.is_empty() && key.fingerprint() == fingerprint);
         let key = key.ok_or_else(|| damaged("it holds another key than its name says".to_owned()))?;
-        Ok(Some(Entry { key, roles: self.roles(fingerprint)? }))
+        Ok(Some(Entry {
+            key,
+            roles: self.roles(fingerprint)?,
+        }))
     }
 
     fn roles(&self, fingerprint: Fingerprint) -> Result<BTreeSet<Role>, KeyError> {
         let path = self.directory.join(metadata_name(fingerprint));
-        let Some(text) = files::read(&path)? else { return Ok(BTreeSet::new()) };
-        let damaged = |error: serde_json::Error| KeyError::Damaged { path: path.clone(), reason: error.to_string() };
+        let Some(text) = files::read(&path)? else {
+            return Ok(BTreeSet::new());
+        };
+        let damaged = |error: serde_json::Error| KeyError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
         // The format first: what else a newer version wrote may not even parse.
         let value: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(damaged)?;
-        if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64).filter(|found| *found > FORMAT.into()) {
+        if let Some(found) = value
+            .get("format")
+            .and_then(serde_json::Value::as_u64)
+            .filter(|found| *found > FORMAT.into())
+        {
             let found = u32::try_from(found).unwrap_or(u32::MAX);
-            return Err(KeyError::Format { path, found, known: FORMAT });
+            return Err(KeyError::Format {
+                path,
+                found,
+                known: FORMAT,
+            });
         }
         let metadata: Metadata = serde_json::from_slice(&text).map_err(damaged)?;
         Ok(metadata.roles)
@@ -266,25 +364,42 @@ impl KeyStore {
     fn save(&self, entry: &Entry) -> Result<(), KeyError> {
         let fingerprint = entry.key.fingerprint();
         files::write(&self.directory, &key_name(fingerprint), armored(entry)?.expose())?;
-        let metadata = Metadata { format: FORMAT, roles: entry.roles.clone() };
-        let text = serde_json::to_vec_pretty(&metadata)
-            .map_err(|error| KeyError::OpenPgp { what: "write the roles of the key", reason: error.to_string() })?;
+        let metadata = Metadata {
+            format: FORMAT,
+            roles: entry.roles.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&metadata).map_err(|error| KeyError::OpenPgp {
+            what: "write the roles of the key",
+            reason: error.to_string(),
+        })?;
         files::write(&self.directory, &metadata_name(fingerprint), &text)
     }
 }
 
 fn armored(entry: &Entry) -> Result<SecretBytes, KeyError> {
     let armored = entry.key.to_armored();
-    armored.map_err(|error| KeyError::OpenPgp { what: "write the key", reason: error.to_string() })
+    armored.map_err(|error| KeyError::OpenPgp {
+        what: "write the key",
+        reason: error.to_string(),
+    })
 }
 
 fn only_one(mut matches: Vec<Entry>, query: &str) -> Result<Entry, KeyError> {
     match (matches.pop(), matches.is_empty()) {
         (Some(entry), true) => Ok(entry),
-        (None, _) => Err(KeyError::NotFound { query: query.to_owned() }),
+        (None, _) => Err(KeyError::NotFound {
+            query: query.to_owned(),
+        }),
         (Some(last), false) => {
-            let candidates = matches.iter().chain([&last]).map(|entry| entry.key.certificate.label()).collect();
-            Err(KeyError::Ambiguous { query: query.to_owned(), candidates })
+            let candidates = matches
+                .iter()
+                .chain([&last])
+                .map(|entry| entry.key.certificate.label())
+                .collect();
+            Err(KeyError::Ambiguous {
+                query: query.to_owned(),
+                candidates,
+            })
         }
     }
 }

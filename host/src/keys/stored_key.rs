@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use pgp::composed::{ArmorOptions, PublicOrSecret, SignedPublicKey, SignedPublicSubKey, SignedSecretKey, SignedSecretSubKey};
+use pgp::composed::{
+    ArmorOptions, PublicOrSecret, SignedPublicKey, SignedPublicSubKey, SignedSecretKey, SignedSecretSubKey,
+};
 use pgp::packet::{SecretKey, SecretSubkey, Signature};
 use pgp::ser::Serialize as _;
-use pgp::types::{KeyDetails, Password, S2kParams, SecretParams, StringToKey, Timestamp};
+use pgp::types::{KeyDetails, S2kParams, SecretParams, StringToKey, Timestamp};
 
 use super::certificate::{Certificate, Component, moment};
 use super::error::{KeyError, UnusableKey};
 use super::fingerprint::{Fingerprint, KeyQuery};
 use super::info::KeyInfo;
+use super::passphrase::PassphraseSource;
 use super::role::Role;
 use super::secret::{SecretBytes, without_logs};
 
@@ -42,11 +45,18 @@ impl SecretPart {
 
     /// gpg's mark for a secret that is elsewhere: left out on export, or on a smartcard.
     pub fn is_stub(&self) -> bool {
-        let SecretParams::Encrypted(params) = self.params() else { return false };
+        let SecretParams::Encrypted(params) = self.params() else {
+            return false;
+        };
         matches!(
             params.string_to_key_params(),
-            S2kParams::Cfb { s2k: StringToKey::Private { .. }, .. }
-                | S2kParams::MalleableCfb { s2k: StringToKey::Private { .. }, .. }
+            S2kParams::Cfb {
+                s2k: StringToKey::Private { .. },
+                ..
+            } | S2kParams::MalleableCfb {
+                s2k: StringToKey::Private { .. },
+                ..
+            }
         )
     }
 
@@ -54,12 +64,24 @@ impl SecretPart {
         self.params().is_encrypted() && !self.is_stub()
     }
 
-    /// Takes the protection off, in memory.
-    pub fn unlock(&mut self, passphrase: &Password) -> Result<(), pgp::errors::Error> {
-        match self {
-            Self::Primary(key) => key.remove_password(passphrase),
-            Self::Subkey(key) => key.remove_password(passphrase),
+    /// A copy in memory without protection.
+    pub fn unlocked(&self, info: &KeyInfo, passphrases: &PassphraseSource) -> Result<Self, KeyError> {
+        if self.is_stub() {
+            return Err(UnusableKey::Stub { key: info.to_string() }.into());
         }
+        let mut part = self.clone();
+        if part.is_protected() {
+            let (passphrase, origin) = passphrases.passphrase(info)?;
+            let unlocked = match &mut part {
+                Self::Primary(key) => key.remove_password(&passphrase.to_pgp()),
+                Self::Subkey(key) => key.remove_password(&passphrase.to_pgp()),
+            };
+            unlocked.map_err(|_| KeyError::WrongPassphrase {
+                key: info.to_string(),
+                origin,
+            })?;
+        }
+        Ok(part)
     }
 }
 
@@ -81,7 +103,10 @@ impl StoredKey {
     pub fn parse_all(data: &[u8]) -> Result<Vec<Self>, KeyError> {
         let refuse = |reason: String| KeyError::Import { reason };
         if data.len() > LONGEST_IMPORT {
-            return Err(refuse(format!("{} bytes are more than the {LONGEST_IMPORT} accepted", data.len())));
+            return Err(refuse(format!(
+                "{} bytes are more than the {LONGEST_IMPORT} accepted",
+                data.len()
+            )));
         }
         let mut keys = Vec::new();
         for block in blocks(data) {
@@ -105,11 +130,17 @@ impl StoredKey {
             PublicOrSecret::Secret(key) => {
                 let public = key.to_public_key();
                 let mut secrets = vec![SecretPart::Primary(key.primary_key)];
-                secrets.extend(key.secret_subkeys.into_iter().map(|subkey| SecretPart::Subkey(subkey.key)));
+                secrets.extend(
+                    key.secret_subkeys
+                        .into_iter()
+                        .map(|subkey| SecretPart::Subkey(subkey.key)),
+                );
                 (public, secrets)
             }
         };
-        let certificate = Certificate::check(public).map_err(|why| KeyError::Import { reason: why.to_string() })?;
+        let certificate = Certificate::check(public).map_err(|why| KeyError::Import {
+            reason: why.to_string(),
+        })?;
         Ok(Self { certificate, secrets })
     }
 
@@ -127,10 +158,15 @@ impl StoredKey {
     /// is replaced by the newer copy's (its passphrase may have changed) but never by a stub.
     pub fn merge(self, newer: Self) -> Result<Self, KeyError> {
         let merged = merge_public(self.certificate.public_key(), newer.certificate.public_key());
-        let certificate = Certificate::check(merged).map_err(|why| KeyError::Import { reason: why.to_string() })?;
+        let certificate = Certificate::check(merged).map_err(|why| KeyError::Import {
+            reason: why.to_string(),
+        })?;
         let mut secrets = self.secrets;
         for part in newer.secrets {
-            match secrets.iter_mut().find(|known| known.fingerprint() == part.fingerprint()) {
+            match secrets
+                .iter_mut()
+                .find(|known| known.fingerprint() == part.fingerprint())
+            {
                 Some(known) if known.is_stub() || !part.is_stub() => *known = part,
                 Some(_) => {}
                 None => secrets.push(part),
@@ -142,7 +178,11 @@ impl StoredKey {
     /// The secret key in armour if there are secret parts, else the public key.
     pub fn to_armored(&self) -> Result<SecretBytes, pgp::errors::Error> {
         let Some(key) = self.to_secret_key() else {
-            return Ok(SecretBytes::new(self.certificate.public_key().to_armored_bytes(ArmorOptions::default())?));
+            return Ok(SecretBytes::new(
+                self.certificate
+                    .public_key()
+                    .to_armored_bytes(ArmorOptions::default())?,
+            ));
         };
         // Reserved at once, so that no copy is left behind by growing.
         let mut armored = Vec::with_capacity(key.write_len() * 3 / 2 + 1024);
@@ -168,12 +208,24 @@ impl StoredKey {
                 None => public_subkeys.push(subkey.clone()),
             }
         }
-        Some(SignedSecretKey::new(primary, public.details.clone(), public_subkeys, secret_subkeys))
+        Some(SignedSecretKey::new(
+            primary,
+            public.details.clone(),
+            public_subkeys,
+            secret_subkeys,
+        ))
     }
 
     pub fn matches(&self, query: &KeyQuery) -> bool {
-        self.certificate.user_ids().iter().any(|user_id| query.matches_user_id(user_id))
-            || self.certificate.components().iter().any(|part| query.matches_fingerprint(&part.fingerprint))
+        self.certificate
+            .user_ids()
+            .iter()
+            .any(|user_id| query.matches_user_id(user_id))
+            || self
+                .certificate
+                .components()
+                .iter()
+                .any(|part| query.matches_fingerprint(&part.fingerprint))
     }
 
     pub fn info(&self, roles: BTreeSet<Role>, now: Timestamp) -> KeyInfo {
@@ -188,37 +240,29 @@ impl StoredKey {
             expires: primary.expires.map(moment),
             expired: primary.expired_at(now).is_some(),
             revoked: primary.revoked.is_some(),
-            signing_key: self.signing_key(now),
             has_secret: signing.iter().any(|(_, part)| !part.is_stub()),
             protected: signing.iter().any(|(_, part)| part.is_protected()),
             roles,
         }
     }
 
-    /// The key whose signatures others see now: one with a secret here, else what the owner would sign with.
-    fn signing_key(&self, now: Timestamp) -> Option<Fingerprint> {
-        if let Ok((component, _)) = self.signing_part(now) {
-            return Some(component.fingerprint);
-        }
-        let valid = |part: &&Component| part.may_sign && part.revoked.is_none() && part.expired_at(now).is_none();
-        let components = self.certificate.components().iter().filter(valid);
-        components.max_by_key(|component| self.rank(component)).map(|component| component.fingerprint)
-    }
-
     fn signing_secrets(&self) -> impl Iterator<Item = (&Component, &SecretPart)> {
-        self.certificate.components().iter().filter(|component| component.may_sign).filter_map(|component| {
-            let part = self.secrets.iter().find(|part| part.fingerprint() == Some(component.fingerprint))?;
-            Some((component, part))
-        })
+        self.certificate
+            .components()
+            .iter()
+            .filter(|component| component.may_sign)
+            .filter_map(|component| {
+                let part = self
+                    .secrets
+                    .iter()
+                    .find(|part| part.fingerprint() == Some(component.fingerprint))?;
+                Some((component, part))
+            })
     }
 
-    /// As gpg chooses: a subkey before the primary key, the newest first.
-    fn rank(&self, component: &Component) -> (bool, Timestamp) {
-        (component.fingerprint != self.fingerprint(), component.created)
-    }
-
-    /// The key to sign with now: the newest valid subkey that may, as gpg chooses, else the primary key.
-    pub fn signing_part(&self, now: Timestamp) -> Result<(&Component, &SecretPart), UnusableKey> {
+    /// The key to sign with now. As gpg does, the newest valid subkey that may sign goes before the primary key; but
+    /// for packages the primary key goes first, since debsig-verify does not know subkeys.
+    pub fn signing_part(&self, role: Role, now: Timestamp) -> Result<(&Component, &SecretPart), UnusableKey> {
         let key = self.certificate.label();
         let fingerprint = self.fingerprint();
         if self.secrets.is_empty() {
@@ -236,7 +280,14 @@ impl StoredKey {
                 usable.push((component, part));
             }
         }
-        usable.into_iter().max_by_key(|(component, _)| self.rank(component)).ok_or(refusal)
+        let primary_first = role == Role::Packages;
+        let rank = |(component, _): &(&Component, _)| {
+            (
+                (component.fingerprint == fingerprint) == primary_first,
+                component.created,
+            )
+        };
+        usable.into_iter().max_by_key(rank).ok_or(refusal)
     }
 }
 
@@ -248,10 +299,17 @@ pub(super) fn check_validity(
     now: Timestamp,
 ) -> Result<(), UnusableKey> {
     if let Some(at) = component.revoked {
-        return Err(UnusableKey::Revoked { key: key.to_owned(), at: moment(at) });
+        return Err(UnusableKey::Revoked {
+            key: key.to_owned(),
+            at: moment(at),
+        });
     }
     match component.expired_at(now) {
-        Some(at) => Err(UnusableKey::Expired { key: key.to_owned(), fingerprint, at: moment(at) }),
+        Some(at) => Err(UnusableKey::Expired {
+            key: key.to_owned(),
+            fingerprint,
+            at: moment(at),
+        }),
         None => Ok(()),
     }
 }
@@ -269,13 +327,20 @@ fn blocks(data: &[u8]) -> Vec<&[u8]> {
         .filter_map(|(at, window)| (window == BEGIN && at_line_start(at)).then_some(at))
         .collect();
     let ends = starts.iter().skip(1).copied().chain([data.len()]);
-    starts.iter().zip(ends).filter_map(|(start, end)| data.get(*start..end)).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .filter_map(|(start, end)| data.get(*start..end))
+        .collect()
 }
 
 /// The union of two copies of one certificate.
 fn merge_public(old: &SignedPublicKey, new: &SignedPublicKey) -> SignedPublicKey {
     let mut merged = old.clone();
-    add_new(&mut merged.details.revocation_signatures, &new.details.revocation_signatures);
+    add_new(
+        &mut merged.details.revocation_signatures,
+        &new.details.revocation_signatures,
+    );
     add_new(&mut merged.details.direct_signatures, &new.details.direct_signatures);
     for user in &new.details.users {
         match merged.details.users.iter_mut().find(|known| known.id == user.id) {
@@ -285,7 +350,11 @@ fn merge_public(old: &SignedPublicKey, new: &SignedPublicKey) -> SignedPublicKey
     }
     for subkey in &new.public_subkeys {
         let SignedPublicSubKey { key, signatures } = subkey;
-        match merged.public_subkeys.iter_mut().find(|known| known.key.fingerprint() == key.fingerprint()) {
+        match merged
+            .public_subkeys
+            .iter_mut()
+            .find(|known| known.key.fingerprint() == key.fingerprint())
+        {
             Some(known) => add_new(&mut known.signatures, signatures),
             None => merged.public_subkeys.push(subkey.clone()),
         }

@@ -46,7 +46,9 @@ pub enum VerifyError {
         kind: String,
     },
     /// The signer is none of those allowed.
-    #[error("the signature is by key {issuer}, which is not among the {allowed} keys allowed here (if it should be, import its public key)")]
+    #[error(
+        "the signature is by key {issuer}, which is not among the {allowed} keys allowed here (if it should be, import its public key)"
+    )]
     UnknownSigner {
         /// The key that the signature names.
         issuer: String,
@@ -139,7 +141,9 @@ pub struct TrustedKeys {
 
 impl TrustedKeys {
     pub(super) fn new(certificates: impl IntoIterator<Item = Certificate>) -> Self {
-        Self { certificates: certificates.into_iter().map(Arc::new).collect() }
+        Self {
+            certificates: certificates.into_iter().map(Arc::new).collect(),
+        }
     }
 
     /// The fingerprints of the primary keys.
@@ -150,13 +154,23 @@ impl TrustedKeys {
     /// Only those of the keys that are in the list.
     #[must_use]
     pub fn restricted_to(&self, allowed: &[Fingerprint]) -> Self {
-        let kept = self.certificates.iter().filter(|certificate| allowed.contains(&certificate.fingerprint()));
-        Self { certificates: kept.cloned().collect() }
+        let kept = self
+            .certificates
+            .iter()
+            .filter(|certificate| allowed.contains(&certificate.fingerprint()));
+        Self {
+            certificates: kept.cloned().collect(),
+        }
     }
 
     /// Checks a detached signature, armoured or not, and says whose it is. Of several signatures one must hold.
     pub fn verify_detached(&self, data: &[u8], signature: &[u8]) -> Result<Fingerprint, VerifyError> {
-        self.verify_any(data, &read_signatures(signature)?, SignatureType::Binary, Timestamp::now())
+        self.verify_any(
+            data,
+            &read_signatures(signature)?,
+            SignatureType::Binary,
+            Timestamp::now(),
+        )
     }
 
     /// Checks a clear-signed text, and says what was signed by whom.
@@ -168,7 +182,10 @@ impl TrustedKeys {
         let data = cleartext::canonical(&parsed.text);
         let signatures = read_signatures(parsed.signature)?;
         let signer = self.verify_any(&data, &signatures, SignatureType::Text, Timestamp::now())?;
-        Ok(VerifiedText { signer, text: cleartext::signed_content(&parsed.text) })
+        Ok(VerifiedText {
+            signer,
+            text: cleartext::signed_content(&parsed.text),
+        })
     }
 
     pub(super) fn verify_any(
@@ -182,7 +199,9 @@ impl TrustedKeys {
         for signature in signatures {
             match self.verify_one(data, signature, kind, now) {
                 // Of several refusals the one about a key that is allowed says most.
-                Err(why) if matches!(refusal, VerifyError::Unsigned | VerifyError::UnknownSigner { .. }) => refusal = why,
+                Err(why) if matches!(refusal, VerifyError::Unsigned | VerifyError::UnknownSigner { .. }) => {
+                    refusal = why
+                }
                 Err(_) => {}
                 Ok(signer) => return Ok(signer),
             }
@@ -215,7 +234,10 @@ impl TrustedKeys {
         if named {
             Err(VerifyError::Bad { key: issuer })
         } else {
-            Err(VerifyError::UnknownSigner { issuer, allowed: self.certificates.len() })
+            Err(VerifyError::UnknownSigner {
+                issuer,
+                allowed: self.certificates.len(),
+            })
         }
     }
 }
@@ -224,11 +246,17 @@ impl TrustedKeys {
 fn check_kind(signature: &Signature, kind: SignatureType) -> Result<(), VerifyError> {
     let config = match (signature.version(), signature.config()) {
         (SignatureVersion::V4, Some(config)) => config,
-        (version, _) => return Err(VerifyError::Unsupported { kind: format!("OpenPGP {version:?}").to_lowercase() }),
+        (version, _) => {
+            return Err(VerifyError::Unsupported {
+                kind: format!("OpenPGP {version:?}").to_lowercase(),
+            });
+        }
     };
     // gpg clear-signs as text, but a binary signature over the canonical text is as good.
     if config.typ() != SignatureType::Binary && config.typ() != kind {
-        return Err(VerifyError::Malformed { reason: format!("it is not over data of this kind but {:?}", config.typ()) });
+        return Err(VerifyError::Malformed {
+            reason: format!("it is not over data of this kind but {:?}", config.typ()),
+        });
     }
     let strong = [
         HashAlgorithm::Sha256,
@@ -238,20 +266,27 @@ fn check_kind(signature: &Signature, kind: SignatureType) -> Result<(), VerifyEr
         HashAlgorithm::Sha3_512,
     ];
     if !strong.contains(&config.hash_alg) {
-        return Err(VerifyError::WeakDigest { digest: config.hash_alg.to_string() });
+        return Err(VerifyError::WeakDigest {
+            digest: config.hash_alg.to_string(),
+        });
     }
     let condition = config
         .hashed_subpackets()
         .any(|subpacket| subpacket.is_critical && matches!(subpacket.data, SubpacketData::Notation(_)));
     if condition {
-        return Err(VerifyError::Unsupported { kind: "a signature with a critical notation".to_owned() });
+        return Err(VerifyError::Unsupported {
+            kind: "a signature with a critical notation".to_owned(),
+        });
     }
     Ok(())
 }
 
 /// The key that the signature says it is by; only a hint.
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| fingerprint.to_string());
+    let fingerprint = signature
+        .issuer_fingerprint()
+        .first()
+        .map(|fingerprint| fingerprint.to_string());
     let key_id = || signature.issuer_key_id().first().map(|key_id| key_id.to_string());
     fingerprint.or_else(key_id).unwrap_or_else(|| "(unnamed)".to_owned())
 }
@@ -260,12 +295,21 @@ fn may_be_by(signature: &Signature, component: &Component) -> bool {
     let fingerprints = signature.issuer_fingerprint();
     let key_ids = signature.issuer_key_id();
     (fingerprints.is_empty() && key_ids.is_empty())
-        || fingerprints.iter().any(|named| Fingerprint::from_pgp(named) == Some(component.fingerprint))
-        || key_ids.iter().any(|named| named.to_string() == component.fingerprint.key_id().to_string())
+        || fingerprints
+            .iter()
+            .any(|named| Fingerprint::from_pgp(named) == Some(component.fingerprint))
+        || key_ids
+            .iter()
+            .any(|named| named.to_string() == component.fingerprint.key_id().to_string())
 }
 
 /// The signature is good; is its key, now?
-fn accept(certificate: &Certificate, component: &Component, signature: &Signature, now: Timestamp) -> Result<(), VerifyError> {
+fn accept(
+    certificate: &Certificate,
+    component: &Component,
+    signature: &Signature,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
     let key = certificate.label();
     for part in [certificate.primary(), component] {
         if let Some(at) = part.revoked {
@@ -279,15 +323,26 @@ fn accept(certificate: &Certificate, component: &Component, signature: &Signatur
         return Err(VerifyError::NotASigningKey { key });
     }
     if component.weak || certificate.primary().weak {
-        return Err(VerifyError::WeakKey { key, algorithm: component.algorithm.clone() });
+        return Err(VerifyError::WeakKey {
+            key,
+            algorithm: component.algorithm.clone(),
+        });
     }
     let Some(created) = signature.created() else {
-        return Err(VerifyError::Malformed { reason: "it does not say when it was made".to_owned() });
+        return Err(VerifyError::Malformed {
+            reason: "it does not say when it was made".to_owned(),
+        });
     };
     if created < component.created || created.as_secs() > now.as_secs().saturating_add(CLOCK_SKEW_SECONDS) {
-        return Err(VerifyError::ImpossibleTime { key, at: moment(created) });
+        return Err(VerifyError::ImpossibleTime {
+            key,
+            at: moment(created),
+        });
     }
-    let lifetime = signature.signature_expiration_time().map(|lifetime| lifetime.as_secs()).filter(|seconds| *seconds > 0);
+    let lifetime = signature
+        .signature_expiration_time()
+        .map(|lifetime| lifetime.as_secs())
+        .filter(|seconds| *seconds > 0);
     match lifetime.map(|seconds| Timestamp::from_secs(created.as_secs().saturating_add(seconds))) {
         Some(at) if at <= now => Err(VerifyError::SignatureExpired { key, at: moment(at) }),
         _ => Ok(()),
@@ -299,15 +354,19 @@ pub(super) fn read_signatures(data: &[u8]) -> Result<Vec<Signature>, VerifyError
     if data.trim_ascii().is_empty() {
         return Err(VerifyError::Unsigned);
     }
-    let malformed = |error: pgp::errors::Error| VerifyError::Malformed { reason: error.to_string() };
+    let malformed = |error: pgp::errors::Error| VerifyError::Malformed {
+        reason: error.to_string(),
+    };
     let (signatures, _) = DetachedSignature::from_reader_many(data).map_err(malformed)?;
     let signatures: Result<Vec<_>, _> = signatures.take(MOST_SIGNATURES + 1).collect();
     let signatures = signatures.map_err(malformed)?;
     match signatures.len() {
-        0 => Err(VerifyError::Malformed { reason: "there is no OpenPGP signature in it".to_owned() }),
-        count if count > MOST_SIGNATURES => {
-            Err(VerifyError::Malformed { reason: format!("there are more than {MOST_SIGNATURES} signatures in it") })
-        }
+        0 => Err(VerifyError::Malformed {
+            reason: "there is no OpenPGP signature in it".to_owned(),
+        }),
+        count if count > MOST_SIGNATURES => Err(VerifyError::Malformed {
+            reason: format!("there are more than {MOST_SIGNATURES} signatures in it"),
+        }),
         _ => Ok(signatures.into_iter().map(|signature| signature.signature).collect()),
     }
 }

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use super::admission::is_name;
 use super::bot::RunningBot;
 use super::error::{HostError, LoadFailure};
-use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
@@ -24,7 +23,7 @@ use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::Ledger;
 use crate::runtime::wit::types::Description;
-use crate::runtime::ComponentInfo;
+use crate::runtime::{ComponentCache, ComponentInfo, Engine};
 
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -82,11 +81,12 @@ pub struct HostConfig {
 /// A running host. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
-    pub(super) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
-    pub(super) inspector: Inspector,
+    pub(super) engine: Engine,
+    pub(super) cache: ComponentCache,
     pub(super) services: Arc<Services>,
     pub(super) link: Arc<Link>,
     pub(super) connection: ConnectionOptions,
@@ -94,7 +94,7 @@ pub(super) struct Inner {
     observer: Observer,
     bots: Mutex<BTreeMap<String, Slot>>,
     broker: Mutex<Option<Broker>>,
-    pub(super) cancel: CancellationToken,
+    cancel: CancellationToken,
     _lock: File,
 }
 
@@ -116,7 +116,7 @@ impl Host {
         let lock = lock_state(&config.state)?;
         let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
         let (signer, trusted) = message_keys(&keys, &config)?;
-        let inspector = Inspector::new(config.state.join("compiled"))?;
+        let engine = Engine::new()?;
         let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
         let (broker, address) = match config.broker.clone() {
             BrokerChoice::Embedded(embedded) => {
@@ -168,7 +168,8 @@ impl Host {
         tokio::spawn(forget_old(ledger, config.messages.max_age, cancel.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
-                inspector,
+                engine,
+                cache: ComponentCache::new(config.state.join("compiled")),
                 services,
                 link,
                 connection,
@@ -217,7 +218,9 @@ impl Host {
     /// # Errors
     /// [`LoadFailure`] if it isn't a bot.
     pub async fn inspect(&self, source: &BotSource) -> Result<(ComponentInfo, Description), LoadFailure> {
-        self.inner.inspector.inspect(source).await
+        let component = self.inner.component(source).await?;
+        let description = self.inner.describe(&component).await?;
+        Ok((component, description))
     }
 
     /// Load a bot and start it. Returns when it is subscribed, or when the broker lets it wait.

@@ -11,12 +11,15 @@ fn package(bench: &Bench, compression: &str) -> Vec<u8> {
     let root = bench.path("package");
     fs::create_dir_all(root.join("DEBIAN")).unwrap();
     fs::create_dir_all(root.join("usr/share/doc/probe")).unwrap();
-    let control = "Package: probe\nVersion: 1.0\nArchitecture: all\nMaintainer: M <m@example.org>\nDescription: probe\n";
+    let control =
+        "Package: probe\nVersion: 1.0\nArchitecture: all\nMaintainer: M <m@example.org>\nDescription: probe\n";
     fs::write(root.join("DEBIAN/control"), control).unwrap();
     fs::write(root.join("usr/share/doc/probe/text"), b"odd".repeat(11111)).unwrap();
     let deb = bench.path("probe.deb");
     let mut dpkg = bench.command("dpkg-deb");
-    dpkg.args(["--root-owner-group", &format!("-Z{compression}"), "--build"]).arg(&root).arg(&deb);
+    dpkg.args(["--root-owner-group", &format!("-Z{compression}"), "--build"])
+        .arg(&root)
+        .arg(&deb);
     let ran = run(&mut dpkg, b"");
     assert!(ran.ok, "{}", ran.said);
     fs::read(deb).unwrap()
@@ -29,13 +32,17 @@ fn sign(signer: &Signer, package: &[u8]) -> Result<Vec<u8>, DebError> {
 
 /// Lays out policy and keyring as docs/debsig-policy.md says, and runs debsig-verify.
 fn debsig_verify(bench: &Bench, store: &KeyStore, key: &KeyInfo, package: &[u8]) -> Ran {
-    let id = key.signing_key.unwrap().to_string().to_uppercase();
+    let id = key.fingerprint.to_string().to_uppercase();
     let policies = bench.path(&format!("policies/{id}"));
     let keyrings = bench.path(&format!("keyrings/{id}"));
     fs::create_dir_all(&policies).unwrap();
     fs::create_dir_all(&keyrings).unwrap();
     fs::write(policies.join("foundry.pol"), policy(&id)).unwrap();
-    fs::write(keyrings.join("foundry.gpg"), store.export_public(&id, Encoding::Binary).unwrap()).unwrap();
+    fs::write(
+        keyrings.join("foundry.gpg"),
+        store.export_public(&id, Encoding::Binary).unwrap(),
+    )
+    .unwrap();
     let deb = bench.write("signed.deb", package);
     let mut command = bench.command("debsig-verify");
     command.arg("--debug").arg("--policies-dir").arg(bench.path("policies"));
@@ -60,29 +67,99 @@ fn debsig_verify_accepts_packages_of_every_compression() {
     for compression in ["xz", "gzip", "none", "zstd"] {
         let package = package(&bench, compression);
         let signed = sign(&signer, &package).unwrap();
-        assert_eq!(&signed[..package.len()], &package[..], "the package itself is not touched");
+        assert_eq!(
+            &signed[..package.len()],
+            &package[..],
+            "the package itself is not touched"
+        );
         let ran = debsig_verify(&bench, &store, &key, &signed);
-        assert!(ran.ok && ran.said.contains("Verified package from"), "{compression}: {}", ran.said);
+        assert!(
+            ran.ok && ran.said.contains("Verified package from"),
+            "{compression}: {}",
+            ran.said
+        );
         let deb = bench.write("signed.deb", &signed);
-        assert!(run(bench.command("dpkg-deb").arg("--contents").arg(&deb), b"").said.contains("usr/share/doc/probe"));
+        assert!(
+            run(bench.command("dpkg-deb").arg("--contents").arg(&deb), b"")
+                .said
+                .contains("usr/share/doc/probe")
+        );
     }
 }
 
 #[test]
-fn debsig_verify_accepts_packages_signed_with_rsa_keys_and_with_subkeys_of_gnupg() {
+fn debsig_verify_accepts_packages_signed_with_keys_of_gnupg_even_if_they_have_subkeys() {
     let bench = Bench::new();
     let store = bench.store();
     bench.gpg_key("Rsa <rsa@example.org>", "rsa3072", "");
-    let rsa = store.import(&bench.gpg(&["--export-secret-keys", "rsa@example.org"], b""), &[Role::Packages]).unwrap().remove(0);
+    let rsa = store
+        .import(
+            &bench.gpg(&["--export-secret-keys", "rsa@example.org"], b""),
+            &[Role::Packages],
+        )
+        .unwrap()
+        .remove(0);
     let fingerprint = bench.gpg_key("Sub <sub@example.org>", "ed25519", "");
-    bench.gpg(&["--passphrase", "", "--quick-add-key", &fingerprint, "ed25519", "sign", "0"], b"");
-    let sub = store.import(&bench.gpg(&["--export-secret-keys", "sub@example.org"], b""), &[Role::Packages]).unwrap().remove(0);
+    bench.gpg(
+        &[
+            "--passphrase",
+            "",
+            "--quick-add-key",
+            &fingerprint,
+            "ed25519",
+            "sign",
+            "0",
+        ],
+        b"",
+    );
+    let sub = store
+        .import(
+            &bench.gpg(&["--export-secret-keys", "sub@example.org"], b""),
+            &[Role::Packages],
+        )
+        .unwrap()
+        .remove(0);
     let package = package(&bench, "xz");
     for key in [rsa, sub] {
         let signed = sign(&signer(&store, &key, Role::Packages), &package).unwrap();
         let ran = debsig_verify(&bench, &store, &key, &signed);
-        assert!(ran.ok && ran.said.contains("Verified package from"), "{key}: {}", ran.said);
+        assert!(
+            ran.ok && ran.said.contains("Verified package from"),
+            "{key}: {}",
+            ran.said
+        );
     }
+}
+
+#[test]
+fn a_subkey_that_debsig_verify_would_not_know_does_not_sign_packages() {
+    let bench = Bench::new();
+    let store = bench.store();
+    let user_id = "Offline <offline@example.org>";
+    bench.gpg(
+        &["--passphrase", "", "--quick-gen-key", user_id, "ed25519", "cert", "0"],
+        b"",
+    );
+    bench.gpg(
+        &[
+            "--passphrase",
+            "",
+            "--quick-add-key",
+            &bench.gpg_fingerprint(user_id),
+            "ed25519",
+            "sign",
+            "0",
+        ],
+        b"",
+    );
+    let key = store
+        .import(&bench.gpg(&["--export-secret-keys"], b""), &[Role::Packages])
+        .unwrap()
+        .remove(0);
+    let signer = signer(&store, &key, Role::Packages);
+    assert!(signer.clear_sign(b"Format: 1.8\n").is_ok());
+    let refused = sign(&signer, &package(&bench, "xz")).unwrap_err();
+    assert!(matches!(refused, DebError::Subkey { .. }), "{refused}");
 }
 
 #[test]
@@ -95,12 +172,20 @@ fn debsig_verify_refuses_an_altered_package_and_another_key() {
     let at = altered.windows(6).position(|window| window == b"oddodd").unwrap();
     altered[at] = b'O';
     let ran = debsig_verify(&bench, &store, &key, &altered);
-    assert!(!ran.ok && ran.said.contains("Failed verification"), "{}", ran.said);
+    assert!(
+        ran.code == Some(13) && ran.said.contains("Failed verification"),
+        "{}",
+        ran.said
+    );
 
-    let other = store.generate(Role::Packages, &NewKey::new("Other <other@example.org>")).unwrap();
+    let other = store
+        .generate(Role::Packages, &NewKey::new("Other <other@example.org>"))
+        .unwrap();
     let signed = sign(&signer(&store, &other, Role::Packages), &package).unwrap();
     let ran = debsig_verify(&bench, &store, &key, &signed);
-    assert!(!ran.ok, "{}", ran.said);
+    assert_eq!(ran.code, Some(11), "{}", ran.said);
+    let ran = debsig_verify(&bench, &store, &key, &package);
+    assert_eq!(ran.code, Some(10), "{}", ran.said);
 }
 
 #[test]
@@ -111,15 +196,36 @@ fn signing_again_replaces_the_signature_and_keeps_those_of_others() {
     let maintainer = bench.gpg_key("Maintainer <maintainer@example.org>", "ed25519", "");
     package(&bench, "xz");
     let deb = bench.path("probe.deb");
-    let ran = run(bench.command("debsigs").arg("--sign=maint").arg(format!("-k={maintainer}")).arg(&deb), b"");
+    let ran = run(
+        bench
+            .command("debsigs")
+            .arg("--sign=maint")
+            .arg(format!("-k={maintainer}"))
+            .arg(&deb),
+        b"",
+    );
     assert!(ran.ok, "{}", ran.said);
-    let ran = run(bench.command("debsigs").arg("--sign=origin").arg(format!("-k={maintainer}")).arg(&deb), b"");
+    let ran = run(
+        bench
+            .command("debsigs")
+            .arg("--sign=origin")
+            .arg(format!("-k={maintainer}"))
+            .arg(&deb),
+        b"",
+    );
     assert!(ran.ok, "{}", ran.said);
     let signed = sign(&signer, &sign(&signer, &fs::read(&deb).unwrap()).unwrap()).unwrap();
     let ran = debsig_verify(&bench, &store, &key, &signed);
     assert!(ran.ok, "{}", ran.said);
-    let listed = run(bench.command("debsigs").arg("--list").arg(bench.path("signed.deb")), b"");
-    assert!(listed.said.contains("maint: signed by") && listed.said.contains("origin: signed by"), "{}", listed.said);
+    let listed = run(
+        bench.command("debsigs").arg("--list").arg(bench.path("signed.deb")),
+        b"",
+    );
+    assert!(
+        listed.said.contains("maint: signed by") && listed.said.contains("origin: signed by"),
+        "{}",
+        listed.said
+    );
     let members = run(bench.command("ar").arg("t").arg(bench.path("signed.deb")), b"").said;
     assert_eq!(members.matches(ORIGIN_MEMBER).count(), 1, "{members}");
 }
@@ -149,21 +255,54 @@ fn packages_with_members_missing_doubled_or_misplaced_are_refused() {
     let bench = Bench::new();
     let (signer, _) = signer_and_trust(&bench, Role::Packages);
     assert!(sign(&signer, &archive(&[VERSION, CONTROL, DATA])).is_ok());
-    assert!(sign(&signer, &archive(&[VERSION, ("_hint", b""), CONTROL, ("_x", b"1"), DATA, ("_y", b"")])).is_ok());
+    assert!(
+        sign(
+            &signer,
+            &archive(&[VERSION, ("_hint", b""), CONTROL, ("_x", b"1"), DATA, ("_y", b"")])
+        )
+        .is_ok()
+    );
     let cases: &[(&[Member], &str)] = &[
         (&[], "it has no debian-binary"),
         (&[VERSION], "it has no control.tar"),
         (&[VERSION, CONTROL], "it has no data.tar"),
-        (&[VERSION, DATA, CONTROL], "member data.tar.zst is where control.tar is expected"),
-        (&[DATA, VERSION, CONTROL], "member data.tar.zst is where debian-binary is expected"),
-        (&[("_gpgorigin", b""), VERSION, CONTROL, DATA], "member _gpgorigin is where debian-binary is expected"),
-        (&[VERSION, CONTROL, CONTROL, DATA], "member control.tar.xz is where data.tar is expected"),
-        (&[VERSION, CONTROL, DATA, DATA], "member data.tar.zst is where the end of the package is expected"),
-        (&[VERSION, CONTROL, DATA, ("extra", b"")], "member extra is where the end of the package is expected"),
-        (&[VERSION, ("control.tar.bad", b""), DATA], "member control.tar.bad is where control.tar is expected"),
-        (&[("debian-binary", b"3.0\n"), CONTROL, DATA], "its format version is \"3.0\", not 2.x"),
+        (
+            &[VERSION, DATA, CONTROL],
+            "member data.tar.zst is where control.tar is expected",
+        ),
+        (
+            &[DATA, VERSION, CONTROL],
+            "member data.tar.zst is where debian-binary is expected",
+        ),
+        (
+            &[("_gpgorigin", b""), VERSION, CONTROL, DATA],
+            "member _gpgorigin is where debian-binary is expected",
+        ),
+        (
+            &[VERSION, CONTROL, CONTROL, DATA],
+            "member control.tar.xz is where data.tar is expected",
+        ),
+        (
+            &[VERSION, CONTROL, DATA, DATA],
+            "member data.tar.zst is where the end of the package is expected",
+        ),
+        (
+            &[VERSION, CONTROL, DATA, ("extra", b"")],
+            "member extra is where the end of the package is expected",
+        ),
+        (
+            &[VERSION, ("control.tar.bad", b""), DATA],
+            "member control.tar.bad is where control.tar is expected",
+        ),
+        (
+            &[("debian-binary", b"3.0\n"), CONTROL, DATA],
+            "its format version is \"3.0\", not 2.x",
+        ),
         (&[("debian-binary", &[b'2'; 500]), CONTROL, DATA], "not 2.x"),
-        (&[("debian-binary", b""), CONTROL, DATA], "its format version is \"\", not 2.x"),
+        (
+            &[("debian-binary", b""), CONTROL, DATA],
+            "its format version is \"\", not 2.x",
+        ),
     ];
     for (members, expected) in cases {
         let refused = sign(&signer, &archive(members)).unwrap_err().to_string();
@@ -178,7 +317,13 @@ fn a_truncated_package_is_refused_wherever_it_ends() {
     let whole = archive(&[VERSION, CONTROL, DATA]);
     for length in 0..whole.len() {
         let refused = sign(&signer, &whole[..length]).unwrap_err();
-        assert!(matches!(refused, DebError::Archive(_) | DebError::Missing { .. } | DebError::Version { .. }), "{length}: {refused}");
+        assert!(
+            matches!(
+                refused,
+                DebError::Archive(_) | DebError::Missing { .. } | DebError::Version { .. }
+            ),
+            "{length}: {refused}"
+        );
     }
 }
 
@@ -188,21 +333,51 @@ fn hostile_archive_headers_are_refused() {
     let (signer, _) = signer_and_trust(&bench, Role::Packages);
     let whole = archive(&[VERSION, CONTROL, DATA]);
     let size_at = 8 + 48;
-    for size in ["-1        ", "99999999999", "9999999999", "0x10      ", "          ", " 4        ", "4 4       "] {
+    for size in [
+        "-1        ",
+        "99999999999",
+        "9999999999",
+        "0x10      ",
+        "          ",
+        " 4        ",
+        "4 4       ",
+    ] {
         let mut hostile = whole.clone();
         hostile[size_at..size_at + 10].copy_from_slice(&size.as_bytes()[..10]);
         let refused = sign(&signer, &hostile).unwrap_err();
-        assert!(matches!(refused, DebError::Archive(_) | DebError::Version { .. }), "{size}: {refused}");
+        assert!(
+            matches!(refused, DebError::Archive(_) | DebError::Version { .. }),
+            "{size}: {refused}"
+        );
     }
-    for name in ["//              ", "/               ", "#1/20           ", "../../etc/passwd", "                ", "a\0b             "] {
+    for name in [
+        "//              ",
+        "/               ",
+        "#1/20           ",
+        "../../etc/passwd",
+        "                ",
+        "a\0b             ",
+    ] {
         let mut hostile = whole.clone();
         hostile[8..24].copy_from_slice(name.as_bytes().get(..16).unwrap());
-        assert!(matches!(sign(&signer, &hostile).unwrap_err(), DebError::Archive(ArError::Header { offset: 8, .. })), "{name:?}");
+        assert!(
+            matches!(
+                sign(&signer, &hostile).unwrap_err(),
+                DebError::Archive(ArError::Header { offset: 8, .. })
+            ),
+            "{name:?}"
+        );
     }
     let mut hostile = whole.clone();
     hostile[8 + 58] = b'x';
-    assert!(matches!(sign(&signer, &hostile).unwrap_err(), DebError::Archive(ArError::Header { .. })));
-    assert!(matches!(sign(&signer, b"!<arch>x").unwrap_err(), DebError::Archive(ArError::NotAnArchive)));
+    assert!(matches!(
+        sign(&signer, &hostile).unwrap_err(),
+        DebError::Archive(ArError::Header { .. })
+    ));
+    assert!(matches!(
+        sign(&signer, b"!<arch>x").unwrap_err(),
+        DebError::Archive(ArError::NotAnArchive)
+    ));
 }
 
 #[test]

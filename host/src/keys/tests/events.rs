@@ -44,10 +44,16 @@ fn every_altered_member_of_an_event_is_noticed() {
     for member in members.iter().filter(|member| *member != SIGNATURE_MEMBER) {
         let mut altered = event.clone();
         altered[member] = json!("other");
-        assert!(matches!(trusted.verify_event(&altered), Err(VerifyError::Bad { .. })), "{member}");
+        assert!(
+            matches!(trusted.verify_event(&altered), Err(VerifyError::Bad { .. })),
+            "{member}"
+        );
         let mut without = event.clone();
         without.as_object_mut().unwrap().remove(member);
-        assert!(matches!(trusted.verify_event(&without), Err(VerifyError::Bad { .. })), "{member}");
+        assert!(
+            matches!(trusted.verify_event(&without), Err(VerifyError::Bad { .. })),
+            "{member}"
+        );
     }
     let mut more = event.clone();
     more["extra"] = json!(1);
@@ -63,10 +69,16 @@ fn unsigned_and_foreign_events_are_refused() {
     let mut signed = event();
     signer.sign_event(&mut signed).unwrap();
     let nobody = TrustedKeys::default();
-    assert!(matches!(nobody.verify_event(&signed), Err(VerifyError::UnknownSigner { .. })));
+    assert!(matches!(
+        nobody.verify_event(&signed),
+        Err(VerifyError::UnknownSigner { .. })
+    ));
     for signature in [json!("!"), json!(1), json!("AAAA")] {
         signed[SIGNATURE_MEMBER] = signature;
-        assert!(matches!(trusted.verify_event(&signed), Err(VerifyError::Malformed { .. })));
+        assert!(matches!(
+            trusted.verify_event(&signed),
+            Err(VerifyError::Malformed { .. })
+        ));
     }
 }
 
@@ -77,26 +89,44 @@ fn an_event_that_names_another_signer_is_refused() {
     let mut event = event();
     event[SIGNER_MEMBER] = json!("0000000000000000000000000000000000000000");
     // A signer that does not use `sign_event`, but lies about itself.
-    let signature = signer.detach_sign(&crate::keys::canonical_event(&event).unwrap()[..]).unwrap();
-    event[SIGNATURE_MEMBER] = json!(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, signature));
-    assert!(matches!(trusted.verify_event(&event), Err(VerifyError::OtherSigner { .. })));
+    let signature = signer
+        .detach_sign(&crate::keys::canonical_event(&event).unwrap()[..])
+        .unwrap();
+    event[SIGNATURE_MEMBER] = json!(base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        signature
+    ));
+    assert!(matches!(
+        trusted.verify_event(&event),
+        Err(VerifyError::OtherSigner { .. })
+    ));
 }
 
 #[test]
 fn numbers_that_would_be_rounded_are_refused() {
     let bench = Bench::new();
     let (signer, trusted) = signer_and_trust(&bench, Role::Messages);
-    for number in [json!(9_007_199_254_740_993_u64), json!(-9_007_199_254_740_993_i64)] {
+    for number in [
+        json!(9_007_199_254_740_993_u64),
+        json!(-9_007_199_254_740_993_i64),
+        json!(9_007_199_254_740_993e0),
+    ] {
         let mut event = json!({"data": {"deep": [number]}});
         let refused = signer.sign_event(&mut event).unwrap_err().to_string();
-        assert!(refused.contains("9007199254740993") && refused.contains("as a string"), "{refused}");
+        assert!(
+            refused.contains("900719925474099") && refused.contains("as a string"),
+            "{refused}"
+        );
     }
     // What is canonically the same number must not be one event signed and another one read.
     let mut event = json!({"data": 9_007_199_254_740_991_u64});
     signer.sign_event(&mut event).unwrap();
     assert!(trusted.verify_event(&event).is_ok());
     event["data"] = json!(9_007_199_254_740_993_u64);
-    assert!(matches!(trusted.verify_event(&event), Err(VerifyError::Event(NotCanonical::InexactNumber { .. }))));
+    assert!(matches!(
+        trusted.verify_event(&event),
+        Err(VerifyError::Event(NotCanonical::InexactNumber { .. }))
+    ));
 }
 
 #[test]
@@ -123,13 +153,16 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
-        any::<f64>().prop_filter("JSON has no others", |number| number.is_finite()).prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("others are refused", |number| number.abs() < 9e15)
+            .prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            proptest::collection::btree_map(".{0,6}", inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map(".{0,6}", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }

@@ -20,6 +20,7 @@ use super::{Encoding, KeyInfo, KeyStore, NewKey, PassphraseSource, Role, Signer,
 /// What a program did.
 struct Ran {
     ok: bool,
+    code: Option<i32>,
     stdout: Vec<u8>,
     /// Standard error, and standard output where it is text.
     said: String,
@@ -37,8 +38,17 @@ fn run(command: &mut Command, input: &[u8]) -> Ran {
         .unwrap_or_else(|error| panic!("cannot run {name}: {error} (apt install gnupg debsigs debsig-verify git jq)"));
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
-    Ran { ok: output.status.success(), stdout: output.stdout, said }
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    Ran {
+        ok: output.status.success(),
+        code: output.status.code(),
+        stdout: output.stdout,
+        said,
+    }
 }
 
 /// A directory to work in, with a GnuPG home of its own.
@@ -51,7 +61,10 @@ impl Bench {
         let directory = TempDir::with_prefix("fk").unwrap();
         fs::create_dir(directory.path().join("gnupg")).unwrap();
         fs::set_permissions(directory.path().join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
-        Self { directory }
+        let bench = Self { directory };
+        // Guessing passphrases may be cheap here, and the tests quick.
+        bench.write("gnupg/gpg-agent.conf", "s2k-count 65536\n");
+        bench
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -70,20 +83,38 @@ impl Bench {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("GNUPGHOME", self.gnupg_home()).current_dir(self.directory.path());
+        command
+            .env("GNUPGHOME", self.gnupg_home())
+            .current_dir(self.directory.path());
         command
     }
 
     /// Runs gpg, which must succeed.
     fn gpg(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
-        let ran = run(self.command("gpg").args(["--batch", "--pinentry-mode", "loopback"]).args(args), input);
+        let ran = run(
+            self.command("gpg")
+                .args(["--batch", "--pinentry-mode", "loopback"])
+                .args(args),
+            input,
+        );
         assert!(ran.ok, "gpg {args:?}: {}", ran.said);
         ran.stdout
     }
 
     /// Makes a key in GnuPG and gives its fingerprint.
     fn gpg_key(&self, user_id: &str, algorithm: &str, passphrase: &str) -> String {
-        self.gpg(&["--passphrase", passphrase, "--quick-gen-key", user_id, algorithm, "cert,sign", "0"], b"");
+        self.gpg(
+            &[
+                "--passphrase",
+                passphrase,
+                "--quick-gen-key",
+                user_id,
+                algorithm,
+                "cert,sign",
+                "0",
+            ],
+            b"",
+        );
         self.gpg_fingerprint(user_id)
     }
 
@@ -102,7 +133,11 @@ impl Bench {
     fn gpgv(&self, store: &KeyStore, role: Role, files: &[&Path]) -> Ran {
         let keyring = self.write("ring.gpg", store.export_keyring(role).unwrap());
         let mut command = self.command("gpgv");
-        command.arg("--keyring").arg(keyring).args(["--status-fd", "2"]).args(files);
+        command
+            .arg("--keyring")
+            .arg(keyring)
+            .args(["--status-fd", "2"])
+            .args(files);
         run(&mut command, b"")
     }
 }
@@ -117,12 +152,16 @@ impl Drop for Bench {
 /// A store with one fresh Ed25519 key in the role.
 fn store_with_key(bench: &Bench, role: Role) -> (KeyStore, KeyInfo) {
     let store = bench.store();
-    let key = store.generate(role, &NewKey::new(format!("Test {role} <{role}@example.org>"))).unwrap();
+    let key = store
+        .generate(role, &NewKey::new(format!("Test {role} <{role}@example.org>")))
+        .unwrap();
     (store, key)
 }
 
 fn signer(store: &KeyStore, key: &KeyInfo, role: Role) -> Arc<Signer> {
-    store.signer(&key.fingerprint.to_string(), role, &PassphraseSource::none()).unwrap()
+    store
+        .signer(&key.fingerprint.to_string(), role, &PassphraseSource::none())
+        .unwrap()
 }
 
 fn signer_and_trust(bench: &Bench, role: Role) -> (Arc<Signer>, Arc<TrustedKeys>) {

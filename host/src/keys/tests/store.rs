@@ -1,7 +1,7 @@
 //! The store's files, and keys that come from and go to GnuPG.
 
 use super::*;
-use crate::keys::{Algorithm, GnupgKey, KeyError, Passphrase};
+use crate::keys::{Algorithm, GnupgKey, KeyError, Passphrase, RevocationReason};
 
 #[test]
 fn a_generated_key_is_one_that_gnupg_imports_and_uses() {
@@ -15,15 +15,38 @@ fn a_generated_key_is_one_that_gnupg_imports_and_uses() {
             ..NewKey::new(format!("Fresh <{name}@example.org>"))
         };
         let key = store.generate(Role::Packages, &new).unwrap();
-        assert_eq!((key.algorithm.as_str(), key.has_secret, key.protected, key.expired), (name, true, true, false));
-        bench.gpg(&["--import"], store.export_secret(&key.fingerprint.to_string()).unwrap().expose());
+        assert_eq!(
+            (key.algorithm.as_str(), key.has_secret, key.protected, key.expired),
+            (name, true, true, false)
+        );
+        bench.gpg(
+            &["--import"],
+            store.export_secret(&key.fingerprint.to_string()).unwrap().expose(),
+        );
         let listing = String::from_utf8(bench.gpg(&["--with-colons", "--list-secret-keys", name], b"")).unwrap();
-        assert!(listing.contains(&key.fingerprint.to_string().to_uppercase()), "{listing}");
+        assert!(
+            listing.contains(&key.fingerprint.to_string().to_uppercase()),
+            "{listing}"
+        );
         let expires = key.expires.unwrap().unix_timestamp().to_string();
-        assert!(listing.lines().any(|line| line.starts_with("sec:") && line.contains(&expires)), "{listing}");
+        assert!(
+            listing
+                .lines()
+                .any(|line| line.starts_with("sec:") && line.contains(&expires)),
+            "{listing}"
+        );
         let fingerprint = key.fingerprint.to_string();
-        let signature = bench.gpg(&["--passphrase", "correct horse", "-u", &fingerprint, "--detach-sign"], b"data");
-        assert_eq!(store.trusted(Role::Packages).unwrap().verify_detached(b"data", &signature), Ok(key.fingerprint));
+        let signature = bench.gpg(
+            &["--passphrase", "correct horse", "-u", &fingerprint, "--detach-sign"],
+            b"data",
+        );
+        assert_eq!(
+            store
+                .trusted(Role::Packages)
+                .unwrap()
+                .verify_detached(b"data", &signature),
+            Ok(key.fingerprint)
+        );
     }
 }
 
@@ -37,13 +60,17 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
         passphrase: passphrase.map(|text| Passphrase::new(text.to_owned())),
         ..GnupgKey::secret("kept@example.org")
     };
-    let key = store.import_from_gnupg(&from(Some("open sesame")), &[Role::Packages]).unwrap();
+    let key = store
+        .import_from_gnupg(&from(Some("open sesame")), &[Role::Packages])
+        .unwrap();
     assert_eq!(key.fingerprint.to_string(), fingerprint);
     assert!(key.has_secret && key.protected);
 
     // gpg-agent remembers passphrases; a fresh one knows none.
     assert!(run(bench.command("gpgconf").args(["--kill", "gpg-agent"]), b"").ok);
-    let refused = store.import_from_gnupg(&from(Some("wrong word")), &[Role::Packages]).unwrap_err();
+    let refused = store
+        .import_from_gnupg(&from(Some("wrong word")), &[Role::Packages])
+        .unwrap_err();
     assert!(matches!(refused, KeyError::WrongPassphrase { .. }), "{refused}");
     assert!(!format!("{refused} {refused:?}").contains("wrong word"));
 
@@ -53,10 +80,21 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let source = |path: &Path| PassphraseSource::none().with_file(key.fingerprint, path.to_owned());
-    assert!(store.signer("kept@example.org", Role::Packages, &source(&right)).is_ok());
-    let refused = store.signer("kept@example.org", Role::Packages, &source(&wrong)).unwrap_err();
-    assert!(matches!(&refused, KeyError::WrongPassphrase { origin, .. } if origin.ends_with("wrong")), "{refused}");
-    let refused = store.signer("kept@example.org", Role::Packages, &PassphraseSource::none()).unwrap_err();
+    assert!(
+        store
+            .signer("kept@example.org", Role::Packages, &source(&right))
+            .is_ok()
+    );
+    let refused = store
+        .signer("kept@example.org", Role::Packages, &source(&wrong))
+        .unwrap_err();
+    assert!(
+        matches!(&refused, KeyError::WrongPassphrase { origin, .. } if origin.ends_with("wrong")),
+        "{refused}"
+    );
+    let refused = store
+        .signer("kept@example.org", Role::Packages, &PassphraseSource::none())
+        .unwrap_err();
     assert!(refused.to_string().contains("FOUNDRY_PASSPHRASE_FILE"), "{refused}");
 }
 
@@ -64,7 +102,10 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
 fn a_passphrase_comes_from_the_first_source_that_has_one() {
     let bench = Bench::new();
     let store = bench.store();
-    let new = NewKey { passphrase: Some(Passphrase::new("secret".to_owned())), ..NewKey::new("P <p@example.org>") };
+    let new = NewKey {
+        passphrase: Some(Passphrase::new("secret".to_owned())),
+        ..NewKey::new("P <p@example.org>")
+    };
     let key = store.generate(Role::Packages, &new).unwrap();
     let credentials = bench.path("credentials");
     fs::create_dir(&credentials).unwrap();
@@ -75,23 +116,151 @@ fn a_passphrase_comes_from_the_first_source_that_has_one() {
 
     let common = bench.write("common", "other\n");
     fs::set_permissions(&common, fs::Permissions::from_mode(0o600)).unwrap();
-    let both = PassphraseSource::none().with_credentials_directory(credentials).with_common_file(common.clone());
-    assert!(matches!(open(&both), Err(KeyError::WrongPassphrase { .. })), "the file goes first");
+    let both = PassphraseSource::none()
+        .with_credentials_directory(credentials)
+        .with_common_file(common.clone());
+    assert!(
+        matches!(open(&both), Err(KeyError::WrongPassphrase { .. })),
+        "the file goes first"
+    );
 
     fs::set_permissions(&common, fs::Permissions::from_mode(0o644)).unwrap();
-    let refused = open(&PassphraseSource::none().with_common_file(common.clone())).unwrap_err().to_string();
-    assert!(refused.contains("mode 644") && refused.contains("chmod 600"), "{refused}");
+    let refused = open(&PassphraseSource::none().with_common_file(common.clone()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("mode 644") && refused.contains("chmod 600"),
+        "{refused}"
+    );
     fs::set_permissions(&common, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&common, "\nsecret\n").unwrap();
-    let refused = open(&PassphraseSource::none().with_common_file(common)).unwrap_err().to_string();
+    let refused = open(&PassphraseSource::none().with_common_file(common))
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("first line is empty"), "{refused}");
+}
+
+#[test]
+fn an_extended_key_has_its_new_expiry_for_gnupg_too() {
+    let bench = Bench::new();
+    let store = bench.store();
+    let day = std::time::Duration::from_secs(86_400);
+    let passphrase = Passphrase::new("secret".to_owned());
+    let new = NewKey {
+        expires_in: Some(day),
+        passphrase: Some(passphrase.clone()),
+        ..NewKey::new("E <e@example.org>")
+    };
+    let key = store.generate(Role::Packages, &new).unwrap();
+    let prompt = PassphraseSource::none().with_prompt(Arc::new(move |_| Ok(passphrase.clone())));
+    for expires_in in [Some(30 * day), None, Some(3 * day)] {
+        let extended = store.extend("e@example.org", expires_in, &prompt).unwrap();
+        assert_eq!(extended.expires.is_some(), expires_in.is_some());
+        assert!(extended.protected && extended.expires != key.expires);
+        bench.gpg(
+            &["--import"],
+            &store.export_public("e@example.org", Encoding::Armored).unwrap(),
+        );
+        let listing = String::from_utf8(bench.gpg(&["--with-colons", "--list-keys"], b"")).unwrap();
+        let theirs = listing
+            .lines()
+            .find(|line| line.starts_with("pub:"))
+            .unwrap()
+            .split(':')
+            .nth(6)
+            .unwrap();
+        assert_eq!(
+            theirs,
+            extended
+                .expires
+                .map(|at| at.unix_timestamp().to_string())
+                .unwrap_or_default()
+        );
+        // gpg takes the newest of several self-signatures, to the second.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    assert!(matches!(
+        store.extend("e@example.org", None, &PassphraseSource::none()),
+        Err(KeyError::Passphrase(_))
+    ));
+}
+
+#[test]
+fn keys_with_subkeys_are_extended_by_gnupg() {
+    let bench = Bench::new();
+    let store = bench.store();
+    let fingerprint = bench.gpg_key("S <s@example.org>", "ed25519", "");
+    bench.gpg(
+        &[
+            "--passphrase",
+            "",
+            "--quick-add-key",
+            &fingerprint,
+            "ed25519",
+            "sign",
+            "0",
+        ],
+        b"",
+    );
+    store
+        .import(&bench.gpg(&["--export-secret-keys"], b""), &[Role::Packages])
+        .unwrap();
+    let refused = store
+        .extend("s@example.org", None, &PassphraseSource::none())
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("gpg --quick-set-expire {fingerprint}")),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_revoked_key_is_revoked_for_gnupg_too() {
+    let bench = Bench::new();
+    let (store, key) = store_with_key(&bench, Role::Packages);
+    assert!(
+        store
+            .revoke(
+                "packages@example.org",
+                RevocationReason::Compromised,
+                &PassphraseSource::none()
+            )
+            .unwrap()
+            .revoked
+    );
+    bench.gpg(
+        &["--import"],
+        &store.export_public("packages@example.org", Encoding::Armored).unwrap(),
+    );
+    let listing = String::from_utf8(bench.gpg(&["--with-colons", "--list-keys"], b"")).unwrap();
+    assert!(
+        listing.contains(&format!("pub:r:255:22:{}", key.key_id.to_string().to_uppercase())),
+        "{listing}"
+    );
+    assert!(
+        store
+            .signer("packages@example.org", Role::Packages, &PassphraseSource::none())
+            .is_err()
+    );
+    let refused = store
+        .extend("packages@example.org", None, &PassphraseSource::none())
+        .unwrap_err();
+    assert!(refused.to_string().contains("can't be undone"), "{refused}");
 }
 
 #[test]
 fn gnupg_without_the_key_says_so() {
     let bench = Bench::new();
-    let missing = GnupgKey { home: Some(bench.gnupg_home()), ..GnupgKey::secret("--help") };
-    let refused = bench.store().import_from_gnupg(&missing, &[Role::Packages]).unwrap_err();
+    let missing = GnupgKey {
+        home: Some(bench.gnupg_home()),
+        ..GnupgKey::secret("--help")
+    };
+    let refused = bench
+        .store()
+        .import_from_gnupg(&missing, &[Role::Packages])
+        .unwrap_err();
     assert!(refused.to_string().contains("no such key in the keyring"), "{refused}");
 }
 
@@ -100,7 +269,10 @@ fn several_keys_of_gnupg_with_one_address_are_ambiguous() {
     let bench = Bench::new();
     let one = bench.gpg_key("One <team@example.org>", "ed25519", "");
     bench.gpg_key("Two <team@example.org>", "ed25519", "");
-    let team = GnupgKey { home: Some(bench.gnupg_home()), ..GnupgKey::secret("team@example.org") };
+    let team = GnupgKey {
+        home: Some(bench.gnupg_home()),
+        ..GnupgKey::secret("team@example.org")
+    };
     let refused = bench.store().import_from_gnupg(&team, &[Role::Packages]).unwrap_err();
     assert!(matches!(refused, KeyError::Ambiguous { .. }));
     assert!(refused.to_string().contains(&one), "{refused}");
@@ -109,12 +281,17 @@ fn several_keys_of_gnupg_with_one_address_are_ambiguous() {
 #[test]
 fn one_file_with_many_keys_is_imported_whole() {
     let bench = Bench::new();
-    for name in ["a", "b", "c"] {
-        bench.gpg_key(&format!("{name} <{name}@example.org>"), "ed25519", "");
+    let names = ["ada@example.org", "bob@example.org", "eve@example.org"];
+    for name in names {
+        bench.gpg_key(name, "ed25519", "");
     }
-    let armored = |user: &str| bench.gpg(&["--armor", "--export", user], b"");
-    let blocks = [b"Some words first.\n".to_vec(), armored("a"), armored("b"), armored("c")].concat();
-    let shapes = [bench.gpg(&["--export"], b""), bench.gpg(&["--armor", "--export"], b""), blocks];
+    let armored = names.map(|name| bench.gpg(&["--armor", "--export", name], b""));
+    let blocks = [b"Some words first.\n", &armored.concat()[..]].concat();
+    let shapes = [
+        bench.gpg(&["--export"], b""),
+        bench.gpg(&["--armor", "--export"], b""),
+        blocks,
+    ];
     for (number, data) in shapes.into_iter().enumerate() {
         let store = KeyStore::open(bench.path(&format!("keys{number}"))).unwrap();
         assert_eq!(store.import(&data, &[Role::Commits]).unwrap().len(), 3);
@@ -127,12 +304,20 @@ fn committers_keys_are_stored_without_their_secret() {
     let bench = Bench::new();
     let fingerprint = bench.gpg_key("C <c@example.org>", "ed25519", "");
     let store = bench.store();
-    let key = store.import(&bench.gpg(&["--export-secret-keys"], b""), &[Role::Commits]).unwrap().remove(0);
+    let key = store
+        .import(&bench.gpg(&["--export-secret-keys"], b""), &[Role::Commits])
+        .unwrap()
+        .remove(0);
     assert!(!key.has_secret);
     let file = fs::read_to_string(bench.path(&format!("keys/{fingerprint}.asc"))).unwrap();
     assert!(file.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
-    assert!(matches!(store.export_secret("c@example.org"), Err(KeyError::Unusable(_))));
-    let refused = store.signer("c@example.org", Role::Commits, &PassphraseSource::none()).unwrap_err();
+    assert!(matches!(
+        store.export_secret("c@example.org"),
+        Err(KeyError::Unusable(_))
+    ));
+    let refused = store
+        .signer("c@example.org", Role::Commits, &PassphraseSource::none())
+        .unwrap_err();
     assert!(refused.to_string().contains("without its secret part"), "{refused}");
 }
 
@@ -161,11 +346,19 @@ fn a_forged_user_id_does_not_find_a_key() {
     // Mallory's key packet with the victim's user id and signature behind it, and then its own.
     let key_length = 2 + usize::from(mallory[1]);
     let victim_key_length = 2 + usize::from(victim[1]);
-    let forged = [&mallory[..key_length], &victim[victim_key_length..], &mallory[key_length..]].concat();
+    let forged = [
+        &mallory[..key_length],
+        &victim[victim_key_length..],
+        &mallory[key_length..],
+    ]
+    .concat();
     let store = bench.store();
     let key = store.import(&forged, &[Role::Commits]).unwrap().remove(0);
     assert_eq!(key.user_ids, ["Mallory <mallory@example.org>"]);
-    assert!(matches!(store.find("victim@example.org", Role::Commits), Err(KeyError::NotFound { .. })));
+    assert!(matches!(
+        store.find("victim@example.org", Role::Commits),
+        Err(KeyError::NotFound { .. })
+    ));
 }
 
 #[test]
@@ -186,9 +379,18 @@ fn keys_are_found_by_fingerprint_ids_and_address() {
     for query in queries {
         assert_eq!(store.find(&query, Role::Packages).unwrap(), key, "{query}");
     }
-    assert!(matches!(store.find("nobody@example.org", Role::Packages), Err(KeyError::NotFound { .. })));
+    assert!(matches!(
+        store.find("nobody@example.org", Role::Packages),
+        Err(KeyError::NotFound { .. })
+    ));
     let refused = store.find(&fingerprint, Role::Repository).unwrap_err();
-    assert!(matches!(refused, KeyError::WrongRole { role: Role::Repository, .. }));
+    assert!(matches!(
+        refused,
+        KeyError::WrongRole {
+            role: Role::Repository,
+            ..
+        }
+    ));
     assert!(refused.to_string().contains("--role repository"), "{refused}");
 
     store.set_roles(&fingerprint, &[Role::Repository]).unwrap();
@@ -201,14 +403,20 @@ fn an_ambiguous_name_lists_the_candidates() {
     let bench = Bench::new();
     let store = bench.store();
     let keys: Vec<_> = (0..2)
-        .map(|number| store.generate(Role::Packages, &NewKey::new(format!("Key {number} <same@example.org>"))).unwrap())
+        .map(|number| {
+            store
+                .generate(Role::Packages, &NewKey::new(format!("Key {number} <same@example.org>")))
+                .unwrap()
+        })
         .collect();
     let refused = store.find("same@example.org", Role::Packages).unwrap_err().to_string();
     for key in keys {
         assert!(refused.contains(&key.to_string()), "{refused}");
     }
     // A role tells them apart.
-    let other = store.generate(Role::Messages, &NewKey::new("Key 3 <same@example.org>")).unwrap();
+    let other = store
+        .generate(Role::Messages, &NewKey::new("Key 3 <same@example.org>"))
+        .unwrap();
     assert_eq!(store.find("same@example.org", Role::Messages).unwrap(), other);
 }
 
@@ -222,7 +430,11 @@ fn files_are_for_their_owner_only() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 3, "key, metadata, lock and no temporary files");
+    assert_eq!(
+        fs::read_dir(store.directory()).unwrap().count(),
+        3,
+        "key, metadata, lock and no temporary files"
+    );
     store.remove(&key.fingerprint.to_string()).unwrap();
     assert_eq!(store.list().unwrap(), []);
     assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 1);
@@ -234,9 +446,17 @@ fn a_world_readable_key_file_is_refused() {
     let (store, key) = store_with_key(&bench, Role::Packages);
     let path = store.directory().join(format!("{}.asc", key.fingerprint));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let refused = store.signer("packages@example.org", Role::Packages, &PassphraseSource::none()).unwrap_err();
-    assert!(matches!(&refused, KeyError::Permissions { mode: 0o644, .. }), "{refused}");
-    assert!(refused.to_string().contains(&format!("chmod 600 {}", path.display())), "{refused}");
+    let refused = store
+        .signer("packages@example.org", Role::Packages, &PassphraseSource::none())
+        .unwrap_err();
+    assert!(
+        matches!(&refused, KeyError::Permissions { mode: 0o644, .. }),
+        "{refused}"
+    );
+    assert!(
+        refused.to_string().contains(&format!("chmod 600 {}", path.display())),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -262,12 +482,17 @@ fn a_link_in_place_of_a_key_file_is_not_followed() {
 fn a_damaged_or_exchanged_key_file_is_named() {
     let bench = Bench::new();
     let (store, key) = store_with_key(&bench, Role::Packages);
-    let other = store.generate(Role::Packages, &NewKey::new("Other <other@example.org>")).unwrap();
+    let other = store
+        .generate(Role::Packages, &NewKey::new("Other <other@example.org>"))
+        .unwrap();
     let file = |key: &KeyInfo| store.directory().join(format!("{}.asc", key.fingerprint));
     let good = fs::read(file(&key)).unwrap();
     fs::copy(file(&other), file(&key)).unwrap();
     let refused = store.list().unwrap_err().to_string();
-    assert!(refused.contains(&key.fingerprint.to_string()) && refused.contains("another key"), "{refused}");
+    assert!(
+        refused.contains(&key.fingerprint.to_string()) && refused.contains("another key"),
+        "{refused}"
+    );
     fs::write(file(&key), &good[..good.len() / 2]).unwrap();
     assert!(matches!(store.list(), Err(KeyError::Damaged { .. })));
 }
@@ -277,32 +502,51 @@ fn metadata_of_a_newer_version_is_refused_by_name() {
     let bench = Bench::new();
     let (store, key) = store_with_key(&bench, Role::Packages);
     let path = store.directory().join(format!("{}.json", key.fingerprint));
-    assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"format\": 1,\n  \"roles\": [\n    \"packages\"\n  ]\n}");
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "{\n  \"format\": 1,\n  \"roles\": [\n    \"packages\"\n  ]\n}"
+    );
     fs::write(&path, r#"{"format": 2, "roles": {"shape": "unknown"}}"#).unwrap();
     let refused = store.list().unwrap_err();
-    assert!(matches!(refused, KeyError::Format { found: 2, known: 1, .. }), "{refused}");
+    assert!(
+        matches!(refused, KeyError::Format { found: 2, known: 1, .. }),
+        "{refused}"
+    );
     // A key without metadata (a crash while it was added) is listed, and of no use.
     fs::remove_file(&path).unwrap();
     assert!(store.list().unwrap()[0].roles.is_empty());
-    assert!(matches!(store.find("packages@example.org", Role::Packages), Err(KeyError::WrongRole { .. })));
+    assert!(matches!(
+        store.find("packages@example.org", Role::Packages),
+        Err(KeyError::WrongRole { .. })
+    ));
 }
 
 #[test]
 fn importing_again_adds_roles_and_keeps_the_secret() {
     let bench = Bench::new();
     let (store, key) = store_with_key(&bench, Role::Packages);
-    let public = store.export_public(&key.fingerprint.to_string(), Encoding::Armored).unwrap();
+    let public = store
+        .export_public(&key.fingerprint.to_string(), Encoding::Armored)
+        .unwrap();
     let again = store.import(&public, &[Role::Messages]).unwrap().remove(0);
     assert!(again.has_secret);
-    assert_eq!(again.roles.into_iter().collect::<Vec<_>>(), [Role::Messages, Role::Packages]);
-    assert!(matches!(KeyStore::open(bench.path("new")).unwrap().import(&public, &[]), Err(KeyError::NoRole { .. })));
+    assert_eq!(
+        again.roles.into_iter().collect::<Vec<_>>(),
+        [Role::Messages, Role::Packages]
+    );
+    assert!(matches!(
+        KeyStore::open(bench.path("new")).unwrap().import(&public, &[]),
+        Err(KeyError::NoRole { .. })
+    ));
 }
 
 #[test]
 fn commands_that_add_roles_at_the_same_time_do_not_lose_any() {
     let bench = Bench::new();
     let (store, key) = store_with_key(&bench, Role::Packages);
-    let public = store.export_public(&key.fingerprint.to_string(), Encoding::Binary).unwrap();
+    let public = store
+        .export_public(&key.fingerprint.to_string(), Encoding::Binary)
+        .unwrap();
     std::thread::scope(|scope| {
         for role in [Role::Messages, Role::Repository, Role::Commits] {
             let (store, public) = (&store, &public);
@@ -316,15 +560,32 @@ fn commands_that_add_roles_at_the_same_time_do_not_lose_any() {
 fn what_is_not_a_key_is_not_imported() {
     let bench = Bench::new();
     let store = bench.store();
-    for data in [&b""[..], b"hello", b"\xff\xff\xff", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n"] {
-        assert!(matches!(store.import(data, &[Role::Commits]), Err(KeyError::Import { .. })), "{data:?}");
+    for data in [
+        &b""[..],
+        b"hello",
+        b"\xff\xff\xff",
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n",
+    ] {
+        assert!(
+            matches!(store.import(data, &[Role::Commits]), Err(KeyError::Import { .. })),
+            "{data:?}"
+        );
     }
     for (user_id, reason) in [("", "empty"), ("a\nb", "control characters")] {
-        let refused = store.generate(Role::Packages, &NewKey::new(user_id)).unwrap_err().to_string();
+        let refused = store
+            .generate(Role::Packages, &NewKey::new(user_id))
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains(reason), "{refused}");
     }
-    let forever = NewKey { expires_in: Some(std::time::Duration::MAX), ..NewKey::new("A <a@example.org>") };
-    assert!(matches!(store.generate(Role::Packages, &forever), Err(KeyError::Expiry { .. })));
+    let forever = NewKey {
+        expires_in: Some(std::time::Duration::MAX),
+        ..NewKey::new("A <a@example.org>")
+    };
+    assert!(matches!(
+        store.generate(Role::Packages, &forever),
+        Err(KeyError::Expiry { .. })
+    ));
     assert_eq!(store.list().unwrap(), []);
 }
 
