@@ -6,6 +6,7 @@ mod event;
 mod observer;
 mod publisher;
 pub mod schema;
+mod tap;
 mod topics;
 
 pub use connection::{BrokerAddress, ConnectionOptions};
@@ -13,4 +14,5 @@ pub use consumer::{Consumer, Delivery, ConsumerState};
 pub use event::{Event, MAX_EVENT, Refusal};
 pub use observer::{Observer, Presence};
 pub use publisher::{LiveMessage, Publisher};
+pub use tap::{Seal, Sighting, tap};
 pub use topics::{FAILURES, Topics};

@@ -171,14 +171,13 @@ impl ComponentInfo {
     ///
     /// # Errors
     /// [`AdmissionError`] if this is no bot.
-    pub fn admit_to_describe(&self, engine: &Engine) -> Result<Admitted, AdmissionError> {
+    pub(super) fn admit_to_describe<D: Send + 'static>(&self, engine: &Engine) -> Result<BotPre<D>, AdmissionError> {
         self.check_world(engine)?;
         let mut linker = Linker::new(engine.raw());
         linker
             .define_unknown_imports_as_traps(&self.component)
             .and_then(|()| linker.instantiate_pre(&self.component))
             .and_then(BotPre::new)
-            .map(|pre| Admitted { pre })
             .map_err(|e| self.mismatch(&e))
     }
 

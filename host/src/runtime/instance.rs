@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use wasmtime::{Store, UpdateDeadline};
 
-use super::bindings::Bot;
+use super::bindings::{Bot, BotPre};
 use super::component::Admitted;
 use super::engine::{Engine, MAX_MEMORY, TICK};
 use super::error::Fault;
-use super::invocation::{BotContext, Effects, Invocation, MessageContext};
+use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext};
 use super::wit::types;
 
 /// What one call may use.
@@ -77,14 +77,6 @@ impl Instances {
         &self.bot
     }
 
-    /// Ask the bot what it is.
-    ///
-    /// # Errors
-    /// A [`Fault`] if its code fails.
-    pub async fn describe(&self) -> Result<types::Description, Fault> {
-        self.call(None, async |world, store| world.call_describe(store).await).await.map(|(description, _)| description)
-    }
-
     /// Let the bot check its options.
     ///
     /// # Errors
@@ -120,31 +112,56 @@ impl Instances {
         call: impl AsyncFnOnce(&Bot, &mut Store<Invocation>) -> wasmtime::Result<T>,
     ) -> Result<(T, Effects), Fault> {
         let invocation = Invocation::new(Arc::clone(&self.bot), message, self.limits.memory);
-        let mut store = Store::new(self.engine.raw(), invocation);
-        store.limiter(|invocation| &mut invocation.memory);
-        let mut ticks_left = self.limits.guest_time.as_millis().div_ceil(TICK.as_millis());
-        store.set_epoch_deadline(1);
-        // The deadline only passes while the bot's own code runs, so counting its passings measures guest time;
-        // yielding at each lets the wall clock's timeout, and other bots, have their turn.
-        store.epoch_deadline_callback(move |_| {
-            ticks_left = ticks_left.saturating_sub(1);
-            if ticks_left == 0 { Err(OutOfGuestTime.into()) } else { Ok(UpdateDeadline::Yield(1)) }
-        });
-        let work = async {
-            let world = self.admitted.pre.instantiate_async(&mut store).await?;
-            call(&world, &mut store).await
-        };
-        let answer = tokio::time::timeout(self.limits.wall_time, work).await;
-        match answer {
-            Err(_elapsed) => Err(Fault::TimedOut(self.limits.wall_time)),
-            Ok(Ok(value)) => Ok((value, store.into_data().effects)),
-            Ok(Err(_)) if store.data().memory.exceeded => Err(Fault::Memory(self.limits.memory)),
-            Ok(Err(error)) if error.is::<OutOfGuestTime>() => Err(Fault::GuestTime(self.limits.guest_time)),
-            Ok(Err(error)) => Err(match error.downcast_ref::<wasmtime::Trap>() {
-                Some(trap) => Fault::Trap(trap.to_string()),
-                None => Fault::Host(format!("{:#}", error)),
-            }),
-        }
+        let (value, invocation) =
+            call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
+        Ok((value, invocation.effects))
+    }
+}
+
+/// Data of a store whose memory is limited.
+pub(super) trait Limited: Send + 'static {
+    /// The limit.
+    fn memory(&mut self) -> &mut MemoryLimit;
+}
+
+impl Limited for Invocation {
+    fn memory(&mut self) -> &mut MemoryLimit {
+        &mut self.memory
+    }
+}
+
+/// Make an instance for one call, and hold the call to the limits.
+pub(super) async fn call_within<D: Limited, T>(
+    limits: Limits,
+    engine: &Engine,
+    pre: &BotPre<D>,
+    data: D,
+    call: impl AsyncFnOnce(&Bot, &mut Store<D>) -> wasmtime::Result<T>,
+) -> Result<(T, D), Fault> {
+    let mut store = Store::new(engine.raw(), data);
+    store.limiter(|data| data.memory());
+    let mut ticks_left = limits.guest_time.as_millis().div_ceil(TICK.as_millis());
+    store.set_epoch_deadline(1);
+    // The deadline only passes while the bot's own code runs, so counting its passings measures guest time;
+    // yielding at each lets the wall clock's timeout, and other bots, have their turn.
+    store.epoch_deadline_callback(move |_| {
+        ticks_left = ticks_left.saturating_sub(1);
+        if ticks_left == 0 { Err(OutOfGuestTime.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+    });
+    let work = async {
+        let world = pre.instantiate_async(&mut store).await?;
+        call(&world, &mut store).await
+    };
+    let answer = tokio::time::timeout(limits.wall_time, work).await;
+    match answer {
+        Err(_elapsed) => Err(Fault::TimedOut(limits.wall_time)),
+        Ok(Ok(value)) => Ok((value, store.into_data())),
+        Ok(Err(_)) if store.data_mut().memory().exceeded => Err(Fault::Memory(limits.memory)),
+        Ok(Err(error)) if error.is::<OutOfGuestTime>() => Err(Fault::GuestTime(limits.guest_time)),
+        Ok(Err(error)) => Err(match error.downcast_ref::<wasmtime::Trap>() {
+            Some(trap) => Fault::Trap(trap.to_string()),
+            None => Fault::Host(format!("{:#}", error)),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod component;
+mod describe;
 mod engine;
 mod error;
 mod instance;
@@ -10,6 +11,7 @@ mod invocation;
 pub use bindings::foundry::bot as wit;
 pub use bindings::{Bot as BotWorld, BotPre};
 pub use component::{Admitted, ComponentCache, ComponentInfo};
+pub use describe::DescribeError;
 pub use engine::Engine;
 pub use error::{AdmissionError, Fault, LoadError};
 pub use instance::{Instances, Limits, Verdict};

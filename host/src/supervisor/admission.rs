@@ -1,6 +1,5 @@
 //! From what the operator asks for to a bot that is ready to start.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,12 @@ use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::ConnectionOptions;
 use crate::capability::Grants;
 use crate::runtime::wit::types::Description;
-use crate::runtime::{BotContext, ComponentInfo, Instances, Limits};
-use crate::stock;
+use crate::runtime::{BotContext, Instances, Limits};
 
 /// Bytes of state that a bot may keep.
 const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Limits of `describe` and `init`, which do no work.
+/// Limits of `init`, which does no work.
 const ASKING: Limits = Limits {
     memory: 256 * 1024 * 1024,
     guest_time: Duration::from_secs(5),
@@ -30,44 +28,9 @@ const ASKING: Limits = Limits {
 };
 
 impl Inner {
-    /// Read and compile a component, or take it from the cache.
-    pub(super) async fn component(self: &Arc<Self>, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
-        let inner = Arc::clone(self);
-        let source = source.clone();
-        let loaded = tokio::task::spawn_blocking(move || match &source {
-            BotSource::Stock(name) => {
-                let bot = stock::find(name).ok_or_else(|| {
-                    let names: Vec<_> = stock::STOCK_BOTS.iter().map(|bot| bot.name).collect();
-                    LoadFailure::NoSuchStockBot(name.clone(), names.join(", "))
-                })?;
-                Ok(inner.cache.load(&inner.engine, name, bot.component)?)
-            }
-            BotSource::File(path) => Ok(inner.cache.load_file(&inner.engine, path)?),
-        });
-        loaded.await.unwrap_or(Err(LoadFailure::Stopping))
-    }
-
-    /// Ask a component what it is. Nothing is granted to it yet.
-    pub(super) async fn describe(&self, component: &ComponentInfo) -> Result<Description, LoadFailure> {
-        let admitted = component.admit_to_describe(&self.engine)?;
-        let nobody = Arc::new(BotContext {
-            name: component.name.clone(),
-            source: String::new(),
-            options: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            grants: Grants::default(),
-            state_limit: 0,
-            services: Arc::clone(&self.services),
-        });
-        Instances::new(self.engine.clone(), admitted, nobody, ASKING).describe().await.map_err(|fault| {
-            LoadFailure::Fault { name: component.name.clone(), call: "describe", fault }
-        })
-    }
-
     /// Do everything that can fail before a bot starts.
     pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
-        let component = self.component(&spec.source).await?;
-        let description = self.describe(&component).await?;
+        let (component, description) = self.inspector.inspect(&spec.source).await?;
         let resolved = options::resolve(&description, &spec.options)
             .map_err(|error| LoadFailure::Options { name: name.to_owned(), error })?;
         let mut grants = match spec.source {
@@ -75,7 +38,7 @@ impl Inner {
             BotSource::File(_) => Grants::default(),
         };
         grants.extend(spec.grants.clone());
-        let admitted = component.admit(&self.engine, &grants)?;
+        let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
             name: name.to_owned(),
             source: format!("{}/{name}", self.link.host),
@@ -85,13 +48,13 @@ impl Inner {
             state_limit: STATE_LIMIT,
             services: Arc::clone(&self.services),
         });
-        let asking = Instances::new(self.engine.clone(), admitted.clone(), Arc::clone(&bot), ASKING);
+        let asking = Instances::new(self.inspector.engine().clone(), admitted.clone(), Arc::clone(&bot), ASKING);
         match asking.init().await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(LoadFailure::Refused { name: name.to_owned(), why }),
             Err(fault) => return Err(LoadFailure::Fault { name: name.to_owned(), call: "init", fault }),
         }
-        let instances = Instances::new(self.engine.clone(), admitted, bot, limits(spec, &description));
+        let instances = Instances::new(self.inspector.engine().clone(), admitted, bot, limits(spec, &description));
         Ok(self.assemble(name, spec, &description, resolved, instances))
     }
 

@@ -6,7 +6,7 @@ use super::options::OptionError;
 use crate::capability::ArtifactError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
-use crate::runtime::{AdmissionError, Fault, LoadError};
+use crate::runtime::{AdmissionError, DescribeError, Fault, LoadError};
 
 /// Why a host could not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +62,15 @@ pub enum LoadFailure {
     /// The component may not run here.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
-    /// The component failed while it described itself or checked its options.
+    /// The component doesn't say what it is.
+    #[error(transparent)]
+    Description(#[from] DescribeError),
+    /// The component failed while it checked its options.
     #[error("cannot load {name}: its {call} {fault}")]
     Fault {
         /// The bot.
         name: String,
-        /// `describe` or `init`.
+        /// Such as `init`.
         call: &'static str,
         /// How.
         fault: Fault,

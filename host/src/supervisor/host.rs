@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::is_name;
 use super::bot::RunningBot;
 use super::error::{HostError, LoadFailure};
+use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
@@ -23,7 +24,7 @@ use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::Ledger;
 use crate::runtime::wit::types::Description;
-use crate::runtime::{ComponentCache, ComponentInfo, Engine};
+use crate::runtime::ComponentInfo;
 
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -81,12 +82,11 @@ pub struct HostConfig {
 /// A running host. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
-    pub(super) engine: Engine,
-    pub(super) cache: ComponentCache,
+    pub(super) inspector: Inspector,
     pub(super) services: Arc<Services>,
     pub(super) link: Arc<Link>,
     pub(super) connection: ConnectionOptions,
@@ -94,7 +94,7 @@ pub(super) struct Inner {
     observer: Observer,
     bots: Mutex<BTreeMap<String, Slot>>,
     broker: Mutex<Option<Broker>>,
-    cancel: CancellationToken,
+    pub(super) cancel: CancellationToken,
     _lock: File,
 }
 
@@ -116,7 +116,7 @@ impl Host {
         let lock = lock_state(&config.state)?;
         let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
         let (signer, trusted) = message_keys(&keys, &config)?;
-        let engine = Engine::new()?;
+        let inspector = Inspector::new(config.state.join("compiled"))?;
         let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
         let (broker, address) = match config.broker.clone() {
             BrokerChoice::Embedded(embedded) => {
@@ -168,8 +168,7 @@ impl Host {
         tokio::spawn(forget_old(ledger, config.messages.max_age, cancel.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
-                engine,
-                cache: ComponentCache::new(config.state.join("compiled")),
+                inspector,
                 services,
                 link,
                 connection,
@@ -218,9 +217,7 @@ impl Host {
     /// # Errors
     /// [`LoadFailure`] if it isn't a bot.
     pub async fn inspect(&self, source: &BotSource) -> Result<(ComponentInfo, Description), LoadFailure> {
-        let component = self.inner.component(source).await?;
-        let description = self.inner.describe(&component).await?;
-        Ok((component, description))
+        self.inner.inspector.inspect(source).await
     }
 
     /// Load a bot and start it. Returns when it is subscribed, or when the broker lets it wait.

@@ -1,0 +1,98 @@
+//! Looking on: an ordinary subscription whose messages are shown to a person, with what became of their signatures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::ConnectionOptions;
+use super::consumer::{Consumer, ConsumerState, Delivery};
+use super::event::Event;
+use super::topics::Topics;
+use crate::keys::TrustedKeys;
+
+/// Messages that a slow onlooker may be behind before some are left out.
+const BACKLOG: usize = 1024;
+
+/// A message as an onlooker sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sighting {
+    /// Topic, without the prefix where it has it.
+    pub topic: String,
+    /// Whether the broker had kept it from before.
+    pub retained: bool,
+    /// What its signature is worth.
+    pub seal: Seal,
+    /// The payload: JSON as it is, anything else as text.
+    pub payload: Value,
+    /// Messages that were left out before this one, since the onlooker was too slow.
+    pub missed: u64,
+}
+
+/// What a message's signature is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seal {
+    /// Signed by a trusted key, and fit to be handled.
+    Verified,
+    /// Bots would refuse it; why.
+    Refused(String),
+    /// Presence and live logs carry no signature.
+    Unsigned,
+}
+
+/// Subscribe to a filter, without prefix, until cancelled.
+#[must_use]
+pub fn tap(
+    options: ConnectionOptions,
+    topics: Topics,
+    filter: &str,
+    trusted: Arc<TrustedKeys>,
+    max_age: Duration,
+    cancel: CancellationToken,
+) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
+    let (_, hello) = watch::channel(None);
+    let consumer = Consumer { options, filters: vec![topics.full(filter)], hello };
+    let (mut deliveries, state, _task) = consumer.start(cancel.clone());
+    let (sightings, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(async move {
+        let mut missed = 0;
+        loop {
+            let delivery = tokio::select! {
+                delivery = deliveries.recv() => delivery,
+                // Nobody looks any more.
+                () = sightings.closed() => None,
+            };
+            let Some(delivery) = delivery else { break };
+            let sighting = Sighting { missed, ..see(&delivery, &topics, &trusted, max_age) };
+            // A slow onlooker must not hold up the session, which has the broker's pings to answer.
+            match sightings.try_send(sighting) {
+                Ok(()) => missed = 0,
+                Err(_) => missed += 1,
+            }
+            delivery.acknowledge().await;
+        }
+        cancel.cancel();
+    });
+    (receiver, state)
+}
+
+fn see(delivery: &Delivery, topics: &Topics, trusted: &TrustedKeys, max_age: Duration) -> Sighting {
+    let topic = topics.short(&delivery.topic);
+    let seal = if ["logs/", "hosts/", "bots/"].iter().any(|own| topic.starts_with(own)) {
+        Seal::Unsigned
+    } else {
+        match Event::verify(&delivery.payload, trusted, OffsetDateTime::now_utc(), max_age) {
+            Ok(_) => Seal::Verified,
+            Err(refusal) => Seal::Refused(refusal.to_string()),
+        }
+    };
+    let payload = serde_json::from_slice(&delivery.payload)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&delivery.payload).into_owned()));
+    Sighting { topic: topic.to_owned(), retained: delivery.retained, seal, payload, missed: 0 }
+}

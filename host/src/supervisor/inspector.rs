@@ -1,0 +1,79 @@
+//! What a bot is and would do, found out without a host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::LoadFailure;
+use super::options::{self, OptionError};
+use super::spec::{BotSource, BotSpec};
+use crate::runtime::wit::types::Description;
+use crate::runtime::{ComponentCache, ComponentInfo, Engine, LoadError};
+use crate::stock;
+
+/// Compiles components and asks them what they are.
+#[derive(Clone)]
+pub struct Inspector {
+    engine: Engine,
+    cache: Arc<ComponentCache>,
+}
+
+/// How a bot's messages would flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Topics that it reads, without prefix.
+    pub reads: Vec<String>,
+    /// Topics that it publishes to, without prefix.
+    pub publishes: Vec<String>,
+}
+
+impl Inspector {
+    /// Keep compiled components in a directory that only this user can write.
+    ///
+    /// # Errors
+    /// [`LoadError::Engine`] if this machine can't run WebAssembly.
+    pub fn new(compiled: impl Into<PathBuf>) -> Result<Self, LoadError> {
+        Ok(Self { engine: Engine::new()?, cache: Arc::new(ComponentCache::new(compiled)) })
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Read and compile a component, or take it from the cache, and ask it what it is.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] if it isn't a bot.
+    pub async fn inspect(&self, source: &BotSource) -> Result<(ComponentInfo, Description), LoadFailure> {
+        let component = self.component(source).await?;
+        let description = component.describe(&self.engine).await?;
+        Ok((component, description))
+    }
+
+    async fn component(&self, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
+        let Self { engine, cache } = self.clone();
+        let source = source.clone();
+        let loaded = tokio::task::spawn_blocking(move || match &source {
+            BotSource::Stock(name) => {
+                let bot = stock::find(name).ok_or_else(|| {
+                    let names: Vec<_> = stock::STOCK_BOTS.iter().map(|bot| bot.name).collect();
+                    LoadFailure::NoSuchStockBot(name.clone(), names.join(", "))
+                })?;
+                Ok(cache.load(&engine, name, bot.component)?)
+            }
+            BotSource::File(path) => Ok(cache.load_file(&engine, path)?),
+        });
+        loaded.await.unwrap_or(Err(LoadFailure::Stopping))
+    }
+}
+
+/// Check a bot's options against its description, and say where its messages would come from and go to.
+///
+/// # Errors
+/// The first [`OptionError`].
+pub fn check_options(description: &Description, spec: &BotSpec) -> Result<Flow, OptionError> {
+    let resolved = options::resolve(description, &spec.options)?;
+    Ok(Flow {
+        reads: resolved.inputs.into_iter().map(|(_, topic)| topic).collect(),
+        publishes: resolved.outputs.into_values().collect(),
+    })
+}
