@@ -1,0 +1,172 @@
+//! Messages: whose are handled, how often, and what becomes of the rest.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use foundry_host::keys::{KeyStore, NewKey, PassphraseSource, Role};
+use foundry_host::supervisor::Host;
+use serde_json::{Value, json};
+use support::{TestHost, config, event, eventually, signed, spec};
+
+async fn refused(host: &TestHost, payload: Vec<u8>) -> String {
+    let before = host.dead_letters().await.len();
+    host.publish("relay-in", payload).await;
+    let reason = eventually("the message is refused", async || {
+        host.dead_letters().await.get(before).map(|dead| dead.reason.clone())
+    })
+    .await;
+    assert!(host.events().await.is_empty(), "nothing was handled");
+    reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_nobody_trusted_signed_are_refused() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let unsigned = serde_json::to_vec(&event("u1", "test.x.v1", json!({}))).unwrap();
+    let reason = refused(&host, unsigned).await;
+    assert!(reason.contains("sign"), "{reason}");
+
+    let other = tempfile::tempdir().unwrap();
+    KeyStore::open(other.path().join("keys"))
+        .unwrap()
+        .generate(Role::Messages, &NewKey::new("Mallory <mallory@example.org>"))
+        .unwrap();
+    let forged = signed(other.path(), "f1", "test.x.v1", json!({}));
+    refused(&host, forged).await;
+
+    let mut changed: Value = serde_json::from_slice(&host.signed("c1", "test.x.v1", json!({"n": 1}))).unwrap();
+    changed["data"]["n"] = json!(2);
+    refused(&host, changed.to_string().into_bytes()).await;
+
+    refused(&host, b"{".to_vec()).await;
+    refused(&host, vec![0xff; 100]).await;
+    refused(&host, vec![b' '; 600 * 1024]).await;
+    let path = host.signed("../../etc", "test.x.v1", json!({}));
+    let reason = refused(&host, path).await;
+    assert!(reason.contains("letters and digits"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_event_of_mosquitto_pub_is_refused() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let payload = String::from_utf8(serde_json::to_vec(&event("m1", "test.x.v1", json!({}))).unwrap()).unwrap();
+    let port = host.host.broker().port.to_string();
+    let status = Command::new("mosquitto_pub")
+        .args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", "foundry/relay-in", "-m", &payload])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    eventually("the dead letter", async || host.dead_letters().await.pop()).await;
+    assert!(host.events().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_twice_takes_effect_once() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let event = host.signed("d1", "test.x.v1", json!({}));
+    for _ in 0..3 {
+        host.publish("relay-in", event.clone()).await;
+    }
+    let marker = host.signed("d2", "test.x.v1", json!({}));
+    host.publish("relay-in", marker).await;
+    eventually("the marker is handled", async || {
+        host.events().await.into_iter().find(|event| event.run == "run-d2" && event.topic == "relay-out")
+    })
+    .await;
+    assert_eq!(host.host.ledger().state("relay", "seen").await.unwrap().unwrap(), b"2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_event_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = config(directory.path());
+    settings.messages.max_age = Duration::from_secs(0);
+    let host = TestHost { host: Host::start(settings).await.unwrap(), directory };
+    host.load("relay").await;
+    let event = host.signed("o1", "test.x.v1", json!({}));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let reason = refused(&host, event).await;
+    assert!(reason.contains("too far from now"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_wait_while_no_bot_is_there() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    host.host.stop("relay").await.unwrap();
+    let event = host.signed("w1", "test.x.v1", json!({}));
+    host.publish("relay-in", event).await;
+    host.load("relay").await;
+    eventually("the waiting message is handled", async || {
+        host.events().await.into_iter().find(|event| event.topic == "relay-out")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_is_idle_stops_at_once() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let start = Instant::now();
+    host.host.stop("relay").await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let error = host.host.stop("relay").await.unwrap_err().to_string();
+    assert!(error.contains("no bot named relay"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_bots_carries_every_message() {
+    let host = TestHost::start().await;
+    for n in 1..4 {
+        let link = spec("relay")
+            .named(&format!("link{n}"))
+            .option("endpoint", format!("group{n}"))
+            .option("watch", format!("t{n}"))
+            .option("publish-to", if n == 3 { "relay-out".to_owned() } else { format!("t{}", n + 1) });
+        host.host.load(link).await.unwrap();
+    }
+    let source = spec("relay")
+        .named("source")
+        .option("endpoint", "source")
+        .option("watch", "nothing")
+        .option("publish-to", "t1")
+        .option("first", "50");
+    host.host.load(source).await.unwrap();
+    eventually("all fifty arrive", async || {
+        let arrived = host.events().await.into_iter().filter(|event| event.topic == "relay-out").count();
+        (arrived == 50).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_listed_and_gone_when_stopped() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let names = async || host.host.everyone().into_iter().map(|bot| bot.bot).collect::<Vec<_>>();
+    eventually("presence", async || (names().await == ["relay"]).then_some(())).await;
+    host.host.stop("relay").await.unwrap();
+    eventually("absence", async || names().await.is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_cannot_use_one_state_directory() {
+    let host = TestHost::start().await;
+    let error = Host::start(config(host.directory.path())).await.err().unwrap().to_string();
+    assert!(error.contains("another foundry-host is using"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_message_key_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = config(directory.path());
+    settings.messages.key = Some("0123456789abcdef".to_owned());
+    settings.passphrases = PassphraseSource::none();
+    let error = Host::start(settings).await.err().unwrap().to_string().to_lowercase();
+    assert!(error.contains("0123456789abcdef"), "{error}");
+}

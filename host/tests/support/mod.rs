@@ -1,0 +1,149 @@
+//! What the integration tests share: a host in a temporary directory, test guests, signed events.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use foundry_host::bus::{Event, Topics};
+use foundry_host::keys::{KeyStore, PassphraseSource, Role};
+use foundry_host::ledger::{DeadLetter, EventRow};
+use foundry_host::runtime::OutgoingEvent;
+use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, MessagesConfig};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, MqttOptions};
+use serde_json::{Map, Value, json};
+
+/// A component that only tests use, built with `scripts/build-guests --tests`.
+pub fn guest(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let directory = BUILT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+        let status = Command::new(root.join("scripts/build-guests")).arg("--tests").arg(&output).status().unwrap();
+        assert!(status.success(), "cannot build the tests' guests");
+        output
+    });
+    directory.join(name).with_extension("wasm")
+}
+
+/// A host of its own, with its own broker, in a temporary directory.
+pub struct TestHost {
+    pub host: Host,
+    pub directory: tempfile::TempDir,
+}
+
+impl TestHost {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host::start(config(directory.path())).await.unwrap();
+        Self { host, directory }
+    }
+
+    pub fn topics(&self) -> Topics {
+        self.host.topics().clone()
+    }
+
+    /// Load a test guest.
+    pub async fn load(&self, name: &str) {
+        self.host.load(spec(name)).await.unwrap();
+    }
+
+    /// An event signed with the host's own key.
+    pub fn signed(&self, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+        signed(self.directory.path(), id, event_type, data)
+    }
+
+    /// Publish bytes on a topic, as any MQTT client can.
+    pub async fn publish(&self, topic: &str, payload: Vec<u8>) {
+        publish(self.host.broker().port, &self.topics().full(topic), payload).await;
+    }
+
+    /// Tell the hostile bot what to do.
+    pub async fn tell(&self, id: &str, what: &str) {
+        let event = self.signed(id, "test.order.v1", json!({ "do": what }));
+        self.publish("hostile-in", event).await;
+    }
+
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.host.ledger().dead_letters().await.unwrap()
+    }
+
+    /// Events that the host has on record.
+    pub async fn events(&self) -> Vec<EventRow> {
+        let runs = self.host.ledger().runs(1000).await.unwrap();
+        runs.into_iter().flat_map(|run| run.events).collect()
+    }
+}
+
+pub fn config(directory: &Path) -> HostConfig {
+    let broker = foundry_broker::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        data_dir: directory.join("broker"),
+        ..foundry_broker::Config::default()
+    };
+    HostConfig {
+        name: "test".to_owned(),
+        state: directory.to_owned(),
+        broker: BrokerChoice::Embedded(broker),
+        messages: MessagesConfig::default(),
+        passphrases: PassphraseSource::none(),
+        observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],
+    }
+}
+
+pub fn spec(name: &str) -> BotSpec {
+    BotSpec::new(BotSource::File(guest(name)))
+}
+
+/// An event signed with the key of the host in a directory.
+pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+    let keys = KeyStore::open(state.join("keys")).unwrap();
+    let key = keys.list().unwrap().into_iter().find(|key| key.roles.contains(&Role::Messages)).unwrap();
+    let signer = keys.signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none()).unwrap();
+    event(id, event_type, data).sign(&signer).unwrap()
+}
+
+pub fn event(id: &str, event_type: &str, data: Value) -> Event {
+    let data: Map<String, Value> = serde_json::from_value(data).unwrap();
+    let outgoing = OutgoingEvent {
+        id: id.to_owned(),
+        topic: String::new(),
+        event_type: event_type.to_owned(),
+        subject: None,
+        run: format!("run-{id}"),
+        cause: None,
+        data,
+    };
+    Event::of(outgoing, "test/tester")
+}
+
+/// Publish with QoS 1 and wait for the acknowledgement.
+pub async fn publish(port: u16, topic: &str, payload: Vec<u8>) {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut options = MqttOptions::new(format!("tester-{number}"), "127.0.0.1", port);
+    options.set_max_packet_size(Some(4 * 1024 * 1024));
+    let (client, mut events) = AsyncClient::new(options, 10);
+    client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    loop {
+        if let rumqttc::v5::Event::Incoming(Packet::PubAck(_)) = events.poll().await.unwrap() {
+            return;
+        }
+    }
+}
+
+/// Ask again and again until there is an answer.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

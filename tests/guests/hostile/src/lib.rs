@@ -1,0 +1,92 @@
+//! Misbehaves as each message says.
+
+#![allow(clippy::panic, reason = "that is what it is for")]
+
+use foundry_sdk::{Bot, Description, Event, Message, Outcome, artifacts, export, log, publish, retry_now, state};
+
+struct Hostile;
+
+impl Bot for Hostile {
+    fn describe() -> Description {
+        Description::new("hostile", env!("CARGO_PKG_VERSION"), "misbehaves")
+            .reads("watch", "hostile-in", "hostile")
+            .publishes("publish-to", "hostile-out")
+    }
+
+    fn handle(message: Message) -> Outcome {
+        let data: serde_json::Value = serde_json::from_str(&message.data).unwrap_or_default();
+        match data.get("do").and_then(|value| value.as_str()).unwrap_or_default() {
+            "panic" => panic!("told to panic"),
+            "loop" => spin(),
+            "memory" => eat(),
+            "recurse" => Outcome::Reject(recurse(1).to_string()),
+            "flood" => {
+                for n in 0..100_000 {
+                    log::info(format!("line {n}"));
+                }
+                Outcome::Done
+            }
+            "other topic" => said(publish(event("builds", "test.hostile.v1", &data))),
+            "bad build" => said(publish(event("hostile-out", "foundry.build.v1", &data))),
+            "big event" => {
+                let data = serde_json::json!({ "text": "x".repeat(1024 * 1024) });
+                said(publish(event("hostile-out", "test.hostile.v1", &data)))
+            }
+            "big state" => {
+                let written = state::set("big", &vec![0; 64 * 1024 * 1024]);
+                said(written.map_err(|error| format!("{error:?}")))
+            }
+            "artifact name" => {
+                let stored = artifacts::store("../../etc/passwd", "text/plain", b"x");
+                said(stored.map_err(|error| format!("{error:?}")))
+            }
+            "write, then panic" => {
+                let _ = state::set("half", b"done");
+                let _ = publish(event("hostile-out", "test.hostile.v1", &data));
+                panic!("after its effects");
+            }
+            "write, then retry" => {
+                let _ = publish(event("hostile-out", "test.hostile.v1", &data));
+                if message.attempt == 0 { retry_now("not yet") } else { Outcome::Done }
+            }
+            "done" => said(publish(event("hostile-out", "test.hostile.v1", &data))),
+            other => Outcome::Reject(format!("don't know how to {other:?}")),
+        }
+    }
+}
+
+/// What the host answered becomes the reason of a dead letter, where a test can read it.
+fn said<T: std::fmt::Debug, E: std::fmt::Display>(answer: Result<T, E>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Reject(format!("the host said: {error}")),
+    }
+}
+
+fn event<'a>(topic: &'a str, event_type: &'a str, data: &'a serde_json::Value) -> Event<'a, serde_json::Value> {
+    Event { topic, event_type, subject: None, data, key: None }
+}
+
+fn spin() -> Outcome {
+    let mut n = 0u64;
+    loop {
+        n = std::hint::black_box(n.wrapping_add(1));
+    }
+}
+
+fn eat() -> Outcome {
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    loop {
+        eaten.push(vec![1; 16 * 1024 * 1024]);
+        std::hint::black_box(&eaten);
+    }
+}
+
+#[allow(unconditional_recursion, reason = "it is to overflow the stack")]
+fn recurse(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 64]);
+    let [first, ..] = room;
+    recurse(first + 1) + 1
+}
+
+export!(Hostile);
