@@ -166,7 +166,7 @@ async fn a_component_of_another_world_is_refused() {
     let source = foundry_host::supervisor::BotSource::File(path.clone());
     let error = host.host.load(foundry_host::supervisor::BotSpec::new(source.clone())).await.unwrap_err().to_string();
     assert!(error.contains("does not export `describe`"), "{error}");
-    for bytes in [&b"\0asm\x01\0\0\0"[..], b"", b"not wasm", &std::fs::read(support::guest("noop")).unwrap()[..1000]] {
+    for bytes in [&b"\0asm\x01\0\0\0"[..], b"", b"not wasm", &std::fs::read(foundry_test_guests::path("noop")).unwrap()[..1000]] {
         std::fs::write(&path, bytes).unwrap();
         let spec = foundry_host::supervisor::BotSpec::new(source.clone());
         let error = host.host.load(spec).await.unwrap_err().to_string();

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use foundry_host::bus::{Event, Topics};
@@ -16,19 +14,6 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use serde_json::{Map, Value, json};
-
-/// A component that only tests use, built with `scripts/build-guests --tests`.
-pub fn guest(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-        let status = Command::new(root.join("scripts/build-guests")).arg("--tests").arg(&output).status().unwrap();
-        assert!(status.success(), "cannot build the tests' guests");
-        output
-    });
-    directory.join(name).with_extension("wasm")
-}
 
 /// A host of its own, with its own broker, in a temporary directory.
 pub struct TestHost {
@@ -96,7 +81,7 @@ pub fn config(directory: &Path) -> HostConfig {
 }
 
 pub fn spec(name: &str) -> BotSpec {
-    BotSpec::new(BotSource::File(guest(name)))
+    BotSpec::new(BotSource::File(foundry_test_guests::path(name)))
 }
 
 /// An event signed with the key of the host in a directory.
