@@ -10,7 +10,10 @@ async fn reason_of(host: &TestHost, id: &str, what: &str) -> String {
     host.tell(id, what).await;
     eventually(what, async || {
         let letters = host.dead_letters().await;
-        letters.into_iter().find(|dead| dead.id.as_deref() == Some(id)).map(|dead| dead.reason)
+        letters
+            .into_iter()
+            .find(|dead| dead.id.as_deref() == Some(id))
+            .map(|dead| dead.reason)
     })
     .await
 }
@@ -26,7 +29,10 @@ async fn still_works(host: &TestHost, id: &str) {
     host.tell(id, "done").await;
     eventually("the next message is handled", async || {
         let run = format!("run-{id}");
-        host.events().await.into_iter().find(|event| event.run == run && event.event_type == "test.hostile.v1")
+        host.events()
+            .await
+            .into_iter()
+            .find(|event| event.run == run && event.event_type == "test.hostile.v1")
     })
     .await;
 }
@@ -35,11 +41,17 @@ async fn still_works(host: &TestHost, id: &str) {
 async fn a_bot_that_panics_says_why_and_harms_nobody() {
     let host = hostile().await;
     let reason = reason_of(&host, "p1", "panic").await;
-    assert!(reason.contains("trapped") && reason.contains("after 3 attempts"), "{reason}");
+    assert!(
+        reason.contains("trapped") && reason.contains("after 3 attempts"),
+        "{reason}"
+    );
     let log = host.host.services().logs.of_run("run-p1").unwrap();
     assert!(log.iter().any(|line| line.line.contains("told to panic")), "{log:?}");
     let failure = eventually("a failure event", async || {
-        host.events().await.into_iter().find(|event| event.event_type == "foundry.failure.v1")
+        host.events()
+            .await
+            .into_iter()
+            .find(|event| event.event_type == "foundry.failure.v1")
     })
     .await;
     assert_eq!(failure.data["stage"], "hostile");
@@ -58,7 +70,10 @@ async fn a_bot_that_eats_memory_is_stopped_at_its_limit() {
 async fn a_bot_that_recurses_without_end_overflows_its_own_stack() {
     let host = hostile().await;
     let reason = reason_of(&host, "r1", "recurse").await;
-    assert!(reason.contains("stack") || reason.contains("out of bounds") || reason.contains("trapped"), "{reason}");
+    assert!(
+        reason.contains("stack") || reason.contains("out of bounds") || reason.contains("trapped"),
+        "{reason}"
+    );
     still_works(&host, "r2").await;
 }
 
@@ -75,11 +90,18 @@ async fn a_bot_that_loops_is_stopped_by_time_and_others_go_on_meanwhile() {
     let event = host.signed("other", "test.other.v1", serde_json::json!({}));
     host.publish("relay-in", event).await;
     eventually("another bot works beside the loop", async || {
-        host.events().await.into_iter().find(|event| event.run == "run-other" && event.topic == "relay-out")
+        host.events()
+            .await
+            .into_iter()
+            .find(|event| event.run == "run-other" && event.topic == "relay-out")
     })
     .await;
     let reason = eventually("the loop is given up", async || {
-        host.dead_letters().await.into_iter().find(|dead| dead.id.as_deref() == Some("l1")).map(|dead| dead.reason)
+        host.dead_letters()
+            .await
+            .into_iter()
+            .find(|dead| dead.id.as_deref() == Some("l1"))
+            .map(|dead| dead.reason)
     })
     .await;
     assert!(reason.contains("took more than 2 s"), "{reason}");
@@ -118,7 +140,13 @@ async fn what_a_bot_did_before_it_trapped_never_happened() {
     let host = hostile().await;
     reason_of(&host, "w1", "write, then panic").await;
     assert_eq!(host.host.ledger().state("hostile", "half").await.unwrap(), None);
-    assert!(!host.events().await.iter().any(|event| event.event_type == "test.hostile.v1"));
+    assert!(
+        !host
+            .events()
+            .await
+            .iter()
+            .any(|event| event.event_type == "test.hostile.v1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,10 +154,18 @@ async fn a_retry_repeats_the_message_and_not_its_effects() {
     let host = hostile().await;
     host.tell("y1", "write, then retry").await;
     eventually("the second attempt publishes", async || {
-        host.events().await.into_iter().find(|event| event.event_type == "test.hostile.v1")
+        host.events()
+            .await
+            .into_iter()
+            .find(|event| event.event_type == "test.hostile.v1")
     })
     .await;
-    let published = host.events().await.into_iter().filter(|event| event.event_type == "test.hostile.v1").count();
+    let published = host
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| event.event_type == "test.hostile.v1")
+        .count();
     assert_eq!(published, 1);
     assert_eq!(host.dead_letters().await, []);
 }
@@ -153,7 +189,10 @@ async fn a_bot_that_fails_again_and_again_is_quarantined() {
 async fn a_component_that_imports_what_is_not_granted_is_refused() {
     let host = TestHost::start().await;
     let error = host.host.load(spec("greedy")).await.unwrap_err().to_string();
-    assert!(error.contains("it imports foundry:bot/signing@0.1.0, which is not granted"), "{error}");
+    assert!(
+        error.contains("it imports foundry:bot/signing@0.1.0, which is not granted"),
+        "{error}"
+    );
     assert!(error.contains("--allow-sign KEYID"), "{error}");
     assert_eq!(host.host.list(), []);
 }
@@ -164,9 +203,19 @@ async fn a_component_of_another_world_is_refused() {
     let path = host.directory.path().join("other.wasm");
     std::fs::write(&path, b"\0asm\x0d\0\x01\0").unwrap();
     let source = foundry_host::supervisor::BotSource::File(path.clone());
-    let error = host.host.load(foundry_host::supervisor::BotSpec::new(source.clone())).await.unwrap_err().to_string();
+    let error = host
+        .host
+        .load(foundry_host::supervisor::BotSpec::new(source.clone()))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("does not export `describe`"), "{error}");
-    for bytes in [&b"\0asm\x01\0\0\0"[..], b"", b"not wasm", &std::fs::read(foundry_test_guests::path("noop")).unwrap()[..1000]] {
+    for bytes in [
+        &b"\0asm\x01\0\0\0"[..],
+        b"",
+        b"not wasm",
+        &std::fs::read(foundry_test_guests::path("noop")).unwrap()[..1000],
+    ] {
         std::fs::write(&path, bytes).unwrap();
         let spec = foundry_host::supervisor::BotSpec::new(source.clone());
         let error = host.host.load(spec).await.unwrap_err().to_string();

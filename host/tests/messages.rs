@@ -56,7 +56,18 @@ async fn an_unsigned_event_of_mosquitto_pub_is_refused() {
     let payload = String::from_utf8(serde_json::to_vec(&event("m1", "test.x.v1", json!({}))).unwrap()).unwrap();
     let port = host.host.broker().port.to_string();
     let status = Command::new("mosquitto_pub")
-        .args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", "foundry/relay-in", "-m", &payload])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-q",
+            "1",
+            "-t",
+            "foundry/relay-in",
+            "-m",
+            &payload,
+        ])
         .status()
         .unwrap();
     assert!(status.success());
@@ -75,7 +86,10 @@ async fn an_event_that_comes_twice_takes_effect_once() {
     let marker = host.signed("d2", "test.x.v1", json!({}));
     host.publish("relay-in", marker).await;
     eventually("the marker is handled", async || {
-        host.events().await.into_iter().find(|event| event.run == "run-d2" && event.topic == "relay-out")
+        host.events()
+            .await
+            .into_iter()
+            .find(|event| event.run == "run-d2" && event.topic == "relay-out")
     })
     .await;
     assert_eq!(host.host.ledger().state("relay", "seen").await.unwrap().unwrap(), b"2");
@@ -86,7 +100,10 @@ async fn an_old_event_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = config(directory.path());
     settings.messages.max_age = Duration::from_secs(0);
-    let host = TestHost { host: Host::start(settings).await.unwrap(), directory };
+    let host = TestHost {
+        host: Host::start(settings).await.unwrap(),
+        directory,
+    };
     host.load("relay").await;
     let event = host.signed("o1", "test.x.v1", json!({}));
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -127,7 +144,14 @@ async fn a_chain_of_bots_carries_every_message() {
             .named(&format!("link{n}"))
             .option("endpoint", format!("group{n}"))
             .option("watch", format!("t{n}"))
-            .option("publish-to", if n == 3 { "relay-out".to_owned() } else { format!("t{}", n + 1) });
+            .option(
+                "publish-to",
+                if n == 3 {
+                    "relay-out".to_owned()
+                } else {
+                    format!("t{}", n + 1)
+                },
+            );
         host.host.load(link).await.unwrap();
     }
     let source = spec("relay")
@@ -138,7 +162,12 @@ async fn a_chain_of_bots_carries_every_message() {
         .option("first", "50");
     host.host.load(source).await.unwrap();
     eventually("all fifty arrive", async || {
-        let arrived = host.events().await.into_iter().filter(|event| event.topic == "relay-out").count();
+        let arrived = host
+            .events()
+            .await
+            .into_iter()
+            .filter(|event| event.topic == "relay-out")
+            .count();
         (arrived == 50).then_some(())
     })
     .await;
@@ -157,7 +186,11 @@ async fn everybody_is_listed_and_gone_when_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_cannot_use_one_state_directory() {
     let host = TestHost::start().await;
-    let error = Host::start(config(host.directory.path())).await.err().unwrap().to_string();
+    let error = Host::start(config(host.directory.path()))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("another foundry-host is using"), "{error}");
 }
 

@@ -19,7 +19,11 @@ impl Apt {
         }
         std::fs::write(root.join("lib/status"), "").unwrap();
         let key = root.join("etc/key.asc");
-        std::fs::write(&key, run(farm.foundry().args(["key", "export", &farm.repository_key])) + "\n").unwrap();
+        std::fs::write(
+            &key,
+            run(farm.foundry().args(["key", "export", &farm.repository_key])) + "\n",
+        )
+        .unwrap();
         let sources = format!(
             "Types: deb deb-src\nURIs: file:{}\nSuites: {suite}\nComponents: main\nSigned-By: {}\n",
             farm.repository().display(),
@@ -41,7 +45,12 @@ impl Apt {
             .args(["-o", &option("Dir::State", "lib")])
             .args(["-o", &option("Dir::State::Status", "lib/status")])
             .args(["-o", &option("Dir::Cache", "cache")])
-            .args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::AllowInsecureRepositories=false"])
+            .args([
+                "-o",
+                "APT::Sandbox::User=root",
+                "-o",
+                "Acquire::AllowInsecureRepositories=false",
+            ])
             .args(arguments)
             .output()
             .unwrap()
@@ -51,7 +60,10 @@ impl Apt {
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.output(program, arguments);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success() && !err.contains("W:"), "{program} {arguments:?} failed:\n{out}{err}");
+        assert!(
+            output.status.success() && !err.contains("W:"),
+            "{program} {arguments:?} failed:\n{out}{err}"
+        );
         out
     }
 

@@ -55,11 +55,17 @@ fn repositories_that_are_missing_or_hang_do_not_hold_up_the_others() {
     farm.await_event("foundry.dist.v1", &second);
     farm.eventually("the missing ones are named in the log", |farm| {
         let log = run(farm.foundry().args(["logs", "watchbot"]));
-        let all = ["no-such-repository", "no-such-branch"].iter().all(|name| log.contains(name));
+        let all = ["no-such-repository", "no-such-branch"]
+            .iter()
+            .all(|name| log.contains(name));
         all.then_some(())
     });
 
-    let refused = farm.foundry().args(["load", "watchbot", "--as", "outside", "--repository", &outside]).output().unwrap();
+    let refused = farm
+        .foundry()
+        .args(["load", "watchbot", "--as", "outside", "--repository", &outside])
+        .output()
+        .unwrap();
     assert!(!refused.status.success(), "a branch named ../../etc was accepted");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("../../etc"), "{said}");
@@ -75,7 +81,11 @@ fn two_branches_mapped_to_one_codename_are_both_published_in_it() {
         two.version("2.0");
         two.push("stable-2")
     };
-    let urls = [format!("{}#stable", one.url()), format!("{}#testing", two.url()), format!("{}#stable-2", two.url())];
+    let urls = [
+        format!("{}#stable", one.url()),
+        format!("{}#testing", two.url()),
+        format!("{}#stable-2", two.url()),
+    ];
     farm = farm.watchbot(&urls).rest(&["stable:bookworm", "testing:bookworm"]);
     farm.start();
     for commit in &commits {
@@ -88,7 +98,12 @@ fn two_branches_mapped_to_one_codename_are_both_published_in_it() {
     apt.unpack("package-two");
     // `stable` is not `stable-2`.
     std::thread::sleep(std::time::Duration::from_secs(2));
-    assert!(!farm.events("foundry.dist.v1").iter().any(|event| event["data"]["ref"] == ignored.as_str()));
+    assert!(
+        !farm
+            .events("foundry.dist.v1")
+            .iter()
+            .any(|event| event["data"]["ref"] == ignored.as_str())
+    );
 }
 
 #[test]
@@ -102,7 +117,9 @@ fn a_deb_in_the_source_tree_is_not_published() {
     farm.start();
     let dist = farm.await_event("foundry.dist.v1", &commit);
     assert!(!dist.to_string().contains("smuggled"), "{dist}");
-    let found = run(std::process::Command::new("find").arg(farm.repository()).args(["-name", "smuggled*"]));
+    let found = run(std::process::Command::new("find")
+        .arg(farm.repository())
+        .args(["-name", "smuggled*"]));
     assert_eq!(found, "");
 }
 
@@ -114,7 +131,16 @@ fn a_foreign_directory_and_an_unknown_key_are_refused_at_load() {
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("letter.txt"), "dear diary").unwrap();
     let load = |key: &str, output: &str| {
-        let arguments = ["load", "distbot", "--name", "n", "--description", "d", "--arch", "amd64"];
+        let arguments = [
+            "load",
+            "distbot",
+            "--name",
+            "n",
+            "--description",
+            "d",
+            "--arch",
+            "amd64",
+        ];
         let mut command = farm.foundry();
         command.args(arguments).args(["--gpg-key", key, "--output", output]);
         let output = command.output().unwrap();
@@ -125,5 +151,9 @@ fn a_foreign_directory_and_an_unknown_key_are_refused_at_load() {
     assert!(said.to_lowercase().contains("0123456789abcdef"), "{said}");
     let said = load(&farm.repository_key, foreign.to_str().unwrap());
     assert!(said.contains("letter.txt") || said.contains("foreign"), "{said}");
-    assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1, "nothing was written there");
+    assert_eq!(
+        std::fs::read_dir(&foreign).unwrap().count(),
+        1,
+        "nothing was written there"
+    );
 }

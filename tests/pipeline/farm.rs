@@ -42,7 +42,9 @@ impl Farm {
     /// Make a key; returns its fingerprint.
     pub fn key(&self, role: &str) -> String {
         let user = format!("Test {role} <{role}@example.org>");
-        run(self.foundry().args(["key", "generate", "--role", role, "--user-id", &user]));
+        run(self
+            .foundry()
+            .args(["key", "generate", "--role", role, "--user-id", &user]));
         let keys = json(self.foundry().args(["key", "list", "--json"]));
         let has_role = |key: &&Value| key["roles"].as_array().unwrap().iter().any(|r| r == role);
         let key = keys.as_array().unwrap().iter().find(has_role).unwrap();
@@ -57,12 +59,16 @@ impl Farm {
 
     /// A watchbot for repositories.
     pub fn watchbot(self, repositories: &[String]) -> Self {
-        self.bot("watchbot", &format!("use = \"watchbot\"\nrepository = {repositories:?}\ninterval = \"1s\""))
+        self.bot(
+            "watchbot",
+            &format!("use = \"watchbot\"\nrepository = {repositories:?}\ninterval = \"1s\""),
+        )
     }
 
     /// The usual rest of a pipeline: one bot each, branches mapped to codenames.
     pub fn rest(self, codenames: &[&str]) -> Self {
-        self.bot("buildbot", "use = \"buildbot\"\nallow-unsigned = true").sign_and_dist(codenames)
+        self.bot("buildbot", "use = \"buildbot\"\nallow-unsigned = true")
+            .sign_and_dist(codenames)
     }
 
     /// signbot and distbot.
@@ -88,7 +94,11 @@ impl Farm {
         );
         let file = self.directory.path().join("foundry.toml");
         std::fs::write(&file, config).unwrap();
-        let log = std::fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .unwrap();
         let host = self
             .foundry()
             .args(["run", "-c", file.to_str().unwrap()])
@@ -102,7 +112,11 @@ impl Farm {
         self.eventually("all bots run", |farm| {
             let output = farm.foundry().args(["list", "--json"]).output().unwrap();
             let listed: Value = serde_json::from_slice(&output.stdout).ok()?;
-            let running = listed.as_array()?.iter().filter(|bot| bot["status"] == "running").count();
+            let running = listed
+                .as_array()?
+                .iter()
+                .filter(|bot| bot["status"] == "running")
+                .count();
             (running == bots).then_some(())
         });
     }
@@ -117,7 +131,10 @@ impl Farm {
     /// The command line, for this farm's state.
     pub fn foundry(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-host"));
-        command.env("FOUNDRY_STATE", self.state()).env("NO_COLOR", "1").env_remove("RUST_LOG");
+        command
+            .env("FOUNDRY_STATE", self.state())
+            .env("NO_COLOR", "1")
+            .env_remove("RUST_LOG");
         command
     }
 
@@ -140,7 +157,10 @@ impl Farm {
 
     /// All runs, newest first.
     pub fn runs(&self) -> Vec<Value> {
-        json(self.foundry().args(["runs", "--json"])).as_array().unwrap().clone()
+        json(self.foundry().args(["runs", "--json"]))
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     /// Events of a type, of all runs.
@@ -153,7 +173,9 @@ impl Farm {
     /// Wait for an event about a commit.
     pub fn await_event(&self, event_type: &str, commit: &str) -> Value {
         self.eventually(&format!("{event_type} of {commit}"), |farm| {
-            farm.events(event_type).into_iter().find(|event| event["data"]["ref"] == commit)
+            farm.events(event_type)
+                .into_iter()
+                .find(|event| event["data"]["ref"] == commit)
         })
     }
 
@@ -200,5 +222,9 @@ pub fn architecture() -> String {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

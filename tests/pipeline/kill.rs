@@ -19,7 +19,9 @@ fn host_killed_during_a_build_builds_signs_and_publishes_once() {
         let runs = farm.runs();
         let run = runs.first()?["id"].as_str()?.to_owned();
         let logs = farm.foundry().args(["logs", &run]).output().ok()?;
-        String::from_utf8_lossy(&logs.stdout).contains("the build has begun").then_some(())
+        String::from_utf8_lossy(&logs.stdout)
+            .contains("the build has begun")
+            .then_some(())
     });
     farm.kill();
     assert!(!farm.repository().join("dists").exists(), "killed too late");
@@ -28,8 +30,17 @@ fn host_killed_during_a_build_builds_signs_and_publishes_once() {
 
     // Time for a second build to show itself, if there is one.
     std::thread::sleep(Duration::from_secs(3));
-    for event_type in ["foundry.commit.v1", "foundry.build.v1", "foundry.sign.v1", "foundry.dist.v1"] {
-        let count = farm.events(event_type).iter().filter(|event| event["data"]["ref"] == commit.as_str()).count();
+    for event_type in [
+        "foundry.commit.v1",
+        "foundry.build.v1",
+        "foundry.sign.v1",
+        "foundry.dist.v1",
+    ] {
+        let count = farm
+            .events(event_type)
+            .iter()
+            .filter(|event| event["data"]["ref"] == commit.as_str())
+            .count();
         assert_eq!(count, 1, "{event_type}");
     }
     let apt = Apt::new(&farm, "stable");

@@ -20,14 +20,26 @@ fn two_buildbots_on_one_endpoint_share_and_two_endpoints_each_build() {
     let urls = branches.map(|branch| format!("{}#{branch}", repository.url()));
     farm = farm
         .watchbot(&urls)
-        .bot("left", "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/shared\"")
-        .bot("right", "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/shared\"")
-        .bot("alone", "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/alone\"");
+        .bot(
+            "left",
+            "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/shared\"",
+        )
+        .bot(
+            "right",
+            "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/shared\"",
+        )
+        .bot(
+            "alone",
+            "use = \"buildbot\"\nallow-unsigned = true\nendpoint = \"pub/alone\"",
+        );
     farm.start();
     for commit in &commits {
         farm.eventually("both endpoints build", |farm| {
             let builds = farm.events("foundry.build.v1");
-            let of_commit = builds.iter().filter(|event| event["data"]["ref"] == commit.as_str()).count();
+            let of_commit = builds
+                .iter()
+                .filter(|event| event["data"]["ref"] == commit.as_str())
+                .count();
             (of_commit == 2).then_some(())
         });
     }
@@ -40,7 +52,12 @@ fn two_buildbots_on_one_endpoint_share_and_two_endpoints_each_build() {
     assert!(builds["farm/left"] >= 1 && builds["farm/right"] >= 1, "{builds:?}");
 
     let listed = json(farm.foundry().args(["list", "--json"]));
-    let names: Vec<_> = listed.as_array().unwrap().iter().map(|bot| bot["bot"].as_str().unwrap()).collect();
+    let names: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bot| bot["bot"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["alone", "left", "right", "watchbot"]);
     let start = Instant::now();
     run(farm.foundry().args(["stop", "left"]));

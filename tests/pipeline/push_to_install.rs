@@ -23,14 +23,20 @@ fn a_push_ends_in_an_installed_package() {
     let apt = Apt::new(&farm, "stable");
     apt.update();
     let root = apt.unpack("first-package");
-    assert_eq!(run(&mut Command::new(root.join("usr/bin/first-package"))), "first-package 1.0");
+    assert_eq!(
+        run(&mut Command::new(root.join("usr/bin/first-package"))),
+        "first-package 1.0"
+    );
 
     repository.version("1.1");
     let second = repository.push("master");
     farm.await_event("foundry.dist.v1", &second);
     apt.update();
     apt.unpack("first-package");
-    assert_eq!(run(&mut Command::new(root.join("usr/bin/first-package"))), "first-package 1.1");
+    assert_eq!(
+        run(&mut Command::new(root.join("usr/bin/first-package"))),
+        "first-package 1.1"
+    );
     // The older version stays available.
     let policy = apt.run("apt-cache", &["policy", "first-package"]);
     assert!(policy.contains("1.0") && policy.contains("Candidate: 1.1"), "{policy}");
@@ -50,7 +56,16 @@ struct Watcher(Child);
 impl Watcher {
     fn start(farm: &Farm, version: &str) -> Self {
         let mut command = Command::new("mosquitto_sub");
-        command.args(["-h", "127.0.0.1", "-p", &farm.port().to_string(), "-V", version, "-F", "%t %p"]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &farm.port().to_string(),
+            "-V",
+            version,
+            "-F",
+            "%t %p",
+        ]);
         for topic in ["commits", "builds", "signs", "dists"] {
             command.args(["-t", &format!("foundry/{topic}")]);
         }
@@ -98,7 +113,9 @@ fn the_judges_accept(farm: &Farm, commit: &str) {
     }
     assert!(judged >= 4, "a .deb, .dsc, .changes and .buildinfo: {event}");
     let changes = std::fs::read_dir(&signed).unwrap().map(|entry| entry.unwrap().path());
-    let changes = changes.filter(|path| path.extension().is_some_and(|e| e == "changes")).collect::<Vec<_>>();
+    let changes = changes
+        .filter(|path| path.extension().is_some_and(|e| e == "changes"))
+        .collect::<Vec<_>>();
     assert_eq!(changes.len(), 1);
     the_changes_file_is_true(&changes[0]);
     let suite = farm.repository().join("dists/stable");
@@ -113,7 +130,9 @@ fn the_changes_file_is_true(changes: &Path) {
     let lines = section.lines().skip(1).take_while(|line| line.starts_with(' '));
     let mut checked = 0;
     for line in lines {
-        let [sha256, size, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [sha256, size, name] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
         let path = changes.with_file_name(name);
         let actual = run(Command::new("sha256sum").arg(&path));
         assert!(actual.starts_with(sha256), "{name}");
@@ -129,7 +148,10 @@ fn keyring(farm: &Farm, key: &str) -> PathBuf {
     let armoured = run(farm.foundry().args(["key", "export", key]));
     let file = path.with_extension("asc");
     std::fs::write(&file, armoured).unwrap();
-    run(Command::new("gpg").args(["--batch", "--yes", "--dearmor", "-o"]).arg(&path).arg(&file));
+    run(Command::new("gpg")
+        .args(["--batch", "--yes", "--dearmor", "-o"])
+        .arg(&path)
+        .arg(&file));
     path
 }
 
@@ -163,22 +185,35 @@ fn debsig_verify(farm: &Farm, keyring: &Path, deb: &Path) {
 
 /// In a .deb, and in an index.
 fn a_flipped_byte_is_refused(farm: &Farm, apt: &Apt) {
-    let pool = run(Command::new("find").arg(farm.repository().join("pool")).args(["-name", "*_1.1_*.deb"]));
+    let pool = run(Command::new("find")
+        .arg(farm.repository().join("pool"))
+        .args(["-name", "*_1.1_*.deb"]));
     flip(Path::new(pool.lines().next().unwrap()));
     apt.clean();
     apt.update();
     let output = apt.output("apt-get", &["download", "first-package"]);
     assert!(!output.status.success(), "apt took a damaged package");
-    assert!(text(&output.stderr).contains("Hash Sum mismatch"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("Hash Sum mismatch"),
+        "{}",
+        text(&output.stderr)
+    );
 
     let indices = farm.repository().join("dists/stable/main");
-    for index in run(Command::new("find").arg(indices).args(["-type", "f", "-not", "-name", "Release"])).lines() {
+    for index in run(Command::new("find")
+        .arg(indices)
+        .args(["-type", "f", "-not", "-name", "Release"]))
+    .lines()
+    {
         flip(Path::new(index));
     }
     apt.clean();
     let output = apt.output("apt-get", &["update"]);
     let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(said.contains("Hash Sum mismatch") || said.contains("unexpected size"), "{said}");
+    assert!(
+        said.contains("Hash Sum mismatch") || said.contains("unexpected size"),
+        "{said}"
+    );
 
     flip(&farm.repository().join("dists/stable/InRelease"));
     flip(&farm.repository().join("dists/stable/Release"));

@@ -47,7 +47,11 @@ impl BrokerAddress {
     /// A broker on this machine.
     #[must_use]
     pub fn local(address: std::net::SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port(), login: None }
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+            login: None,
+        }
     }
 
     /// From `mqtt://[USER:PASSWORD@]HOST[:PORT]`.
@@ -60,7 +64,10 @@ impl BrokerAddress {
                 Some((_, rest)) => format!("mqtt://…@{rest}"),
                 None => url.to_owned(),
             };
-            BadBrokerUrl { url: shown, why: why.to_owned() }
+            BadBrokerUrl {
+                url: shown,
+                why: why.to_owned(),
+            }
         };
         let parsed = Url::parse(url).map_err(|e| bad(&e.to_string()))?;
         if parsed.scheme() != "mqtt" {
@@ -71,7 +78,11 @@ impl BrokerAddress {
             ("", None) => None,
             (user, password) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
         };
-        Ok(Self { host: host.to_owned(), port: parsed.port().unwrap_or(1883), login })
+        Ok(Self {
+            host: host.to_owned(),
+            port: parsed.port().unwrap_or(1883),
+            login,
+        })
     }
 }
 

@@ -61,7 +61,11 @@ impl Consumer {
     pub fn start(
         self,
         cancel: CancellationToken,
-    ) -> (mpsc::Receiver<Delivery>, watch::Receiver<ConsumerState>, tokio::task::JoinHandle<()>) {
+    ) -> (
+        mpsc::Receiver<Delivery>,
+        watch::Receiver<ConsumerState>,
+        tokio::task::JoinHandle<()>,
+    ) {
         let (deliveries, receiver) = mpsc::channel(usize::from(self.options.receive_maximum).max(64));
         let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
         let task = tokio::spawn(async move {
@@ -127,7 +131,10 @@ impl Consumer {
                     say_hello(&client, &mut hello);
                 }
                 Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    let refusal = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                    let refusal = ack
+                        .return_codes
+                        .iter()
+                        .find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
                     if let Some(code) = refusal {
                         return End::Refused(format!("the broker refuses the subscription: {code:?}"));
                     }

@@ -125,15 +125,19 @@ impl Event {
 
     /// Ids become file names and keys, so they are checked even though a trusted key signed them.
     fn check_form(&self) -> Result<(), Refusal> {
-        let plain = |text: &str| {
-            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
+        let plain =
+            |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if self.specversion != SPEC_VERSION {
-            return Err(Refusal::Malformed(format!("specversion {:?} is not {SPEC_VERSION}", self.specversion)));
+            return Err(Refusal::Malformed(format!(
+                "specversion {:?} is not {SPEC_VERSION}",
+                self.specversion
+            )));
         }
         for (name, text) in [("id", &self.id), ("run", &self.run)] {
             if !plain(text) {
-                return Err(Refusal::Malformed(format!("{name} {text:?} is not made of 1 to 64 letters and digits")));
+                return Err(Refusal::Malformed(format!(
+                    "{name} {text:?} is not made of 1 to 64 letters and digits"
+                )));
             }
         }
         Ok(())

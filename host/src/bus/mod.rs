@@ -10,7 +10,7 @@ mod tap;
 mod topics;
 
 pub use connection::{BrokerAddress, ConnectionOptions};
-pub use consumer::{Consumer, Delivery, ConsumerState};
+pub use consumer::{Consumer, ConsumerState, Delivery};
 pub use event::{Event, MAX_EVENT, Refusal};
 pub use observer::{Observer, Presence};
 pub use publisher::{LiveMessage, Publisher};

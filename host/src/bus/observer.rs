@@ -67,9 +67,23 @@ impl Observer {
         let mut filters = vec![topics.full("bots/+/+")];
         filters.extend(event_topics.iter().map(|topic| topics.full(topic)));
         let (_, hello) = watch::channel(None);
-        let options = ConnectionOptions { receive_maximum: RECEIVE_MAXIMUM, ..options };
-        let (deliveries, state, _task) = Consumer { options, filters, hello }.start(cancel);
-        let recorder = Recorder { bots: Arc::clone(&bots), topics, trusted, max_age, ledger };
+        let options = ConnectionOptions {
+            receive_maximum: RECEIVE_MAXIMUM,
+            ..options
+        };
+        let (deliveries, state, _task) = Consumer {
+            options,
+            filters,
+            hello,
+        }
+        .start(cancel);
+        let recorder = Recorder {
+            bots: Arc::clone(&bots),
+            topics,
+            trusted,
+            max_age,
+            ledger,
+        };
         tokio::spawn(recorder.run(deliveries));
         (Self { bots }, state)
     }
@@ -77,7 +91,10 @@ impl Observer {
     /// All bots that are known on the broker, by host and name.
     #[must_use]
     pub fn bots(&self) -> Vec<Presence> {
-        self.bots.lock().map(|bots| bots.values().cloned().collect()).unwrap_or_default()
+        self.bots
+            .lock()
+            .map(|bots| bots.values().cloned().collect())
+            .unwrap_or_default()
     }
 }
 

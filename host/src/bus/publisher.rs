@@ -175,7 +175,10 @@ impl Flight {
         let rows = ledger.outbox(self.last, room as u32).await?;
         self.more = rows.len() == room;
         for row in rows {
-            if client.try_publish(&row.topic, QoS::AtLeastOnce, false, row.payload).is_err() {
+            if client
+                .try_publish(&row.topic, QoS::AtLeastOnce, false, row.payload)
+                .is_err()
+            {
                 self.more = true;
                 break;
             }

@@ -15,11 +15,26 @@ pub struct SchemaError {
 }
 
 const SCHEMAS: [(&str, &str); 5] = [
-    ("foundry.commit.v1", include_str!("../../../wit/schemas/foundry.commit.v1.json")),
-    ("foundry.build.v1", include_str!("../../../wit/schemas/foundry.build.v1.json")),
-    ("foundry.sign.v1", include_str!("../../../wit/schemas/foundry.sign.v1.json")),
-    ("foundry.dist.v1", include_str!("../../../wit/schemas/foundry.dist.v1.json")),
-    ("foundry.failure.v1", include_str!("../../../wit/schemas/foundry.failure.v1.json")),
+    (
+        "foundry.commit.v1",
+        include_str!("../../../wit/schemas/foundry.commit.v1.json"),
+    ),
+    (
+        "foundry.build.v1",
+        include_str!("../../../wit/schemas/foundry.build.v1.json"),
+    ),
+    (
+        "foundry.sign.v1",
+        include_str!("../../../wit/schemas/foundry.sign.v1.json"),
+    ),
+    (
+        "foundry.dist.v1",
+        include_str!("../../../wit/schemas/foundry.dist.v1.json"),
+    ),
+    (
+        "foundry.failure.v1",
+        include_str!("../../../wit/schemas/foundry.failure.v1.json"),
+    ),
 ];
 
 static VALIDATORS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
@@ -37,11 +52,22 @@ static VALIDATORS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
 /// # Errors
 /// [`SchemaError`], which says where the data differs.
 pub fn check(event_type: &str, data: &Map<String, Value>) -> Result<(), SchemaError> {
-    let Some(validator) = VALIDATORS.get(event_type) else { return Ok(()) };
-    validator.validate(&Value::Object(data.clone())).map_err(|error| SchemaError {
-        event_type: event_type.to_owned(),
-        why: format!("{error} (at {})", if error.instance_path().as_str().is_empty() { "/" } else { error.instance_path().as_str() }),
-    })
+    let Some(validator) = VALIDATORS.get(event_type) else {
+        return Ok(());
+    };
+    validator
+        .validate(&Value::Object(data.clone()))
+        .map_err(|error| SchemaError {
+            event_type: event_type.to_owned(),
+            why: format!(
+                "{error} (at {})",
+                if error.instance_path().as_str().is_empty() {
+                    "/"
+                } else {
+                    error.instance_path().as_str()
+                }
+            ),
+        })
 }
 
 #[cfg(test)]

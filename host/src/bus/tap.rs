@@ -57,7 +57,11 @@ pub fn tap(
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
     let (_, hello) = watch::channel(None);
-    let consumer = Consumer { options, filters: vec![topics.full(filter)], hello };
+    let consumer = Consumer {
+        options,
+        filters: vec![topics.full(filter)],
+        hello,
+    };
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
     let (sightings, receiver) = mpsc::channel(BACKLOG);
     tokio::spawn(async move {
@@ -69,7 +73,10 @@ pub fn tap(
                 () = sightings.closed() => None,
             };
             let Some(delivery) = delivery else { break };
-            let sighting = Sighting { missed, ..see(&delivery, &topics, &trusted, max_age) };
+            let sighting = Sighting {
+                missed,
+                ..see(&delivery, &topics, &trusted, max_age)
+            };
             // A slow onlooker must not hold up the session, which has the broker's pings to answer.
             match sightings.try_send(sighting) {
                 Ok(()) => missed = 0,
@@ -94,5 +101,11 @@ fn see(delivery: &Delivery, topics: &Topics, trusted: &TrustedKeys, max_age: Dur
     };
     let payload = serde_json::from_slice(&delivery.payload)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&delivery.payload).into_owned()));
-    Sighting { topic: topic.to_owned(), retained: delivery.retained, seal, payload, missed: 0 }
+    Sighting {
+        topic: topic.to_owned(),
+        retained: delivery.retained,
+        seal,
+        payload,
+        missed: 0,
+    }
 }

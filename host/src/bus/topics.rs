@@ -13,7 +13,9 @@ impl Topics {
     /// Topics below a prefix such as `foundry`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.trim_matches('/').to_owned() }
+        Self {
+            prefix: prefix.trim_matches('/').to_owned(),
+        }
     }
 
     /// The full name of a topic.
@@ -25,7 +27,9 @@ impl Topics {
     /// The short name of a full topic; the whole name if it isn't below the prefix.
     #[must_use]
     pub fn short<'a>(&self, full: &'a str) -> &'a str {
-        full.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/')).unwrap_or(full)
+        full.strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(full)
     }
 
     /// The live log of a bot in a run.
@@ -79,6 +83,9 @@ mod tests {
     #[test]
     fn an_endpoint_of_the_original_makes_a_valid_share_name() {
         let topics = Topics::new("foundry");
-        assert_eq!(topics.shared("pub/buildbot", "commits"), "$share/pub%2Fbuildbot/foundry/commits");
+        assert_eq!(
+            topics.shared("pub/buildbot", "commits"),
+            "$share/pub%2Fbuildbot/foundry/commits"
+        );
     }
 }

@@ -74,8 +74,13 @@ impl ArtifactStore {
     /// [`ArtifactError`] if the directory can't be made or used.
     pub fn local(directory: &Path) -> Result<Self, ArtifactError> {
         std::fs::create_dir_all(directory)?;
-        let store = LocalFileSystem::new_with_prefix(directory).map_err(ArtifactError::Store)?.with_fsync(true);
-        Ok(Self { store: Box::new(store), verified: Mutex::default() })
+        let store = LocalFileSystem::new_with_prefix(directory)
+            .map_err(ArtifactError::Store)?
+            .with_fsync(true);
+        Ok(Self {
+            store: Box::new(store),
+            verified: Mutex::default(),
+        })
     }
 
     /// Store bytes.
@@ -88,9 +93,17 @@ impl ArtifactStore {
         let size = bytes.len() as u64;
         let key = key_of(&sha256)?;
         if !self.has(&key, size).await {
-            self.store.put(&key, PutPayload::from_bytes(bytes)).await.map_err(ArtifactError::Store)?;
+            self.store
+                .put(&key, PutPayload::from_bytes(bytes))
+                .await
+                .map_err(ArtifactError::Store)?;
         }
-        Ok(Artifact { name: name.to_owned(), size, sha256, media_type: media_type.to_owned() })
+        Ok(Artifact {
+            name: name.to_owned(),
+            size,
+            sha256,
+            media_type: media_type.to_owned(),
+        })
     }
 
     /// Store a local file.
@@ -124,7 +137,12 @@ impl ArtifactStore {
             }
             writer.finish().await.map_err(ArtifactError::Store)?;
         }
-        Ok(Artifact { name: name.to_owned(), size, sha256, media_type: media_type.to_owned() })
+        Ok(Artifact {
+            name: name.to_owned(),
+            size,
+            sha256,
+            media_type: media_type.to_owned(),
+        })
     }
 
     /// All bytes of an artifact, checked against its digest.
@@ -179,11 +197,17 @@ impl ArtifactStore {
         if end == offset {
             return Ok(Bytes::new());
         }
-        self.store.get_range(&key, offset..end).await.map_err(|e| not_found(e, artifact))
+        self.store
+            .get_range(&key, offset..end)
+            .await
+            .map_err(|e| not_found(e, artifact))
     }
 
     async fn verify(&self, artifact: &Artifact, key: &Key) -> Result<(), ArtifactError> {
-        let known = self.verified.lock().is_ok_and(|verified| verified.contains(&artifact.sha256));
+        let known = self
+            .verified
+            .lock()
+            .is_ok_and(|verified| verified.contains(&artifact.sha256));
         if known {
             return Ok(());
         }
@@ -234,19 +258,35 @@ fn check_name(name: &str) -> Result<(), ArtifactError> {
     let plain = !name.is_empty()
         && name.len() <= 255
         && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._~:=".contains(&b));
-    if plain { Ok(()) } else { Err(ArtifactError::BadName(name.to_owned())) }
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-._~:=".contains(&b));
+    if plain {
+        Ok(())
+    } else {
+        Err(ArtifactError::BadName(name.to_owned()))
+    }
 }
 
 impl From<wit::types::Artifact> for Artifact {
     fn from(a: wit::types::Artifact) -> Self {
-        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+        Self {
+            name: a.name,
+            size: a.size,
+            sha256: a.sha256,
+            media_type: a.media_type,
+        }
     }
 }
 
 impl From<Artifact> for wit::types::Artifact {
     fn from(a: Artifact) -> Self {
-        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+        Self {
+            name: a.name,
+            size: a.size,
+            sha256: a.sha256,
+            media_type: a.media_type,
+        }
     }
 }
 
@@ -293,11 +333,17 @@ mod tests {
     async fn bytes_come_back_whole_and_in_ranges() {
         let directory = tempfile::tempdir().unwrap();
         let store = ArtifactStore::local(directory.path()).unwrap();
-        let artifact = store.put("a.txt", "text/plain", Bytes::from_static(b"hello world")).await.unwrap();
+        let artifact = store
+            .put("a.txt", "text/plain", Bytes::from_static(b"hello world"))
+            .await
+            .unwrap();
         assert_eq!(store.get(&artifact).await.unwrap(), "hello world");
         assert_eq!(store.read(&artifact, 6, 100).await.unwrap(), "world");
         assert_eq!(store.read(&artifact, 11, 1).await.unwrap(), "");
-        assert!(matches!(store.read(&artifact, 12, 1).await, Err(ArtifactError::BadRange)));
+        assert!(matches!(
+            store.read(&artifact, 12, 1).await,
+            Err(ArtifactError::BadRange)
+        ));
     }
 
     #[tokio::test]
@@ -307,7 +353,10 @@ mod tests {
         let file = directory.path().join("f");
         let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
         std::fs::write(&file, &bytes).unwrap();
-        let artifact = store.put_file("f.bin", "application/octet-stream", &file).await.unwrap();
+        let artifact = store
+            .put_file("f.bin", "application/octet-stream", &file)
+            .await
+            .unwrap();
         assert_eq!(artifact.sha256, hex::encode(Sha256::digest(&bytes)));
         let copy = directory.path().join("copy");
         store.copy_to(&artifact, &copy).await.unwrap();
@@ -318,11 +367,21 @@ mod tests {
     async fn a_flipped_byte_in_the_store_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let store = ArtifactStore::local(directory.path()).unwrap();
-        let artifact = store.put("a.txt", "text/plain", Bytes::from_static(b"hello")).await.unwrap();
-        let path = directory.path().join("sha256").join(&artifact.sha256[..2]).join(&artifact.sha256);
+        let artifact = store
+            .put("a.txt", "text/plain", Bytes::from_static(b"hello"))
+            .await
+            .unwrap();
+        let path = directory
+            .path()
+            .join("sha256")
+            .join(&artifact.sha256[..2])
+            .join(&artifact.sha256);
         std::fs::write(path, b"hellp").unwrap();
         assert!(matches!(store.get(&artifact).await, Err(ArtifactError::Corrupt(_))));
-        assert!(matches!(store.read(&artifact, 0, 1).await, Err(ArtifactError::Corrupt(_))));
+        assert!(matches!(
+            store.read(&artifact, 0, 1).await,
+            Err(ArtifactError::Corrupt(_))
+        ));
     }
 
     #[tokio::test]
@@ -330,10 +389,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = ArtifactStore::local(directory.path()).unwrap();
         for name in ["../x", "a/b", "", ".hidden", "a\nb"] {
-            assert!(matches!(store.put(name, "", Bytes::new()).await, Err(ArtifactError::BadName(_))), "{name:?}");
+            assert!(
+                matches!(store.put(name, "", Bytes::new()).await, Err(ArtifactError::BadName(_))),
+                "{name:?}"
+            );
         }
         let sha256 = "../../../../etc/passwd".to_owned();
-        let artifact = Artifact { name: "x".into(), size: 1, sha256, media_type: String::new() };
+        let artifact = Artifact {
+            name: "x".into(),
+            size: 1,
+            sha256,
+            media_type: String::new(),
+        };
         assert!(matches!(store.get(&artifact).await, Err(ArtifactError::BadDigest(_))));
     }
 }

@@ -42,7 +42,9 @@ impl UrlPattern {
     #[must_use]
     pub fn matches(&self, url: &str) -> bool {
         let mut parts = self.0.split('*');
-        let Some(mut rest) = parts.next().and_then(|first| url.strip_prefix(first)) else { return false };
+        let Some(mut rest) = parts.next().and_then(|first| url.strip_prefix(first)) else {
+            return false;
+        };
         let mut parts = parts.peekable();
         if parts.peek().is_none() {
             return rest.is_empty();

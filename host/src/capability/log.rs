@@ -73,7 +73,10 @@ impl LogHub {
     /// A hub that keeps its files in a directory.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), live: broadcast::channel(LIVE_LINES).0 }
+        Self {
+            directory: directory.into(),
+            live: broadcast::channel(LIVE_LINES).0,
+        }
     }
 
     /// All lines from now on.
@@ -85,7 +88,11 @@ impl LogHub {
     /// Keep a text's lines and send them on. A file that can't be written costs the line, never the bot.
     pub fn write(&self, bot: &str, run: Option<&str>, level: Level, text: &str) {
         for line in text.lines() {
-            let end = line.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_LINE).last();
+            let end = line
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(|end| *end <= MAX_LINE)
+                .last();
             let line = LogLine {
                 time: OffsetDateTime::now_utc(),
                 bot: bot.to_owned(),
@@ -166,7 +173,10 @@ impl LogHub {
 fn read_lines(path: &Path) -> std::io::Result<Vec<LogLine>> {
     let text = std::fs::read_to_string(path)?;
     // A line that a crash cut short is skipped.
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 impl wit::log::Host for Invocation {

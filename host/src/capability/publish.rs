@@ -54,7 +54,15 @@ impl Invocation {
             None => id.get(..12).unwrap_or(&id).to_owned(),
         };
         let cause = self.message.as_ref().map(|message| message.id.clone());
-        Ok(OutgoingEvent { id, topic, event_type: event.event_type, subject: event.subject, run, cause, data })
+        Ok(OutgoingEvent {
+            id,
+            topic,
+            event_type: event.event_type,
+            subject: event.subject,
+            run,
+            cause,
+            data,
+        })
     }
 }
 

@@ -24,7 +24,12 @@ impl wit::state::Host for Invocation {
             Ok(size) => size,
             Err(e) => return Ok(Err(Error::Unavailable(e.to_string()))),
         };
-        let pending: usize = self.effects.writes.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len)).sum();
+        let pending: usize = self
+            .effects
+            .writes
+            .iter()
+            .map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len))
+            .sum();
         // An upper bound: values that are about to be replaced count twice until the message is done.
         if kept + (pending + key.len() + value.len()) as u64 > limit {
             return Ok(Err(Error::TooLarge(limit)));

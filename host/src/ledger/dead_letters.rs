@@ -57,7 +57,15 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<()> 
     c.prepare_cached(
         "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?
-    .execute(params![dead.at, dead.bot, dead.topic, dead.id, dead.reason, dead.attempts, dead.payload])?;
+    .execute(params![
+        dead.at,
+        dead.bot,
+        dead.topic,
+        dead.id,
+        dead.reason,
+        dead.attempts,
+        dead.payload
+    ])?;
     c.prepare_cached("DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - ?")?
         .execute([MAX_KEPT])?;
     Ok(())

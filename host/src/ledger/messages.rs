@@ -57,7 +57,8 @@ impl Ledger {
     pub async fn is_processed(&self, group: &str, id: &str) -> Result<bool, LedgerError> {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
-            c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?.exists(params![group, id])
+            c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?
+                .exists(params![group, id])
         })
         .await
     }
@@ -101,7 +102,11 @@ impl Ledger {
         self.work(move |c| {
             c.prepare_cached("SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?")?
                 .query_map(params![after, limit], |row| {
-                    Ok(OutboxRow { seq: row.get(0)?, topic: row.get(1)?, payload: row.get(2)? })
+                    Ok(OutboxRow {
+                        seq: row.get(0)?,
+                        topic: row.get(1)?,
+                        payload: row.get(2)?,
+                    })
                 })?
                 .collect()
         })
@@ -128,18 +133,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn forget_processed_before(&self, time: OffsetDateTime) -> Result<usize, LedgerError> {
-        self.work(move |c| c.execute("DELETE FROM processed WHERE at < ?", [time.unix_timestamp()])).await
+        self.work(move |c| c.execute("DELETE FROM processed WHERE at < ?", [time.unix_timestamp()]))
+            .await
     }
 }
 
 fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
     if let Some((group, id)) = &settlement.message {
-        c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?.execute(params![
-            group,
-            id,
-            OffsetDateTime::now_utc().unix_timestamp()
-        ])?;
-        c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?.execute(params![group, id])?;
+        c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
+            .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+        c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
+            .execute(params![group, id])?;
     }
     for write in &settlement.writes {
         match &write.value {
@@ -152,7 +156,8 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
         };
     }
     for (topic, payload) in &settlement.publish {
-        c.prepare_cached("INSERT INTO outbox (topic, payload) VALUES (?, ?)")?.execute(params![topic, payload])?;
+        c.prepare_cached("INSERT INTO outbox (topic, payload) VALUES (?, ?)")?
+            .execute(params![topic, payload])?;
     }
     for event in &settlement.events {
         runs::insert(c, event)?;
@@ -177,7 +182,10 @@ mod tests {
         Settlement {
             bot: "b".into(),
             message: Some(("g".into(), "m1".into())),
-            writes: vec![StateWrite { key: "k".into(), value: Some(b"v".to_vec()) }],
+            writes: vec![StateWrite {
+                key: "k".into(),
+                value: Some(b"v".to_vec()),
+            }],
             publish: vec![("foundry/builds".into(), b"{}".to_vec())],
             ..Settlement::default()
         }
@@ -205,7 +213,10 @@ mod tests {
         let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
         assert!(ledger.is_processed("g", "m1").await.unwrap());
         let rows = ledger.outbox(0, 10).await.unwrap();
-        ledger.published(rows.iter().map(|row| row.seq).collect()).await.unwrap();
+        ledger
+            .published(rows.iter().map(|row| row.seq).collect())
+            .await
+            .unwrap();
         assert_eq!(ledger.outbox(0, 10).await.unwrap(), []);
     }
 }

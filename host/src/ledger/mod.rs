@@ -74,12 +74,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Open`] or [`LedgerError::TooNew`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let open = |source| LedgerError::Open { path: path.to_owned(), source };
+        let open = |source| LedgerError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let mut connection = Connection::open(path).map_err(open)?;
         schema::prepare(&mut connection, path)?;
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::spawn(move || write(connection, work));
-        Ok(Self { queue, outbox_changed: Arc::new(Notify::new()) })
+        Ok(Self {
+            queue,
+            outbox_changed: Arc::new(Notify::new()),
+        })
     }
 
     /// Wait until something was put into the outbox.
@@ -163,7 +169,11 @@ mod tests {
     async fn a_file_that_is_no_ledger_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        std::fs::write(&path, "this is no database, and long enough to be told from one by its header").unwrap();
+        std::fs::write(
+            &path,
+            "this is no database, and long enough to be told from one by its header",
+        )
+        .unwrap();
         let error = Ledger::open(&path).err().unwrap().to_string();
         assert!(error.contains("ledger.sqlite"), "{error}");
     }
@@ -173,7 +183,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
         drop(Ledger::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 1000).unwrap();
-        assert!(matches!(Ledger::open(&path), Err(LedgerError::TooNew { found: 1000, .. })));
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 1000)
+            .unwrap();
+        assert!(matches!(
+            Ledger::open(&path),
+            Err(LedgerError::TooNew { found: 1000, .. })
+        ));
     }
 }

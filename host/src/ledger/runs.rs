@@ -75,18 +75,21 @@ impl Run {
     pub fn of(events: Vec<EventRow>) -> Option<Self> {
         let (first, last) = (events.first()?, events.last()?);
         let text = |key: &str| {
-            events.iter().find_map(|event| event.data.get(key)?.as_str()).map(ToOwned::to_owned)
+            events
+                .iter()
+                .find_map(|event| event.data.get(key)?.as_str())
+                .map(ToOwned::to_owned)
         };
         // A later success of the same stage outdates a failure: a run that was retried isn't failed.
-        let status = events.iter().fold(RunStatus::Announced, |status, event| {
-            match event.event_type.as_str() {
+        let status = events
+            .iter()
+            .fold(RunStatus::Announced, |status, event| match event.event_type.as_str() {
                 "foundry.build.v1" => RunStatus::Built,
                 "foundry.sign.v1" => RunStatus::Signed,
                 "foundry.dist.v1" => RunStatus::Published,
                 "foundry.failure.v1" => RunStatus::Failed,
                 _ => status,
-            }
-        });
+            });
         Some(Self {
             id: first.run.clone(),
             status,
@@ -102,17 +105,18 @@ impl Run {
 }
 
 pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
-    c.prepare_cached("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
-        event.id,
-        event.run,
-        event.event_type,
-        event.topic,
-        event.source,
-        event.subject,
-        event.time,
-        event.cause,
-        event.data.to_string(),
-    ])?;
+    c.prepare_cached("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+        .execute(params![
+            event.id,
+            event.run,
+            event.event_type,
+            event.topic,
+            event.source,
+            event.subject,
+            event.time,
+            event.cause,
+            event.data.to_string(),
+        ])?;
     Ok(())
 }
 

@@ -49,14 +49,25 @@ const MIGRATIONS: [&str; 1] = ["
 
 /// Set a connection up and bring its file to the newest version.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
-    let open = |source| LedgerError::Open { path: path.to_owned(), source };
+    let open = |source| LedgerError::Open {
+        path: path.to_owned(),
+        source,
+    };
     connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(open)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(open)?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .map_err(open)?;
+    let found: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(open)?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        return Err(LedgerError::TooNew { path: path.to_owned(), found, known });
+        return Err(LedgerError::TooNew {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     for (version, migration) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let transaction = connection.transaction().map_err(open)?;

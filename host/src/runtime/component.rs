@@ -50,7 +50,9 @@ impl ComponentCache {
     /// Use a directory that only the host can write, since what is in it is run as machine code.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self {
+            directory: directory.into(),
+        }
     }
 
     /// Read and compile a component's file, or take its compilation from the cache. Blocks while it compiles.
@@ -58,7 +60,10 @@ impl ComponentCache {
     /// # Errors
     /// [`LoadError`] if the file can't be read or isn't a component.
     pub fn load_file(&self, engine: &Engine, path: &Path) -> Result<ComponentInfo, LoadError> {
-        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         self.load(engine, &path.display().to_string(), &bytes)
     }
 
@@ -72,8 +77,10 @@ impl ComponentCache {
         let component = match self.cached(engine, &cached) {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(engine.raw(), bytes)
-                    .map_err(|e| LoadError::NotAComponent { name: name.to_owned(), why: format!("{e:#}") })?;
+                let component = Component::from_binary(engine.raw(), bytes).map_err(|e| LoadError::NotAComponent {
+                    name: name.to_owned(),
+                    why: format!("{e:#}"),
+                })?;
                 if let Err(error) = self.keep(&component, &cached) {
                     // The cache only saves time: a full disk must not keep a bot from loading.
                     tracing::warn!(path = %cached.display(), %error, "cannot cache the compiled component");
@@ -86,10 +93,20 @@ impl ComponentCache {
         let mut exports: Vec<_> = kind.exports(engine.raw()).map(|(name, _)| name.to_owned()).collect();
         imports.sort_unstable();
         exports.sort_unstable();
-        Ok(ComponentInfo { name: name.to_owned(), digest, size: bytes.len(), imports, exports, component })
+        Ok(ComponentInfo {
+            name: name.to_owned(),
+            digest,
+            size: bytes.len(),
+            imports,
+            exports,
+            component,
+        })
     }
 
-    #[expect(unsafe_code, reason = "wasmtime runs what it deserialises as machine code; see the comment inside")]
+    #[expect(
+        unsafe_code,
+        reason = "wasmtime runs what it deserialises as machine code; see the comment inside"
+    )]
     fn cached(&self, engine: &Engine, path: &Path) -> Option<Component> {
         if !path.exists() {
             return None;
@@ -108,7 +125,10 @@ impl ComponentCache {
 
     fn keep(&self, component: &Component, path: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
         let bytes = component.serialize().map_err(std::io::Error::other)?;
         let temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
         std::fs::write(temporary.path(), bytes)?;
@@ -153,12 +173,19 @@ impl ComponentInfo {
                 None if import.starts_with(PACKAGE) && import.ends_with(&format!("types{VERSION}")) => {}
                 None if is_plain_wasi(import) => wasi = true,
                 None => {
-                    return Err(AdmissionError::Unknown { name: self.name.clone(), import: import.clone() });
+                    return Err(AdmissionError::Unknown {
+                        name: self.name.clone(),
+                        import: import.clone(),
+                    });
                 }
             }
         }
         let mut linker = Linker::new(engine.raw());
-        let linked = if wasi { wasmtime_wasi::p2::add_to_linker_async(&mut linker) } else { Ok(()) };
+        let linked = if wasi {
+            wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        } else {
+            Ok(())
+        };
         linked
             .and_then(|()| granted.iter().try_for_each(|interface| interface.link(&mut linker)))
             .and_then(|()| linker.instantiate_pre(&self.component))
@@ -186,14 +213,22 @@ impl ComponentInfo {
         for export in EXPORTS {
             match kind.get_export(engine.raw(), export).map(|e| e.ty) {
                 Some(ComponentItem::ComponentFunc(_)) => {}
-                _ => return Err(AdmissionError::OtherWorld { name: self.name.clone(), export }),
+                _ => {
+                    return Err(AdmissionError::OtherWorld {
+                        name: self.name.clone(),
+                        export,
+                    });
+                }
             }
         }
         Ok(())
     }
 
     fn mismatch(&self, error: &wasmtime::Error) -> AdmissionError {
-        AdmissionError::Mismatch { name: self.name.clone(), why: format!("{error:#}") }
+        AdmissionError::Mismatch {
+            name: self.name.clone(),
+            why: format!("{error:#}"),
+        }
     }
 }
 
@@ -204,7 +239,14 @@ fn interface_of(import: &str) -> Option<Interface> {
 /// The parts of WASI that give nothing away when nothing is inherited: runtimes of Python and JavaScript import
 /// them whether they use them or not.
 fn is_plain_wasi(import: &str) -> bool {
-    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"]
-        .iter()
-        .any(|prefix| import.starts_with(prefix))
+    [
+        "wasi:cli/",
+        "wasi:io/",
+        "wasi:clocks/",
+        "wasi:random/",
+        "wasi:filesystem/",
+        "wasi:sockets/",
+    ]
+    .iter()
+    .any(|prefix| import.starts_with(prefix))
 }

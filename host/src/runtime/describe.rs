@@ -50,10 +50,19 @@ impl ComponentInfo {
     /// [`DescribeError`] if it is no bot, or if its code fails.
     pub async fn describe(&self, engine: &Engine) -> Result<Description, DescribeError> {
         let pre = self.admit_to_describe(engine)?;
-        let stranger = Stranger { memory: MemoryLimit { bytes: LIMITS.memory, exceeded: false } };
-        let answer = call_within(LIMITS, engine, &pre, stranger, async |world, store| world.call_describe(store).await);
-        let (description, _) =
-            answer.await.map_err(|fault| DescribeError::Fault { name: self.name.clone(), fault })?;
+        let stranger = Stranger {
+            memory: MemoryLimit {
+                bytes: LIMITS.memory,
+                exceeded: false,
+            },
+        };
+        let answer = call_within(LIMITS, engine, &pre, stranger, async |world, store| {
+            world.call_describe(store).await
+        });
+        let (description, _) = answer.await.map_err(|fault| DescribeError::Fault {
+            name: self.name.clone(),
+            fault,
+        })?;
         Ok(description)
     }
 }

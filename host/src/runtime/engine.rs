@@ -44,7 +44,10 @@ impl Engine {
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let inner = wasmtime::Engine::new(&config).map_err(|e| LoadError::Engine(format!("{e:#}")))?;
         let ticker = Ticker::start(inner.clone());
-        Ok(Self { inner, _ticker: Arc::new(ticker) })
+        Ok(Self {
+            inner,
+            _ticker: Arc::new(ticker),
+        })
     }
 
     /// The wasmtime engine.

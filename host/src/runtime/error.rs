@@ -49,7 +49,9 @@ pub enum AdmissionError {
         import: String,
     },
     /// Not a bot: an export of the world is missing.
-    #[error("cannot load {name}: it does not export `{export}`, so it is no bot of foundry:bot@0.1.0 (build it with a Foundry SDK)")]
+    #[error(
+        "cannot load {name}: it does not export `{export}`, so it is no bot of foundry:bot@0.1.0 (build it with a Foundry SDK)"
+    )]
     OtherWorld {
         /// The component.
         name: String,

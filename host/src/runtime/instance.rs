@@ -61,8 +61,16 @@ impl Instances {
     /// Instances of an admitted component for a bot.
     #[must_use]
     pub fn new(engine: Engine, admitted: Admitted, bot: Arc<BotContext>, limits: Limits) -> Self {
-        let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits };
-        Self { engine, admitted, bot, limits }
+        let limits = Limits {
+            memory: limits.memory.min(MAX_MEMORY),
+            ..limits
+        };
+        Self {
+            engine,
+            admitted,
+            bot,
+            limits,
+        }
     }
 
     /// The limits in force.
@@ -82,7 +90,9 @@ impl Instances {
     /// # Errors
     /// A [`Fault`] if its code fails. The inner error is the bot's own refusal.
     pub async fn init(&self) -> Result<Result<(), String>, Fault> {
-        self.call(None, async |world, store| world.call_init(store).await).await.map(|(answer, _)| answer)
+        self.call(None, async |world, store| world.call_init(store).await)
+            .await
+            .map(|(answer, _)| answer)
     }
 
     /// Let the bot handle a message.
@@ -90,10 +100,15 @@ impl Instances {
     /// # Errors
     /// A [`Fault`] if its code fails; nothing takes effect then.
     pub async fn handle(&self, message: &types::Message) -> Result<Verdict, Fault> {
-        let context = MessageContext { id: message.id.clone(), run: message.run.clone() };
-        self.call(Some(context), async |world, store| world.call_handle(store, message).await)
-            .await
-            .map(|(outcome, effects)| verdict(outcome, effects))
+        let context = MessageContext {
+            id: message.id.clone(),
+            run: message.run.clone(),
+        };
+        self.call(Some(context), async |world, store| {
+            world.call_handle(store, message).await
+        })
+        .await
+        .map(|(outcome, effects)| verdict(outcome, effects))
     }
 
     /// Tell the bot that a timer went off.
@@ -112,8 +127,7 @@ impl Instances {
         call: impl AsyncFnOnce(&Bot, &mut Store<Invocation>) -> wasmtime::Result<T>,
     ) -> Result<(T, Effects), Fault> {
         let invocation = Invocation::new(Arc::clone(&self.bot), message, self.limits.memory);
-        let (value, invocation) =
-            call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
+        let (value, invocation) = call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
         Ok((value, invocation.effects))
     }
 }
@@ -146,7 +160,11 @@ pub(super) async fn call_within<D: Limited, T>(
     // yielding at each lets the wall clock's timeout, and other bots, have their turn.
     store.epoch_deadline_callback(move |_| {
         ticks_left = ticks_left.saturating_sub(1);
-        if ticks_left == 0 { Err(OutOfGuestTime.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        if ticks_left == 0 {
+            Err(OutOfGuestTime.into())
+        } else {
+            Ok(UpdateDeadline::Yield(1))
+        }
     });
     let work = async {
         let world = pre.instantiate_async(&mut store).await?;
@@ -172,9 +190,10 @@ struct OutOfGuestTime;
 fn verdict(outcome: types::Outcome, effects: Effects) -> Verdict {
     match outcome {
         types::Outcome::Done => Verdict::Done(effects),
-        types::Outcome::Retry(retry) => {
-            Verdict::Retry { after: Duration::from_millis(retry.after_ms), why: retry.why }
-        }
+        types::Outcome::Retry(retry) => Verdict::Retry {
+            after: Duration::from_millis(retry.after_ms),
+            why: retry.why,
+        },
         types::Outcome::Reject(why) => Verdict::Reject(why),
     }
 }

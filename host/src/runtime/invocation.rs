@@ -76,7 +76,10 @@ pub struct Effects {
 impl Effects {
     /// The writes as a list.
     pub fn state_writes(&self) -> impl Iterator<Item = StateWrite> + '_ {
-        self.writes.iter().map(|(key, value)| StateWrite { key: key.clone(), value: value.clone() })
+        self.writes.iter().map(|(key, value)| StateWrite {
+            key: key.clone(),
+            value: value.clone(),
+        })
     }
 }
 
@@ -105,7 +108,10 @@ impl Invocation {
             message,
             effects: Effects::default(),
             table: ResourceTable::new(),
-            memory: MemoryLimit { bytes: memory, exceeded: false },
+            memory: MemoryLimit {
+                bytes: memory,
+                exceeded: false,
+            },
             log_lines: 0,
             // Nothing is inherited: no arguments, environment, files, standard streams or network.
             wasi: WasiCtxBuilder::new().build(),
@@ -117,7 +123,12 @@ impl Invocation {
         self.log_lines = self.log_lines.saturating_add(1);
         if self.log_lines == MAX_LOG_LINES {
             let run = self.run();
-            self.bot.services.logs.write(&self.bot.name, run, Level::Warn, "too many log lines; the rest is dropped");
+            self.bot.services.logs.write(
+                &self.bot.name,
+                run,
+                Level::Warn,
+                "too many log lines; the rest is dropped",
+            );
         }
         self.log_lines < MAX_LOG_LINES
     }
@@ -131,7 +142,10 @@ impl Invocation {
 
 impl WasiView for Invocation {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 

@@ -31,8 +31,10 @@ impl Inner {
     /// Do everything that can fail before a bot starts.
     pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
         let (component, description) = self.inspector.inspect(&spec.source).await?;
-        let resolved = options::resolve(&description, &spec.options)
-            .map_err(|error| LoadFailure::Options { name: name.to_owned(), error })?;
+        let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
+            name: name.to_owned(),
+            error,
+        })?;
         let mut grants = match spec.source {
             BotSource::Stock(_) => Grants::of_stock_bot(&description, &component.interfaces(), &resolved.values),
             BotSource::File(_) => Grants::default(),
@@ -48,13 +50,34 @@ impl Inner {
             state_limit: STATE_LIMIT,
             services: Arc::clone(&self.services),
         });
-        let asking = Instances::new(self.inspector.engine().clone(), admitted.clone(), Arc::clone(&bot), ASKING);
+        let asking = Instances::new(
+            self.inspector.engine().clone(),
+            admitted.clone(),
+            Arc::clone(&bot),
+            ASKING,
+        );
         match asking.init().await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => return Err(LoadFailure::Refused { name: name.to_owned(), why }),
-            Err(fault) => return Err(LoadFailure::Fault { name: name.to_owned(), call: "init", fault }),
+            Ok(Err(why)) => {
+                return Err(LoadFailure::Refused {
+                    name: name.to_owned(),
+                    why,
+                });
+            }
+            Err(fault) => {
+                return Err(LoadFailure::Fault {
+                    name: name.to_owned(),
+                    call: "init",
+                    fault,
+                });
+            }
         }
-        let instances = Instances::new(self.inspector.engine().clone(), admitted, bot, limits(spec, &description));
+        let instances = Instances::new(
+            self.inspector.engine().clone(),
+            admitted,
+            bot,
+            limits(spec, &description),
+        );
         Ok(self.assemble(name, spec, &description, resolved, instances))
     }
 
@@ -81,7 +104,11 @@ impl Inner {
             in_hand: 0,
             since: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         };
-        let groups = resolved.inputs.iter().map(|(group, topic)| (topics.full(topic), group.clone())).collect();
+        let groups = resolved
+            .inputs
+            .iter()
+            .map(|(group, topic)| (topics.full(topic), group.clone()))
+            .collect();
         let handler = Handler {
             instances,
             component: description.name.clone(),
@@ -93,9 +120,16 @@ impl Inner {
             handler: Arc::new(handler),
             status,
             instances: spec.instances.max(1),
-            filters: resolved.inputs.iter().map(|(group, topic)| topics.shared(group, topic)).collect(),
+            filters: resolved
+                .inputs
+                .iter()
+                .map(|(group, topic)| topics.shared(group, topic))
+                .collect(),
             timers: resolved.timers,
-            connection: ConnectionOptions { client_id: format!("foundry-{}-{name}", self.link.host), ..self.connection.clone() },
+            connection: ConnectionOptions {
+                client_id: format!("foundry-{}-{name}", self.link.host),
+                ..self.connection.clone()
+            },
             publisher: self.publisher.clone(),
         }
     }
@@ -104,7 +138,9 @@ impl Inner {
 /// The operator's limits, else what the bot asks for, else the host's defaults.
 fn limits(spec: &BotSpec, description: &Description) -> Limits {
     let defaults = Limits::default();
-    let asked = description.message_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    let asked = description
+        .message_timeout
+        .map(|seconds| Duration::from_secs(seconds.into()));
     Limits {
         memory: spec.memory.unwrap_or(defaults.memory),
         guest_time: defaults.guest_time,

@@ -38,8 +38,10 @@ pub(super) struct RunningBot {
 impl RunningBot {
     /// How it is.
     pub(super) fn status(&self) -> BotStatus {
-        let (condition, detail) =
-            self.condition.lock().map_or((Condition::Quarantined, None), |condition| condition.clone());
+        let (condition, detail) = self
+            .condition
+            .lock()
+            .map_or((Condition::Quarantined, None), |condition| condition.clone());
         BotStatus {
             condition,
             detail,
@@ -90,7 +92,14 @@ impl Prepared {
             _hello: hello,
         };
         let task = tokio::spawn(life.run(deliveries, session_task));
-        RunningBot { fixed, health, condition, session, cancel, task }
+        RunningBot {
+            fixed,
+            health,
+            condition,
+            session,
+            cancel,
+            task,
+        }
     }
 
     fn presence(&self, status: &str, detail: Option<String>) -> Presence {
@@ -180,7 +189,11 @@ impl Life {
         handler.log(None, Level::Error, &format!("quarantined: {why}"));
         let presence = self.prepared.presence("quarantined", Some(why));
         let topic = handler.link.topics.bot(&presence.host, &presence.bot);
-        let message = |payload| LiveMessage { topic: topic.clone(), payload, retain: true };
+        let message = |payload| LiveMessage {
+            topic: topic.clone(),
+            payload,
+            retain: true,
+        };
         self.prepared.publisher.live(message(payload(&presence)));
         self.cancel.cancelled().await;
         self.prepared.publisher.live(message(Vec::new()));

@@ -23,8 +23,8 @@ use crate::bus::{
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::Ledger;
-use crate::runtime::wit::types::Description;
 use crate::runtime::ComponentInfo;
+use crate::runtime::wit::types::Description;
 
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -149,13 +149,23 @@ impl Host {
             max_age: config.messages.max_age,
         });
         let publisher = start_publisher(&connection, &link, &cancel);
-        let mut observed: Vec<String> =
-            ["commits", "builds", "signs", "dists", FAILURES].map(ToOwned::to_owned).into();
-        observed.extend(config.observe.iter().filter(|topic| !["commits", "builds"].contains(&topic.as_str())).cloned());
+        let mut observed: Vec<String> = ["commits", "builds", "signs", "dists", FAILURES]
+            .map(ToOwned::to_owned)
+            .into();
+        observed.extend(
+            config
+                .observe
+                .iter()
+                .filter(|topic| !["commits", "builds"].contains(&topic.as_str()))
+                .cloned(),
+        );
         observed.sort_unstable();
         observed.dedup();
         let (observer, _) = Observer::start(
-            ConnectionOptions { client_id: format!("foundry-{}-observer", config.name), ..connection.clone() },
+            ConnectionOptions {
+                client_id: format!("foundry-{}-observer", config.name),
+                ..connection.clone()
+            },
             topics.clone(),
             &observed,
             trusted,
@@ -164,7 +174,12 @@ impl Host {
             cancel.clone(),
         );
         let services = Arc::new(services);
-        tokio::spawn(forward_logs(services.logs.listen(), publisher.clone(), topics, cancel.clone()));
+        tokio::spawn(forward_logs(
+            services.logs.listen(),
+            publisher.clone(),
+            topics,
+            cancel.clone(),
+        ));
         tokio::spawn(forget_old(ledger, config.messages.max_age, cancel.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -293,7 +308,10 @@ impl Host {
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
     pub fn status(&self, name: &str) -> Result<BotStatus, LoadFailure> {
-        self.list().into_iter().find(|bot| bot.name == name).ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
+        self.list()
+            .into_iter()
+            .find(|bot| bot.name == name)
+            .ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
     }
 
     /// Stop a bot. Messages in its hands go back to the broker; with `drain`, it finishes them first.
@@ -343,16 +361,32 @@ impl Host {
 
     fn with_bots<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Slot>) -> T) -> T {
         // Nothing that runs under this lock can panic half-way through a change, so a poisoned map is whole.
-        let mut bots = self.inner.bots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut bots = self
+            .inner
+            .bots
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         work(&mut bots)
     }
 }
 
 /// Make the state directory, and make sure that no other host uses it.
 fn lock_state(state: &Path) -> Result<File, HostError> {
-    let failed = |source| HostError::StateDirectory { path: state.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(state.join("lock")).map_err(failed)?;
+    let failed = |source| HostError::StateDirectory {
+        path: state.to_owned(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(state.join("lock"))
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(HostError::StateInUse(state.to_owned())),
@@ -366,7 +400,9 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
         Some(query) => query.clone(),
         None => {
             let known = keys.list()?;
-            let own = known.iter().find(|key| key.has_secret && key.roles.contains(&Role::Messages));
+            let own = known
+                .iter()
+                .find(|key| key.has_secret && key.roles.contains(&Role::Messages));
             match own {
                 Some(key) => key.fingerprint.to_string(),
                 None => {
@@ -395,7 +431,9 @@ fn start_publisher(connection: &ConnectionOptions, link: &Link, cancel: &Cancell
     let topic = link.topics.host(&link.host);
     let presence = |status: &str| {
         let version = env!("CARGO_PKG_VERSION");
-        serde_json::json!({ "host": link.host, "status": status, "version": version }).to_string().into_bytes()
+        serde_json::json!({ "host": link.host, "status": status, "version": version })
+            .to_string()
+            .into_bytes()
     };
     let options = ConnectionOptions {
         // The outbox is the session: what was unacknowledged is sent again from there.
@@ -404,7 +442,11 @@ fn start_publisher(connection: &ConnectionOptions, link: &Link, cancel: &Cancell
         will: Some((topic.clone(), presence("offline"))),
         ..connection.clone()
     };
-    let hello = LiveMessage { topic, payload: presence("online"), retain: true };
+    let hello = LiveMessage {
+        topic,
+        payload: presence("online"),
+        retain: true,
+    };
     Publisher::start(options, Some(hello), link.ledger.clone(), cancel.clone()).0
 }
 
@@ -425,7 +467,11 @@ async fn forward_logs(
             Ok(line) => {
                 if let Some(run) = &line.run {
                     let payload = serde_json::to_vec(&*line).unwrap_or_default();
-                    publisher.live(LiveMessage { topic: topics.log(run, &line.bot), payload, retain: false });
+                    publisher.live(LiveMessage {
+                        topic: topics.log(run, &line.bot),
+                        payload,
+                        retain: false,
+                    });
                 }
             }
             // The files have every line; live listeners may miss some.
@@ -443,7 +489,10 @@ async fn forget_old(ledger: Ledger, max_age: Duration, cancel: CancellationToken
             _ = interval.tick() => {}
             () = cancel.cancelled() => return,
         }
-        if let Err(error) = ledger.forget_processed_before(OffsetDateTime::now_utc() - max_age * 2).await {
+        if let Err(error) = ledger
+            .forget_processed_before(OffsetDateTime::now_utc() - max_age * 2)
+            .await
+        {
             tracing::warn!(%error, "cannot tidy the ledger");
         }
     }

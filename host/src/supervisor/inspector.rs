@@ -32,7 +32,10 @@ impl Inspector {
     /// # Errors
     /// [`LoadError::Engine`] if this machine can't run WebAssembly.
     pub fn new(compiled: impl Into<PathBuf>) -> Result<Self, LoadError> {
-        Ok(Self { engine: Engine::new()?, cache: Arc::new(ComponentCache::new(compiled)) })
+        Ok(Self {
+            engine: Engine::new()?,
+            cache: Arc::new(ComponentCache::new(compiled)),
+        })
     }
 
     pub(super) fn engine(&self) -> &Engine {

@@ -86,12 +86,23 @@ impl Handler {
     pub(super) async fn deliver(&self, delivery: &Delivery) {
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
-        match Event::verify(&delivery.payload, &self.link.trusted, OffsetDateTime::now_utc(), self.link.max_age) {
+        match Event::verify(
+            &delivery.payload,
+            &self.link.trusted,
+            OffsetDateTime::now_utc(),
+            self.link.max_age,
+        ) {
             Err(refusal) => {
                 let why = format!("refused a message on {}: {refusal}", delivery.topic);
                 self.log(None, Level::Warn, &why);
-                let dead =
-                    DeadLetter::now(self.name(), &delivery.topic, None, refusal.to_string(), 0, &delivery.payload);
+                let dead = DeadLetter::now(
+                    self.name(),
+                    &delivery.topic,
+                    None,
+                    refusal.to_string(),
+                    0,
+                    &delivery.payload,
+                );
                 self.until_written(|| self.link.ledger.bury(dead.clone())).await;
             }
             Ok(event) => self.handle(&event, delivery).await,
@@ -127,7 +138,10 @@ impl Handler {
                     self.give_up(event, delivery, message.attempt, &reason)
                 }
             };
-            let settlement = Settlement { message: Some((group.clone(), event.id.clone())), ..settlement };
+            let settlement = Settlement {
+                message: Some((group.clone(), event.id.clone())),
+                ..settlement
+            };
             self.until_written(|| ledger.settle(settlement.clone())).await;
             return;
         }
@@ -140,11 +154,19 @@ impl Handler {
                     self.health.succeeded();
                     Attempt::Settled(settlement)
                 }
-                Err(why) => Attempt::Again { after: Duration::ZERO, why, limit: MAX_RETRIES },
+                Err(why) => Attempt::Again {
+                    after: Duration::ZERO,
+                    why,
+                    limit: MAX_RETRIES,
+                },
             },
             Ok(Verdict::Retry { after, why }) => {
                 self.health.failed.fetch_add(1, Ordering::Relaxed);
-                Attempt::Again { after, why, limit: MAX_RETRIES }
+                Attempt::Again {
+                    after,
+                    why,
+                    limit: MAX_RETRIES,
+                }
             }
             Ok(Verdict::Reject(why)) => {
                 self.health.succeeded();
@@ -152,7 +174,11 @@ impl Handler {
             }
             Err(fault) => {
                 self.health.faulted();
-                Attempt::Again { after: Duration::ZERO, why: format!("the bot {fault}"), limit: MAX_FAULTS }
+                Attempt::Again {
+                    after: Duration::ZERO,
+                    why: format!("the bot {fault}"),
+                    limit: MAX_FAULTS,
+                }
             }
         }
     }
@@ -160,21 +186,24 @@ impl Handler {
     /// What a handler's effects come to: signed events, and state.
     pub(super) fn settlement(&self, effects: Effects) -> Result<Settlement, String> {
         let writes = effects.state_writes().collect();
-        let mut settlement = Settlement { bot: self.name().to_owned(), writes, ..Settlement::default() };
+        let mut settlement = Settlement {
+            bot: self.name().to_owned(),
+            writes,
+            ..Settlement::default()
+        };
         for outgoing in effects.events {
-            self.publish(outgoing, &mut settlement).map_err(|e| format!("cannot sign an event: {e}"))?;
+            self.publish(outgoing, &mut settlement)
+                .map_err(|e| format!("cannot sign an event: {e}"))?;
         }
         Ok(settlement)
     }
 
-    fn publish(
-        &self,
-        outgoing: OutgoingEvent,
-        settlement: &mut Settlement,
-    ) -> Result<(), crate::keys::SignError> {
+    fn publish(&self, outgoing: OutgoingEvent, settlement: &mut Settlement) -> Result<(), crate::keys::SignError> {
         let topic = outgoing.topic.clone();
         let event = Event::of(outgoing, &self.instances.bot().source);
-        settlement.publish.push((self.link.topics.full(&topic), event.sign(&self.link.signer)?));
+        settlement
+            .publish
+            .push((self.link.topics.full(&topic), event.sign(&self.link.signer)?));
         settlement.events.push(event.row(&topic));
         Ok(())
     }
@@ -183,8 +212,19 @@ impl Handler {
     fn give_up(&self, event: &Event, delivery: &Delivery, attempts: u32, reason: &str) -> Settlement {
         self.log(Some(&event.run), Level::Error, &format!("given up: {reason}"));
         let id = Some(event.id.clone());
-        let dead = DeadLetter::now(self.name(), &delivery.topic, id, reason.to_owned(), attempts, &delivery.payload);
-        let mut settlement = Settlement { bot: self.name().to_owned(), dead: Some(dead), ..Settlement::default() };
+        let dead = DeadLetter::now(
+            self.name(),
+            &delivery.topic,
+            id,
+            reason.to_owned(),
+            attempts,
+            &delivery.payload,
+        );
+        let mut settlement = Settlement {
+            bot: self.name().to_owned(),
+            dead: Some(dead),
+            ..Settlement::default()
+        };
         let failure = OutgoingEvent {
             id: derive_id(&["given up", &event.id, self.name()]),
             topic: FAILURES.to_owned(),
@@ -248,7 +288,10 @@ impl Drop for InHand<'_> {
 
 /// Twice as long after each failed attempt.
 pub(super) fn backoff(attempts: u32) -> Duration {
-    BACKOFF.0.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX)).min(BACKOFF.1)
+    BACKOFF
+        .0
+        .saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(BACKOFF.1)
 }
 
 fn message_of(event: &Event, topic: &str) -> Message {

@@ -71,7 +71,10 @@ pub(super) fn resolve(
     }
     let mut inputs = Vec::new();
     for input in &description.inputs {
-        inputs.push((routed(given, ENDPOINT, &input.endpoint)?, routed(given, &input.option, &input.topic)?));
+        inputs.push((
+            routed(given, ENDPOINT, &input.endpoint)?,
+            routed(given, &input.option, &input.topic)?,
+        ));
     }
     let mut outputs = BTreeMap::new();
     for output in &description.outputs {
@@ -79,13 +82,22 @@ pub(super) fn resolve(
     }
     let mut timers = Vec::new();
     for timer in &description.timers {
-        let value = values.get(&timer.option).and_then(|values| values.first()).cloned().unwrap_or_default();
+        let value = values
+            .get(&timer.option)
+            .and_then(|values| values.first())
+            .cloned()
+            .unwrap_or_default();
         match parse_duration(&value) {
             Some(interval) => timers.push((timer.name.clone(), interval.max(Duration::from_millis(100)))),
             None => return Err(malformed(&timer.option, &value, BAD_DURATION)),
         }
     }
-    Ok(Resolved { values, inputs, outputs, timers })
+    Ok(Resolved {
+        values,
+        inputs,
+        outputs,
+        timers,
+    })
 }
 
 fn check_names(description: &Description, given: &BTreeMap<String, Vec<String>>) -> Result<(), OptionError> {
@@ -93,11 +105,20 @@ fn check_names(description: &Description, given: &BTreeMap<String, Vec<String>>)
     known.extend(description.inputs.iter().map(|input| input.option.as_str()));
     known.extend(description.outputs.iter().map(|output| output.option.as_str()));
     known.extend((!description.inputs.is_empty()).then_some(ENDPOINT));
-    let Some(name) = given.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let Some(name) = given.keys().find(|name| !known.contains(&name.as_str())) else {
+        return Ok(());
+    };
     known.sort_unstable();
     known.dedup();
-    let known = known.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", ");
-    Err(OptionError::Unknown { name: name.clone(), known })
+    let known = known
+        .iter()
+        .map(|name| format!("--{name}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Err(OptionError::Unknown {
+        name: name.clone(),
+        known,
+    })
 }
 
 fn check(spec: &OptionSpec, values: &mut BTreeMap<String, Vec<String>>) -> Result<(), OptionError> {
@@ -161,7 +182,11 @@ fn check_topic(option: &str, value: &str) -> Result<(), OptionError> {
 }
 
 fn malformed(name: &str, value: &str, why: &str) -> OptionError {
-    OptionError::Malformed { name: name.to_owned(), value: value.to_owned(), why: why.to_owned() }
+    OptionError::Malformed {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        why: why.to_owned(),
+    }
 }
 
 /// A length of time: a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
@@ -202,13 +227,32 @@ mod tests {
             version: "1".into(),
             summary: String::new(),
             options: vec![
-                OptionSpec { default: Some("30".into()), ..spec("interval", OptionKind::Duration) },
-                OptionSpec { required: true, ..spec("name", OptionKind::Text) },
-                OptionSpec { repeatable: true, ..spec("arch", OptionKind::Text) },
+                OptionSpec {
+                    default: Some("30".into()),
+                    ..spec("interval", OptionKind::Duration)
+                },
+                OptionSpec {
+                    required: true,
+                    ..spec("name", OptionKind::Text)
+                },
+                OptionSpec {
+                    repeatable: true,
+                    ..spec("arch", OptionKind::Text)
+                },
             ],
-            inputs: vec![Input { option: "watch".into(), topic: "commits".into(), endpoint: "pub/x".into() }],
-            outputs: vec![Output { option: "publish-to".into(), topic: "builds".into() }],
-            timers: vec![Timer { name: "poll".into(), option: "interval".into() }],
+            inputs: vec![Input {
+                option: "watch".into(),
+                topic: "commits".into(),
+                endpoint: "pub/x".into(),
+            }],
+            outputs: vec![Output {
+                option: "publish-to".into(),
+                topic: "builds".into(),
+            }],
+            timers: vec![Timer {
+                name: "poll".into(),
+                option: "interval".into(),
+            }],
             message_timeout: None,
         }
     }

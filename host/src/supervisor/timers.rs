@@ -41,8 +41,15 @@ async fn tick(handler: &Handler, timer: &str) {
             return;
         }
     };
-    if settlement != (Settlement { bot: settlement.bot.clone(), ..Settlement::default() }) {
-        handler.until_written(|| handler.link.ledger.settle(settlement.clone())).await;
+    if settlement
+        != (Settlement {
+            bot: settlement.bot.clone(),
+            ..Settlement::default()
+        })
+    {
+        handler
+            .until_written(|| handler.link.ledger.settle(settlement.clone()))
+            .await;
     }
     handler.health.succeeded();
 }

@@ -87,8 +87,15 @@ pub fn spec(name: &str) -> BotSpec {
 /// An event signed with the key of the host in a directory.
 pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> {
     let keys = KeyStore::open(state.join("keys")).unwrap();
-    let key = keys.list().unwrap().into_iter().find(|key| key.roles.contains(&Role::Messages)).unwrap();
-    let signer = keys.signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none()).unwrap();
+    let key = keys
+        .list()
+        .unwrap()
+        .into_iter()
+        .find(|key| key.roles.contains(&Role::Messages))
+        .unwrap();
+    let signer = keys
+        .signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none())
+        .unwrap();
     event(id, event_type, data).sign(&signer).unwrap()
 }
 

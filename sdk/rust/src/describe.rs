@@ -44,14 +44,20 @@ impl Description {
     /// It publishes to a topic, which `--OPTION` can change.
     #[must_use]
     pub fn publishes(mut self, option: &str, topic: &str) -> Self {
-        self.0.outputs.push(types::Output { option: option.to_owned(), topic: topic.to_owned() });
+        self.0.outputs.push(types::Output {
+            option: option.to_owned(),
+            topic: topic.to_owned(),
+        });
         self
     }
 
     /// It has a timer, whose interval is the value of an option.
     #[must_use]
     pub fn timer(mut self, name: &str, option: &str) -> Self {
-        self.0.timers.push(types::Timer { name: name.to_owned(), option: option.to_owned() });
+        self.0.timers.push(types::Timer {
+            name: name.to_owned(),
+            option: option.to_owned(),
+        });
         self
     }
 

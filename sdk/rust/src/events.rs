@@ -50,13 +50,23 @@ pub struct Artifact {
 
 impl From<types::Artifact> for Artifact {
     fn from(a: types::Artifact) -> Self {
-        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+        Self {
+            name: a.name,
+            size: a.size,
+            sha256: a.sha256,
+            media_type: a.media_type,
+        }
     }
 }
 
 impl From<Artifact> for types::Artifact {
     fn from(a: Artifact) -> Self {
-        Self { name: a.name, size: a.size, sha256: a.sha256, media_type: a.media_type }
+        Self {
+            name: a.name,
+            size: a.size,
+            sha256: a.sha256,
+            media_type: a.media_type,
+        }
     }
 }
 

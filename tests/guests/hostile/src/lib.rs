@@ -47,7 +47,11 @@ impl Bot for Hostile {
             }
             "write, then retry" => {
                 let _ = publish(event("hostile-out", "test.hostile.v1", &data));
-                if message.attempt == 0 { retry_now("not yet") } else { Outcome::Done }
+                if message.attempt == 0 {
+                    retry_now("not yet")
+                } else {
+                    Outcome::Done
+                }
             }
             "done" => said(publish(event("hostile-out", "test.hostile.v1", &data))),
             other => Outcome::Reject(format!("don't know how to {other:?}")),
@@ -64,7 +68,13 @@ fn said<T: std::fmt::Debug, E: std::fmt::Display>(answer: Result<T, E>) -> Outco
 }
 
 fn event<'a>(topic: &'a str, event_type: &'a str, data: &'a serde_json::Value) -> Event<'a, serde_json::Value> {
-    Event { topic, event_type, subject: None, data, key: None }
+    Event {
+        topic,
+        event_type,
+        subject: None,
+        data,
+        key: None,
+    }
 }
 
 fn spin() -> Outcome {

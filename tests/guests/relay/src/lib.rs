@@ -1,13 +1,22 @@
 //! Publishes each message again, on another topic, and counts them.
 
-use foundry_sdk::{Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, options, publish, state};
+use foundry_sdk::{
+    Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, options, publish, state,
+};
 
 struct Relay;
 
 impl Bot for Relay {
     fn describe() -> Description {
         Description::new("relay", env!("CARGO_PKG_VERSION"), "publishes each message again")
-            .option(OptionBuilder::new("start", OptionKind::Duration, "publish a first message at this interval").default("365d"))
+            .option(
+                OptionBuilder::new(
+                    "start",
+                    OptionKind::Duration,
+                    "publish a first message at this interval",
+                )
+                .default("365d"),
+            )
             .option(OptionBuilder::new("first", OptionKind::Number, "how many first messages to publish").default("0"))
             .reads("watch", "relay-in", "relay")
             .publishes("publish-to", "relay-out")
@@ -41,12 +50,21 @@ impl Bot for Relay {
 }
 
 fn event(data: &serde_json::Value, key: Option<String>) -> Event<'_, serde_json::Value> {
-    Event { topic: "relay-out", event_type: "test.relay.v1", subject: None, data, key }
+    Event {
+        topic: "relay-out",
+        event_type: "test.relay.v1",
+        subject: None,
+        data,
+        key,
+    }
 }
 
 fn count() -> Result<u64, String> {
     let value = state::get("seen").map_err(|error| error.to_string())?;
-    Ok(value.and_then(|value| String::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(0))
+    Ok(value
+        .and_then(|value| String::from_utf8(value).ok())
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
 }
 
 export!(Relay);
