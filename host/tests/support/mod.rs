@@ -2,13 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foundry_host::bus::{Event, Topics};
+use foundry_host::capability::Grants;
 use foundry_host::keys::{KeyStore, PassphraseSource, Role};
 use foundry_host::ledger::{DeadLetter, EventRow};
-use foundry_host::runtime::OutgoingEvent;
+use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, OutgoingEvent};
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, MessagesConfig};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -138,4 +141,18 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl 
         assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Instances of a component outside of any bot, for measurements.
+pub fn instances(host: &TestHost, engine: Engine, admitted: Admitted) -> Instances {
+    let bot = BotContext {
+        name: "bench".to_owned(),
+        source: "test/bench".to_owned(),
+        options: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        grants: Grants::default(),
+        state_limit: 0,
+        services: Arc::clone(host.host.services()),
+    };
+    Instances::new(engine, admitted, Arc::new(bot), Limits::default())
 }
