@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
+use crate::access::Gate;
 use crate::config::Config;
 use crate::connection::{self, Context};
 use crate::error::Error;
@@ -41,9 +42,11 @@ impl Broker {
         let Config {
             listen,
             data_dir,
+            access,
             limits,
         } = config;
-        if !listen.ip().is_loopback() {
+        let gate = Gate::new(access)?;
+        if !listen.ip().is_loopback() && !gate.has_users() {
             return Err(Error::Unprotected { address: listen });
         }
         let lock = lock(&data_dir)?;
@@ -81,6 +84,7 @@ impl Broker {
             hub: hub_handle,
             groups: engine.handle(),
             registry: registry_handle,
+            gate,
             limits,
         });
         let tasks = vec![
@@ -180,7 +184,7 @@ async fn accept(listener: TcpListener, context: Arc<Context>) {
                 }
                 let context = Arc::clone(&context);
                 tokio::spawn(async move {
-                    connection::serve(stream, context).await;
+                    connection::serve(stream, peer.ip().to_canonical().is_loopback(), context).await;
                     drop(permit);
                 });
             }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::access::Access;
+
 /// A broker's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +16,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the groups' queues are kept.
     pub data_dir: PathBuf,
+    /// Who may do what.
+    pub access: Access,
     /// Bounds.
     pub limits: Limits,
 }
@@ -23,6 +27,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
             data_dir: PathBuf::from("broker"),
+            access: Access::default(),
             limits: Limits::default(),
         }
     }

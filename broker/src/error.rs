@@ -24,9 +24,12 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// `broker.access` says something impossible.
+    #[error("cannot use `broker.access` in foundry.toml: {0}")]
+    Access(String),
     /// Everybody could connect.
     #[error(
-        "refuse to listen on {address} without authentication: anybody on the network could connect (set `broker.listen` to a loopback address, or configure `broker.access` in foundry.toml)"
+        "refuse to listen on {address} without users: nobody there could connect safely (set `broker.listen` to a loopback address, or add `broker.access.users` in foundry.toml)"
     )]
     Unprotected {
         /// The address.

@@ -21,6 +21,7 @@
 //!
 //! rumqttd reports much on its own: a log filter for the host should have `rumqttd=warn`.
 
+mod access;
 mod broker;
 mod codec;
 mod config;
@@ -34,6 +35,7 @@ mod routing;
 mod session;
 mod topic;
 
+pub use access::{Access, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Config, Limits};
 pub use error::Error;

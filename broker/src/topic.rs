@@ -121,6 +121,25 @@ impl TopicFilter {
         &self.0
     }
 
+    /// Does this filter match every topic that `other` matches?
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.0.starts_with('$') && !self.0.starts_with('$') {
+            return false;
+        }
+        let mut theirs = other.0.split('/');
+        for level in self.0.split('/') {
+            if level == "#" {
+                return true;
+            }
+            match theirs.next() {
+                Some("#") | None => return false,
+                Some(their) if level == "+" || level == their => {}
+                Some(_) => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
+
     /// Does a message on `topic` belong to this filter?
     pub fn matches(&self, topic: &TopicName) -> bool {
         matches(&self.0, topic.as_str())
@@ -206,6 +225,7 @@ impl Subscribable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn hit(filter: &str, topic: &str) -> bool {
         TopicFilter::new(filter)
@@ -235,6 +255,44 @@ mod tests {
             ("a/+/b", "a//b", true),
         ] {
             assert_eq!(hit(filter, topic), expected, "{filter} against {topic}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_that_covers_another_matches_all_its_topics(
+            wide in prop::collection::vec(prop::sample::select(vec!["a", "b", "+", "$x"]), 1..4),
+            narrow in prop::collection::vec(prop::sample::select(vec!["a", "b", "+", "$x"]), 1..4),
+            name in prop::collection::vec(prop::sample::select(vec!["a", "b", "$x"]), 1..5),
+            ends in (any::<bool>(), any::<bool>()),
+        ) {
+            let filter = |levels: &[&str], open: bool| {
+                TopicFilter::new(&[levels.join("/"), if open { "/#".to_owned() } else { String::new() }].concat()).unwrap()
+            };
+            let (wide, narrow) = (filter(&wide, ends.0), filter(&narrow, ends.1));
+            let name = TopicName::new(&name.join("/")).unwrap();
+            if wide.covers(&narrow) && narrow.matches(&name) {
+                prop_assert!(wide.matches(&name), "{wide} {narrow} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn coverage_is_not_granted_too_widely() {
+        let covers = |a: &str, b: &str| TopicFilter::new(a).unwrap().covers(&TopicFilter::new(b).unwrap());
+        for (wide, narrow, expected) in [
+            ("#", "a/#", true),
+            ("a/#", "a", true),
+            ("a/#", "a/+/c", true),
+            ("a/+", "a/b", true),
+            ("a/b", "a/b", true),
+            ("a/#", "#", false),
+            ("a/+", "a/#", false),
+            ("a/b", "a/+", false),
+            ("#", "$SYS/#", false),
+            ("+/b", "a/+", false),
+        ] {
+            assert_eq!(covers(wide, narrow), expected, "{wide} covers {narrow}");
         }
     }
 

@@ -138,7 +138,7 @@ mod v3_1_1 {
         client.subscribe("t/#", ExactlyOnce);
         client.subscribe("t/+", AtLeastOnce);
         V4::new(broker.address, "b").publish("t/x", ExactlyOnce, "x");
-        let mut qos = [client.take().qos, client.take().qos];
+        let mut qos = [client.recv_publish().qos, client.recv_publish().qos];
         qos.sort_by_key(|qos| *qos as u8);
         assert_eq!(qos, [AtLeastOnce, ExactlyOnce]);
         client.expect_silence();

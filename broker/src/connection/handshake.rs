@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant};
 use super::aliases::{InAliases, OutAliases};
 use super::{Connection, Context};
 
+use crate::access::{Denied, Permissions};
 use crate::codec::{ConnAck, Connect, Encoder, Version, Will, decode_connect, next_frame, reason};
 use crate::message::{Message, SessionId, Timestamp};
 use crate::session::Attached;
@@ -23,6 +24,7 @@ const OUT_ALIASES: u16 = 64;
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     mut reader: ReadHalf<S>,
     mut writer: WriteHalf<S>,
+    local: bool,
     context: Arc<Context>,
 ) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
     let mut input = BytesMut::with_capacity(4096);
@@ -69,11 +71,50 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     if assigned {
         connect.client_id = assigned_id();
     }
-    let attached = context
+    let password = connect.password.take();
+    let admitted = context
+        .gate
+        .admit(local, connect.user_name.as_deref(), password, &connect.client_id)
+        .await;
+    let permissions = match admitted {
+        Ok(permissions) => permissions,
+        Err(denied) => {
+            tracing::info!(client = connect.client_id, user = connect.user_name, %denied, "client not let in");
+            let code = match denied {
+                Denied::Anonymous => reason::NOT_AUTHORIZED,
+                Denied::BadCredentials => reason::BAD_CREDENTIALS,
+            };
+            refuse(&mut writer, connect.version, code).await;
+            return None;
+        }
+    };
+    if will
+        .as_ref()
+        .is_some_and(|(message, _)| !permissions.may_publish(&message.topic))
+    {
+        refuse(&mut writer, connect.version, reason::NOT_AUTHORIZED).await;
+        return None;
+    }
+    let attaching = context
         .registry
-        .attach(connect.client_id.clone(), connect.clean_start)
-        .await?;
-    Some(begin(reader, writer, input, context, connect, will, attached, assigned))
+        .attach(connect.client_id.clone(), permissions.user.clone(), connect.clean_start);
+    match attaching.await? {
+        Ok(attached) => Some(begin(
+            reader,
+            writer,
+            input,
+            context,
+            connect,
+            will,
+            attached,
+            assigned,
+            permissions,
+        )),
+        Err(code) => {
+            refuse(&mut writer, connect.version, code).await;
+            None
+        }
+    }
 }
 
 fn check(connect: &Connect) -> Result<(), u8> {
@@ -134,6 +175,7 @@ fn begin<S>(
     will: Option<(Message, u32)>,
     attached: Attached,
     assigned: bool,
+    permissions: Permissions,
 ) -> (Connection<S>, oneshot::Receiver<u8>) {
     let limits = &context.limits;
     let Attached {
@@ -201,6 +243,7 @@ fn begin<S>(
         }),
         session,
         context,
+        permissions,
     };
     (connection, stop)
 }

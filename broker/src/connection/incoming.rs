@@ -70,6 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn publish(&mut self, publish: Publish) -> Result<(), End> {
         let topic = self.topic_of(&publish)?;
+        if !self.permissions.may_publish(&topic) {
+            return self.forbid(&publish, &topic);
+        }
         let under_way = self.unanswered + self.session.inbound.len();
         let repeated = self.session.inbound.contains(&publish.id);
         // Only MQTT 5 clients know the limit; the others are slowed down by not being read.
@@ -110,6 +113,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let receipt = self.context.publisher.publish_for(&message, &self.session.mailbox);
         self.owed.push_back((owed, receipt));
         Ok(())
+    }
+
+    /// MQTT 5 publishers are told; those who cannot be told lose the connection rather than a message they count on.
+    fn forbid(&mut self, publish: &Publish, topic: &TopicName) -> Result<(), End> {
+        tracing::info!(client = self.session.client_id, user = self.permissions.user, %topic, "may not publish");
+        let (id, code) = (publish.id, reason::NOT_AUTHORIZED);
+        match (self.version, publish.qos) {
+            (Version::V5, QoS::AtLeastOnce) => self.encoder.puback(id, code, &mut self.out).map_err(encoding),
+            (Version::V5, QoS::ExactlyOnce) => self.encoder.pubrec(id, code, &mut self.out).map_err(encoding),
+            _ => Err(End::Closed(code, "not authorized to publish")),
+        }
     }
 
     fn topic_of(&mut self, publish: &Publish) -> Result<TopicName, End> {
@@ -180,6 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     reason::FILTER_INVALID
                 }
                 Ok(_) if self.too_many_subscriptions(&entry) => reason::QUOTA_EXCEEDED,
+                Ok(Subscribable::Plain(filter)) if !self.permissions.may_subscribe(&filter) => reason::NOT_AUTHORIZED,
+                Ok(Subscribable::Shared(key)) if !self.permissions.may_share(&key.filter) => reason::NOT_AUTHORIZED,
                 Ok(Subscribable::Plain(filter)) => {
                     self.session.subscriptions.insert(filter.clone(), options);
                     plain.push((filter, options, entry.retain_handling));

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use self::aliases::{InAliases, OutAliases};
+use crate::access::{Gate, Permissions};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
 use crate::group::{EngineHandle, EntryId, Leaving, MemberId};
@@ -43,6 +44,8 @@ pub struct Context {
     pub groups: EngineHandle,
     /// Sessions.
     pub registry: RegistryHandle,
+    /// Who may do what.
+    pub gate: Gate,
     /// Limits.
     pub limits: Limits,
 }
@@ -95,16 +98,17 @@ struct Connection<S> {
     /// Is it a member of any group?
     is_member: bool,
     will: Option<(Message, u32)>,
+    permissions: Permissions,
 }
 
-/// Serves one client until its connection ends.
-pub async fn serve<S>(stream: S, context: Arc<Context>)
+/// Serves one client until its connection ends. `local` is a client on this machine.
+pub async fn serve<S>(stream: S, local: bool, context: Arc<Context>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
     let wait = context.limits.connect_timeout();
-    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, context)).await else {
+    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, local, context)).await else {
         return;
     };
     connection.run(stop).await;

@@ -22,6 +22,8 @@ pub struct Session {
     pub id: SessionId,
     /// The client identifier.
     pub client_id: String,
+    /// The user who made it.
+    pub user: Option<String>,
     /// Seconds that it outlives its connection; `u32::MAX` is for ever.
     pub expiry: u32,
     /// Where its deliveries wait.
@@ -42,6 +44,7 @@ impl Session {
         Self {
             id,
             client_id,
+            user: None,
             expiry: 0,
             mailbox: Mailbox::new(limits),
             subscriptions: BTreeMap::new(),

@@ -24,8 +24,9 @@ enum Command {
 
 struct AttachRequest {
     client_id: String,
+    user: Option<String>,
     clean_start: bool,
-    reply: oneshot::Sender<Attached>,
+    reply: oneshot::Sender<Result<Attached, u8>>,
 }
 
 /// How a connection ended.
@@ -54,15 +55,22 @@ pub struct RegistryHandle(mpsc::UnboundedSender<Command>);
 
 // Not bounded itself: each connection has at most one command in it.
 impl RegistryHandle {
-    /// Waits for the session of a client identifier. `None` when a newer connection came in between, or the broker
-    /// stops.
-    pub async fn attach(&self, client_id: String, clean_start: bool) -> Option<Attached> {
+    /// Waits for the session of a client identifier, or a reason code: a session belongs to the user who made it.
+    /// `None` when a newer connection came in between, or the broker stops.
+    pub async fn attach(
+        &self,
+        client_id: String,
+        user: Option<String>,
+        clean_start: bool,
+    ) -> Option<Result<Attached, u8>> {
         let (reply, attached) = oneshot::channel();
-        drop(self.0.send(Command::Attach(AttachRequest {
+        let request = AttachRequest {
             client_id,
+            user,
             clean_start,
             reply,
-        })));
+        };
+        drop(self.0.send(Command::Attach(request)));
         attached.await.ok()
     }
 
@@ -81,6 +89,7 @@ impl RegistryHandle {
 
 enum Entry {
     Live {
+        user: Option<String>,
         member: MemberId,
         stop: Option<oneshot::Sender<u8>>,
         next: Option<AttachRequest>,
@@ -166,21 +175,34 @@ impl Registry {
         if self.stopping.is_some() {
             return;
         }
+        let owner = match self.entries.get(&request.client_id) {
+            Some(Entry::Live { user, .. }) => Some(user),
+            Some(Entry::Parked { session, .. }) => Some(&session.user),
+            None => None,
+        };
+        if owner.is_some_and(|owner| *owner != request.user) {
+            tracing::info!(
+                client = request.client_id,
+                user = request.user,
+                "client identifier is another user's"
+            );
+            request.reply.send(Err(reason::CLIENT_ID_INVALID)).ok();
+            return;
+        }
         match self.entries.remove(&request.client_id) {
-            Some(Entry::Live { member, stop, .. }) => {
+            Some(Entry::Live { member, stop, user, .. }) => {
                 // Its connection gives the session back first. A request that already waits is outdated by this one.
                 if let Some(stop) = stop {
                     stop.send(reason::TAKEN_OVER).ok();
                 }
                 let client_id = request.client_id.clone();
-                self.entries.insert(
-                    client_id,
-                    Entry::Live {
-                        member,
-                        stop: None,
-                        next: Some(request),
-                    },
-                );
+                let live = Entry::Live {
+                    user,
+                    member,
+                    stop: None,
+                    next: Some(request),
+                };
+                self.entries.insert(client_id, live);
             }
             Some(Entry::Parked { session, will, .. }) => {
                 let will = will.map(|(message, _)| (message, true));
@@ -206,11 +228,13 @@ impl Registry {
                     self.end(*old);
                 }
                 self.last_session += 1;
-                Box::new(Session::new(
+                let mut session = Box::new(Session::new(
                     SessionId(self.last_session),
                     request.client_id.clone(),
                     self.limits,
-                ))
+                ));
+                session.user.clone_from(&request.user);
+                session
             }
         };
         self.last_member += 1;
@@ -222,9 +246,10 @@ impl Registry {
             member,
             stop: stopped,
         };
-        match request.reply.send(attached) {
+        match request.reply.send(Ok(attached)) {
             Ok(()) => {
                 let live = Entry::Live {
+                    user: request.user,
                     member,
                     stop: Some(stop),
                     next: None,
@@ -232,7 +257,8 @@ impl Registry {
                 self.entries.insert(request.client_id, live);
             }
             // The connection is gone already.
-            Err(attached) => self.park(attached.session, Ending::default()),
+            Err(Ok(attached)) => self.park(attached.session, Ending::default()),
+            Err(Err(_)) => {}
         }
     }
 

@@ -1,0 +1,336 @@
+//! Messages per second and latency of this broker beside Mosquitto, in one run:
+//! `cargo run --release -p foundry-broker --example bench [MESSAGES]`.
+//!
+//! QoS 1, 256 bytes. Publishers keep 100 publishes under way; subscribers acknowledge each message. Every broker is
+//! a process of its own, and all clients are the same code, so that the numbers compare.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const PAYLOAD: usize = 256;
+const WINDOW: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that speaks just enough MQTT 5.
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Client {
+    fn connect(address: SocketAddr, id: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+        };
+        // Clean start, no keep alive, receive maximum 100.
+        let mut packet = b"\0\x04MQTT\x05\x02\0\0\x03\x21\0\x64".to_vec();
+        packet.extend((id.len() as u16).to_be_bytes());
+        packet.extend(id.as_bytes());
+        client.stream.write_all(&framed(0x10, &packet))?;
+        match client.packet()? {
+            (0x20, body) if body.get(1) == Some(&0) => Ok(client),
+            other => Err(format!("not connected: {other:?}").into()),
+        }
+    }
+
+    fn subscribe(&mut self, filter: &str) -> Result<()> {
+        let mut packet = vec![0, 1, 0];
+        packet.extend((filter.len() as u16).to_be_bytes());
+        packet.extend(filter.as_bytes());
+        packet.push(1);
+        self.stream.write_all(&framed(0x82, &packet))?;
+        match self.packet()? {
+            (0x90, body) if body.last() == Some(&1) => Ok(()),
+            other => Err(format!("not subscribed: {other:?}").into()),
+        }
+    }
+
+    /// A packet that is in the buffer already.
+    fn buffered(&mut self) -> Option<(u8, Vec<u8>)> {
+        let bytes = self.buffer.get(self.start..)?;
+        let header = *bytes.first()?;
+        let mut length = 0;
+        let mut used = 1;
+        loop {
+            let byte = *bytes.get(used)?;
+            length |= usize::from(byte & 0x7f) << (7 * (used - 1));
+            used += 1;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let body = bytes.get(used..used + length)?.to_vec();
+        self.start += used + length;
+        Some((header, body))
+    }
+
+    fn packet(&mut self) -> Result<(u8, Vec<u8>)> {
+        loop {
+            if let Some(packet) = self.buffered() {
+                return Ok(packet);
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let mut chunk = [0; 32 * 1024];
+            match self.stream.read(&mut chunk)? {
+                0 => return Err("the broker closed the connection".into()),
+                count => self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+fn framed(header: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![header];
+    let mut rest = body.len();
+    loop {
+        let low = (rest % 128) as u8;
+        rest /= 128;
+        packet.push(if rest > 0 { low | 0x80 } else { low });
+        if rest == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn publish(mut client: Client, messages: usize, epoch: Instant) -> Result<()> {
+    let (mut sent, mut acknowledged) = (0, 0);
+    let mut out = Vec::new();
+    while acknowledged < messages {
+        while sent < messages && sent - acknowledged < WINDOW {
+            let mut body = b"\0\x05bench".to_vec();
+            body.extend(((sent % 60_000 + 1) as u16).to_be_bytes());
+            body.push(0);
+            let mut payload = [0; PAYLOAD];
+            let now = epoch.elapsed().as_nanos() as u64;
+            payload
+                .iter_mut()
+                .zip(now.to_be_bytes())
+                .for_each(|(to, from)| *to = from);
+            body.extend(payload);
+            out.extend(framed(0x32, &body));
+            sent += 1;
+        }
+        client.stream.write_all(&out)?;
+        out.clear();
+        let mut next = Some(client.packet()?);
+        while let Some((header, body)) = next {
+            match (header, body.get(2)) {
+                (0x40, None | Some(&0)) => acknowledged += 1,
+                other => return Err(format!("not acknowledged: {other:?}").into()),
+            }
+            next = client.buffered();
+        }
+    }
+    Ok(())
+}
+
+/// Takes messages until all subscribers together have `total`; returns latencies.
+fn take(mut client: Client, taken: &AtomicUsize, total: usize, epoch: Instant) -> Result<Vec<u64>> {
+    let mut latencies = Vec::with_capacity(total);
+    client.stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut acks = Vec::new();
+    let mut idle = Instant::now();
+    while taken.load(Ordering::Relaxed) < total {
+        let mut next = match client.packet() {
+            Ok(packet) => Some(packet),
+            Err(_) if idle.elapsed() < PATIENCE => None,
+            Err(error) => return Err(error),
+        };
+        while let Some((header, body)) = next {
+            idle = Instant::now();
+            if header >> 4 == 3 {
+                let topic = usize::from(body.get(1).copied().unwrap_or(0));
+                if header & 0x06 != 0 {
+                    let id = body.get(2 + topic..4 + topic).unwrap_or_default();
+                    acks.extend([0x40, 2]);
+                    acks.extend(id);
+                }
+                let stamp = body.len().checked_sub(PAYLOAD).and_then(|at| body.get(at..at + 8));
+                let sent = stamp
+                    .and_then(|stamp| stamp.try_into().ok())
+                    .map_or(0, u64::from_be_bytes);
+                latencies.push((epoch.elapsed().as_nanos() as u64).saturating_sub(sent));
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+            next = client.buffered();
+        }
+        client.stream.write_all(&acks)?;
+        acks.clear();
+    }
+    Ok(latencies)
+}
+
+struct Outcome {
+    rate: f64,
+    median: Duration,
+    p99: Duration,
+}
+
+fn measure(
+    address: SocketAddr,
+    filter: &str,
+    publishers: usize,
+    subscribers: usize,
+    messages: usize,
+) -> Result<Outcome> {
+    let epoch = Instant::now();
+    let total = messages / publishers * publishers;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(publishers + 1));
+    let mut subscriber_threads = Vec::new();
+    for number in 0..subscribers {
+        let mut client = Client::connect(address, &format!("sub{number}"))?;
+        client.subscribe(filter)?;
+        let taken = Arc::clone(&taken);
+        subscriber_threads.push(thread::spawn(move || take(client, &taken, total, epoch)));
+    }
+    let mut publisher_threads = Vec::new();
+    for number in 0..publishers {
+        let client = Client::connect(address, &format!("pub{number}"))?;
+        let barrier = Arc::clone(&barrier);
+        publisher_threads.push(thread::spawn(move || {
+            barrier.wait();
+            publish(client, total / publishers, epoch)
+        }));
+    }
+    barrier.wait();
+    let started = Instant::now();
+    let joined = |_| Box::<dyn Error + Send + Sync>::from("a client panicked");
+    for publisher in publisher_threads {
+        publisher.join().map_err(joined)??;
+    }
+    let mut latencies = Vec::new();
+    for subscriber in subscriber_threads {
+        latencies.extend(subscriber.join().map_err(joined)??);
+    }
+    // A reader that waits in vain at the end sees the end up to 200 ms late, so the last message tells the time.
+    let elapsed = started.elapsed();
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        let index = (latencies.len().saturating_sub(1) as f64 * share) as usize;
+        Duration::from_nanos(latencies.get(index).copied().unwrap_or(0))
+    };
+    Ok(Outcome {
+        rate: total as f64 / elapsed.as_secs_f64(),
+        median: at(0.5),
+        p99: at(0.99),
+    })
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn wait_for(address: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > deadline {
+            return Err(format!("no broker at {address}").into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn ours(directory: &Path) -> Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let program: PathBuf = std::env::current_exe()?
+        .parent()
+        .and_then(Path::parent)
+        .map(|target| target.join("foundry-broker"))
+        .ok_or("no target directory")?;
+    let child = Command::new(program)
+        .arg(address.to_string())
+        .arg(directory.join("ours"))
+        .stdout(Stdio::null())
+        .spawn()?;
+    let process = Process(child);
+    wait_for(address)?;
+    Ok((process, address))
+}
+
+fn mosquitto(directory: &Path, persistence: bool) -> Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let config = directory.join("mosquitto.conf");
+    let location = directory.display();
+    let mut text = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n",
+        address.port()
+    );
+    if persistence {
+        text += &format!("persistence true\npersistence_location {location}/\nautosave_interval 1\n");
+    }
+    if std::env::var("USER").is_ok_and(|user| user == "root") || std::fs::metadata("/root").is_ok() {
+        text += "user root\n";
+    }
+    std::fs::write(&config, text)?;
+    let child = Command::new("mosquitto")
+        .args(["-c".as_ref(), config.as_os_str()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let process = Process(child);
+    wait_for(address)?;
+    Ok((process, address))
+}
+
+fn main() -> Result<()> {
+    let messages: usize = match std::env::args().nth(1) {
+        Some(messages) => messages.parse()?,
+        None => 100_000,
+    };
+    let directory = tempfile::tempdir()?;
+    let scenarios: VecDeque<(&str, &str, usize, usize)> = VecDeque::from([
+        ("one to one", "bench", 1, 1),
+        ("group of four", "$share/g/bench", 1, 4),
+        ("group of four, 8 publishers", "$share/g/bench", 8, 4),
+    ]);
+    println!("{messages} messages of {PAYLOAD} bytes, QoS 1, {WINDOW} under way per publisher");
+    println!(
+        "{:<30} {:<24} {:>12} {:>12} {:>12}",
+        "scenario", "broker", "messages/s", "median", "p99"
+    );
+    for (name, filter, publishers, subscribers) in scenarios {
+        for broker in ["foundry", "mosquitto", "mosquitto, persistent"] {
+            let (_process, address) = match broker {
+                "foundry" => ours(directory.path())?,
+                "mosquitto" => mosquitto(directory.path(), false)?,
+                _ => mosquitto(directory.path(), true)?,
+            };
+            let outcome = measure(address, filter, publishers, subscribers, messages)?;
+            println!(
+                "{name:<30} {broker:<24} {:>12.0} {:>9.2?} {:>9.2?}",
+                outcome.rate, outcome.median, outcome.p99
+            );
+        }
+    }
+    Ok(())
+}
