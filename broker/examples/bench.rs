@@ -238,6 +238,21 @@ fn measure(
 
 struct Process(Child);
 
+impl Process {
+    /// Processor time that it has used, in its own code and in the system's.
+    fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // After the name in parentheses, the 12th and 13th fields are ticks of a hundredth of a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.0.kill());
@@ -315,19 +330,21 @@ fn main() -> Result<()> {
     ]);
     println!("{messages} messages of {PAYLOAD} bytes, QoS 1, {WINDOW} under way per publisher");
     println!(
-        "{:<30} {:<24} {:>12} {:>12} {:>12}",
-        "scenario", "broker", "messages/s", "median", "p99"
+        "{:<30} {:<24} {:>12} {:>9} {:>9} {:>9}",
+        "scenario", "broker", "messages/s", "median", "p99", "cpu us"
     );
     for (name, filter, publishers, subscribers) in scenarios {
         for broker in ["foundry", "mosquitto", "mosquitto, persistent"] {
-            let (_process, address) = match broker {
+            let (process, address) = match broker {
                 "foundry" => ours(directory.path())?,
                 "mosquitto" => mosquitto(directory.path(), false)?,
                 _ => mosquitto(directory.path(), true)?,
             };
+            let before = process.processor_time()?;
             let outcome = measure(address, filter, publishers, subscribers, messages)?;
+            let spent = (process.processor_time()? - before).as_secs_f64() * 1e6 / messages as f64;
             println!(
-                "{name:<30} {broker:<24} {:>12.0} {:>9.2?} {:>9.2?}",
+                "{name:<30} {broker:<24} {:>12.0} {:>9.2?} {:>9.2?} {spent:>9.1}",
                 outcome.rate, outcome.median, outcome.p99
             );
         }
