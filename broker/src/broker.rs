@@ -14,7 +14,7 @@ use crate::access::Gate;
 use crate::config::Config;
 use crate::connection::{self, Context};
 use crate::error::Error;
-use crate::group::{Engine, EngineConfig, GroupLimits, GroupStatus};
+use crate::group::{DeadLetter, Engine, EngineConfig, GroupLimits, GroupStatus};
 use crate::publisher::Publisher;
 use crate::routing::Hub;
 use crate::session::{MailboxLimits, Registry};
@@ -117,6 +117,31 @@ impl Broker {
         match Subscribable::parse(filter) {
             Ok(Subscribable::Shared(key)) => self.context.groups.remove(key).await,
             _ => false,
+        }
+    }
+
+    /// The oldest dead letters of the group `$share/GROUP/FILTER`, at most `limit`.
+    pub async fn dead_letters(&self, filter: &str, limit: usize) -> Vec<DeadLetter> {
+        match Subscribable::parse(filter) {
+            Ok(Subscribable::Shared(key)) => self.context.groups.dead_letters(key, limit).await,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Puts dead letters back into the queue of the group `$share/GROUP/FILTER`, those with `ids` or all; says how
+    /// many there were.
+    pub async fn requeue_dead_letters(&self, filter: &str, ids: Option<Vec<i64>>) -> usize {
+        match Subscribable::parse(filter) {
+            Ok(Subscribable::Shared(key)) => self.context.groups.requeue(key, ids).await,
+            _ => 0,
+        }
+    }
+
+    /// Deletes dead letters of the group `$share/GROUP/FILTER`, those with `ids` or all; says how many there were.
+    pub async fn discard_dead_letters(&self, filter: &str, ids: Option<Vec<i64>>) -> usize {
+        match Subscribable::parse(filter) {
+            Ok(Subscribable::Shared(key)) => self.context.groups.discard(key, ids).await,
+            _ => 0,
         }
     }
 

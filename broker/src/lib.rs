@@ -39,7 +39,7 @@ pub use access::{Access, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Config, Limits};
 pub use error::Error;
-pub use group::{GroupStatus, StoreError};
+pub use group::{DeadLetter, GroupStatus, StoreError};
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

@@ -292,8 +292,8 @@ fn removed_group_is_gone_with_its_messages() {
     let mut broker = TestBroker::start();
     V5::new(broker.address, "worker").subscribe(JOBS, Q1);
     publish_jobs(&broker, 0..3);
-    assert!(!broker.remove_group("$share/other/jobs/#"));
-    assert!(broker.remove_group(JOBS));
+    assert!(!broker.wait(broker.broker().remove_group("$share/other/jobs/#")));
+    assert!(broker.wait(broker.broker().remove_group(JOBS)));
     broker.restart();
     assert_eq!(broker.groups(), []);
 }
@@ -324,4 +324,48 @@ fn qos_2_exchange_with_a_group_delivers_once() {
     assert!(matches!(publisher.recv(), Packet::PubRec(_)));
     assert_eq!(number(&member.take()), 1);
     member.expect_silence();
+}
+
+#[test]
+fn dead_letters_can_be_listed_requeued_and_discarded() {
+    let mut broker = TestBroker::with(|config| config.limits.group_deliveries = 1);
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe(JOBS, Q1);
+    publish_jobs(&broker, 0..3);
+    for _ in 0..3 {
+        let publish = member.recv_publish();
+        let reason = PubAckReason::UnspecifiedError;
+        member.send(Packet::PubAck(PubAck {
+            pkid: publish.pkid,
+            reason,
+            properties: None,
+        }));
+    }
+    eventually("all died", || broker.group("workers").dead == 3);
+    broker.restart();
+    assert_eq!(broker.group("workers").dead, 3);
+    let letters = broker.wait(broker.broker().dead_letters(JOBS, 10));
+    let texts: Vec<&[u8]> = letters.iter().map(|letter| &*letter.payload).collect();
+    assert_eq!(texts, [b"0", b"1", b"2"]);
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.attempts == 1 && letter.topic == "jobs/x" && letter.died > 0)
+    );
+    let requeue = |ids| broker.wait(broker.broker().requeue_dead_letters(JOBS, ids));
+    assert_eq!(requeue(Some(vec![letters[1].id, -5])), 1);
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe(JOBS, Q1);
+    let again = member.take();
+    assert_eq!((number(&again), again.dup), (1, false));
+    assert_eq!(
+        broker.wait(broker.broker().discard_dead_letters(JOBS, Some(vec![letters[0].id]))),
+        1
+    );
+    assert_eq!(requeue(None), 1);
+    assert_eq!(number(&member.take()), 2);
+    eventually("nothing is left", || {
+        let group = broker.group("workers");
+        (group.waiting, group.leased, group.dead) == (0, 0, 0)
+    });
 }

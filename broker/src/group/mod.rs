@@ -5,8 +5,8 @@
 //!
 //! - [`queue`] decides: leases, redelivery, expiry, dead letters, bounds. Pure, with time as an argument.
 //! - [`store`] remembers: one SQLite database, one writer.
-//! - [`engine`] joins the two on a thread of its own: it collects the commands that wait, commits once for all of
-//!   them, and only then acknowledges and delivers.
+//! - [`worker`] is the thread that owns the queue; [`writer`] is the thread that owns the store and commits once for
+//!   all publishes that wait; [`engine`] is how others talk to them.
 
 mod engine;
 mod members;
@@ -14,10 +14,12 @@ mod queue;
 #[cfg(test)]
 mod queue_model;
 mod store;
+mod worker;
+mod writer;
 
 pub use engine::{Engine, EngineConfig, EngineHandle};
 pub use queue::{Delivery, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId};
-pub use store::StoreError;
+pub use store::{DeadLetter, StoreError};
 
 use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::Property;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Params, params};
 
 use super::queue::{EntryId, GroupId};
 use crate::message::{Message, QoS, SessionId, Timestamp};
@@ -19,7 +19,7 @@ const VERSION: i64 = 1;
 
 const SCHEMA: &str = "
     CREATE TABLE groups (
-        id      INTEGER PRIMARY KEY,
+        id      INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again
         filter  TEXT NOT NULL UNIQUE      -- as subscribed: $share/GROUP/FILTER
     ) STRICT;
     CREATE TABLE entries (
@@ -72,6 +72,9 @@ pub enum StoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The broker is stopping.
+    #[error("use the groups' store: the broker is stopping")]
+    Stopped,
     /// A row that this program cannot have written.
     #[error("{} is damaged: {what} (restore it from a backup, or move it away to start empty)", path.display())]
     Damaged {
@@ -80,6 +83,21 @@ pub enum StoreError {
         /// What is wrong in it.
         what: String,
     },
+}
+
+/// A message that nobody could be brought to take.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DeadLetter {
+    /// What to requeue or discard it by.
+    pub id: i64,
+    /// The topic that it was published on.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was given up, in milliseconds since 1970.
+    pub died: i64,
 }
 
 /// A queued message as stored.
@@ -137,7 +155,11 @@ impl Store {
                     .execute_batch(&create)
                     .map_err(failed("create the tables of"))?;
             }
-            VERSION => {}
+            // A crash can leave messages of a group that was just removed.
+            VERSION => store.run(
+                "clean up",
+                "DELETE FROM entries WHERE group_id NOT IN (SELECT id FROM groups)",
+            )?,
             found => {
                 return Err(StoreError::Newer {
                     path: path.to_owned(),
@@ -193,15 +215,24 @@ impl Store {
         Ok(groups)
     }
 
-    /// All queued messages, oldest first, one by one.
-    pub(super) fn for_each_entry(&self, mut each: impl FnMut(StoredEntry)) -> Result<i64, StoreError> {
+    /// All queued messages, oldest first, one by one; returns the highest id ever in use.
+    pub(super) fn for_each_entry(&self, each: impl FnMut(StoredEntry)) -> Result<i64, StoreError> {
+        self.read(
+            "SELECT id, group_id, topic, payload, qos, expires, properties, attempts FROM entries ORDER BY id",
+            [],
+            each,
+        )?;
+        let sql = "SELECT max(coalesce((SELECT max(id) FROM entries), 0), coalesce((SELECT max(id) FROM dead), 0))";
+        self.connection
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(self.failed("read the messages of"))
+    }
+
+    /// Reads rows of messages: id, group, topic, payload, QoS, expiry, properties and attempts.
+    fn read(&self, sql: &str, params: impl Params, mut each: impl FnMut(StoredEntry)) -> Result<(), StoreError> {
         let failed = self.failed("read the messages of");
-        let mut statement = self
-            .connection
-            .prepare("SELECT id, group_id, topic, payload, qos, expires, properties, attempts FROM entries ORDER BY id")
-            .map_err(&failed)?;
-        let mut rows = statement.query([]).map_err(&failed)?;
-        let mut last = 0;
+        let mut statement = self.connection.prepare(sql).map_err(&failed)?;
+        let mut rows = statement.query(params).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
             let id: i64 = row.get(0).map_err(&failed)?;
             let topic: String = row.get(2).map_err(&failed)?;
@@ -210,11 +241,10 @@ impl Store {
             let expires: Option<i64> = row.get(5).map_err(&failed)?;
             let properties: Vec<u8> = row.get(6).map_err(&failed)?;
             let topic =
-                TopicName::new(&topic).map_err(|error| self.damaged(format!("topic of message {id} {error}")))?;
+                TopicName::new(&topic).map_err(|error| self.damaged(format!("the topic of message {id} {error}")))?;
             let qos = QoS::from_bits(qos).ok_or_else(|| self.damaged(format!("message {id} has QoS {qos}")))?;
-            let properties =
-                parse_properties(&properties).ok_or_else(|| self.damaged(format!("properties of message {id}")))?;
-            last = id;
+            let properties = parse_properties(&properties)
+                .ok_or_else(|| self.damaged(format!("the properties of message {id} cannot be read")))?;
             each(StoredEntry {
                 id: EntryId(id),
                 group: GroupId(row.get(1).map_err(&failed)?),
@@ -230,13 +260,85 @@ impl Store {
                 attempts: row.get(7).map_err(&failed)?,
             });
         }
-        let last_dead: Option<i64> = self
+        Ok(())
+    }
+
+    /// The oldest dead letters of a group.
+    pub(super) fn dead_letters(&self, group: GroupId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let failed = self.failed("read the dead letters of");
+        let mut statement = self
             .connection
-            .query_row("SELECT max(id) FROM dead", [], |row| row.get(0))
-            .optional()
-            .map_err(&failed)?
-            .flatten();
-        Ok(last.max(last_dead.unwrap_or(0)))
+            .prepare("SELECT id, topic, payload, attempts, died FROM dead WHERE group_id = ?1 ORDER BY id LIMIT ?2")
+            .map_err(&failed)?;
+        let rows = statement
+            .query_map(params![group.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok(DeadLetter {
+                    id: row.get(0)?,
+                    topic: row.get(1)?,
+                    payload: row.get(2)?,
+                    attempts: row.get(3)?,
+                    died: row.get(4)?,
+                })
+            })
+            .map_err(&failed)?;
+        rows.collect::<Result<_, _>>().map_err(&failed)
+    }
+
+    /// Puts dead letters of a group back among its messages, as if they had never been tried.
+    pub(super) fn revive(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<StoredEntry>, StoreError> {
+        self.begin()?;
+        let revived = self.revive_all(group, ids);
+        if revived.is_err() {
+            self.rollback();
+        }
+        revived
+    }
+
+    fn revive_all(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<StoredEntry>, StoreError> {
+        let mut revived = Vec::new();
+        for id in self.dead_ids(group, ids)? {
+            self.read(
+                "SELECT id, group_id, topic, payload, qos, NULL, properties, 0 FROM dead WHERE id = ?1",
+                [id],
+                |entry| revived.push(entry),
+            )?;
+            self.connection
+                .execute("DELETE FROM dead WHERE id = ?1", [id])
+                .map_err(self.failed("requeue a dead letter in"))?;
+        }
+        for entry in &revived {
+            self.insert(entry.id, entry.group, &entry.message)?;
+        }
+        self.commit()?;
+        Ok(revived)
+    }
+
+    /// Deletes dead letters of a group.
+    pub(super) fn discard_dead(&self, group: GroupId, ids: Option<&[i64]>) -> Result<usize, StoreError> {
+        let failed = self.failed("discard a dead letter in");
+        let mut count = 0;
+        for id in self.dead_ids(group, ids)? {
+            count += self
+                .connection
+                .execute("DELETE FROM dead WHERE id = ?1", [id])
+                .map_err(&failed)?;
+        }
+        Ok(count)
+    }
+
+    /// Those of `ids` that are dead letters of the group; all of them without ids.
+    fn dead_ids(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<i64>, StoreError> {
+        let failed = self.failed("read the dead letters of");
+        let mut statement = self
+            .connection
+            .prepare("SELECT id FROM dead WHERE group_id = ?1 ORDER BY id")
+            .map_err(&failed)?;
+        let rows = statement.query_map([group.0], |row| row.get(0)).map_err(&failed)?;
+        let mut all = rows.collect::<Result<Vec<i64>, _>>().map_err(&failed)?;
+        if let Some(ids) = ids {
+            all.retain(|id| ids.contains(id));
+        }
+        Ok(all)
     }
 
     /// Starts a transaction.

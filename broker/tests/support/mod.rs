@@ -65,9 +65,12 @@ impl TestBroker {
         self.groups().into_iter().find(|group| group.name == name).unwrap()
     }
 
-    pub fn remove_group(&self, filter: &str) -> bool {
-        self.runtime
-            .block_on(self.broker.as_ref().unwrap().remove_group(filter))
+    pub fn broker(&self) -> &Broker {
+        self.broker.as_ref().unwrap()
+    }
+
+    pub fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
     }
 
     pub fn stop(&mut self) {

@@ -1,0 +1,391 @@
+//! The groups' thread: it owns the queue, and everybody else sends it commands.
+//!
+//! What waits in the channel is one batch, and a batch is one transaction of the [writer](super::writer): its
+//! publishes are inserted, what acknowledgements finished is deleted. Only when the transaction is on disk are
+//! the publishers told and the messages leased. While it is under way the next batch gathers, and messages that
+//! are on disk already are leased and acknowledged. A deletion that fails is tried again with the next batch; a
+//! message whose insertion fails is refused.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::engine::{EngineConfig, Filters};
+use super::queue::{Effect, EntryId, GroupId, GroupStatus, Groups, Joining, Leaving, MemberId};
+use super::store::{DeadLetter, Store, StoreError};
+use super::writer::{Batch, Planned, Writer};
+use crate::codec::reason;
+use crate::message::{Message, SessionId, Timestamp};
+use crate::receipt::Completion;
+use crate::routing::HubHandle;
+use crate::session::Mailbox;
+use crate::topic::{GroupKey, TopicFilter, TopicName};
+
+/// A batch is bounded so that the first publisher in it does not wait for ever.
+const BATCH: usize = 4096;
+/// How often expiry and retention are looked after.
+const TICK: Duration = Duration::from_millis(500);
+/// Deletions without a publish are not worth a transaction of their own at once: nobody was promised anything, and
+/// after a crash in between a message is delivered again.
+const LINGER: Duration = Duration::from_millis(20);
+
+pub(super) enum Command {
+    Publish(Arc<Message>, Option<Completion>),
+    Join {
+        key: GroupKey,
+        joining: Joining,
+        mailbox: Arc<Mailbox>,
+        done: oneshot::Sender<Result<(), u8>>,
+    },
+    Quit(GroupKey, MemberId, oneshot::Sender<bool>),
+    Acknowledge(MemberId, EntryId),
+    Refuse(MemberId, EntryId),
+    Leave(MemberId, Leaving),
+    Status(oneshot::Sender<Vec<GroupStatus>>),
+    Remove(GroupKey, oneshot::Sender<bool>),
+    DeadLetters(GroupKey, usize, oneshot::Sender<Vec<DeadLetter>>),
+    Requeue(GroupKey, Option<Vec<i64>>, oneshot::Sender<usize>),
+    Discard(GroupKey, Option<Vec<i64>>, oneshot::Sender<usize>),
+    /// From the writer: a batch is on disk, or is not.
+    Written(Batch, Result<(), StoreError>),
+    Stop,
+}
+
+pub(super) struct Worker {
+    config: EngineConfig,
+    groups: Groups,
+    writer: Writer,
+    hub: HubHandle,
+    mailboxes: HashMap<MemberId, Arc<Mailbox>>,
+    filters: Filters,
+    last_entry: i64,
+    /// What was decided and not yet carried out.
+    effects: Vec<Effect>,
+    /// What the next transaction will hold, and since when something is in it.
+    gathering: Batch,
+    gathering_since: Option<Instant>,
+    writing: bool,
+    stopping: bool,
+}
+
+impl Worker {
+    /// Opens the store and fills the queue from it.
+    pub(super) fn open(
+        directory: &Path,
+        config: EngineConfig,
+        hub: HubHandle,
+        commands: Sender<Command>,
+        filters: Filters,
+    ) -> Result<Self, StoreError> {
+        let store = Store::open(&directory.join("groups.sqlite"))?;
+        let now = Timestamp::now();
+        let mut groups = Groups::new(config.limits);
+        for group in store.groups()? {
+            groups.open(group.id, group.key, group.dead, now);
+        }
+        let last_entry = store.for_each_entry(|entry| {
+            groups.restore(entry.group, entry.id, entry.message, entry.attempts);
+        })?;
+        let worker = Self {
+            config,
+            groups,
+            writer: Writer::start(store, commands)?,
+            hub,
+            mailboxes: HashMap::new(),
+            filters,
+            last_entry,
+            effects: Vec::new(),
+            gathering: Batch::default(),
+            gathering_since: None,
+            writing: false,
+            stopping: false,
+        };
+        worker.announce_filters();
+        Ok(worker)
+    }
+
+    /// Works until it is told to stop and everything is on disk.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        let mut next_tick = Instant::now() + TICK;
+        while !(self.stopping && !self.writing && self.gathering.is_empty()) {
+            let flush = self
+                .gathering_since
+                .filter(|_| !self.writing)
+                .map(|since| since + LINGER);
+            let deadline = flush.map_or(next_tick, |flush| flush.min(next_tick));
+            match commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(command) => {
+                    let now = Timestamp::now();
+                    self.handle(command, now);
+                    for command in commands.try_iter().take(BATCH) {
+                        self.handle(command, now);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+            }
+            if Instant::now() >= next_tick {
+                self.tick(Timestamp::now());
+                next_tick = Instant::now() + TICK;
+            }
+            self.carry_out();
+            self.flush();
+        }
+    }
+
+    fn handle(&mut self, command: Command, now: Timestamp) {
+        match command {
+            Command::Publish(message, completion) => self.plan(message, completion),
+            Command::Acknowledge(member, entry) => {
+                self.groups.acknowledge(member, entry, now, &mut self.effects);
+            }
+            Command::Refuse(member, entry) => {
+                self.groups.refuse(member, entry, now, &mut self.effects);
+            }
+            Command::Leave(member, how) => {
+                self.mailboxes.remove(&member);
+                self.groups.leave(member, how, now, &mut self.effects);
+            }
+            Command::Written(batch, result) => self.written(batch, result, now),
+            Command::Join {
+                key,
+                joining,
+                mailbox,
+                done,
+            } => {
+                let joined = self.find_or_create(&key, now).map(|group| {
+                    self.mailboxes.insert(joining.member, mailbox);
+                    self.groups.join(group, joining, now, &mut self.effects);
+                });
+                done.send(joined).ok();
+            }
+            Command::Quit(key, member, done) => {
+                let group = self.groups.find(&key);
+                let quit = group.is_some_and(|group| self.groups.quit(group, member, now));
+                done.send(quit).ok();
+            }
+            Command::Status(done) => drop(done.send(self.groups.status())),
+            Command::Remove(key, done) => {
+                let group = self.groups.find(&key);
+                done.send(group.is_some_and(|group| self.remove(group, now))).ok();
+            }
+            Command::DeadLetters(key, limit, done) => drop(done.send(self.dead_letters(&key, limit))),
+            Command::Requeue(key, ids, done) => drop(done.send(self.requeue(&key, ids, now))),
+            Command::Discard(key, ids, done) => drop(done.send(self.discard(&key, ids))),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn find_or_create(&mut self, key: &GroupKey, now: Timestamp) -> Result<GroupId, u8> {
+        if let Some(group) = self.groups.find(key) {
+            return Ok(group);
+        }
+        if self.groups.len() >= self.config.groups {
+            tracing::warn!(group = %key, limit = self.config.groups, "cannot create group: there are too many");
+            return Err(reason::QUOTA_EXCEEDED);
+        }
+        let filter = key.clone();
+        match self.writer.call(move |store| store.create_group(&filter)) {
+            Ok(group) => {
+                self.groups.open(group, key.clone(), 0, now);
+                self.announce_filters();
+                tracing::info!(group = %key, "group created");
+                Ok(group)
+            }
+            Err(error) => {
+                tracing::error!(%error, group = %key, "cannot create group");
+                Err(reason::UNSPECIFIED)
+            }
+        }
+    }
+
+    fn remove(&mut self, group: GroupId, now: Timestamp) -> bool {
+        if let Err(error) = self.writer.call(move |store| store.delete_group(group)) {
+            tracing::error!(%error, "cannot remove group");
+            return false;
+        }
+        if let Some(key) = self.groups.remove(group) {
+            tracing::info!(group = %key, "group removed");
+        }
+        // Members may have room for other groups' messages now.
+        self.groups.rebalance(now, &mut self.effects);
+        self.announce_filters();
+        true
+    }
+
+    fn announce_filters(&self) {
+        let mut filters: Vec<TopicFilter> = self.groups.keys().map(|key| key.filter.clone()).collect();
+        filters.sort();
+        filters.dedup();
+        *self.filters.write().unwrap_or_else(PoisonError::into_inner) = filters.into();
+    }
+
+    /// Reserves room for a message, so that it goes to disk with the next batch.
+    fn plan(&mut self, message: Arc<Message>, completion: Option<Completion>) {
+        match self.groups.admit(&message.topic, message.size()) {
+            Ok(groups) => {
+                let mut targets = Vec::with_capacity(groups.len());
+                for group in groups {
+                    self.last_entry += 1;
+                    targets.push((group, EntryId(self.last_entry)));
+                }
+                self.gathering.planned.push(Planned {
+                    message,
+                    targets,
+                    completion,
+                });
+            }
+            Err(full) => {
+                tracing::warn!(%full, topic = %message.topic, "message refused");
+                if let Some(completion) = completion {
+                    completion.refuse(reason::QUOTA_EXCEEDED);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.groups.expire(now, &mut self.effects);
+        let Some(retention) = self.config.retention else { return };
+        let before = Timestamp(now.0.saturating_sub(retention.saturating_mul(1000)));
+        for group in self.groups.deserted(before) {
+            self.remove(group, now);
+        }
+    }
+
+    /// Sends what can be sent; what is for the disk joins the batch that gathers.
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Deliver(member, delivery) => {
+                    if let Some(mailbox) = self.mailboxes.get(&member) {
+                        mailbox.lease(member, delivery);
+                    }
+                }
+                write => self.gathering.writes.push(write),
+            }
+        }
+        if self.gathering.is_empty() {
+            self.gathering_since = None;
+        } else if self.gathering_since.is_none() {
+            self.gathering_since = Some(Instant::now());
+        }
+    }
+
+    /// Gives the writer the gathered batch, when it is free and the batch is worth it.
+    fn flush(&mut self) {
+        let Some(since) = self.gathering_since.filter(|_| !self.writing) else {
+            return;
+        };
+        let worth = !self.gathering.planned.is_empty() || self.gathering.writes.len() >= BATCH || self.stopping;
+        if worth || since.elapsed() >= LINGER {
+            self.writer.write(std::mem::take(&mut self.gathering));
+            self.gathering_since = None;
+            self.writing = true;
+        }
+    }
+
+    fn written(&mut self, batch: Batch, result: Result<(), StoreError>, now: Timestamp) {
+        self.writing = false;
+        if let Err(error) = result {
+            tracing::error!(%error, refused = batch.planned.len(), "cannot store messages");
+            for plan in batch.planned {
+                for (group, _) in &plan.targets {
+                    self.groups.cancel(*group, plan.message.size());
+                }
+                if let Some(completion) = plan.completion {
+                    completion.refuse(reason::UNSPECIFIED);
+                }
+            }
+            // What the queue decided stays to be written.
+            self.effects.extend(batch.writes);
+            return;
+        }
+        for plan in batch.planned {
+            for (group, entry) in plan.targets {
+                self.groups
+                    .enqueue(group, entry, Arc::clone(&plan.message), now, &mut self.effects);
+            }
+            if let Some(completion) = plan.completion {
+                completion.done();
+            }
+        }
+        for effect in batch.writes {
+            if let Effect::Dead(group, _, message, attempts) = effect {
+                self.publish_dead(group, &message, attempts);
+            }
+        }
+    }
+
+    /// Tells about a dead letter on its topic; a group may collect it there. What dies there is only set aside.
+    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32) {
+        let Some(key) = self.groups.key(group) else { return };
+        tracing::warn!(group = %key, topic = %message.topic, attempts, "message is a dead letter");
+        if message.topic.as_str().starts_with(&self.config.dead_prefix) {
+            return;
+        }
+        let Ok(topic) = TopicName::new(&format!("{}/{}", self.config.dead_prefix, key.name)) else {
+            return;
+        };
+        let letter = Arc::new(Message {
+            topic,
+            retain: false,
+            expires: None,
+            publisher: SessionId(0),
+            properties: super::dead_properties(message, key, attempts),
+            ..message.clone()
+        });
+        self.hub.publish(Arc::clone(&letter), None);
+        self.plan(letter, None);
+    }
+
+    fn dead_letters(&self, key: &GroupKey, limit: usize) -> Vec<DeadLetter> {
+        let Some(group) = self.groups.find(key) else {
+            return Vec::new();
+        };
+        self.writer
+            .call(move |store| store.dead_letters(group, limit))
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot list dead letters");
+                Vec::new()
+            })
+    }
+
+    fn requeue(&mut self, key: &GroupKey, ids: Option<Vec<i64>>, now: Timestamp) -> usize {
+        let Some(group) = self.groups.find(key) else { return 0 };
+        match self.writer.call(move |store| store.revive(group, ids.as_deref())) {
+            Ok(entries) => {
+                let count = entries.len();
+                for entry in entries {
+                    self.groups
+                        .restore(entry.group, entry.id, entry.message, entry.attempts);
+                }
+                self.groups.bury(group, count);
+                self.groups.rebalance(now, &mut self.effects);
+                count
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot requeue dead letters");
+                0
+            }
+        }
+    }
+
+    fn discard(&mut self, key: &GroupKey, ids: Option<Vec<i64>>) -> usize {
+        let Some(group) = self.groups.find(key) else { return 0 };
+        match self.writer.call(move |store| store.discard_dead(group, ids.as_deref())) {
+            Ok(count) => {
+                self.groups.bury(group, count);
+                count
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot discard dead letters");
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The thread that writes.
+//!
+//! It does one thing after the other, in the order given, so that leasing and acknowledging go on while a commit
+//! waits for the disk.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use super::queue::{Effect, EntryId, GroupId};
+use super::store::{Store, StoreError};
+use super::worker::Command;
+use crate::message::{Message, Timestamp};
+use crate::receipt::Completion;
+
+/// A publish on its way to disk.
+pub(super) struct Planned {
+    pub(super) message: Arc<Message>,
+    pub(super) targets: Vec<(GroupId, EntryId)>,
+    pub(super) completion: Option<Completion>,
+}
+
+/// What one transaction holds.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) planned: Vec<Planned>,
+    pub(super) writes: Vec<Effect>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.planned.is_empty() && self.writes.is_empty()
+    }
+
+    fn write(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+        if self.writes.is_empty() && self.planned.iter().all(|plan| plan.targets.is_empty()) {
+            return Ok(());
+        }
+        store.begin()?;
+        for plan in &self.planned {
+            for (group, entry) in &plan.targets {
+                store.insert(*entry, *group, &plan.message)?;
+            }
+        }
+        for effect in &self.writes {
+            match effect {
+                Effect::Deliver(..) => {}
+                Effect::Remove(entry) => store.remove(*entry)?,
+                Effect::Attempts(entry, attempts) => store.set_attempts(*entry, *attempts)?,
+                Effect::Dead(_, entry, _, attempts) => store.bury(*entry, *attempts, now)?,
+            }
+        }
+        store.commit()
+    }
+}
+
+type Call = Box<dyn FnOnce(&Store) + Send>;
+
+enum Job {
+    Batch(Batch),
+    Call(Call),
+}
+
+/// The handle to the writing thread.
+pub(super) struct Writer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread; it answers each batch with [`Command::Written`].
+    pub(super) fn start(store: Store, answers: Sender<Command>) -> Result<Self, StoreError> {
+        let (jobs, receiver) = channel();
+        let thread = std::thread::Builder::new()
+            .name("foundry-store".to_owned())
+            .spawn(move || {
+                for job in receiver {
+                    match job {
+                        Job::Call(call) => call(&store),
+                        Job::Batch(batch) => {
+                            let written = batch.write(&store, Timestamp::now());
+                            if written.is_err() {
+                                store.rollback();
+                            }
+                            // The worker is gone only when nobody waits any more.
+                            drop(answers.send(Command::Written(batch, written)));
+                        }
+                    }
+                }
+            })
+            .map_err(|source| StoreError::Thread { source })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            drop(jobs.send(job));
+        }
+    }
+
+    /// Writes a batch, some time.
+    pub(super) fn write(&self, batch: Batch) {
+        self.send(Job::Batch(batch));
+    }
+
+    /// Does something rare with the store, and waits for it.
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, answer) = sync_channel(1);
+        self.send(Job::Call(Box::new(move |store| drop(done.send(what(store))))));
+        answer.recv().unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
