@@ -133,6 +133,8 @@ async fn state_and_artifacts_have_their_bounds() {
     let host = hostile().await;
     let reason = reason_of(&host, "s1", "big state").await;
     assert!(reason.contains("TooLarge"), "{reason}");
+    let reason = reason_of(&host, "s2", "artifact name").await;
+    assert!(reason.contains("BadName"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

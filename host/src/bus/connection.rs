@@ -7,10 +7,14 @@ use rumqttc::v5::mqttbytes::v5::LastWill;
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use url::Url;
 
-use super::event::MAX_EVENT;
+
 
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
+
+/// Largest packet that is read: more than brokers pass on, since what is larger than an event is refused with a reason
+/// and not left lying in the broker.
+const MAX_PACKET: u32 = 16 * 1024 * 1024;
 
 /// How long the broker keeps a session whose connection ended, in seconds: a week.
 const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
@@ -111,7 +115,7 @@ impl ConnectionOptions {
             .set_clean_start(!self.persistent)
             .set_session_expiry_interval(self.persistent.then_some(SESSION_EXPIRY))
             .set_receive_maximum(Some(self.receive_maximum))
-            .set_max_packet_size(Some(MAX_EVENT as u32 + 64 * 1024))
+            .set_max_packet_size(Some(MAX_PACKET))
             .set_connection_timeout(10);
         if let Some((user, password)) = &self.broker.login {
             options.set_credentials(user, password);

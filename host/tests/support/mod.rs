@@ -84,7 +84,9 @@ pub fn config(directory: &Path) -> HostConfig {
 }
 
 pub fn spec(name: &str) -> BotSpec {
-    BotSpec::new(BotSource::File(foundry_test_guests::path(name)))
+    let mut spec = BotSpec::new(BotSource::File(foundry_test_guests::path(name)));
+    spec.grants.artifacts = name == "hostile";
+    spec
 }
 
 /// An event signed with the key of the host in a directory.
