@@ -314,7 +314,7 @@ impl Host {
             .ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
     }
 
-    /// Stop a bot. Messages in its hands go back to the broker; with `drain`, it finishes them first.
+    /// Stop a bot. Messages in its hands go back to the broker.
     ///
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
