@@ -5,6 +5,9 @@
 
 pub mod bus;
 pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod control;
 pub mod keys;
 pub mod ledger;
 pub mod runtime;

@@ -17,6 +17,9 @@ const MAX_LINE: usize = 8 * 1024;
 /// Lines that a slow listener may be behind before it misses some.
 const LIVE_LINES: usize = 4096;
 
+/// By how much a file's time may lag behind that of the line that was written into it.
+const COARSE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// One line of a bot's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -152,6 +155,51 @@ impl LogHub {
         }
     }
 
+    /// Whether there is a log of a bot, loaded or not.
+    #[must_use]
+    pub fn knows_bot(&self, bot: &str) -> bool {
+        let mut files = self.files(Some(bot)).unwrap_or_default();
+        files.any(|file| file.is_file())
+    }
+
+    /// The newest lines of a bot, or of all, in runs and outside of them, oldest first.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn newest(&self, bot: Option<&str>, limit: usize) -> std::io::Result<Vec<LogLine>> {
+        let modified = |file: &PathBuf| std::fs::metadata(file).and_then(|meta| meta.modified()).ok();
+        let mut files: Vec<_> = self
+            .files(bot)?
+            .filter_map(|file| Some((modified(&file)?, file)))
+            .collect();
+        files.sort_by(|a, b| b.cmp(a));
+        let mut lines: Vec<LogLine> = Vec::new();
+        for (modified, file) in files {
+            // Files from here on hold nothing newer than the oldest line that is wanted. File systems' clocks are coarse.
+            let oldest = lines.len().checked_sub(limit).and_then(|at| lines.get(at));
+            if oldest.is_some_and(|oldest| OffsetDateTime::from(modified) + COARSE < oldest.time) {
+                break;
+            }
+            lines.extend(read_lines(&file)?);
+            lines.sort_by_key(|line| line.time);
+        }
+        Ok(lines.split_off(lines.len().saturating_sub(limit)))
+    }
+
+    /// The files of a bot, or of all. Some may not exist.
+    fn files(&self, bot: Option<&str>) -> std::io::Result<std::vec::IntoIter<PathBuf>> {
+        let mut directories = list(&self.directory.join("runs"))?;
+        directories.push(self.directory.join("bots"));
+        let mut files = Vec::new();
+        for directory in directories {
+            match bot {
+                Some(bot) => files.push(directory.join(format!("{bot}.jsonl"))),
+                None => files.extend(list(&directory)?),
+            }
+        }
+        Ok(files.into_iter())
+    }
+
     fn keep(&self, line: &LogLine) -> std::io::Result<()> {
         let path = self.file(&line.bot, line.run.as_deref());
         let mut text = serde_json::to_vec(line)?;
@@ -167,6 +215,15 @@ impl LogHub {
             other => other?,
         };
         file.write_all(&text)
+    }
+}
+
+/// The entries of a directory; one that isn't there has none.
+fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -213,6 +270,34 @@ mod tests {
         assert_eq!(hub.of_bot("buildbot").unwrap().len(), 1);
         assert_eq!(hub.of_run("none").unwrap(), []);
         assert_eq!(live.try_recv().unwrap().line, "one");
+    }
+
+    #[test]
+    fn the_newest_lines_come_from_all_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = LogHub::new(directory.path());
+        for (bot, run, text) in [
+            ("a", Some("r1"), "1"),
+            ("b", Some("r1"), "2"),
+            ("a", None, "3"),
+            ("a", Some("r2"), "4"),
+            ("b", None, "5"),
+        ] {
+            hub.write(bot, run, Level::Info, text);
+        }
+        let newest = |bot, limit| {
+            hub.newest(bot, limit)
+                .unwrap()
+                .into_iter()
+                .map(|line| line.line)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(newest(None, 100), ["1", "2", "3", "4", "5"]);
+        assert_eq!(newest(None, 2), ["4", "5"]);
+        assert_eq!(newest(Some("a"), 2), ["3", "4"]);
+        assert_eq!(newest(Some("c"), 2), Vec::<String>::new());
+        assert_eq!(newest(None, 0), Vec::<String>::new());
+        assert!(hub.knows_bot("a") && !hub.knows_bot("c"));
     }
 
     #[test]

@@ -97,6 +97,15 @@ impl Interface {
         Self::ALL.into_iter().find(|interface| interface.name() == name)
     }
 
+    /// Whether every bot has it, without a grant.
+    #[must_use]
+    pub fn is_for_all(self) -> bool {
+        matches!(
+            self,
+            Self::Log | Self::State | Self::Config | Self::Publish | Self::Clock
+        )
+    }
+
     /// The command line's option that grants it. Those that every bot has need none.
     #[must_use]
     pub fn flag(self) -> &'static str {

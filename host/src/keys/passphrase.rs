@@ -174,6 +174,13 @@ enum Access {
     AsSystemdMadeIt,
 }
 
+impl Passphrase {
+    /// The first line of a file that only its owner can read.
+    pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
+        read(path, Access::OwnerOnly)
+    }
+}
+
 /// Reads the first line.
 fn read(path: &Path, access: Access) -> Result<Passphrase, PassphraseError> {
     let failed = |source| PassphraseError::Read {

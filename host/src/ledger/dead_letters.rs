@@ -1,7 +1,7 @@
 //! Messages that were given up, with the reason.
 
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -11,7 +11,7 @@ use super::{Ledger, LedgerError};
 const MAX_KEPT: i64 = 10_000;
 
 /// A message that was given up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Its number.
     pub seq: i64,
@@ -28,12 +28,16 @@ pub struct DeadLetter {
     /// How often it was tried.
     pub attempts: u32,
     /// The message as it came, at most its first 64 KiB.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub payload: Vec<u8>,
 }
 
 fn as_text<S: serde::Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&String::from_utf8_lossy(payload))
+}
+
+fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    String::deserialize(deserializer).map(String::into_bytes)
 }
 
 impl DeadLetter {

@@ -148,8 +148,9 @@ fn limits(spec: &BotSpec, description: &Description) -> Limits {
     }
 }
 
-/// Names become parts of topics, file names and client ids.
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether a bot or a host may be called so: names become parts of topics, file names and client ids.
+#[must_use]
+pub fn is_bot_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

@@ -11,7 +11,7 @@ use foundry_broker::Broker;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::is_name;
+use super::admission::is_bot_name;
 use super::bot::RunningBot;
 use super::error::{HostError, LoadFailure};
 use super::inspector::Inspector;
@@ -110,7 +110,7 @@ impl Host {
     /// # Errors
     /// [`HostError`], which names what it could not use.
     pub async fn start(config: HostConfig) -> Result<Self, HostError> {
-        if !is_name(&config.name) {
+        if !is_bot_name(&config.name) {
             return Err(HostError::BadName(config.name));
         }
         let lock = lock_state(&config.state)?;
@@ -266,7 +266,7 @@ impl Host {
             (Some(name), _) | (None, BotSource::Stock(name)) => name.clone(),
             (None, BotSource::File(_)) => self.inspect(&spec.source).await?.1.name,
         };
-        if !is_name(&wanted) {
+        if !is_bot_name(&wanted) {
             return Err(LoadFailure::BadName(wanted));
         }
         self.with_bots(|bots| {

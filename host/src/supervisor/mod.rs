@@ -8,11 +8,14 @@ mod inspector;
 mod message;
 mod onlooker;
 mod options;
+mod order;
 mod spec;
 mod timers;
 
+pub use admission::is_bot_name;
 pub use error::{HostError, LoadFailure};
 pub use host::{BrokerChoice, Host, HostConfig, MessagesConfig};
 pub use inspector::{Flow, Inspector, check_options};
-pub use options::{OptionError, parse_duration};
+pub use options::{ENDPOINT, OptionError, known_options, parse_duration};
+pub use order::starting_order;
 pub use spec::{BotSource, BotSpec, BotStatus, Condition};

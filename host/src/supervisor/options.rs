@@ -42,7 +42,7 @@ pub enum OptionError {
 }
 
 /// The option by which any bot that reads a topic is put into another group.
-const ENDPOINT: &str = "endpoint";
+pub const ENDPOINT: &str = "endpoint";
 
 const BAD_DURATION: &str = "not a length of time (write 30, 90s, 5m or 1h)";
 
@@ -100,16 +100,23 @@ pub(super) fn resolve(
     })
 }
 
-fn check_names(description: &Description, given: &BTreeMap<String, Vec<String>>) -> Result<(), OptionError> {
+/// Names of all options that a bot of this description accepts: its own, and those that route its messages.
+#[must_use]
+pub fn known_options(description: &Description) -> Vec<String> {
     let mut known: Vec<&str> = description.options.iter().map(|spec| spec.name.as_str()).collect();
     known.extend(description.inputs.iter().map(|input| input.option.as_str()));
     known.extend(description.outputs.iter().map(|output| output.option.as_str()));
     known.extend((!description.inputs.is_empty()).then_some(ENDPOINT));
-    let Some(name) = given.keys().find(|name| !known.contains(&name.as_str())) else {
-        return Ok(());
-    };
     known.sort_unstable();
     known.dedup();
+    known.into_iter().map(ToOwned::to_owned).collect()
+}
+
+fn check_names(description: &Description, given: &BTreeMap<String, Vec<String>>) -> Result<(), OptionError> {
+    let known = known_options(description);
+    let Some(name) = given.keys().find(|name| !known.contains(name)) else {
+        return Ok(());
+    };
     let known = known
         .iter()
         .map(|name| format!("--{name}"))

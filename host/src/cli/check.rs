@@ -1,0 +1,72 @@
+//! `check`: is a configuration all right?
+
+use serde_json::json;
+
+use super::common::{ConfigArgs, Context};
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Tint, printable};
+use crate::config::{self, ConfigError, Problem, Severity};
+use crate::supervisor::Inspector;
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked up,
+directories and URLs looked at. A port that is taken is a warning, since the host may be running.
+
+Examples:
+  foundry-host check -c foundry.toml
+  foundry-host check -c foundry.toml --json | jq -r '.problems[].message'"
+)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Check it.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    let (problems, bots) = match context.config(&args.config) {
+        Ok((config, state)) => {
+            let inspector = Inspector::new(state.join("compiled")).map_err(CliError::failed)?;
+            let (bots, mut problems) = config::resolve(&config, &inspector).await;
+            problems.extend(config::check(&config, &bots, &state));
+            (problems, config.bots.len())
+        }
+        Err(ConfigError::Wrong { problems, .. }) => (problems, 0),
+        Err(error) => return Err(error.into()),
+    };
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count();
+    if context.common.json {
+        context.out.json(&json!({ "ok": errors == 0, "problems": problems }))?;
+    } else {
+        print(&problems, errors, bots, context)?;
+    }
+    if errors > 0 {
+        Err(CliError::Told(Exit::Usage))
+    } else {
+        Ok(())
+    }
+}
+
+fn print(problems: &[Problem], errors: usize, bots: usize, context: &mut Context) -> Result<(), CliError> {
+    for problem in problems {
+        let tint = match problem.severity {
+            Severity::Error => Tint::Bad,
+            Severity::Warning => Tint::Odd,
+        };
+        let text: Vec<_> = problem.to_string().lines().map(printable).collect();
+        let text = context.out.tint(tint, &text.join("\n"));
+        context.out.line(text)?;
+    }
+    match (errors, bots) {
+        (0, 1) => context.note("all right: 1 bot"),
+        (0, bots) => context.note(format_args!("all right: {bots} bots")),
+        (1, _) => context.note("1 error"),
+        (errors, _) => context.note(format_args!("{errors} errors")),
+    }
+    Ok(())
+}

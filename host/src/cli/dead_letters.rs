@@ -1,0 +1,118 @@
+//! `dead-letters`: messages that were given up.
+
+use time::OffsetDateTime;
+
+use super::common::Context;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{age, printable};
+use crate::control::{Answer, Request};
+use crate::ledger::DeadLetter;
+
+/// What to do with them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  foundry-host dead-letters list
+  foundry-host dead-letters show 12
+  foundry-host dead-letters drop 12")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Show them all, oldest first
+    List,
+    /// Show one, with the message as it came
+    Show {
+        /// Its number
+        number: i64,
+    },
+    /// Forget some
+    Drop {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<i64>,
+    },
+}
+
+/// Show or drop dead letters.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    match args.what {
+        What::List => list(context).await,
+        What::Show { number } => show(number, context).await,
+        What::Drop { numbers } => {
+            for number in numbers {
+                context.client().ask(Request::DropDeadLetter { number }).await?;
+                context.note(format_args!("dropped {number}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn all(context: &Context) -> Result<Vec<DeadLetter>, CliError> {
+    match context.client().ask(Request::DeadLetters).await? {
+        Answer::DeadLetters(letters) => Ok(letters),
+        _ => Err(super::surprised()),
+    }
+}
+
+async fn list(context: &mut Context) -> Result<(), CliError> {
+    let letters = all(context).await?;
+    if context.common.json {
+        return context.out.json(&letters);
+    }
+    let now = OffsetDateTime::now_utc();
+    let rows: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            vec![
+                letter.seq.to_string(),
+                letter.bot.clone(),
+                letter.topic.clone(),
+                letter.attempts.to_string(),
+                age(now, &letter.at),
+                letter.reason.clone(),
+            ]
+        })
+        .collect();
+    context
+        .out
+        .table(&["NUMBER", "BOT", "TOPIC", "ATTEMPTS", "AGE", "REASON"], &rows)
+}
+
+async fn show(number: i64, context: &mut Context) -> Result<(), CliError> {
+    let Some(letter) = all(context).await?.into_iter().find(|letter| letter.seq == number) else {
+        let message = format!("there is no dead letter {number} (see `foundry-host dead-letters list`)");
+        return Err(CliError::Said(Exit::NotFound, message));
+    };
+    if context.common.json {
+        return context.out.json(&letter);
+    }
+    context.out.line(format_args!("number      {}", letter.seq))?;
+    context.out.line(format_args!("at          {}", letter.at))?;
+    context
+        .out
+        .line(format_args!("bot         {}", printable(&letter.bot)))?;
+    context
+        .out
+        .line(format_args!("topic       {}", printable(&letter.topic)))?;
+    context.out.line(format_args!(
+        "id          {}",
+        printable(letter.id.as_deref().unwrap_or("-"))
+    ))?;
+    context.out.line(format_args!("attempts    {}", letter.attempts))?;
+    context
+        .out
+        .line(format_args!("reason      {}", printable(&letter.reason)))?;
+    let text = String::from_utf8_lossy(&letter.payload);
+    let pretty = serde_json::from_str::<serde_json::Value>(&text)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| text.into_owned());
+    for line in pretty.lines() {
+        context.out.line(printable(line))?;
+    }
+    Ok(())
+}

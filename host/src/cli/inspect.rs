@@ -1,0 +1,163 @@
+//! `inspect`: what a bot is.
+
+use serde_json::{Value, json};
+
+use super::common::Context;
+use super::error::CliError;
+use super::load::current_directory;
+use super::output::{printable, size};
+use crate::capability::Interface;
+use crate::config::parse_bot_source;
+use crate::runtime::ComponentInfo;
+use crate::runtime::wit::types::{Description, OptionKind};
+use crate::supervisor::{BotSource, ENDPOINT, Inspector};
+
+/// Which bot.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  foundry-host inspect ./lint.wasm
+  foundry-host inspect buildbot --json")]
+pub struct Args {
+    /// A component's file, or a stock bot
+    #[arg(value_name = "BOT")]
+    bot: String,
+}
+
+/// Print what is known of the bot. Nothing is granted to it.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    let source = parse_bot_source(&args.bot, &current_directory()?);
+    let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
+    let (component, description) = inspector.inspect(&source).await?;
+    if context.common.json {
+        return context.out.json(&as_json(&component, &description));
+    }
+    context
+        .out
+        .line(format_args!("name      {}", printable(&description.name)))?;
+    context
+        .out
+        .line(format_args!("version   {}", printable(&description.version)))?;
+    context
+        .out
+        .line(format_args!("summary   {}", printable(&description.summary)))?;
+    context
+        .out
+        .line(format_args!("contract  {}", contract(&component).unwrap_or("-")))?;
+    context
+        .out
+        .line(format_args!("size      {}", size(component.size as u64)))?;
+    context.out.line(format_args!("sha256    {}", component.digest))?;
+    for input in &description.inputs {
+        let line = format!(
+            "reads     {} (--{}) as {} (--{ENDPOINT})",
+            input.topic, input.option, input.endpoint
+        );
+        context.out.line(printable(&line))?;
+    }
+    for output in &description.outputs {
+        let line = format!("publishes {} (--{})", output.topic, output.option);
+        context.out.line(printable(&line))?;
+    }
+    for timer in &description.timers {
+        context
+            .out
+            .line(printable(&format!("timer     {} (--{})", timer.name, timer.option)))?;
+    }
+    if !description.options.is_empty() {
+        context.out.line("options")?;
+        for spec in &description.options {
+            let mut line = format!("  --{}", spec.name);
+            if spec.kind != OptionKind::Flag {
+                line.push_str(&format!(" {}", spec.placeholder));
+            }
+            line.push_str(&format!("  {}", spec.help));
+            for (holds, note) in [(spec.required, " [required]"), (spec.repeatable, " [repeatable]")] {
+                line.push_str(if holds { note } else { "" });
+            }
+            if let Some(default) = &spec.default {
+                line.push_str(&format!(" [default: {default}]"));
+            }
+            context.out.line(printable(&line))?;
+        }
+    }
+    context.out.line("rights it asks for")?;
+    for import in &component.imports {
+        let line = format!("  {import}  {}", granted_by(import, &source));
+        context.out.line(printable(&line))?;
+    }
+    Ok(())
+}
+
+/// How an import is granted.
+fn granted_by(import: &str, source: &BotSource) -> String {
+    match interface(import) {
+        Some(interface) if interface.is_for_all() => "every bot has it".to_owned(),
+        Some(_) if matches!(source, BotSource::Stock(_)) => "granted by its options".to_owned(),
+        Some(interface) => format!("needs {}", interface.flag()),
+        None if import.starts_with("foundry:bot/types@") => "types only".to_owned(),
+        None if import.starts_with("wasi:") => "linked, with nothing behind it".to_owned(),
+        None => "not offered by this host: it can't be loaded".to_owned(),
+    }
+}
+
+fn interface(import: &str) -> Option<Interface> {
+    Interface::from_name(import.strip_prefix("foundry:bot/")?.split_once('@')?.0)
+}
+
+/// The package and version of the contract that the component was built for.
+fn contract(component: &ComponentInfo) -> Option<&str> {
+    let (_, version) = component
+        .imports
+        .iter()
+        .find(|import| import.starts_with("foundry:bot/"))?
+        .split_once('@')?;
+    (version == "0.1.0").then_some("foundry:bot@0.1.0")
+}
+
+fn as_json(component: &ComponentInfo, description: &Description) -> Value {
+    let options: Vec<_> = description
+        .options
+        .iter()
+        .map(|spec| {
+            json!({
+                "name": spec.name, "kind": kind(spec.kind), "required": spec.required, "repeatable": spec.repeatable,
+                "default": spec.default, "placeholder": spec.placeholder, "help": spec.help,
+            })
+        })
+        .collect();
+    let inputs: Vec<_> = description
+        .inputs
+        .iter()
+        .map(|input| json!({ "option": input.option, "topic": input.topic, "endpoint": input.endpoint }))
+        .collect();
+    let outputs: Vec<_> = description
+        .outputs
+        .iter()
+        .map(|output| json!({ "option": output.option, "topic": output.topic }))
+        .collect();
+    let timers: Vec<_> = description
+        .timers
+        .iter()
+        .map(|timer| json!({ "name": timer.name, "option": timer.option }))
+        .collect();
+    json!({
+        "name": description.name, "version": description.version, "summary": description.summary,
+        "contract": contract(component), "size": component.size, "sha256": component.digest,
+        "imports": component.imports, "exports": component.exports,
+        "options": options, "reads": inputs, "publishes": outputs, "timers": timers,
+        "message-timeout": description.message_timeout,
+    })
+}
+
+fn kind(kind: OptionKind) -> &'static str {
+    match kind {
+        OptionKind::Text => "text",
+        OptionKind::Flag => "flag",
+        OptionKind::Number => "number",
+        OptionKind::Duration => "duration",
+        OptionKind::GitUrl => "git-url",
+        OptionKind::Key => "key",
+        OptionKind::Site => "site",
+        OptionKind::File => "file",
+    }
+}

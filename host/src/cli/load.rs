@@ -1,0 +1,205 @@
+//! `load`: a bot into the running host.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args as _, Command, FromArgMatches};
+
+use super::common::{CommonArgs, ConfigArgs, Context, state_among};
+use super::error::CliError;
+use super::{PROGRAM, bot_command, daemon, surprised};
+use crate::capability::{Grants, UrlPattern};
+use crate::config::{parse_bot_source, parse_size};
+use crate::control::{Answer, Request};
+use crate::runtime::wit::types::Description;
+use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_duration};
+
+/// Which bot, and how.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "foundry-host load [OPTIONS] <BOT> [OPTIONS] [BOT OPTIONS]",
+    after_help = "BOT is watchbot, buildbot, signbot, distbot, or a component's file, such as ./lint.wasm.
+If no host is running, one is started in the background. The bot comes back when the host starts again, until it is
+stopped. The rights of a stock bot follow from its options; a bot from a file has those that --allow-… grants.
+
+Examples:
+  foundry-host load watchbot --repository https://example.org/hello.git#main
+  foundry-host load signbot --help                               shows signbot's options
+  foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits"
+)]
+pub struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// The bot, then its options: see `foundry-host load BOT --help`
+    #[arg(required = true, trailing_var_arg = true, value_name = "BOT")]
+    bot: Vec<OsString>,
+}
+
+/// What the host is told about the bot.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Options of the host")]
+pub struct HostArgs {
+    /// Name on this host [default: the bot's own, with a number if that is taken]
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+    /// Messages that it may handle at the same time [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    instances: Option<u16>,
+    /// Memory of one instance, such as 64M [default: 256M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<usize>,
+    /// Time that one message may take, such as 90s or 5m [default: what the bot asks for, or 2m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Let it read this git repository; * stands for any text
+    #[arg(long, value_name = "URL")]
+    allow_git: Vec<String>,
+    /// Let it have the host sign with this key
+    #[arg(long, value_name = "KEYID")]
+    allow_sign: Vec<String>,
+    /// Let it publish into this directory
+    #[arg(long, value_name = "DIR")]
+    allow_site: Vec<PathBuf>,
+    /// Let the host use this file for its builds
+    #[arg(long, value_name = "FILE")]
+    allow_file: Vec<PathBuf>,
+    /// Let it build packages
+    #[arg(long)]
+    allow_build: bool,
+    /// Let it read and store artifacts
+    #[arg(long)]
+    allow_artifacts: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    parse_size(text).ok_or_else(|| "not a size (write 64M or 1G)".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "not a length of time (write 30, 90s, 5m or 1h)".to_owned())
+}
+
+impl HostArgs {
+    /// What was given before the bot's name, and what after it.
+    fn merged(self, later: Self) -> Self {
+        let join = |mut first: Vec<_>, second: Vec<_>| {
+            first.extend(second);
+            first
+        };
+        let join_paths = |mut first: Vec<PathBuf>, second: Vec<PathBuf>| {
+            first.extend(second);
+            first
+        };
+        Self {
+            name: later.name.or(self.name),
+            instances: later.instances.or(self.instances),
+            memory: later.memory.or(self.memory),
+            timeout: later.timeout.or(self.timeout),
+            allow_git: join(self.allow_git, later.allow_git),
+            allow_sign: join(self.allow_sign, later.allow_sign),
+            allow_site: join_paths(self.allow_site, later.allow_site),
+            allow_file: join_paths(self.allow_file, later.allow_file),
+            allow_build: self.allow_build || later.allow_build,
+            allow_artifacts: self.allow_artifacts || later.allow_artifacts,
+            config: ConfigArgs {
+                config: later.config.config.or(self.config.config),
+            },
+        }
+    }
+
+    fn grants(&self, base: &Path) -> Grants {
+        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| crate::config::absolute(path, base)).collect();
+        Grants {
+            artifacts: self.allow_artifacts,
+            build: self.allow_build,
+            git: self.allow_git.iter().map(UrlPattern::new).collect(),
+            sign: self.allow_sign.clone(),
+            site: absolute(&self.allow_site),
+            files: absolute(&self.allow_file),
+        }
+    }
+
+    /// The bot as the host is asked for it.
+    pub fn spec(
+        &self,
+        source: BotSource,
+        description: &Description,
+        matches: &clap::ArgMatches,
+        base: &Path,
+    ) -> BotSpec {
+        BotSpec {
+            name: self.name.clone(),
+            options: bot_command::given(description, matches, base),
+            grants: self.grants(base),
+            instances: self.instances.unwrap_or(1),
+            memory: self.memory,
+            timeout: self.timeout,
+            ..BotSpec::new(source)
+        }
+    }
+}
+
+/// Load the bot.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    let base = current_directory()?;
+    // Needed before the rest can be read: it has the compiled components.
+    context.common.state = state_among(&args.bot).or_else(|| context.common.state.clone());
+    let mut words = args.bot.into_iter();
+    let name = words.next().unwrap_or_default();
+    let source = parse_bot_source(&name.to_string_lossy(), &base);
+    let (_, description) = Inspector::new(context.state().join("compiled"))
+        .map_err(CliError::failed)?
+        .inspect(&source)
+        .await?;
+    let title = format!("{PROGRAM} load {}", name.to_string_lossy());
+    let command = command(&title, &description);
+    let matches = command.try_get_matches_from(std::iter::once(name).chain(words))?;
+    let host = args.host.merged(HostArgs::from_arg_matches(&matches)?);
+    context.common = context.common.clone().merged(CommonArgs::from_arg_matches(&matches)?);
+    let spec = host.spec(source, &description, &matches, &base);
+    load(spec, &description, host, context).await
+}
+
+/// A command with the options of a bot, those of the host, and the common ones.
+pub fn command(title: &str, description: &Description) -> Command {
+    bot_command::command(title, description, |command| {
+        CommonArgs::augment_args(HostArgs::augment_args(command))
+    })
+}
+
+/// Check the options, make sure that a host is there, and have it load the bot.
+pub async fn load(
+    spec: BotSpec,
+    description: &Description,
+    host: HostArgs,
+    context: &mut Context,
+) -> Result<(), CliError> {
+    // Before a host is started for nothing.
+    check_options(description, &spec)
+        .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
+    daemon::ensure(&daemon::absolute(host.config), context).await?;
+    let Answer::Loaded(status) = context.client().ask(Request::Load(Box::new(spec))).await? else {
+        return Err(surprised());
+    };
+    if context.common.json {
+        return context.out.json(&status);
+    }
+    match &status.detail {
+        Some(detail) => context.note(format_args!(
+            "loaded {}, which is {}: {detail}",
+            status.name,
+            status.condition.name()
+        )),
+        None => context.note(format_args!("loaded {}", status.name)),
+    }
+    Ok(())
+}
+
+/// The directory that relative paths begin at.
+pub fn current_directory() -> Result<PathBuf, CliError> {
+    std::env::current_dir()
+        .map_err(|error| CliError::failed(format_args!("cannot tell the current directory: {error}")))
+}

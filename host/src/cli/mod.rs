@@ -1,0 +1,146 @@
+//! The command line: one verb, one file. A verb parses, calls the library, and prints.
+
+mod bot_command;
+mod check;
+mod common;
+mod completions;
+mod daemon;
+mod dead_letters;
+mod error;
+mod exit;
+mod inspect;
+mod key;
+mod list;
+mod load;
+mod logging;
+mod logs;
+mod man;
+mod names;
+mod output;
+mod run;
+mod runs;
+mod shutdown;
+mod stop;
+mod watch;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use common::{CommonArgs, Context};
+use error::CliError;
+pub use exit::Exit;
+
+/// The program's name in messages.
+const PROGRAM: &str = "foundry-host";
+
+/// A host for sandboxed bots, and a Debian package pipeline made of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    version,
+    about = "Runs sandboxed bots that react to messages; four of them make Debian packages of git commits.",
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  foundry-host load watchbot --repository https://example.org/hello.git#main
+  foundry-host run -c foundry.toml
+  foundry-host list
+  foundry-host logs -f
+
+`foundry-host VERB --help` shows a verb's options, `foundry-host load BOT --help` a bot's.
+Linked to the name of a stock bot, the program loads that bot: watchbot --repository URL#BRANCH."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a host in the foreground, with the bots of a configuration
+    Run(run::Args),
+    /// Load a bot into the running host, or start a host in the background for it
+    Load(load::Args),
+    /// List the bots of all hosts on the broker
+    List(list::Args),
+    /// Stop bots
+    Stop(stop::Args),
+    /// Show what bots log
+    Logs(logs::Args),
+    /// Show messages as they pass
+    Watch(watch::Args),
+    /// Show each commit's way through the pipeline
+    Runs(runs::Args),
+    /// Show what a bot is, which options it has, and which rights it asks for
+    Inspect(inspect::Args),
+    /// Check a configuration without running it
+    Check(check::Args),
+    /// Manage OpenPGP keys
+    Key(key::Args),
+    /// Show or drop messages that were given up
+    DeadLetters(dead_letters::Args),
+    /// Stop the host
+    Shutdown(shutdown::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
+}
+
+/// The program: reads its command line, does it, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let bot = args.first().and_then(|name| names::stock_bot(name));
+    let program = bot.unwrap_or(PROGRAM);
+    let result = tokio::runtime::Runtime::new()
+        .map_err(|error| CliError::failed(format_args!("cannot start: {error}")))
+        .and_then(|runtime| {
+            let result = runtime.block_on(async {
+                match bot {
+                    Some(bot) => names::run(bot, args).await,
+                    None => dispatch(Cli::try_parse_from(args)?).await,
+                }
+            });
+            // A thread that waits for something that won't come must not keep the program.
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => error.report(program).into(),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), CliError> {
+    let mut context = Context::new(cli.common);
+    let context = &mut context;
+    if !matches!(cli.verb, Verb::Run(_)) {
+        logging::start(&context.common, "warn");
+    }
+    match cli.verb {
+        Verb::Run(args) => run::run(args, context).await,
+        Verb::Load(args) => load::run(args, context).await,
+        Verb::List(_) => list::run(None, context).await,
+        Verb::Stop(args) => stop::run(args, context).await,
+        Verb::Logs(args) => logs::run(args, context).await,
+        Verb::Watch(args) => watch::run(args, context).await,
+        Verb::Runs(args) => runs::run(args, context).await,
+        Verb::Inspect(args) => inspect::run(args, context).await,
+        Verb::Check(args) => check::run(args, context).await,
+        Verb::Key(args) => key::run(args, context).await,
+        Verb::DeadLetters(args) => dead_letters::run(args, context).await,
+        Verb::Shutdown(_) => shutdown::run(context).await,
+        Verb::Completions(args) => completions::run(args, context),
+        Verb::Man(args) => man::run(&args, context),
+    }
+}
+
+/// An answer of another kind than the request has.
+fn surprised() -> CliError {
+    CliError::failed("the host answered something else than it was asked (is it another version? restart it)")
+}

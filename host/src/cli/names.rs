@@ -1,0 +1,70 @@
+//! The names of the stock bots as names of this program: `watchbot --repository URL#BRANCH`, as it has always been.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::{Arg, ArgAction, FromArgMatches};
+
+use super::common::{CommonArgs, Context, state_among};
+use super::error::CliError;
+use super::{list, load, logging, stop};
+use crate::stock;
+use crate::supervisor::{BotSource, Inspector};
+
+/// The names that mean a bot, whether it is embedded or not.
+const NAMES: [&str; 4] = ["watchbot", "buildbot", "signbot", "distbot"];
+
+/// The stock bot that the program is called by.
+#[must_use]
+pub fn stock_bot(program: &OsStr) -> Option<&'static str> {
+    let name = Path::new(program).file_name()?;
+    NAMES.into_iter().find(|bot| name == *bot)
+}
+
+/// Do what the original's command of this name did.
+pub async fn run(bot: &'static str, args: Vec<OsString>) -> Result<(), CliError> {
+    let mut context = Context::new(CommonArgs::default());
+    let source = BotSource::Stock(bot.to_owned());
+    if stock::find(bot).is_none() {
+        return Err(CliError::failed(format_args!("this program was built without {bot}")));
+    }
+    context.common.state = state_among(&args).or_else(|| std::env::var_os("FOUNDRY_STATE").map(Into::into));
+    let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
+    let (_, description) = inspector.inspect(&source).await?;
+    let command = load::command(bot, &description)
+        .arg(
+            Arg::new("list")
+                .long("list")
+                .action(ArgAction::SetTrue)
+                .help(format!("List the {bot}s")),
+        )
+        .arg(
+            Arg::new("stop")
+                .long("stop")
+                .value_name("ID")
+                .help(format!("Stop a {bot}"))
+                .conflicts_with("list"),
+        )
+        .mut_args(|arg| {
+            if arg.is_required_set() {
+                arg.required_unless_present_any(["list", "stop"]).required(false)
+            } else {
+                arg
+            }
+        })
+        .after_help(format!(
+            "The same as `foundry-host load {bot}`, `foundry-host list` and `foundry-host stop ID`."
+        ));
+    let matches = command.try_get_matches_from(args)?;
+    context.common = CommonArgs::from_arg_matches(&matches)?;
+    logging::start(&context.common, "warn");
+    if matches.get_flag("list") {
+        return list::run(Some(bot), &mut context).await;
+    }
+    if let Some(name) = matches.get_one::<String>("stop") {
+        return stop::stop(name, Some(bot), &mut context).await;
+    }
+    let host = load::HostArgs::from_arg_matches(&matches)?;
+    let spec = host.spec(source, &description, &matches, &load::current_directory()?);
+    load::load(spec, &description, host, &mut context).await
+}

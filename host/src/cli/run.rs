@@ -1,0 +1,112 @@
+//! `run`: a host in the foreground.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::common::{ConfigArgs, Context};
+use super::error::CliError;
+use super::logging;
+use crate::control::Service;
+
+/// How long bots may take to end when the host is stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Bots start in an order in which nothing is missed: those that read a topic before those that publish to it.
+Bots that were loaded with `load` come back. SIGTERM or SIGINT stops the host; a second one stops it at once.
+FOUNDRY_LOG may hold a log filter, such as foundry_host=debug.
+
+Examples:
+  foundry-host run -c foundry.toml
+  foundry-host run --state /srv/foundry --verbose"
+)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Leave the terminal that started this
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+/// Run until told to stop.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    logging::start(&context.common, "info");
+    if args.detached {
+        // It fails only for the leader of a process group, which a background host is not.
+        let _ = rustix::process::setsid();
+    }
+    let mut stop = Stop::new()?;
+    let (config, state) = context.config(&args.config)?;
+    let service = tokio::select! {
+        service = Service::start(&config, &state) => service?,
+        () = stop.asked() => return Ok(()),
+    };
+    let host = service.host();
+    let bots = match host.list().len() {
+        1 => "1 bot".to_owned(),
+        number => format!("{number} bots"),
+    };
+    context.note(format_args!(
+        "foundry-host: {} is ready with {bots}; broker {:?}, state {}",
+        host.name(),
+        host.broker(),
+        state.display()
+    ));
+    notify("READY=1");
+    tokio::select! {
+        () = stop.asked() => {}
+        () = service.asked_to_stop() => {}
+    }
+    notify("STOPPING=1");
+    context.note("foundry-host: stopping");
+    tokio::select! {
+        () = service.stop() => {}
+        () = tokio::time::sleep(PATIENCE) => tracing::warn!("some bots did not end in time; their work is done again"),
+        () = stop.asked() => tracing::warn!("stopping at once; what was in hand is done again"),
+    }
+    Ok(())
+}
+
+/// The signals that stop a host.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, CliError> {
+        let failed = |error| CliError::failed(format_args!("cannot handle signals: {error}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tell systemd, where it started us (sd_notify(3)).
+fn notify(what: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(what.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
+}

@@ -1,0 +1,168 @@
+//! `runs`: each commit's way through the pipeline.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::common::Context;
+use super::error::CliError;
+use super::output::{Tint, age, printable, size};
+use crate::capability::LogLine;
+use crate::control::{Answer, Request};
+use crate::ledger::{EventRow, Run, RunStatus};
+
+/// Which runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  foundry-host runs
+  foundry-host runs 3f2a91                the run whose id begins so: events, artifacts, why it failed
+  foundry-host runs --json | jq -r '.[] | select(.status == \"failed\") | .id'")]
+pub struct Args {
+    /// A run, or the beginning of its id
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// How many of the newest runs
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", conflicts_with = "run")]
+    limit: u32,
+}
+
+/// Print runs, or one in detail.
+pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    match args.run {
+        Some(id) => one(id, context).await,
+        None => newest(args.limit, context).await,
+    }
+}
+
+async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
+    let Answer::Runs(runs) = context.client().ask(Request::Runs { limit }).await? else {
+        return Err(super::surprised());
+    };
+    if context.common.json {
+        return context.out.json(&runs);
+    }
+    let now = OffsetDateTime::now_utc();
+    let titles = ["RUN", "STATUS", "REPOSITORY", "BRANCH", "COMMIT", "AGE", "SUBJECT"];
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            let commit = or_dash(&run.commit).chars().take(10).collect();
+            vec![
+                run.id.clone(),
+                status(run.status).to_owned(),
+                or_dash(&run.repository),
+                or_dash(&run.branch),
+                commit,
+                age(now, &run.started),
+                or_dash(&run.subject),
+            ]
+        })
+        .collect();
+    context.out.table(&titles, &rows)
+}
+
+async fn one(id: String, context: &mut Context) -> Result<(), CliError> {
+    let Answer::Run { run, log } = context.client().ask(Request::Run { id }).await? else {
+        return Err(super::surprised());
+    };
+    if context.common.json {
+        return context.out.json(&json!({ "run": run, "log": log }));
+    }
+    let tint = match run.status {
+        RunStatus::Failed => Tint::Bad,
+        RunStatus::Published => Tint::Good,
+        _ => Tint::Odd,
+    };
+    let shown = context.out.tint(tint, status(run.status));
+    context.out.line(format_args!("run         {}", run.id))?;
+    context.out.line(format_args!("status      {shown}"))?;
+    let fields = [
+        ("repository", &run.repository),
+        ("branch", &run.branch),
+        ("commit", &run.commit),
+        ("subject", &run.subject),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            context.out.line(format_args!("{name:11} {}", printable(value)))?;
+        }
+    }
+    context.out.line(format_args!("started     {}", run.started))?;
+    context.out.line(format_args!("updated     {}", run.updated))?;
+    context.out.line("events")?;
+    for event in &run.events {
+        let subject = event.subject.as_deref().unwrap_or_default();
+        let line = format!("  {}  {}  by {}  {subject}", event.time, event.event_type, event.source);
+        context.out.line(printable(&line).trim_end())?;
+    }
+    artifacts(&run, context)?;
+    for event in run
+        .events
+        .iter()
+        .filter(|event| event.event_type == "foundry.failure.v1")
+    {
+        failure(event, &log, context)?;
+    }
+    Ok(())
+}
+
+/// The artifacts of the newest event that has some: what came of the run.
+fn artifacts(run: &Run, context: &mut Context) -> Result<(), CliError> {
+    let list = |event: &EventRow| event.data.get("artifacts").and_then(Value::as_array).cloned();
+    let Some(artifacts) = run.events.iter().rev().find_map(list) else {
+        return Ok(());
+    };
+    context.out.line("artifacts")?;
+    for artifact in artifacts {
+        let name = artifact.get("name").and_then(Value::as_str).unwrap_or_default();
+        let bytes = artifact.get("size").and_then(Value::as_u64).unwrap_or_default();
+        context
+            .out
+            .line(format_args!("  {}  {}", printable(name), size(bytes)))?;
+    }
+    Ok(())
+}
+
+fn failure(event: &EventRow, log: &[LogLine], context: &mut Context) -> Result<(), CliError> {
+    let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
+    let phase = Some(text("phase"))
+        .filter(|phase| !phase.is_empty())
+        .map(|phase| format!(" ({phase})"));
+    let line = format!(
+        "{}{} failed: {}",
+        text("stage"),
+        phase.unwrap_or_default(),
+        text("reason")
+    );
+    let line = context.out.tint(Tint::Bad, &printable(&line));
+    context.out.line(line)?;
+    match event
+        .data
+        .get("logTail")
+        .and_then(Value::as_array)
+        .filter(|tail| !tail.is_empty())
+    {
+        Some(tail) => {
+            for line in tail.iter().filter_map(Value::as_str) {
+                context.out.line(format_args!("  {}", printable(line)))?;
+            }
+        }
+        None => {
+            for line in log {
+                let line = super::logs::shown(line, context);
+                context.out.line(format_args!("  {line}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Announced => "announced",
+        RunStatus::Built => "built",
+        RunStatus::Signed => "signed",
+        RunStatus::Published => "published",
+        RunStatus::Failed => "failed",
+    }
+}

@@ -1,0 +1,248 @@
+//! Whether the machine has what a configuration needs: keys, directories, repositories, a free port.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use super::parse::is_local;
+use super::problem::{Problem, Severity};
+use super::resolve::ResolvedBot;
+use super::{BrokerSettings, Config};
+use crate::keys::{KeyStore, Role};
+use crate::runtime::wit::types::OptionKind;
+use crate::supervisor::BotSource;
+
+/// Look for what would fail later.
+#[must_use]
+pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem> {
+    let file = config.path.as_deref().unwrap_or(Path::new("foundry.toml"));
+    let mut findings = Findings {
+        file,
+        problems: Vec::new(),
+    };
+    match KeyStore::open(state.join("keys")) {
+        Ok(store) => {
+            if let Some(key) = &config.messages.key {
+                findings.key(&store, key, &[Role::Messages], None, "messages.key");
+            }
+            for bot in bots {
+                findings.bot(&store, bot);
+            }
+        }
+        Err(error) => findings.add(Severity::Error, None, "host.state", error.to_string(), ""),
+    }
+    if let BrokerSettings::Embedded { listen, .. } = &config.broker {
+        findings.problems.extend(check_listen(file, *listen));
+    }
+    findings.problems
+}
+
+/// A port that somebody listens on. A warning, since it may be this very host, running.
+#[must_use]
+pub fn check_listen(file: &Path, listen: SocketAddr) -> Option<Problem> {
+    let error = TcpListener::bind(listen).err()?;
+    Some(Problem {
+        severity: Severity::Warning,
+        file: file.to_owned(),
+        line: None,
+        key: "broker.listen".to_owned(),
+        message: format!("cannot listen on {listen} now: {error}"),
+        remedy: "all is well if that is this host, running; else choose another port".to_owned(),
+    })
+}
+
+struct Findings<'c> {
+    file: &'c Path,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, severity: Severity, line: Option<usize>, key: &str, message: String, remedy: &str) {
+        let (file, key, remedy) = (self.file.to_owned(), key.to_owned(), remedy.to_owned());
+        self.problems.push(Problem {
+            severity,
+            file,
+            line,
+            key,
+            message,
+            remedy,
+        });
+    }
+
+    fn bot(&mut self, store: &KeyStore, resolved: &ResolvedBot) {
+        let bot = &resolved.bot;
+        for spec in &resolved.description.options {
+            let line = bot.option_lines.get(&spec.name).copied();
+            let key = format!("bots.{}.{}", bot.name, spec.name);
+            for value in bot.spec.options.get(&spec.name).into_iter().flatten() {
+                match spec.kind {
+                    OptionKind::Key => self.key(store, value, roles(&bot.spec.source), line, &key),
+                    OptionKind::Site => self.site(Path::new(value), line, &key),
+                    OptionKind::File => self.file(Path::new(value), line, &key),
+                    OptionKind::GitUrl => self.repository(value, line, &key),
+                    OptionKind::Text | OptionKind::Flag | OptionKind::Number | OptionKind::Duration => {}
+                }
+            }
+        }
+        let grants = format!("bots.{}.grants", bot.name);
+        for site in &bot.spec.grants.site {
+            self.site(site, Some(bot.line), &format!("{grants}.site"));
+        }
+        for key in &bot.spec.grants.sign {
+            self.key(
+                store,
+                key,
+                roles(&bot.spec.source),
+                Some(bot.line),
+                &format!("{grants}.sign"),
+            );
+        }
+        for path in &bot.spec.grants.files {
+            self.file(path, Some(bot.line), &format!("{grants}.files"));
+        }
+    }
+
+    fn key(&mut self, store: &KeyStore, query: &str, roles: &[Role], line: Option<usize>, setting: &str) {
+        let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ");
+        let known = match store.find_any(query) {
+            Ok(known) => known,
+            Err(error) => {
+                let remedy = "`foundry-host key list` shows the keys; `key generate` and `key import` add one";
+                return self.add(Severity::Error, line, setting, error.to_string(), remedy);
+            }
+        };
+        let mut wrong = |message, remedy| self.add(Severity::Error, line, setting, message, remedy);
+        if known.revoked {
+            wrong(format!("key {known} was revoked"), "make a new key and use that");
+        } else if known.expired {
+            wrong(
+                format!("key {known} has expired"),
+                "make a new key, or import the key with a later expiry",
+            );
+        } else if !known.has_secret {
+            wrong(
+                format!("key {known} is here without its secret part"),
+                "import the secret key to sign with it",
+            );
+        } else if !roles.iter().any(|role| known.roles.contains(role)) {
+            wrong(
+                format!("key {known} does not have the role {names}"),
+                "import it again with --role, or choose another key",
+            );
+        }
+    }
+
+    fn site(&mut self, directory: &Path, line: Option<usize>, setting: &str) {
+        // Where it isn't there yet, it is made in the nearest directory that is.
+        let Some(nearest) = directory.ancestors().find(|path| path.exists()) else {
+            return;
+        };
+        let shown = directory.display();
+        if !nearest.is_dir() {
+            let message = format!("{shown} can't be a directory: {} is none", nearest.display());
+            return self.add(Severity::Error, line, setting, message, "name a directory");
+        }
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        if let Err(error) = rustix::fs::access(nearest, access) {
+            let message = format!("cannot write to {}: {}", nearest.display(), std::io::Error::from(error));
+            self.add(
+                Severity::Error,
+                line,
+                setting,
+                message,
+                "let the host's user write there",
+            );
+        }
+    }
+
+    fn file(&mut self, path: &Path, line: Option<usize>, setting: &str) {
+        if let Err(error) = std::fs::File::open(path) {
+            let message = format!("cannot read {}: {error}", path.display());
+            self.add(
+                Severity::Error,
+                line,
+                setting,
+                message,
+                "name a file that the host's user can read",
+            );
+        }
+    }
+
+    fn repository(&mut self, value: &str, line: Option<usize>, setting: &str) {
+        let url = value.split_once('#').map_or(value, |(url, _)| url);
+        let wrong = if is_local(url) {
+            let found = Path::new(url).exists();
+            (!found).then(|| {
+                (
+                    Severity::Warning,
+                    format!("there is no repository {url} yet"),
+                    "check the path",
+                )
+            })
+        } else {
+            why_no_git_url(url).map(|why| {
+                (
+                    Severity::Error,
+                    why,
+                    "write https://HOST/PATH, ssh://USER@HOST/PATH or a path",
+                )
+            })
+        };
+        if let Some((severity, message, remedy)) = wrong {
+            self.add(severity, line, setting, message, remedy);
+        }
+    }
+}
+
+/// The roles that fit what a bot signs.
+fn roles(source: &BotSource) -> &'static [Role] {
+    match source {
+        BotSource::Stock(name) if name == "signbot" => &[Role::Packages],
+        BotSource::Stock(name) if name == "distbot" => &[Role::Repository],
+        BotSource::Stock(_) | BotSource::File(_) => &[Role::Packages, Role::Repository],
+    }
+}
+
+/// What is wrong with the URL of a repository that is not on this machine.
+fn why_no_git_url(url: &str) -> Option<String> {
+    const SCHEMES: [&str; 5] = ["http", "https", "git", "ssh", "file"];
+    if !url.contains("://") {
+        // [USER@]HOST:PATH, as ssh takes it.
+        let (host, path) = url.split_once(':')?;
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        return (host.is_empty() || path.is_empty()).then(|| format!("{url:?} names no host or no path"));
+    }
+    match url::Url::parse(url) {
+        Err(error) => Some(format!("{url:?} is not a URL: {error}")),
+        Ok(parsed) if !SCHEMES.contains(&parsed.scheme()) => {
+            Some(format!("git can't fetch from {url:?}: it knows {}", SCHEMES.join(", ")))
+        }
+        Ok(parsed) if parsed.path().trim_matches('/').is_empty() => Some(format!("{url:?} names no repository")),
+        Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_urls() {
+        for good in [
+            "https://example.org/x.git",
+            "ssh://git@example.org/x",
+            "git@example.org:x.git",
+            "file:///srv/x",
+        ] {
+            assert_eq!(why_no_git_url(good), None, "{good}");
+        }
+        for bad in [
+            "https://example.org",
+            "htps://example.org/x",
+            "https://",
+            "git@:x",
+            "example.org:",
+        ] {
+            assert!(why_no_git_url(bad).is_some(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! `foundry.toml`: a whole installation, declared in one file.
+//!
+//! [`Config::read`] checks what the file says by itself, [`resolve`] what it says of its bots, by asking their
+//! components, and [`check`](fn@check) whether the machine has what it needs. Every problem names file, line, setting
+//! and remedy.
+
+mod bots;
+mod check;
+mod parse;
+mod problem;
+mod reader;
+mod resolve;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::{DeTable, ValueDeserializer};
+
+pub use bots::ConfiguredBot;
+pub use check::{check, check_listen};
+pub use parse::{absolute, absolute_option, is_local, parse_bot_source, parse_size};
+pub use problem::{ConfigError, Problem, Severity, nearest};
+pub use resolve::{ResolvedBot, resolve};
+pub use settings::{SETTINGS, Setting};
+
+use crate::bus::BrokerAddress;
+use crate::keys::{Fingerprint, PassphraseSource};
+use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
+use problem::{Problems, nearest as nearest_name};
+use reader::Section;
+use settings::{
+    BROKER_LISTEN, BROKER_URL, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY,
+    MESSAGES_MAX_AGE, MESSAGES_OBSERVE, MESSAGES_PREFIX, MESSAGES_TRUST,
+};
+
+/// Which broker, and how.
+#[derive(Debug, Clone)]
+pub enum BrokerSettings {
+    /// The one inside the host.
+    Embedded {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// Its bounds.
+        limits: foundry_broker::Limits,
+    },
+    /// Another one.
+    External(BrokerAddress),
+}
+
+/// A configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its file; none if all is by default.
+    pub path: Option<PathBuf>,
+    /// The host's name.
+    pub name: String,
+    /// Its state directory, if the file names one.
+    pub state: Option<PathBuf>,
+    /// Its broker.
+    pub broker: BrokerSettings,
+    /// Messages.
+    pub messages: MessagesConfig,
+    /// Where passphrases come from.
+    pub passphrases: PassphraseSource,
+    /// Further topics to record.
+    pub observe: Vec<String>,
+    /// Its bots, by name.
+    pub bots: Vec<ConfiguredBot>,
+}
+
+impl Config {
+    /// Read a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Without a file: no bots, and everything else by default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the machine's host name can't be used.
+    pub fn without_file() -> Result<Self, ConfigError> {
+        let config = Self::parse(Path::new("foundry.toml"), "")?;
+        Ok(Self { path: None, ..config })
+    }
+
+    /// Read the text of a file. Relative paths begin at its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut problems = Problems::new(path, text);
+        let (document, mistakes) = DeTable::parse_recoverable(text);
+        for mistake in &mistakes {
+            let at = mistake.span().map(|span| span.start);
+            problems.error(at, "", mistake.message(), "see https://toml.io for how TOML is written");
+        }
+        let base = base_of(path);
+        let config = mistakes
+            .is_empty()
+            .then(|| read(path, document.get_ref(), &base, &mut problems))
+            .flatten();
+        match (config, problems.into_sorted()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigError::Wrong {
+                path: path.to_owned(),
+                problems,
+            }),
+        }
+    }
+
+    /// What a host is started with.
+    #[must_use]
+    pub fn host(&self, state: PathBuf) -> HostConfig {
+        let broker = match &self.broker {
+            BrokerSettings::Embedded { listen, limits } => BrokerChoice::Embedded(foundry_broker::Config {
+                listen: *listen,
+                data_dir: state.join("broker"),
+                limits: limits.clone(),
+            }),
+            BrokerSettings::External(address) => BrokerChoice::External(address.clone()),
+        };
+        HostConfig {
+            name: self.name.clone(),
+            state,
+            broker,
+            messages: self.messages.clone(),
+            passphrases: self.passphrases.clone(),
+            observe: self.observe.clone(),
+        }
+    }
+}
+
+/// The directory that relative paths in the file begin at.
+fn base_of(path: &Path) -> PathBuf {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    std::path::absolute(directory)
+        .or_else(|_| std::env::current_dir().map(|current| current.join(directory)))
+        .unwrap_or_else(|_| directory.to_owned())
+}
+
+fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<Config> {
+    bots::refuse_unknown_tables(document, problems);
+    let host = Section::top(document, "host", problems);
+    host.refuse_unknown(problems);
+    let name = match host.has(&HOST_NAME) {
+        Some(_) => host
+            .parsed(&HOST_NAME, problems, |text| {
+                let fits = crate::supervisor::is_bot_name(text);
+                fits.then(|| text.to_owned())
+                    .ok_or_else(|| "use letters, digits, '.', '_' and '-'".to_owned())
+            })
+            .map(|found| found.value),
+        None => Some(machine_name()),
+    };
+    let state = host
+        .text(&HOST_STATE, problems)
+        .map(|found| absolute(found.value, base));
+    let broker = broker(document, problems);
+    let messages = messages(document, problems);
+    let observe = Section::top(document, "messages", problems);
+    let observe = observe
+        .texts(&MESSAGES_OBSERVE, problems)
+        .into_iter()
+        .map(|found| found.value)
+        .collect();
+    let passphrases = passphrases(document, base, problems);
+    let bots = bots::read(document, base, problems);
+    Some(Config {
+        path: Some(path.to_owned()),
+        name: name?,
+        state,
+        broker: broker?,
+        messages: messages?,
+        passphrases,
+        observe,
+        bots,
+    })
+}
+
+/// The machine's name, with what a host's name can't hold replaced.
+fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(64)
+        .collect();
+    if crate::supervisor::is_bot_name(&name) {
+        name
+    } else {
+        "localhost".to_owned()
+    }
+}
+
+fn broker(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
+    let section = Section::top(document, "broker", problems);
+    for (key, span, _) in section.entries() {
+        let known = ["limits"]
+            .into_iter()
+            .chain(settings::keys_of("broker"))
+            .collect::<Vec<_>>();
+        if !known.contains(&key) {
+            reader::unknown(&format!("broker.{key}"), key, span.start, known, problems);
+        }
+    }
+    let limits = limits(&section, problems);
+    if section.has(&BROKER_URL).is_some() {
+        let embedded = section
+            .has(&BROKER_LISTEN)
+            .or_else(|| section.entries().find(|e| e.0 == "limits").map(|e| e.1.start));
+        if embedded.is_some() {
+            let message = "this is for the embedded broker, and broker.url asks for another one";
+            problems.error(embedded, "broker", message, "remove one of them");
+        }
+        let url = section.text(&BROKER_URL, problems)?;
+        // The error doesn't show the password, which the value may hold.
+        return match BrokerAddress::parse(&url.value) {
+            Ok(address) => Some(BrokerSettings::External(address)),
+            Err(error) => {
+                problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
+                None
+            }
+        };
+    }
+    let listen = section.parsed(&BROKER_LISTEN, problems, |text| {
+        text.parse()
+            .map_err(|_| "write an IP address and a port, such as 127.0.0.1:1883".to_owned())
+    })?;
+    Some(BrokerSettings::Embedded {
+        listen: listen.value,
+        limits: limits?,
+    })
+}
+
+/// The broker's own crate knows its limits.
+fn limits(broker: &Section<'_>, problems: &mut Problems<'_>) -> Option<foundry_broker::Limits> {
+    let Some((_, _, value)) = broker.entries().find(|(key, ..)| *key == "limits") else {
+        return Some(foundry_broker::Limits::default());
+    };
+    let at = value.span().start;
+    match foundry_broker::Limits::deserialize(ValueDeserializer::from(value.clone())) {
+        Ok(limits) => Some(limits),
+        Err(error) => {
+            let at = error.span().map_or(at, |span| span.start);
+            let (message, remedy) = serde_complaint(error.message());
+            problems.error(Some(at), "broker.limits", message, remedy);
+            None
+        }
+    }
+}
+
+/// Serde's sentence for an unknown field lists all that are known; say which was probably meant instead.
+fn serde_complaint(message: &str) -> (String, String) {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(field)) => {
+            let known: Vec<_> = quoted.collect();
+            let remedy = match nearest_name(field, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the settings here are {}", known.join(", ")),
+            };
+            (format!("there is no setting `{field}`"), remedy)
+        }
+        _ => (message.to_owned(), "see docs/configuration.md".to_owned()),
+    }
+}
+
+fn messages(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<MessagesConfig> {
+    let section = Section::top(document, "messages", problems);
+    section.refuse_unknown(problems);
+    let prefix = section.parsed(&MESSAGES_PREFIX, problems, |text| {
+        let fits = !text.trim_matches('/').is_empty() && !text.contains(['+', '#', '$']) && text.len() <= 200;
+        fits.then(|| text.to_owned())
+            .ok_or_else(|| "write a topic without +, # and $".to_owned())
+    });
+    let key = section.text(&MESSAGES_KEY, problems).map(|found| found.value);
+    let mut trust = Vec::new();
+    for found in section.texts(&MESSAGES_TRUST, problems) {
+        match found.value.parse::<Fingerprint>() {
+            Ok(fingerprint) => trust.push(fingerprint),
+            Err(error) => {
+                let remedy = "`foundry-host key list` shows fingerprints";
+                problems.error(found.at, &section.key(&MESSAGES_TRUST), error.to_string(), remedy);
+            }
+        }
+    }
+    let max_age = section.parsed(&MESSAGES_MAX_AGE, problems, |text| {
+        parse_duration(text).ok_or_else(|| "write \"12h\" or \"14d\"".to_owned())
+    });
+    Some(MessagesConfig {
+        prefix: prefix?.value,
+        key,
+        trust,
+        max_age: max_age?.value,
+    })
+}
+
+fn passphrases(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> PassphraseSource {
+    let section = Section::top(document, "keys", problems);
+    section.refuse_unknown(problems);
+    let mut source = PassphraseSource::from_environment();
+    if let Some(found) = section.text(&KEYS_PASSPHRASE_FILE, problems) {
+        source = source.with_common_file(absolute(found.value, base));
+    }
+    let files = section.below(KEYS_PASSPHRASE_FILES.key, "keys.passphrase-files", problems);
+    for (key, span, value) in files.entries() {
+        let path = format!("{}.{key}", files.path);
+        match (key.parse::<Fingerprint>(), value.get_ref().as_str()) {
+            (Ok(fingerprint), Some(file)) => source = source.with_file(fingerprint, absolute(file, base)),
+            (Err(error), _) => {
+                let remedy = "`foundry-host key list` shows fingerprints";
+                problems.error(Some(span.start), &path, error.to_string(), remedy);
+            }
+            (Ok(_), None) => {
+                let remedy = format!("write {key} = \"FILE\"");
+                problems.error(
+                    Some(value.span().start),
+                    &path,
+                    "this is not the name of a file",
+                    remedy,
+                );
+            }
+        }
+    }
+    source
+}

@@ -1,0 +1,241 @@
+//! Every setting of `foundry.toml`: its name, form, default and meaning. Parsing takes the defaults from here, and
+//! `docs/configuration.md` is checked against it.
+
+/// A setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its table: `broker`; `bots.NAME` for those of a bot.
+    pub table: &'static str,
+    /// Its key in the table.
+    pub key: &'static str,
+    /// What its value looks like.
+    pub form: &'static str,
+    /// The value when it isn't given, written as in the file.
+    pub default: Option<&'static str>,
+    /// What the default is, where it isn't the same everywhere.
+    pub default_note: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+const fn setting(
+    table: &'static str,
+    key: &'static str,
+    form: &'static str,
+    default: Option<&'static str>,
+    default_note: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        table,
+        key,
+        form,
+        default,
+        default_note,
+        help,
+    }
+}
+
+pub(super) const HOST_NAME: Setting = setting(
+    "host",
+    "name",
+    "name",
+    None,
+    "the machine's host name",
+    "The host's name, unique on its broker: letters, digits, `.`, `_` and `-`.",
+);
+pub(super) const HOST_STATE: Setting = setting(
+    "host",
+    "state",
+    "directory",
+    None,
+    "`/var/lib/foundry` for root, else `$XDG_STATE_HOME/foundry` or `~/.local/state/foundry`",
+    "Where the host keeps its ledger, keys, artifacts, logs and control socket. `--state` and `FOUNDRY_STATE` go before it.",
+);
+pub(super) const BROKER_LISTEN: Setting = setting(
+    "broker",
+    "listen",
+    "address",
+    Some("127.0.0.1:1883"),
+    "",
+    "Address and port of the embedded broker. Port 0 takes a free one.",
+);
+pub(super) const BROKER_URL: Setting = setting(
+    "broker",
+    "url",
+    "URL",
+    None,
+    "the embedded broker",
+    "Use another MQTT 5 broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. Excludes `listen` and `limits`.",
+);
+pub(super) const MESSAGES_PREFIX: Setting = setting(
+    "messages",
+    "prefix",
+    "topic",
+    Some("foundry"),
+    "",
+    "First part of every topic.",
+);
+pub(super) const MESSAGES_KEY: Setting = setting(
+    "messages",
+    "key",
+    "key",
+    None,
+    "the key store's key with the role `messages`, made at the first start",
+    "The key that signs this host's messages: a fingerprint, key id or user id.",
+);
+pub(super) const MESSAGES_TRUST: Setting = setting(
+    "messages",
+    "trust",
+    "list of fingerprints",
+    None,
+    "all keys with the role `messages` in the key store",
+    "The keys whose messages are handled. The host's own is always among them.",
+);
+pub(super) const MESSAGES_MAX_AGE: Setting = setting(
+    "messages",
+    "max-age",
+    "time",
+    Some("14d"),
+    "",
+    "Older messages are refused, so that nobody can play them again.",
+);
+pub(super) const MESSAGES_OBSERVE: Setting = setting(
+    "messages",
+    "observe",
+    "list of topics",
+    None,
+    "the topics of the stock bots",
+    "Further topics, without prefix, whose events `foundry-host runs` shows.",
+);
+pub(super) const KEYS_PASSPHRASE_FILE: Setting = setting(
+    "keys",
+    "passphrase-file",
+    "file",
+    None,
+    "the file that `FOUNDRY_PASSPHRASE_FILE` names",
+    "File with the passphrase of all keys that have none of their own; only its owner may read it.",
+);
+pub(super) const KEYS_PASSPHRASE_FILES: Setting = setting(
+    "keys",
+    "passphrase-files",
+    "table of files",
+    None,
+    "",
+    "Passphrase files by key: `[keys.passphrase-files]`, then `FINGERPRINT = \"FILE\"`.",
+);
+pub(super) const BOT_USE: Setting = setting(
+    "bots.NAME",
+    "use",
+    "bot",
+    None,
+    "required",
+    "The bot: `watchbot`, `buildbot`, `signbot`, `distbot`, or a component's file, such as `./lint.wasm`.",
+);
+pub(super) const BOT_INSTANCES: Setting = setting(
+    "bots.NAME",
+    "instances",
+    "number",
+    Some("1"),
+    "",
+    "Messages that the bot may handle at the same time.",
+);
+pub(super) const BOT_MEMORY: Setting = setting("bots.NAME", "memory", "size", None, "256M", "Memory of one instance.");
+pub(super) const BOT_TIMEOUT: Setting = setting(
+    "bots.NAME",
+    "timeout",
+    "time",
+    None,
+    "what the bot asks for, or 2m",
+    "Time that one message may take.",
+);
+pub(super) const BOT_GRANTS: Setting = setting(
+    "bots.NAME",
+    "grants",
+    "table",
+    None,
+    "",
+    "Rights beyond those that a stock bot has by its options.",
+);
+pub(super) const GRANT_ARTIFACTS: Setting = setting(
+    "bots.NAME.grants",
+    "artifacts",
+    "true or false",
+    Some("false"),
+    "",
+    "Read and store artifacts.",
+);
+pub(super) const GRANT_BUILD: Setting = setting(
+    "bots.NAME.grants",
+    "build",
+    "true or false",
+    Some("false"),
+    "",
+    "Build packages in the host's sandbox.",
+);
+pub(super) const GRANT_GIT: Setting = setting(
+    "bots.NAME.grants",
+    "git",
+    "list of URLs",
+    None,
+    "none",
+    "Git repositories that it may read; `*` stands for any text.",
+);
+pub(super) const GRANT_SIGN: Setting = setting(
+    "bots.NAME.grants",
+    "sign",
+    "list of keys",
+    None,
+    "none",
+    "Keys that it may have the host sign with.",
+);
+pub(super) const GRANT_SITE: Setting = setting(
+    "bots.NAME.grants",
+    "site",
+    "list of directories",
+    None,
+    "none",
+    "Directories that it may publish into.",
+);
+pub(super) const GRANT_FILES: Setting = setting(
+    "bots.NAME.grants",
+    "files",
+    "list of files",
+    None,
+    "none",
+    "Files that the host may use for its builds, such as keyrings.",
+);
+
+/// All settings, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    HOST_NAME,
+    HOST_STATE,
+    BROKER_LISTEN,
+    BROKER_URL,
+    MESSAGES_PREFIX,
+    MESSAGES_KEY,
+    MESSAGES_TRUST,
+    MESSAGES_MAX_AGE,
+    MESSAGES_OBSERVE,
+    KEYS_PASSPHRASE_FILE,
+    KEYS_PASSPHRASE_FILES,
+    BOT_USE,
+    BOT_INSTANCES,
+    BOT_MEMORY,
+    BOT_TIMEOUT,
+    BOT_GRANTS,
+    GRANT_ARTIFACTS,
+    GRANT_BUILD,
+    GRANT_GIT,
+    GRANT_SIGN,
+    GRANT_SITE,
+    GRANT_FILES,
+];
+
+/// The keys of a table. All others of a bot's table are options of the bot.
+pub(super) fn keys_of(table: &str) -> impl Iterator<Item = &'static str> + use<'_> {
+    SETTINGS
+        .iter()
+        .filter(move |setting| setting.table == table)
+        .map(|setting| setting.key)
+}

@@ -1,0 +1,201 @@
+//! A configuration that is right, and each way to get it wrong.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::capability::Grants;
+use crate::supervisor::BotSource;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/foundry/foundry.toml"), text)
+}
+
+/// The problems of a text, one to a line.
+fn problems(text: &str) -> String {
+    match parse(text).unwrap_err() {
+        ConfigError::Wrong { problems, .. } => problems.iter().map(|p| format!("{p}\n")).collect(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_host_with_defaults() {
+    let config = parse("").unwrap();
+    assert!(
+        matches!(config.broker, BrokerSettings::Embedded { listen, .. } if listen == "127.0.0.1:1883".parse().unwrap())
+    );
+    assert_eq!(config.messages.prefix, "foundry");
+    assert_eq!(config.messages.max_age, Duration::from_secs(14 * 24 * 3600));
+    assert!(config.bots.is_empty());
+    assert!(config.state.is_none());
+}
+
+#[test]
+fn everything_can_be_set() {
+    let config = parse(
+        r#"
+        [host]
+        name = "build1"
+        state = "state"
+        [broker]
+        listen = "127.0.0.1:0"
+        limits = { connections = 5 }
+        [messages]
+        prefix = "site/foundry"
+        trust = "0123456789abcdef0123456789abcdef01234567"
+        max-age = "12h"
+        [keys.passphrase-files]
+        0123456789abcdef0123456789abcdef01234567 = "secret"
+        [bots.watch]
+        use = "./bots/watch.wasm"
+        instances = 2
+        memory = "64M"
+        timeout = 90
+        repository = ["hello#main", "https://example.org/x"]
+        interval = 5
+        eager = true
+        [bots.watch.grants]
+        artifacts = true
+        git = ["https://example.org/*"]
+        site = ["www"]
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.name, "build1");
+    assert_eq!(config.state, Some(PathBuf::from("/etc/foundry/state")));
+    let [bot] = config.bots.as_slice() else {
+        panic!("{:?}", config.bots)
+    };
+    assert_eq!(bot.spec.source, BotSource::File("/etc/foundry/bots/watch.wasm".into()));
+    assert_eq!((bot.spec.instances, bot.spec.memory), (2, Some(64 << 20)));
+    assert_eq!(bot.spec.timeout, Some(Duration::from_secs(90)));
+    assert_eq!(bot.spec.options["repository"], ["hello#main", "https://example.org/x"]);
+    assert_eq!(bot.spec.options["interval"], ["5"]);
+    assert_eq!(bot.spec.options["eager"], ["true"]);
+    assert_eq!(bot.spec.grants.site, [PathBuf::from("/etc/foundry/www")]);
+    assert!(bot.spec.grants.artifacts && bot.spec.grants != Grants::default());
+}
+
+#[test]
+fn broken_foundry_toml_names_file_key_and_remedy() {
+    let text = "[broker]\nlistn = \"127.0.0.1:1883\"\n";
+    assert_eq!(
+        problems(text),
+        "/etc/foundry/foundry.toml:2: broker.listn: there is no such setting (did you mean `listen`?)\n"
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_order_of_the_file() {
+    let text = "[host]\nname = \"a b\"\n[broker]\nlisten = 5\n[bots.x]\nuse = 1.5\n[mesages]\n";
+    insta::assert_snapshot!(problems(text), @r#"
+    /etc/foundry/foundry.toml:2: host.name: "a b" is not a name (use letters, digits, '.', '_' and '-')
+    /etc/foundry/foundry.toml:4: broker.listen: "5" is not an address (write an IP address and a port, such as 127.0.0.1:1883)
+    /etc/foundry/foundry.toml:6: bots.x.use: this is a number with a fraction, not a bot (write use = "…")
+    /etc/foundry/foundry.toml:7: mesages: there is no such setting (did you mean `messages`?)
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_named_with_the_line() {
+    let said = problems("[host]\nname = \n");
+    assert!(said.starts_with("/etc/foundry/foundry.toml:2: "), "{said}");
+}
+
+#[test]
+fn values_of_the_wrong_form_are_refused() {
+    for (text, expected) in [
+        (
+            "[messages]\nmax-age = \"soon\"\n",
+            "messages.max-age: \"soon\" is not a length of time",
+        ),
+        ("[messages]\ntrust = [\"abc\"]\n", "messages.trust: "),
+        ("[messages]\nprefix = \"a/#\"\n", "messages.prefix: "),
+        (
+            "[broker]\nurl = \"http://x\"\n",
+            "broker.url: \"http://x\" is not a broker's URL",
+        ),
+        (
+            "[broker]\nurl = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"\n",
+            "broker: this is for the embedded broker",
+        ),
+        ("[broker.limits]\nconections = 1\n", "did you mean `connections`?"),
+        (
+            "[broker.limits]\nconnections = \"many\"\n",
+            "broker.limits: invalid type",
+        ),
+        ("[keys.passphrase-files]\nx = \"f\"\n", "keys.passphrase-files.x: "),
+        (
+            "bots = 3\n",
+            "bots: this is a number, not a table (write [bots] and its settings below it)",
+        ),
+        ("[bots.x]\n", "bots.x.use: it is missing (write use = "),
+        (
+            "[bots.x]\nuse = \"nobot\"\n",
+            "bots.x.use: there is no stock bot \"nobot\"",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ninstances = 0\n",
+            "bots.x.instances: \"0\" is not a number",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\nmemory = \"lots\"\n",
+            "bots.x.memory: \"lots\" is not a size",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ny = 1.5\n",
+            "bots.x.y: an option can't have this value",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ngrants.sing = [\"k\"]\n",
+            "bots.x.grants.sing: there is no such setting (did you mean `sign`?)",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ngrants.build = \"yes\"\n",
+            "(write true or false, without quotes)",
+        ),
+        ("[bots.\"../x\"]\nuse = \"./x.wasm\"\n", "is not a bot's name"),
+    ] {
+        let said = problems(text);
+        assert!(said.contains(expected) && said.lines().count() == 1, "{text}\n{said}");
+        assert!(said.starts_with("/etc/foundry/foundry.toml:"), "{said}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named_with_the_remedy() {
+    let error = Config::read(Path::new("/nonexistent/foundry.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/nonexistent/foundry.toml") && error.contains("-c FILE"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_password_in_a_bad_url_is_not_shown() {
+    let said = problems("[broker]\nurl = \"http://user:secret@h\"\n");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let page = include_str!("../../../docs/configuration.md");
+    for setting in SETTINGS {
+        let default = match (setting.default, setting.default_note) {
+            (Some(default), _) => format!("`{default}`"),
+            (None, note) => note.to_owned(),
+        };
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            setting.key, setting.form, default, setting.help
+        );
+        assert!(
+            page.contains(&row),
+            "docs/configuration.md lacks this line, below [{}]:\n{row}",
+            setting.table
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! Control of a running host from the same machine, over a Unix socket in its state directory.
+
+mod client;
+mod logs;
+mod protocol;
+mod server;
+mod service;
+mod specs;
+
+use std::path::{Path, PathBuf};
+
+pub use client::{Answers, Client, ClientError};
+pub use protocol::{
+    Answer, Ask, Counters, Failure, FailureKind, HostStatus, ListedBot, MAX_REQUEST, Reply, Request, VERSION,
+};
+pub use server::Server;
+pub use service::{Service, StartError};
+pub use specs::{LoadedBots, SpecError};
+
+/// The control socket of a state directory.
+#[must_use]
+pub fn socket(state: &Path) -> PathBuf {
+    state.join("control.sock")
+}

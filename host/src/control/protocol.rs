@@ -1,0 +1,200 @@
+//! What the command line and a running host say to each other: one JSON object per line over a Unix socket.
+//!
+//! A connection carries one [`Ask`], and then [`Reply`]s up to one that is the last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bus::{Presence, Sighting};
+use crate::capability::LogLine;
+use crate::ledger::{DeadLetter, Run};
+use crate::supervisor::{BotSpec, BotStatus};
+
+/// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
+/// still runs, they find out by this number.
+pub const VERSION: u32 = 1;
+
+/// Longest request.
+pub const MAX_REQUEST: usize = 1024 * 1024;
+
+/// A request with the version of its sender.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// [`VERSION`] of the sender.
+    pub version: u32,
+    /// What is wanted.
+    pub request: Request,
+}
+
+/// What can be asked of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Request {
+    /// How the host is: [`Answer::Status`].
+    Status,
+    /// Load a bot, and load it again whenever the host starts: [`Answer::Loaded`].
+    Load(Box<BotSpec>),
+    /// Stop a bot, for good: [`Answer::Done`].
+    Stop {
+        /// Its name.
+        bot: String,
+        /// Only if it is an instance of this component.
+        component: Option<String>,
+    },
+    /// The bots of all hosts: [`Answer::Bots`].
+    List,
+    /// Log lines: any number of [`Answer::Line`], then [`Answer::Done`].
+    Logs {
+        /// A bot, or a run or the beginning of its id; none for all that is said from now on.
+        of: Option<String>,
+        /// At most so many of the newest.
+        lines: usize,
+        /// Go on with those to come.
+        follow: bool,
+    },
+    /// Messages as they pass: [`Answer::Watching`], then any number of [`Answer::Sighting`].
+    Watch {
+        /// Topic filter, without prefix.
+        filter: String,
+    },
+    /// The newest runs: [`Answer::Runs`].
+    Runs {
+        /// At most so many.
+        limit: u32,
+    },
+    /// One run, with its log's end if it failed: [`Answer::Run`].
+    Run {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+    /// Messages that were given up: [`Answer::DeadLetters`].
+    DeadLetters,
+    /// Forget a dead letter: [`Answer::Done`].
+    DropDeadLetter {
+        /// Its number.
+        number: i64,
+    },
+    /// Stop the host: [`Answer::Done`], as soon as it has begun to.
+    Shutdown,
+}
+
+/// What a host sends back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// There is more to come.
+    Part(Answer),
+    /// This was all.
+    Last(Answer),
+    /// It didn't work.
+    Failed(Failure),
+}
+
+/// What a host has to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// How the host is.
+    Status(HostStatus),
+    /// A bot that was loaded.
+    Loaded(BotStatus),
+    /// All bots.
+    Bots(Vec<ListedBot>),
+    /// A log line.
+    Line(LogLine),
+    /// Subscribed: from here on nothing is missed.
+    Watching,
+    /// A message that passed.
+    Sighting(Box<Sighting>),
+    /// Runs, newest first.
+    Runs(Vec<Run>),
+    /// A run.
+    Run {
+        /// The run.
+        run: Box<Run>,
+        /// The end of its log.
+        log: Vec<LogLine>,
+    },
+    /// Dead letters, oldest first.
+    DeadLetters(Vec<DeadLetter>),
+}
+
+/// How a host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostStatus {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// The broker's URL, without password.
+    pub broker: String,
+    /// Topics' first part.
+    pub prefix: String,
+    /// Whether its bots are loaded.
+    pub ready: bool,
+}
+
+/// A bot in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListedBot {
+    /// As it presents itself.
+    #[serde(flatten)]
+    pub presence: Presence,
+    /// What only its own host knows; none for the bots of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Counters>,
+}
+
+/// What a host counts of its own bots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Messages and ticks that came to an end since the bot was loaded.
+    pub handled: u64,
+    /// Messages and ticks whose attempts failed since the bot was loaded.
+    pub failed: u64,
+    /// Messages in its hands.
+    pub in_hand: u64,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What sort of failure it is, for exit codes.
+    pub kind: FailureKind,
+    /// What failed, on what, why, and what to do.
+    pub message: String,
+}
+
+/// Sorts of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// What was asked for makes no sense.
+    Usage,
+    /// There is no such bot, run, file.
+    NotFound,
+    /// Not allowed, not granted, or not accepted.
+    Refused,
+    /// Somebody else has the name or the place.
+    Conflict,
+    /// Anything else.
+    Failed,
+}
+
+impl Failure {
+    /// A failure of some sort.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
