@@ -127,6 +127,7 @@ impl Config {
             BrokerSettings::Embedded { listen, limits } => BrokerChoice::Embedded(foundry_broker::Config {
                 listen: *listen,
                 data_dir: state.join("broker"),
+                access: foundry_broker::Access::default(),
                 limits: limits.clone(),
             }),
             BrokerSettings::External(address) => BrokerChoice::External(address.clone()),
