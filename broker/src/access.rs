@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
+use crate::listen::Peer;
 use crate::topic::{TopicFilter, TopicName};
 
 /// Who may connect, and what they may do. Without any users everybody on this machine is a host.
@@ -44,8 +45,9 @@ impl Default for Access {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// Argon2 hash of the password, as [`hash_password`] makes it.
-    pub password: String,
+    /// Argon2 hash of the password, as [`hash_password`] makes it. Without it only a certificate lets the user in.
+    #[serde(default)]
+    pub password: Option<String>,
     /// Name of the role.
     pub role: String,
 }
@@ -170,6 +172,17 @@ impl Permissions {
     }
 }
 
+/// What a client shows.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// Where it comes from, and its certificate.
+    pub peer: &'a Peer,
+    /// User name.
+    pub user: Option<&'a str>,
+    /// Password.
+    pub password: Option<Vec<u8>>,
+}
+
 /// Checks clients against the configuration.
 #[derive(Debug)]
 pub struct Gate {
@@ -192,7 +205,11 @@ impl Gate {
                     user.role
                 )));
             }
-            if PasswordHash::new(&user.password).is_err() {
+            if user
+                .password
+                .as_ref()
+                .is_some_and(|hash| PasswordHash::new(hash).is_err())
+            {
                 return Err(Error::Access(format!(
                     "the password of user {name} is not an argon2 hash"
                 )));
@@ -232,30 +249,26 @@ impl Gate {
         Permissions::new(&role, user, client)
     }
 
-    /// Lets a client in, or not.
-    pub async fn admit(
-        &self,
-        local: bool,
-        user: Option<&str>,
-        password: Option<Vec<u8>>,
-        client: &str,
-    ) -> Result<Permissions, Denied> {
-        let Some(name) = user else {
+    /// Lets a client in, or not. A certificate counts more than a name and password.
+    pub async fn admit(&self, credentials: Credentials<'_>, client: &str) -> Result<Permissions, Denied> {
+        let Credentials { peer, user, password } = credentials;
+        if let Some(name) = &peer.certificate {
+            let user = self.access.users.get(name).ok_or(Denied::BadCredentials)?;
+            return Ok(self.permissions(&user.role, Some(name), client));
+        }
+        // Without any users there is nothing to check a name against: on this machine it is as good as none.
+        let Some(name) = user.filter(|_| !(peer.local && self.access.users.is_empty())) else {
             let role = self
                 .access
                 .anonymous
                 .as_ref()
-                .filter(|_| local)
+                .filter(|_| peer.local)
                 .ok_or(Denied::Anonymous)?;
             return Ok(self.permissions(role, None, client));
         };
         let user = self.access.users.get(name);
-        if user.is_none() && self.access.users.is_empty() && local {
-            // Without any users there is nothing to check a name against: it is as good as none.
-            let role = self.access.anonymous.as_ref().ok_or(Denied::BadCredentials)?;
-            return Ok(self.permissions(role, None, client));
-        }
-        let hash = user.map(|user| user.password.clone()).or_else(|| NOBODY.clone());
+        let known = user.and_then(|user| user.password.clone());
+        let hash = known.clone().or_else(|| NOBODY.clone());
         let permit = Arc::clone(&self.hashing)
             .acquire_owned()
             .await
@@ -267,7 +280,7 @@ impl Gate {
             hash.is_some_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
         });
         match (verified.await, user) {
-            (Ok(true), Some(user)) => Ok(self.permissions(&user.role, Some(name), client)),
+            (Ok(true), Some(user)) if known.is_some() => Ok(self.permissions(&user.role, Some(name), client)),
             _ => Err(Denied::BadCredentials),
         }
     }
@@ -313,71 +326,80 @@ mod tests {
         assert!(!Permissions::new(&role, None, "phone").may_publish(&topic("home//x")));
     }
 
+    fn user(password: Option<String>, role: &str) -> User {
+        User {
+            password,
+            role: role.to_owned(),
+        }
+    }
+
     #[test]
     fn mistakes_in_the_configuration_are_named() {
-        let user = |password: &str, role: &str| User {
-            password: password.to_owned(),
-            role: role.to_owned(),
+        let error = |user| {
+            let users = BTreeMap::from([("a".to_owned(), user)]);
+            Gate::new(Access {
+                users,
+                ..Access::default()
+            })
+            .unwrap_err()
+            .to_string()
         };
-        let with = |user: User| Access {
-            users: BTreeMap::from([("a".to_owned(), user)]),
-            ..Access::default()
-        };
-        let error = Gate::new(with(user("secret", "host"))).unwrap_err().to_string();
+        let clear = error(user(Some("secret".to_owned()), "host"));
         assert!(
-            error.contains("the password of user a is not an argon2 hash"),
-            "{error}"
+            clear.contains("the password of user a is not an argon2 hash"),
+            "{clear}"
         );
-        let error = Gate::new(with(user("secret", "chief"))).unwrap_err().to_string();
-        assert!(error.contains("role chief, which does not exist"), "{error}");
+        let chief = error(user(None, "chief"));
+        assert!(chief.contains("role chief, which does not exist"), "{chief}");
     }
 
     #[tokio::test]
     async fn credentials_decide_the_role() {
-        let user = User {
-            password: hash_password("secret").unwrap(),
-            role: "bot".to_owned(),
-        };
-        assert_eq!(format!("{user:?}"), r#"User { password: "[redacted]", role: "bot" }"#);
+        let alice = user(Some(hash_password("secret").unwrap()), "bot");
+        assert_eq!(format!("{alice:?}"), r#"User { password: "[redacted]", role: "bot" }"#);
         let gate = Gate::new(Access {
             anonymous: Some("watcher".to_owned()),
-            users: BTreeMap::from([("alice".to_owned(), user)]),
+            users: [("alice".to_owned(), alice), ("carl".to_owned(), user(None, "bot"))].into(),
             roles: BTreeMap::new(),
         })
         .unwrap();
-        let secret = || Some(b"secret".to_vec());
-        assert!(
-            gate.admit(false, Some("alice"), secret(), "c")
-                .await
-                .unwrap()
-                .may_publish(&topic("a"))
-        );
-        assert!(
-            !gate
-                .admit(true, None, None, "c")
-                .await
-                .unwrap()
-                .may_publish(&topic("a"))
-        );
-        let denied = |local, user, password| async move {
-            gate_denies(&Gate::new(Access::default()).unwrap(), local, user, password).await
+        let peer = |local, certificate: Option<&str>| Peer {
+            local,
+            certificate: certificate.map(ToOwned::to_owned),
         };
-        assert_eq!(denied(false, None, None).await, Some(Denied::Anonymous));
+        let may_publish = async |peer: Peer, user, password: Option<&str>| {
+            let password = password.map(|password| password.as_bytes().to_vec());
+            let admitted = gate
+                .admit(
+                    Credentials {
+                        peer: &peer,
+                        user,
+                        password,
+                    },
+                    "c",
+                )
+                .await;
+            admitted.map(|permissions| permissions.may_publish(&topic("a")))
+        };
         assert_eq!(
-            gate_denies(&gate, true, Some("alice"), Some(b"wrong".to_vec())).await,
-            Some(Denied::BadCredentials)
+            may_publish(peer(false, None), Some("alice"), Some("secret")).await,
+            Ok(true)
         );
+        assert_eq!(may_publish(peer(true, None), None, None).await, Ok(false));
+        assert_eq!(may_publish(peer(false, None), None, None).await, Err(Denied::Anonymous));
+        for (user, password) in [
+            ("alice", Some("wrong")),
+            ("alice", None),
+            ("bob", Some("nobody")),
+            ("carl", Some("nobody")),
+        ] {
+            let denied = may_publish(peer(true, None), Some(user), password).await;
+            assert_eq!(denied, Err(Denied::BadCredentials), "{user}");
+        }
+        assert_eq!(may_publish(peer(false, Some("carl")), None, None).await, Ok(true));
         assert_eq!(
-            gate_denies(&gate, true, Some("alice"), None).await,
-            Some(Denied::BadCredentials)
+            may_publish(peer(false, Some("dora")), Some("alice"), Some("secret")).await,
+            Err(Denied::BadCredentials)
         );
-        assert_eq!(
-            gate_denies(&gate, true, Some("bob"), Some(b"nobody".to_vec())).await,
-            Some(Denied::BadCredentials)
-        );
-    }
-
-    async fn gate_denies(gate: &Gate, local: bool, user: Option<&str>, password: Option<Vec<u8>>) -> Option<Denied> {
-        gate.admit(local, user, password, "c").await.err()
     }
 }

@@ -5,16 +5,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use crate::access::Gate;
 use crate::config::Config;
-use crate::connection::{self, Context};
+use crate::connection::Context;
 use crate::error::Error;
 use crate::group::{DeadLetter, Engine, EngineConfig, GroupLimits, GroupStatus};
+use crate::listen::Listeners;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
 use crate::session::{MailboxLimits, Registry};
@@ -22,15 +21,16 @@ use crate::topic::Subscribable;
 
 /// How long [`Broker::stop`] waits for clients to be told.
 const STOP: Duration = Duration::from_secs(5);
-/// A connection that cannot be accepted (too many files) is tried again, not at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running broker. Dropped, it ends without farewell to its clients; what was acknowledged is on disk either way.
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    websocket_address: Option<SocketAddr>,
     context: Arc<Context>,
     engine: Option<Engine>,
+    listening: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     /// Held as long as the broker lives.
     _lock: File,
@@ -39,28 +39,11 @@ pub struct Broker {
 impl Broker {
     /// Opens the data directory, listens, and serves.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let Config {
-            listen,
-            data_dir,
-            access,
-            limits,
-        } = config;
-        let gate = Gate::new(access)?;
-        if !listen.ip().is_loopback() && !gate.has_users() {
-            return Err(Error::Unprotected { address: listen });
-        }
-        let lock = lock(&data_dir)?;
-        let listener = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen },
-            _ => Error::Listen {
-                address: listen,
-                source,
-            },
-        })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen {
-            address: listen,
-            source,
-        })?;
+        let gate = Gate::new(config.access.clone())?;
+        check_exposure(&config, &gate)?;
+        let lock = lock(&config.data_dir)?;
+        let listeners = Listeners::bind(&config).await?;
+        let Config { data_dir, limits, .. } = config;
         let engine_config = EngineConfig {
             limits: GroupLimits {
                 messages: limits.group_messages,
@@ -87,16 +70,17 @@ impl Broker {
             gate,
             limits,
         });
-        let tasks = vec![
-            tokio::spawn(accept(listener, Arc::clone(&context))),
-            tokio::spawn(hub.run()),
-            tokio::spawn(registry.run()),
-        ];
+        let (address, tls_address, websocket_address) = (listeners.plain, listeners.tls, listeners.websocket);
+        let listening = listeners.serve(&context).into_iter().map(tokio::spawn).collect();
+        let tasks = vec![tokio::spawn(hub.run()), tokio::spawn(registry.run())];
         tracing::info!(%address, data = %data_dir.display(), "broker listens");
         Ok(Self {
             address,
+            tls_address,
+            websocket_address,
             context,
             engine: Some(engine),
+            listening,
             tasks,
             _lock: lock,
         })
@@ -105,6 +89,16 @@ impl Broker {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Where it listens for WebSockets.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.websocket_address
     }
 
     /// Every group's numbers.
@@ -147,8 +141,8 @@ impl Broker {
 
     /// Stops listening, tells all clients, and closes the store. Takes five seconds at most.
     pub async fn stop(mut self) {
-        if let Some(accept) = self.tasks.first() {
-            accept.abort();
+        for listener in &self.listening {
+            listener.abort();
         }
         if timeout(STOP, self.context.registry.stop()).await.is_err() {
             tracing::warn!("some connections did not end in time");
@@ -164,7 +158,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in self.listening.iter().chain(&self.tasks) {
             task.abort();
         }
         if let Some(mut engine) = self.engine.take() {
@@ -195,28 +189,24 @@ fn lock(directory: &Path) -> Result<File, Error> {
     }
 }
 
-async fn accept(listener: TcpListener, context: Arc<Context>) {
-    let room = Arc::new(Semaphore::new(context.limits.connections));
-    loop {
-        // With no room left, clients wait in the system's backlog.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
-                }
-                let context = Arc::clone(&context);
-                tokio::spawn(async move {
-                    connection::serve(stream, peer.ip().to_canonical().is_loopback(), context).await;
-                    drop(permit);
-                });
+/// Clients of other machines have to be users.
+fn check_exposure(config: &Config, gate: &Gate) -> Result<(), Error> {
+    let addresses = [
+        Some(config.listen),
+        config.tls.as_ref().map(|tls| tls.listen),
+        config.websocket.as_ref().map(|websocket| websocket.listen),
+    ];
+    let exposed = addresses
+        .into_iter()
+        .flatten()
+        .find(|address| !address.ip().is_loopback());
+    match exposed {
+        Some(address) if !gate.has_users() => Err(Error::Unprotected { address }),
+        _ => {
+            if !config.listen.ip().is_loopback() {
+                tracing::warn!(address = %config.listen, "passwords cross the network in clear: use broker.tls for other machines");
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Ok(())
         }
     }
 }

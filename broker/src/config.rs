@@ -14,6 +14,10 @@ use crate::access::Access;
 pub struct Config {
     /// Where to listen, for MQTT 3.1.1 and 5 alike. Port 0 takes a free one: see [`crate::Broker::address`].
     pub listen: SocketAddr,
+    /// A listener with TLS.
+    pub tls: Option<Tls>,
+    /// A listener for WebSockets.
+    pub websocket: Option<WebSocket>,
     /// Where the groups' queues are kept.
     pub data_dir: PathBuf,
     /// Who may do what.
@@ -26,11 +30,44 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            tls: None,
+            websocket: None,
             data_dir: PathBuf::from("broker"),
             access: Access::default(),
             limits: Limits::default(),
         }
     }
+}
+
+/// A listener with TLS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The broker's certificate and those between it and the authority, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The authority that signs clients' certificates, PEM. A client with a certificate is the user of that name
+    /// (its common name) and needs no password.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A listener for WebSockets.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocket {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Use TLS, with the certificate of `broker.tls`.
+    #[serde(default)]
+    pub tls: bool,
+    /// Origins of web pages that may connect, such as `https://foundry.example`. Programs that are not browsers
+    /// send no origin, and always may.
+    #[serde(default)]
+    pub origins: Vec<String>,
 }
 
 /// Bounds of everything that clients can make grow.

@@ -4,23 +4,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::group::StoreError;
+use crate::listen::TlsError;
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Somebody else listens there.
     #[error(
-        "cannot listen on {address}: the address is in use (stop the other program, or set `broker.listen` in foundry.toml)"
+        "cannot listen on {address}: the address is in use (stop the other program, or set `{setting}` in foundry.toml)"
     )]
     AddressInUse {
         /// The address.
         address: SocketAddr,
+        /// The setting that named it.
+        setting: &'static str,
     },
     /// The system does not let it listen there.
-    #[error("cannot listen on {address}: {source} (set `broker.listen` in foundry.toml)")]
+    #[error("cannot listen on {address}: {source} (set `{setting}` in foundry.toml)")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The setting that named it.
+        setting: &'static str,
         /// Why not.
         source: std::io::Error,
     },
@@ -35,6 +40,14 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// `broker.websocket.tls` without `broker.tls`.
+    #[error(
+        "cannot use TLS for WebSockets: `broker.tls` names no certificate (add it, or unset `broker.websocket.tls` in foundry.toml)"
+    )]
+    WebSocketWithoutTls,
+    /// The TLS listener cannot be set up.
+    #[error("cannot {0} (see `broker.tls` in foundry.toml)")]
+    Tls(#[from] TlsError),
     /// The data directory cannot be made or used.
     #[error("cannot use data directory {}: {source}", path.display())]
     DataDirectory {

@@ -28,6 +28,7 @@ mod config;
 mod connection;
 mod error;
 mod group;
+mod listen;
 mod message;
 mod publisher;
 mod receipt;
@@ -37,9 +38,10 @@ mod topic;
 
 pub use access::{Access, Role, User, hash_password};
 pub use broker::Broker;
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Tls, WebSocket};
 pub use error::Error;
 pub use group::{DeadLetter, GroupStatus, StoreError};
+pub use listen::TlsError;
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

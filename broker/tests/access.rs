@@ -22,7 +22,7 @@ const Q1: QoS = QoS::AtLeastOnce;
 /// Anonymous watchers, a host, and a clerk with patterns.
 fn guarded() -> TestBroker {
     let user = |role: &str| User {
-        password: hash_password("secret").unwrap(),
+        password: Some(hash_password("secret").unwrap()),
         role: role.to_owned(),
     };
     let patterns = |list: &[&str]| list.iter().map(ToString::to_string).collect();

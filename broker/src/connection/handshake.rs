@@ -11,8 +11,9 @@ use tokio::time::{Duration, Instant};
 use super::aliases::{InAliases, OutAliases};
 use super::{Connection, Context};
 
-use crate::access::{Denied, Permissions};
+use crate::access::{Credentials, Denied, Permissions};
 use crate::codec::{ConnAck, Connect, Encoder, Version, Will, decode_connect, next_frame, reason};
+use crate::listen::Peer;
 use crate::message::{Message, SessionId, Timestamp};
 use crate::session::Attached;
 use crate::topic::TopicName;
@@ -24,7 +25,7 @@ const OUT_ALIASES: u16 = 64;
 pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     mut reader: ReadHalf<S>,
     mut writer: WriteHalf<S>,
-    local: bool,
+    peer: Peer,
     context: Arc<Context>,
 ) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
     let mut input = BytesMut::with_capacity(4096);
@@ -71,11 +72,12 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     if assigned {
         connect.client_id = assigned_id();
     }
-    let password = connect.password.take();
-    let admitted = context
-        .gate
-        .admit(local, connect.user_name.as_deref(), password, &connect.client_id)
-        .await;
+    let credentials = Credentials {
+        peer: &peer,
+        user: connect.user_name.as_deref(),
+        password: connect.password.take(),
+    };
+    let admitted = context.gate.admit(credentials, &connect.client_id).await;
     let permissions = match admitted {
         Ok(permissions) => permissions,
         Err(denied) => {
@@ -231,6 +233,7 @@ fn begin<S>(
         owed: VecDeque::new(),
         unanswered: 0,
         unsent_leases: Vec::new(),
+        flushed: true,
         is_member: !session.groups.is_empty(),
         will: will.map(|(message, delay)| {
             (

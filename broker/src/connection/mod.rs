@@ -18,6 +18,7 @@ use crate::access::{Gate, Permissions};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
 use crate::group::{EngineHandle, EntryId, Leaving, MemberId};
+use crate::listen::Peer;
 use crate::message::Message;
 use crate::publisher::Publisher;
 use crate::receipt::Receipt;
@@ -95,20 +96,22 @@ struct Connection<S> {
     unanswered: usize,
     /// QoS 0 leases that are finished when `out` is sent.
     unsent_leases: Vec<EntryId>,
+    /// Is everything that was written out of the stream's own buffers?
+    flushed: bool,
     /// Is it a member of any group?
     is_member: bool,
     will: Option<(Message, u32)>,
     permissions: Permissions,
 }
 
-/// Serves one client until its connection ends. `local` is a client on this machine.
-pub async fn serve<S>(stream: S, local: bool, context: Arc<Context>)
+/// Serves one client until its connection ends.
+pub async fn serve<S>(stream: S, peer: Peer, context: Arc<Context>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
     let wait = context.limits.connect_timeout();
-    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, local, context)).await else {
+    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, peer, context)).await else {
         return;
     };
     connection.run(stop).await;
@@ -142,11 +145,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     Ok(0) | Err(_) => return End::Lost,
                     Ok(_) => self.heard = Instant::now(),
                 },
-                written = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => {
-                    if written.is_err() {
+                sent = send_some(&mut self.writer, &mut self.out, &mut self.flushed),
+                    if !self.out.is_empty() || !self.flushed =>
+                {
+                    if sent.is_err() {
                         return End::Lost;
                     }
-                    if self.out.is_empty() {
+                    if self.flushed {
                         self.finish_unsent_leases();
                     }
                 }
@@ -213,4 +218,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         };
         self.context.registry.detach(self.session, self.member, ending);
     }
+}
+
+/// Writes what there is to write, or flushes when all is written. Cancel safe.
+async fn send_some<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    out: &mut BytesMut,
+    flushed: &mut bool,
+) -> std::io::Result<()> {
+    if out.is_empty() {
+        writer.flush().await?;
+        *flushed = true;
+    } else {
+        writer.write_buf(out).await?;
+        *flushed = false;
+    }
+    Ok(())
 }

@@ -79,9 +79,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             self.send(mail, now)?;
         }
-        if self.out.is_empty() {
-            self.finish_unsent_leases();
-        }
         Ok(())
     }
 

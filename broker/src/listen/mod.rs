@@ -1,0 +1,190 @@
+//! The doors: plain TCP, TLS, and WebSocket over either.
+//!
+//! Whatever comes in by any of them is one byte stream and one [`Peer`] to the rest of the broker.
+
+mod tls;
+mod websocket;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Duration, timeout};
+use tokio_rustls::TlsAcceptor;
+
+pub use tls::TlsError;
+
+use crate::config::{Config, WebSocket};
+use crate::connection::{self, Context};
+use crate::error::Error;
+
+/// A connection that cannot be accepted (too many files) is tried again, not at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is known of a client before it says anything in MQTT.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// It is on this machine.
+    pub local: bool,
+    /// The name in its certificate, which a trusted authority signed.
+    pub certificate: Option<String>,
+}
+
+/// What a listener does with a TCP stream.
+#[derive(Clone)]
+struct Door {
+    tls: Option<TlsAcceptor>,
+    websocket: Option<Arc<WebSocket>>,
+}
+
+/// The listeners, bound and not yet serving.
+pub struct Listeners {
+    bound: Vec<(TcpListener, Door)>,
+    /// Where the plain one listens.
+    pub plain: SocketAddr,
+    /// Where the one with TLS listens.
+    pub tls: Option<SocketAddr>,
+    /// Where the one for WebSockets listens.
+    pub websocket: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds everything that the configuration names.
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
+        let acceptor = match &config.tls {
+            Some(tls) => Some(tls::acceptor(tls)?),
+            None => None,
+        };
+        let mut bound = Vec::new();
+        let (plain, listener) = bind(config.listen, "broker.listen").await?;
+        bound.push((
+            listener,
+            Door {
+                tls: None,
+                websocket: None,
+            },
+        ));
+        let mut tls_address = None;
+        if let Some(tls) = &config.tls {
+            let (address, listener) = bind(tls.listen, "broker.tls.listen").await?;
+            tls_address = Some(address);
+            bound.push((
+                listener,
+                Door {
+                    tls: acceptor.clone(),
+                    websocket: None,
+                },
+            ));
+        }
+        let mut websocket_address = None;
+        if let Some(websocket) = &config.websocket {
+            let (address, listener) = bind(websocket.listen, "broker.websocket.listen").await?;
+            websocket_address = Some(address);
+            if websocket.tls && acceptor.is_none() {
+                return Err(Error::WebSocketWithoutTls);
+            }
+            let tls = acceptor.filter(|_| websocket.tls);
+            bound.push((
+                listener,
+                Door {
+                    tls,
+                    websocket: Some(Arc::new(websocket.clone())),
+                },
+            ));
+        }
+        Ok(Self {
+            bound,
+            plain,
+            tls: tls_address,
+            websocket: websocket_address,
+        })
+    }
+
+    /// One future for each listener, to be spawned.
+    pub fn serve(self, context: &Arc<Context>) -> Vec<impl Future<Output = ()> + Send + use<>> {
+        let room = Arc::new(Semaphore::new(context.limits.connections));
+        self.bound
+            .into_iter()
+            .map(|(listener, door)| accept(listener, door, Arc::clone(&room), Arc::clone(context)))
+            .collect()
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &'static str) -> Result<(SocketAddr, TcpListener), Error> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => Error::AddressInUse { address, setting },
+        _ => Error::Listen {
+            address,
+            setting,
+            source,
+        },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    Ok((listener.local_addr().map_err(failed)?, listener))
+}
+
+async fn accept(listener: TcpListener, door: Door, room: Arc<Semaphore>, context: Arc<Context>) {
+    loop {
+        // With no room left, clients wait in the system's backlog.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, %address, "cannot set TCP_NODELAY");
+                }
+                let (door, context) = (door.clone(), Arc::clone(&context));
+                tokio::spawn(async move {
+                    door.admit(stream, address, context).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Door {
+    /// Brings a client in, through TLS and WebSocket as the door has them, within the time for connecting.
+    async fn admit(self, stream: TcpStream, address: SocketAddr, context: Arc<Context>) {
+        let mut peer = Peer {
+            local: address.ip().to_canonical().is_loopback(),
+            certificate: None,
+        };
+        let wait = context.limits.connect_timeout();
+        let Some(acceptor) = &self.tls else {
+            return self.converse(stream, peer, context).await;
+        };
+        match timeout(wait, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                peer.certificate = tls::name_of(stream.get_ref().1);
+                self.converse(stream, peer, context).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, %address, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
+        }
+    }
+
+    async fn converse<S>(&self, stream: S, peer: Peer, context: Arc<Context>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(settings) = &self.websocket else {
+            return connection::serve(stream, peer, context).await;
+        };
+        let wait = context.limits.connect_timeout();
+        let limit = context.limits.packet_bytes as usize;
+        match timeout(wait, websocket::accept(stream, settings, limit)).await {
+            Ok(Ok(stream)) => connection::serve(stream, peer, context).await,
+            Ok(Err(error)) => tracing::debug!(%error, "WebSocket handshake failed"),
+            Err(_) => tracing::debug!("WebSocket handshake took too long"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! TLS with rustls.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection};
+
+use crate::config::Tls;
+
+/// The TLS listener cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or has nothing of its kind in it.
+    #[error("read {what} from {}: {why}", path.display())]
+    File {
+        /// What is expected in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Certificate and key do not go together, or TLS does not like them.
+    #[error("use the certificate {}: {why}", path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |why: String| TlsError::File {
+        what,
+        path: path.to_owned(),
+        why,
+    };
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(found) if found.is_empty() => Err(failed("there is no certificate in it".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// What brings TLS connections in.
+pub(super) fn acceptor(settings: &Tls) -> Result<TlsAcceptor, TlsError> {
+    let unusable = |why: String| TlsError::Certificate {
+        path: settings.certificate.clone(),
+        why,
+    };
+    let chain = certificates(&settings.certificate, "the certificate")?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(|error| TlsError::File {
+        what: "the private key",
+        path: settings.key.clone(),
+        why: error.to_string(),
+    })?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    let builder = match &settings.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path, "the clients' authority")? {
+                roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            }
+            // Clients without a certificate can still come with a user name and password.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| unusable(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The common name in the client's certificate, which the handshake has verified.
+pub(super) fn name_of(connection: &ServerConnection) -> Option<String> {
+    let certificate = connection.peer_certificates()?.first()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    // A certificate without a readable name is nobody's, not anonymous.
+    Some(name.as_str().unwrap_or_default().to_owned())
+}
