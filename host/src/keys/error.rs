@@ -20,7 +20,7 @@ pub(super) fn rfc3339(at: &OffsetDateTime) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnusableKey {
     /// The key has expired.
-    #[error("key {key} expired at {} (extend it with `foundry-host key extend {fingerprint}`, or make a new key and rotate)", rfc3339(.at))]
+    #[error("key {key} expired at {} (extend it with `foundry-host key extend --expires-in 730d {fingerprint}`, or make a new key and rotate)", rfc3339(.at))]
     Expired {
         /// The key, as a person knows it.
         key: String,
@@ -107,12 +107,14 @@ pub enum KeyError {
         query: String,
     },
     /// The key is there, but not for this.
-    #[error("key {key} does not have the role {role} (import it again with `--role {role}` to give it that role)")]
+    #[error("key {key} does not have the role {role} (give it that role with `{command}`)")]
     WrongRole {
         /// The key that matches.
         key: String,
         /// The role asked for.
         role: Role,
+        /// What would give it that role and leave it the others.
+        command: String,
     },
     /// Several keys match.
     #[error("{query:?} means several keys; name one by its fingerprint:{}", list(.candidates))]

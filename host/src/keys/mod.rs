@@ -22,6 +22,7 @@ mod certificate;
 mod cleartext;
 mod commit_signature;
 mod deb;
+mod entry;
 mod error;
 mod event_signature;
 mod files;

@@ -1,7 +1,6 @@
 //! The directory with the host's keys.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use pgp::composed::ArmorOptions;
 use pgp::ser::Serialize as _;
 use pgp::types::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::error::KeyError;
+use super::entry::Entry;
+use super::error::{KeyError, UnusableKey};
 use super::files::{self, ChangeLock};
-use super::fingerprint::{Fingerprint, KeyQuery};
+use super::fingerprint::KeyQuery;
 use super::generate::NewKey;
 use super::gnupg::GnupgKey;
 use super::info::KeyInfo;
@@ -24,9 +23,6 @@ use super::secret::SecretBytes;
 use super::signer::Signer;
 use super::stored_key::StoredKey;
 use super::verify::TrustedKeys;
-
-/// The version of the metadata files that this version writes, and the newest it reads.
-const FORMAT: u32 = 1;
 
 /// A directory of keys: for each an armoured key `<fingerprint>.asc`, which gpg can import as it is, and metadata
 /// `<fingerprint>.json`.
@@ -44,24 +40,6 @@ pub enum Encoding {
     Armored,
     /// Bytes, for `.gpg` keyrings: what gpgv, debsig-verify and `Signed-By:` take everywhere.
     Binary,
-}
-
-/// What the file beside a key says.
-#[derive(Debug, Serialize, Deserialize)]
-struct Metadata {
-    format: u32,
-    roles: BTreeSet<Role>,
-}
-
-struct Entry {
-    key: StoredKey,
-    roles: BTreeSet<Role>,
-}
-
-impl Entry {
-    fn info(&self) -> KeyInfo {
-        self.key.info(self.roles.clone(), Timestamp::now())
-    }
 }
 
 impl KeyStore {
@@ -84,7 +62,7 @@ impl KeyStore {
             roles: BTreeSet::from([role]),
         };
         let _lock = ChangeLock::take(&self.directory)?;
-        self.save(&entry)?;
+        entry.save(&self.directory)?;
         Ok(entry.info())
     }
 
@@ -118,7 +96,7 @@ impl KeyStore {
 
     fn add(&self, key: StoredKey, roles: &[Role]) -> Result<KeyInfo, KeyError> {
         let fingerprint = key.fingerprint();
-        let mut entry = match self.load(fingerprint)? {
+        let mut entry = match Entry::load(&self.directory, fingerprint)? {
             Some(known) => Entry {
                 key: known.key.merge(key)?,
                 roles: known.roles,
@@ -137,13 +115,13 @@ impl KeyStore {
         if entry.roles.iter().all(|role| *role == Role::Commits) {
             entry.key = entry.key.into_public();
         }
-        self.save(&entry)?;
+        entry.save(&self.directory)?;
         Ok(entry.info())
     }
 
     /// All keys, by fingerprint.
     pub fn list(&self) -> Result<Vec<KeyInfo>, KeyError> {
-        Ok(self.entries()?.iter().map(Entry::info).collect())
+        Ok(Entry::load_all(&self.directory)?.iter().map(Entry::info).collect())
     }
 
     /// The one key with the role that the query means: a fingerprint, a long or short key id (with `0x` or without),
@@ -187,7 +165,10 @@ impl KeyStore {
     /// The public parts of all keys with the role, as one binary keyring for gpgv.
     pub fn export_keyring(&self, role: Role) -> Result<Vec<u8>, KeyError> {
         let mut keyring = Vec::new();
-        for entry in self.entries()?.iter().filter(|entry| entry.roles.contains(&role)) {
+        for entry in Entry::load_all(&self.directory)?
+            .iter()
+            .filter(|entry| entry.roles.contains(&role))
+        {
             let written = entry.key.certificate.public_key().to_writer(&mut keyring);
             written.map_err(|error| KeyError::OpenPgp {
                 what: "export the keyring",
@@ -201,22 +182,19 @@ impl KeyStore {
     pub fn export_secret(&self, query: &str) -> Result<SecretBytes, KeyError> {
         let entry = self.entry(query)?;
         if !entry.info().has_secret {
-            return Err(super::error::UnusableKey::PublicOnly {
+            return Err(UnusableKey::PublicOnly {
                 key: entry.key.certificate.label(),
             }
             .into());
         }
-        armored(&entry)
+        entry.armored()
     }
 
     /// Forgets a key, secret part and all.
     pub fn remove(&self, query: &str) -> Result<KeyInfo, KeyError> {
         let _lock = ChangeLock::take(&self.directory)?;
         let entry = self.entry(query)?;
-        let fingerprint = entry.key.fingerprint();
-        // Without its metadata a key has no role: after a crash in between it is of no effect.
-        files::remove(&self.directory, &metadata_name(fingerprint))?;
-        files::remove(&self.directory, &key_name(fingerprint))?;
+        entry.remove(&self.directory)?;
         Ok(entry.info())
     }
 
@@ -252,7 +230,7 @@ impl KeyStore {
         let _lock = ChangeLock::take(&self.directory)?;
         let mut entry = self.entry(query)?;
         change(&mut entry, Timestamp::now())?;
-        self.save(&entry)?;
+        entry.save(&self.directory)?;
         Ok(entry.info())
     }
 
@@ -264,124 +242,29 @@ impl KeyStore {
 
     /// The public parts of all keys with the role.
     pub fn trusted(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
-        let entries = self.entries()?.into_iter().filter(|entry| entry.roles.contains(&role));
+        let entries = Entry::load_all(&self.directory)?
+            .into_iter()
+            .filter(|entry| entry.roles.contains(&role));
         Ok(Arc::new(TrustedKeys::new(entries.map(|entry| entry.key.certificate))))
     }
 
     fn entry(&self, query: &str) -> Result<Entry, KeyError> {
         let parsed = KeyQuery::parse(query);
-        let mut matches = self.entries()?;
+        let mut matches = Entry::load_all(&self.directory)?;
         matches.retain(|entry| entry.key.matches(&parsed));
         only_one(matches, query)
     }
 
     fn entry_with_role(&self, query: &str, role: Role) -> Result<Entry, KeyError> {
         let parsed = KeyQuery::parse(query);
-        let mut matches = self.entries()?;
+        let mut matches = Entry::load_all(&self.directory)?;
         matches.retain(|entry| entry.key.matches(&parsed));
         let (fitting, others): (Vec<_>, Vec<_>) = matches.into_iter().partition(|entry| entry.roles.contains(&role));
         match (fitting.is_empty(), others.first()) {
-            (true, Some(other)) => Err(KeyError::WrongRole {
-                key: other.key.certificate.label(),
-                role,
-            }),
+            (true, Some(other)) => Err(other.lacks(role)),
             _ => only_one(fitting, query),
         }
     }
-
-    fn entries(&self) -> Result<Vec<Entry>, KeyError> {
-        let failed = |source| KeyError::Io {
-            what: "list",
-            path: self.directory.clone(),
-            source,
-        };
-        let mut fingerprints = BTreeSet::new();
-        for file in fs::read_dir(&self.directory).map_err(failed)? {
-            let name = file.map_err(failed)?.file_name();
-            let fingerprint = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(".asc"))
-                .map(str::parse::<Fingerprint>);
-            if let Some(Ok(fingerprint)) = fingerprint {
-                fingerprints.insert(fingerprint);
-            }
-        }
-        // A key that is removed at the same time is not in the list; that is as good as a moment later.
-        fingerprints
-            .into_iter()
-            .filter_map(|fingerprint| self.load(fingerprint).transpose())
-            .collect()
-    }
-
-    fn load(&self, fingerprint: Fingerprint) -> Result<Option<Entry>, KeyError> {
-        let path = self.directory.join(key_name(fingerprint));
-        let Some(armored) = files::read(&path)? else {
-            return Ok(None);
-        };
-        let damaged = |reason: String| KeyError::Damaged {
-            path: path.clone(),
-            reason,
-        };
-        let mut keys = StoredKey::parse_all(&armored).map_err(|error| damaged(error.to_string()))?;
-        let key = keys
-            .pop()
-            .filter(|key| keys.is_empty() && key.fingerprint() == fingerprint);
-        let key = key.ok_or_else(|| damaged("it holds another key than its name says".to_owned()))?;
-        Ok(Some(Entry {
-            key,
-            roles: self.roles(fingerprint)?,
-        }))
-    }
-
-    fn roles(&self, fingerprint: Fingerprint) -> Result<BTreeSet<Role>, KeyError> {
-        let path = self.directory.join(metadata_name(fingerprint));
-        let Some(text) = files::read(&path)? else {
-            return Ok(BTreeSet::new());
-        };
-        let damaged = |error: serde_json::Error| KeyError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        // The format first: what else a newer version wrote may not even parse.
-        let value: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(damaged)?;
-        if let Some(found) = value
-            .get("format")
-            .and_then(serde_json::Value::as_u64)
-            .filter(|found| *found > FORMAT.into())
-        {
-            let found = u32::try_from(found).unwrap_or(u32::MAX);
-            return Err(KeyError::Format {
-                path,
-                found,
-                known: FORMAT,
-            });
-        }
-        let metadata: Metadata = serde_json::from_slice(&text).map_err(damaged)?;
-        Ok(metadata.roles)
-    }
-
-    /// Key first, roles after it: after a crash in between the key is there without a role, and of no effect.
-    fn save(&self, entry: &Entry) -> Result<(), KeyError> {
-        let fingerprint = entry.key.fingerprint();
-        files::write(&self.directory, &key_name(fingerprint), armored(entry)?.expose())?;
-        let metadata = Metadata {
-            format: FORMAT,
-            roles: entry.roles.clone(),
-        };
-        let text = serde_json::to_vec_pretty(&metadata).map_err(|error| KeyError::OpenPgp {
-            what: "write the roles of the key",
-            reason: error.to_string(),
-        })?;
-        files::write(&self.directory, &metadata_name(fingerprint), &text)
-    }
-}
-
-fn armored(entry: &Entry) -> Result<SecretBytes, KeyError> {
-    let armored = entry.key.to_armored();
-    armored.map_err(|error| KeyError::OpenPgp {
-        what: "write the key",
-        reason: error.to_string(),
-    })
 }
 
 fn only_one(mut matches: Vec<Entry>, query: &str) -> Result<Entry, KeyError> {
@@ -402,12 +285,4 @@ fn only_one(mut matches: Vec<Entry>, query: &str) -> Result<Entry, KeyError> {
             })
         }
     }
-}
-
-fn key_name(fingerprint: Fingerprint) -> String {
-    format!("{fingerprint}.asc")
-}
-
-fn metadata_name(fingerprint: Fingerprint) -> String {
-    format!("{fingerprint}.json")
 }

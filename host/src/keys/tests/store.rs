@@ -391,7 +391,12 @@ fn keys_are_found_by_fingerprint_ids_and_address() {
             ..
         }
     ));
-    assert!(refused.to_string().contains("--role repository"), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("key roles {fingerprint} --role packages --role repository")),
+        "{refused}"
+    );
 
     store.set_roles(&fingerprint, &[Role::Repository]).unwrap();
     assert!(store.find(&fingerprint, Role::Repository).is_ok());
