@@ -1,10 +1,13 @@
 //! Against the real programs: gpg, gpgv, debsigs, debsig-verify, git.
 
+mod commits;
 mod debs;
+mod documents;
 mod events;
-mod interop;
+mod gnupg;
 mod secrets;
 mod store;
+mod validity;
 
 use std::fs;
 use std::io::Write;
