@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::keys::KeyStore;
 use crate::ledger::Ledger;
 use crate::runtime::{Invocation, wit};
 
@@ -32,6 +33,10 @@ pub struct Services {
     pub artifacts: ArtifactStore,
     /// Where log lines go.
     pub logs: Arc<LogHub>,
+    /// Repositories.
+    pub git: git::Git,
+    /// The host's keys.
+    pub keys: Arc<KeyStore>,
 }
 
 /// An interface of the contract that a bot may import.
@@ -129,7 +134,8 @@ impl Interface {
             Self::Publish => wit::publish::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Clock => wit::clock::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
-            Self::Git | Self::Build | Self::Signing | Self::Site => Ok(()),
+            Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Build | Self::Signing | Self::Site => Ok(()),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
     BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Presence, Publisher, Topics,
 };
+use crate::capability::git::{Git, GitConfig};
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::Ledger;
@@ -130,6 +131,13 @@ impl Host {
             ledger: ledger.clone(),
             artifacts: ArtifactStore::local(&config.state.join("artifacts"))?,
             logs: Arc::new(LogHub::new(config.state.join("logs"))),
+            git: Git::new(config.state.join("git"), GitConfig::default()).map_err(|source| {
+                HostError::StateDirectory {
+                    path: config.state.join("git"),
+                    source,
+                }
+            })?,
+            keys: Arc::clone(&keys),
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);

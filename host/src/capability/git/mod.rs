@@ -1,4 +1,318 @@
-//! `git`: repositories, read by the host.
+//! `git`: repositories, read by the host for bots that were granted their URLs.
+//!
+//! Refs are read straight off the wire; commits are fetched with libgit2 over our own transports (see [`transport`]),
+//! and those of dumb HTTP servers with the program git. Repositories of this machine are read in place.
 
-/// The tree of one commit, checked out for one message.
-pub struct Source {}
+mod advertisement;
+mod binding;
+mod cache;
+mod credentials;
+mod deadline;
+mod dumb;
+mod duplex;
+mod error;
+mod export;
+mod fetch;
+mod freshness;
+mod http;
+mod location;
+mod names;
+mod program;
+mod remote;
+mod source;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use advertisement::Ref;
+pub use credentials::CredentialSources;
+pub use duplex::SshProgram;
+pub use error::GitError;
+pub use location::Location;
+pub use source::{CommitInfo, RawSignature, Source};
+
+use cache::Cache;
+use deadline::Deadline;
+use fetch::{Failure, Wanted};
+use http::Advertised;
+use names::Branch;
+use source::Workspace;
+
+/// How much longer than its deadline a conversation is waited for, should it not keep it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many repositories' answers are remembered.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// How the host reads repositories.
+#[derive(Debug, Clone)]
+pub struct GitConfig {
+    /// How long connecting to a server may take.
+    pub connect_timeout: Duration,
+    /// How long reading the refs of one repository may take.
+    pub refs_timeout: Duration,
+    /// How long checking out one commit may take.
+    pub checkout_timeout: Duration,
+    /// How many repositories are asked for their refs at the same time.
+    pub parallel_refs: usize,
+    /// How many commits are checked out at the same time.
+    pub parallel_checkouts: usize,
+    /// How large what is checked out may be.
+    pub limits: Limits,
+    /// How ssh servers are reached.
+    pub ssh: SshProgram,
+    /// The program git, for dumb HTTP servers.
+    pub git: String,
+    /// Where users and passwords for HTTP servers come from.
+    pub credentials: CredentialSources,
+}
+
+/// How large what is checked out may be.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Files, directories and links of a tree.
+    pub files: u64,
+    /// Bytes of a tree's files.
+    pub bytes: u64,
+    /// Bytes that one fetch may bring.
+    pub transfer: u64,
+}
+
+impl Default for GitConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            refs_timeout: Duration::from_secs(30),
+            checkout_timeout: Duration::from_secs(600),
+            parallel_refs: 64,
+            parallel_checkouts: 4,
+            limits: Limits::default(),
+            ssh: SshProgram::default(),
+            git: "git".to_owned(),
+            credentials: CredentialSources::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            files: 500_000,
+            bytes: 8 << 30,
+            transfer: 8 << 30,
+        }
+    }
+}
+
+/// The service behind the interface `git`: cheap to clone, shared by all bots of a host.
+#[derive(Clone)]
+pub struct Git(Arc<Inner>);
+
+struct Inner {
+    config: GitConfig,
+    cache: Cache,
+    checkouts: PathBuf,
+    asking: Arc<Semaphore>,
+    checking_out: Arc<Semaphore>,
+    remembered: Mutex<HashMap<String, Remembered>>,
+}
+
+/// The last answer of an HTTP server that gave an entity tag with it.
+#[derive(Clone)]
+struct Remembered {
+    etag: String,
+    refs: Vec<Ref>,
+}
+
+impl Git {
+    /// A service that keeps what it fetches in a directory, which several hosts of one user may share.
+    ///
+    /// # Errors
+    /// The directory can't be made or swept.
+    pub fn new(cache_directory: impl Into<PathBuf>, config: GitConfig) -> io::Result<Self> {
+        let root = cache_directory.into();
+        let cache = Cache::new(root.join("repositories"))?;
+        let checkouts = root.join("checkouts");
+        std::fs::create_dir_all(&checkouts)?;
+        Workspace::sweep(&checkouts)?;
+        Ok(Self(Arc::new(Inner {
+            asking: Arc::new(Semaphore::new(config.parallel_refs.max(1))),
+            checking_out: Arc::new(Semaphore::new(config.parallel_checkouts.max(1))),
+            remembered: Mutex::default(),
+            config,
+            cache,
+            checkouts,
+        })))
+    }
+
+    /// The branches and tags of repositories, asked at the same time, answered in order.
+    pub async fn refs_of(&self, urls: &[String]) -> Vec<Result<Vec<Ref>, GitError>> {
+        futures::future::join_all(urls.iter().map(|url| self.refs(url))).await
+    }
+
+    /// The branches and tags of a repository, sorted by name.
+    ///
+    /// # Errors
+    /// Any but [`GitError::NoSuchRef`].
+    pub async fn refs(&self, url: &str) -> Result<Vec<Ref>, GitError> {
+        let location = Location::parse(url)?;
+        let inner = Arc::clone(&self.0);
+        let limit = inner.config.refs_timeout;
+        let asked = location.clone();
+        blocking(&self.0.asking, &location, limit, move |deadline| {
+            inner.refs(&asked, &deadline)
+        })
+        .await
+    }
+
+    /// Check out exactly `commit`, which has to be reachable from `branch`: a branch's or tag's name, or a full ref.
+    ///
+    /// # Errors
+    /// Any [`GitError`].
+    pub async fn checkout(&self, url: &str, branch: &str, commit: &str) -> Result<Source, GitError> {
+        let location = Location::parse(url)?;
+        let branch = Branch::parse(branch)?;
+        let commit = names::commit_id(commit)?;
+        let inner = Arc::clone(&self.0);
+        let limit = inner.config.checkout_timeout;
+        let wanted = location.clone();
+        let check_out = move |deadline: Deadline| {
+            let wanted = Wanted {
+                location: &wanted,
+                branch: &branch,
+                commit,
+            };
+            inner.checkout(wanted, &deadline)
+        };
+        blocking(&self.0.checking_out, &location, limit, check_out).await
+    }
+}
+
+impl Inner {
+    fn refs(&self, location: &Location, deadline: &Deadline) -> Result<Vec<Ref>, GitError> {
+        let key = location.to_string();
+        let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = remembered().get(&key).cloned();
+        match (
+            remote::refs(
+                location,
+                &self.config,
+                deadline,
+                known.as_ref().map(|known| known.etag.as_str()),
+            )?,
+            known,
+        ) {
+            (Advertised::Unchanged, Some(known)) => Ok(known.refs),
+            (Advertised::Unchanged, None) => Err(GitError::unavailable(
+                location,
+                "the server says that nothing changed, but wasn't asked",
+            )),
+            (Advertised::Refs { refs, etag }, _) => {
+                let mut remembered = remembered();
+                match etag.filter(|_| remembered.len() < MAX_REMEMBERED) {
+                    Some(etag) => drop(remembered.insert(
+                        key,
+                        Remembered {
+                            etag,
+                            refs: refs.clone(),
+                        },
+                    )),
+                    None => drop(remembered.remove(&key)),
+                }
+                Ok(refs)
+            }
+        }
+    }
+
+    fn checkout(&self, wanted: Wanted<'_>, deadline: &Deadline) -> Result<Source, GitError> {
+        if let Some(path) = wanted.location.local() {
+            let repository = remote::open_local(wanted.location, path)?;
+            fetch::prove_local(wanted, &repository)?;
+            return self
+                .export(wanted, &repository, deadline)
+                .map_err(|failure| at_last(wanted.location, failure));
+        }
+        let held = self.cache.hold(wanted.location, deadline)?;
+        let attempt = || {
+            let cache = held.open()?;
+            fetch::fetch(wanted, &cache, &self.config, deadline)?;
+            self.export(wanted, &cache, deadline)
+        };
+        match attempt() {
+            Err(Failure::Cache(why)) => {
+                tracing::warn!(repository = %wanted.location, cache = %held.path().display(), why, "rebuilding a git cache");
+                held.discard()
+                    .map_err(|error| GitError::unavailable(wanted.location, error))?;
+                attempt().map_err(|failure| at_last(wanted.location, failure))
+            }
+            result => result.map_err(|failure| at_last(wanted.location, failure)),
+        }
+    }
+
+    fn export(
+        &self,
+        wanted: Wanted<'_>,
+        repository: &git2::Repository,
+        deadline: &Deadline,
+    ) -> Result<Source, Failure> {
+        let info = CommitInfo::read(repository, wanted.commit)?;
+        let workspace = Workspace::new(&self.checkouts).map_err(|error| {
+            GitError::unavailable(wanted.location, format!("cannot make a directory for it: {error}"))
+        })?;
+        let limits = &self.config.limits;
+        let exported = export::export(
+            repository,
+            wanted.commit,
+            workspace.tree(),
+            wanted.location,
+            limits,
+            deadline,
+        )?;
+        if !exported.submodules.is_empty() {
+            let paths = exported.submodules.join(", ");
+            tracing::warn!(repository = %wanted.location, paths, "submodules are not checked out");
+        }
+        Ok(Source::new(info, workspace))
+    }
+}
+
+/// What a failure means that another attempt won't mend.
+fn at_last(location: &Location, failure: Failure) -> GitError {
+    match failure {
+        Failure::Git(error) => error,
+        Failure::Cache(why) => GitError::unavailable(location, why),
+    }
+}
+
+/// Do blocking work when it is its turn, with a deadline that begins then. Dropping the future calls the work off.
+async fn blocking<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    location: &Location,
+    limit: Duration,
+    work: impl FnOnce(Deadline) -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    let turn = Arc::clone(turns)
+        .acquire_owned()
+        .await
+        .map_err(|error| GitError::unavailable(location, error))?;
+    let deadline = Deadline::after(limit);
+    let _call_off = deadline.call_off_on_drop();
+    let running = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(deadline)
+    });
+    match tokio::time::timeout(limit + GRACE, running).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => Err(GitError::unavailable(location, error)),
+        Err(_) => Err(GitError::timed_out(location, limit)),
+    }
+}

@@ -1,0 +1,224 @@
+//! What a server says of its refs: pkt-lines of the smart protocol (gitprotocol-pack), and the dumb protocol's
+//! `info/refs`. Pure parsing; whoever reads the bytes is elsewhere.
+
+use std::io::{self, Read};
+
+use super::names::is_commit_id;
+
+/// The largest advertisement that is read.
+pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A ref of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ref {
+    /// Full name: `refs/heads/master`.
+    pub name: String,
+    /// The commit's id, lower-case hex; an annotated tag's peeled commit.
+    pub commit: String,
+}
+
+/// Why an advertisement can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadAdvertisement {
+    /// The connection failed, or ended too early.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server reports an error instead: no such repository, as a rule.
+    #[error("the server says: {0}")]
+    Refused(String),
+    /// It isn't git that answers.
+    #[error("the answer is not git's: {0}")]
+    Malformed(&'static str),
+}
+
+/// Read a smart server's advertisement (protocol version 0 or 1), up to its flush packet.
+///
+/// `service` says whether it begins with the line `# service=git-upload-pack`, as it does over HTTP.
+pub(super) fn read_smart(from: &mut impl Read, service: bool) -> Result<Vec<Ref>, BadAdvertisement> {
+    let from = &mut from.take(MAX_BYTES);
+    if service {
+        match read_packet(from)? {
+            Some(line) if line.starts_with(b"# service=git-upload-pack") => {}
+            Some(_) | None => return Err(BadAdvertisement::Malformed("it does not begin with the service's name")),
+        }
+        if read_packet(from)?.is_some() {
+            return Err(BadAdvertisement::Malformed(
+                "there is no flush packet after the service's name",
+            ));
+        }
+    }
+    let mut refs = Collector::default();
+    while let Some(packet) = read_packet(from)? {
+        let line = packet.split(|b| *b == 0).next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches('\n');
+        if let Some(why) = line.strip_prefix("ERR ") {
+            return Err(BadAdvertisement::Refused(printable(why)));
+        }
+        if line.starts_with("version ") || line.starts_with("shallow ") {
+            continue;
+        }
+        let (id, name) = line
+            .split_once(' ')
+            .ok_or(BadAdvertisement::Malformed("a line without a ref"))?;
+        refs.add(id, name)?;
+    }
+    Ok(refs.finish())
+}
+
+/// Parse a dumb server's `info/refs`: an id, a tab, a name on each line.
+pub(super) fn parse_dumb(text: &str) -> Result<Vec<Ref>, BadAdvertisement> {
+    let mut refs = Collector::default();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let (id, name) = line
+            .split_once('\t')
+            .ok_or(BadAdvertisement::Malformed("a line of info/refs without a tab"))?;
+        refs.add(id, name)?;
+    }
+    Ok(refs.finish())
+}
+
+/// One packet's payload; none for a flush packet.
+fn read_packet(from: &mut impl Read) -> Result<Option<Vec<u8>>, BadAdvertisement> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = std::str::from_utf8(&length)
+        .ok()
+        .and_then(|hex| usize::from_str_radix(hex, 16).ok());
+    match length {
+        Some(0) => Ok(None),
+        Some(length @ 4..) => {
+            let mut payload = vec![0; length - 4];
+            from.read_exact(&mut payload)?;
+            Ok(Some(payload))
+        }
+        Some(_) | None => Err(BadAdvertisement::Malformed("a packet without a length")),
+    }
+}
+
+/// Keeps branches and tags, and replaces an annotated tag by what it points at, which follows as `NAME^{}`.
+#[derive(Default)]
+struct Collector(Vec<Ref>);
+
+impl Collector {
+    fn add(&mut self, id: &str, name: &str) -> Result<(), BadAdvertisement> {
+        if !is_commit_id(id) {
+            return Err(BadAdvertisement::Malformed("a line without an object's id"));
+        }
+        if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
+            return Ok(());
+        }
+        match (name.strip_suffix("^{}"), self.0.last_mut()) {
+            (Some(tag), Some(last)) if last.name == tag => id.clone_into(&mut last.commit),
+            (Some(_), _) => return Err(BadAdvertisement::Malformed("a peeled tag without its tag")),
+            // A name that no ref can have could only harm whoever believes it.
+            (None, _) if !git2::Reference::is_valid_name(name) => {}
+            (None, _) => self.0.push(Ref {
+                name: name.to_owned(),
+                commit: id.to_owned(),
+            }),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Vec<Ref> {
+        self.0.sort();
+        self.0.dedup_by(|a, b| a.name == b.name);
+        self.0
+    }
+}
+
+/// A server's words, fit for a log: one short line without control characters.
+pub(super) fn printable(text: &str) -> String {
+    let line: String = text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn packets(lines: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in lines {
+            match line.is_empty() {
+                true => bytes.extend(b"0000"),
+                false => bytes.extend(format!("{:04x}{line}", line.len() + 4).bytes()),
+            }
+        }
+        bytes
+    }
+
+    fn names(refs: &[Ref]) -> Vec<(&str, &str)> {
+        refs.iter().map(|r| (r.name.as_str(), &r.commit[..1])).collect()
+    }
+
+    #[test]
+    fn a_smart_advertisement_has_branches_and_peeled_tags() {
+        let lines = [
+            "# service=git-upload-pack\n".to_owned(),
+            String::new(),
+            format!("{A} HEAD\0multi_ack side-band-64k symref=HEAD:refs/heads/master\n"),
+            format!("{A} refs/heads/master\n"),
+            format!("{A} refs/pull/1/head\n"),
+            format!("{A} refs/tags/v1\n"),
+            format!("{B} refs/tags/v1^{{}}\n"),
+            String::new(),
+        ];
+        let bytes = packets(&lines.each_ref().map(String::as_str));
+        let refs = read_smart(&mut bytes.as_slice(), true).unwrap();
+        assert_eq!(names(&refs), [("refs/heads/master", "a"), ("refs/tags/v1", "b")]);
+    }
+
+    #[test]
+    fn an_empty_repository_has_no_refs() {
+        let line = format!("{} capabilities^{{}}\0multi_ack\n", "0".repeat(40));
+        assert_eq!(read_smart(&mut packets(&[&line, ""]).as_slice(), false).unwrap(), []);
+        assert_eq!(read_smart(&mut packets(&[""]).as_slice(), false).unwrap(), []);
+    }
+
+    #[test]
+    fn a_dumb_server_lists_refs_with_tabs() {
+        let refs = parse_dumb(&format!(
+            "{A}\trefs/heads/master\n{A}\trefs/tags/v1\n{B}\trefs/tags/v1^{{}}\n"
+        ))
+        .unwrap();
+        assert_eq!(names(&refs), [("refs/heads/master", "a"), ("refs/tags/v1", "b")]);
+        assert!(parse_dumb("<!DOCTYPE html>\n").is_err());
+    }
+
+    #[test]
+    fn a_servers_error_is_passed_on_in_one_line() {
+        let error = read_smart(
+            &mut packets(&["ERR access denied\x1b[31m\nor not exported\n"]).as_slice(),
+            false,
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), "the server says: access denied [31m or not exported");
+    }
+
+    #[test]
+    fn an_advertisement_that_is_cut_off_or_foreign_is_refused() {
+        let whole = packets(&[&format!("{A} refs/heads/master\n"), ""]);
+        for length in 0..whole.len() {
+            assert!(read_smart(&mut &whole[..length], false).is_err(), "{length}");
+        }
+        assert!(read_smart(&mut b"HTTP/1.1 400 Bad Request\r\n".as_slice(), false).is_err());
+        assert!(read_smart(&mut b"0003".as_slice(), false).is_err());
+        assert!(read_smart(&mut packets(&["zzzz refs/heads/x", ""]).as_slice(), false).is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_ref_can_have_is_left_out() {
+        let refs = parse_dumb(&format!("{A}\trefs/heads/../../x\n{A}\trefs/heads/ok\n")).unwrap();
+        assert_eq!(names(&refs), [("refs/heads/ok", "a")]);
+    }
+}

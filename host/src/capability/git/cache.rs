@@ -1,0 +1,140 @@
+//! Bare repositories that keep what was fetched, so that the next commit of a repository costs its changes only.
+//!
+//! A cached repository has one user at a time, across processes. What a killed process left half done is swept before
+//! the next use, and a damaged cache is rebuilt: nothing in here can't be fetched again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
+
+use super::deadline::Deadline;
+use super::error::GitError;
+use super::location::Location;
+
+/// How often a lock that somebody else holds is tried.
+const RETRY: Duration = Duration::from_millis(25);
+
+/// Each fetch adds a pack, and looking an object up gets slower with their number: beyond this, start anew.
+const MAX_PACKS: usize = 256;
+
+/// Where our refs live in a cached repository.
+const REFS: &str = "refs/foundry";
+
+/// A directory of cached repositories.
+#[derive(Debug, Clone)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+/// One cached repository, held by us alone.
+#[derive(Debug)]
+pub(super) struct Held {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Cache {
+    pub(super) fn new(root: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&root)?;
+        Ok(Self { root })
+    }
+
+    /// Take the cached repository of a location; waits for others, up to the deadline.
+    pub(super) fn hold(&self, location: &Location, deadline: &Deadline) -> Result<Held, GitError> {
+        let name = hex::encode(Sha256::digest(location.to_string()));
+        let failed =
+            |error: io::Error| GitError::unavailable(location, format!("the cache {}: {error}", self.root.display()));
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.join(format!("{name}.lock")))
+            .map_err(failed)?;
+        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK && error != rustix::io::Errno::INTR {
+                return Err(failed(error.into()));
+            }
+            if deadline.passed() {
+                return Err(GitError::unavailable(
+                    location,
+                    "other checkouts of this repository keep it busy",
+                ));
+            }
+            std::thread::sleep(RETRY);
+        }
+        let held = Held {
+            path: self.root.join(name),
+            _lock: lock,
+        };
+        held.sweep().map_err(failed)?;
+        Ok(held)
+    }
+}
+
+impl Held {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Open it; makes it if need be.
+    pub(super) fn open(&self) -> Result<Repository, git2::Error> {
+        if !self.path.exists() {
+            let mut options = RepositoryInitOptions::new();
+            // No templates: they may bring hooks, and configuration.
+            options.bare(true).no_reinit(true).external_template(false);
+            return Repository::init_opts(&self.path, &options);
+        }
+        let no_ceilings: [&str; 0] = [];
+        Repository::open_ext(
+            &self.path,
+            RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE,
+            no_ceilings,
+        )
+    }
+
+    /// Throw it away, to begin anew.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remove what a killed process left: locks, and packs that it was writing.
+    fn sweep(&self) -> io::Result<()> {
+        let mut packs = 0;
+        for directory in [self.path.clone(), self.path.join(REFS), self.path.join("objects/pack")] {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.ends_with(".lock") || name.starts_with("pack_git2_") || name.starts_with("tmp_") {
+                    let _ = fs::remove_file(entry.path());
+                }
+                packs += usize::from(name.ends_with(".pack"));
+            }
+        }
+        if packs > MAX_PACKS {
+            tracing::info!(cache = %self.path.display(), packs, "a git cache has grown into many packs and starts anew");
+            self.discard()?;
+        }
+        Ok(())
+    }
+}
+
+/// The ref in a cached repository that follows a remote ref. Its name is a digest: two remote names, one after the
+/// other, could be a directory and a file in it.
+pub(super) fn tracking_ref(remote_ref: &str) -> String {
+    let digest = hex::encode(Sha256::digest(remote_ref));
+    format!("{REFS}/{}", digest.get(..40).unwrap_or(&digest))
+}

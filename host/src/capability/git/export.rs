@@ -1,0 +1,222 @@
+//! Writing a commit's tree into an empty directory: only files, directories and symbolic links, as they are in git.
+//! No filters, hooks or attributes are applied, and no submodules fetched.
+//!
+//! The tree is hostile until proven otherwise. Each directory and file is created and must not exist before, so that
+//! no path can lead through a symbolic link: whatever a component of a path is, we made it a directory ourselves.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use git2::{ObjectType, Oid, Repository};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use super::deadline::Deadline;
+use super::fetch::Failure;
+use super::{GitError, Limits, Location};
+
+/// How deep directories may nest.
+const MAX_DEPTH: usize = 128;
+
+/// The longest path in a tree: what the system allows, less some room for where the tree is put.
+const MAX_PATH: usize = 3000;
+
+/// git's file modes.
+const EXECUTABLE: i32 = 0o100_755;
+const SYMLINK: i32 = 0o120_000;
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Exported {
+    files: u64,
+    bytes: u64,
+    /// Submodules, which are left as empty directories.
+    pub(super) submodules: Vec<String>,
+}
+
+struct Export<'a> {
+    repository: &'a Repository,
+    location: &'a Location,
+    limits: &'a Limits,
+    deadline: &'a Deadline,
+    root: &'a Path,
+    times: Timestamps,
+    done: Exported,
+}
+
+/// Write the tree of a commit below `root`, which must be an empty directory.
+pub(super) fn export(
+    repository: &Repository,
+    commit: Oid,
+    root: &Path,
+    location: &Location,
+    limits: &Limits,
+    deadline: &Deadline,
+) -> Result<Exported, Failure> {
+    let commit = repository.find_commit(commit)?;
+    let time = Timespec {
+        tv_sec: commit.time().seconds().max(0),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let mut export = Export {
+        repository,
+        location,
+        limits,
+        deadline,
+        root,
+        times,
+        done: Exported::default(),
+    };
+    export.tree(commit.tree_id(), &PathBuf::new(), 0)?;
+    Ok(export.done)
+}
+
+impl<'a> Export<'a> {
+    fn tree(&mut self, id: Oid, path: &Path, depth: usize) -> Result<(), Failure> {
+        if depth > MAX_DEPTH || path.as_os_str().len() > MAX_PATH {
+            return Err(self.refuse(path, "its directories nest too deeply"));
+        }
+        let tree = self.repository.find_tree(id)?;
+        for entry in &tree {
+            let name = self.checked_name(path, entry.name_bytes())?;
+            let path = path.join(name);
+            self.done.files += 1;
+            self.check_limits(&path)?;
+            match (entry.kind(), entry.filemode()) {
+                (Some(ObjectType::Tree), _) => {
+                    self.made(&path, DirBuilder::new().mode(0o700).create(self.root.join(&path)))?;
+                    self.tree(entry.id(), &path, depth + 1)?;
+                }
+                (Some(ObjectType::Commit), _) => {
+                    self.made(&path, DirBuilder::new().mode(0o755).create(self.root.join(&path)))?;
+                    self.done.submodules.push(path.display().to_string());
+                }
+                (Some(ObjectType::Blob), SYMLINK) => self.link(&path, entry.id())?,
+                (Some(ObjectType::Blob), mode) => self.file(&path, entry.id(), mode == EXECUTABLE)?,
+                _ => return Err(self.refuse(&path, "it is none of file, directory, link and submodule")),
+            }
+        }
+        self.made(path, self.finish_directory(path))
+    }
+
+    fn file(&mut self, path: &Path, id: Oid, executable: bool) -> Result<(), Failure> {
+        let blob = self.blob(path, id)?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(self.root.join(path))?;
+            file.write_all(blob.content())?;
+            // Not by `mode` alone: the umask must not matter.
+            file.set_permissions(Permissions::from_mode(mode))?;
+            Ok(rustix::fs::futimens(&file, &self.times)?)
+        };
+        self.made(path, write())
+    }
+
+    fn link(&mut self, path: &Path, id: Oid) -> Result<(), Failure> {
+        let blob = self.blob(path, id)?;
+        let Some(target) = std::str::from_utf8(blob.content())
+            .ok()
+            .filter(|target| !target.is_empty() && !target.contains('\0'))
+        else {
+            return Err(self.refuse(path, "it is a symbolic link to nothing that can be"));
+        };
+        let whole = self.root.join(path);
+        let write = || -> io::Result<()> {
+            symlink(target, &whole)?;
+            Ok(utimensat(CWD, &whole, &self.times, AtFlags::SYMLINK_NOFOLLOW)?)
+        };
+        self.made(path, write())
+    }
+
+    /// A blob, whose size is counted before it is read.
+    fn blob(&mut self, path: &Path, id: Oid) -> Result<git2::Blob<'a>, Failure> {
+        let (size, _) = self.repository.odb()?.read_header(id)?;
+        self.done.bytes = self.done.bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
+        self.check_limits(path)?;
+        Ok(self.repository.find_blob(id)?)
+    }
+
+    fn finish_directory(&self, path: &Path) -> io::Result<()> {
+        let directory = File::open(self.root.join(path))?;
+        directory.set_permissions(Permissions::from_mode(0o755))?;
+        Ok(rustix::fs::futimens(&directory, &self.times)?)
+    }
+
+    fn check_limits(&self, path: &Path) -> Result<(), Failure> {
+        if self.done.files > self.limits.files {
+            return Err(self.refuse(path, &format!("the tree has more than {} files", self.limits.files)));
+        }
+        if self.done.bytes > self.limits.bytes {
+            return Err(self.refuse(path, &format!("the tree has more than {} bytes", self.limits.bytes)));
+        }
+        match self.deadline.passed() {
+            true => Err(GitError::timed_out(self.location, self.deadline.limit()).into()),
+            false => Ok(()),
+        }
+    }
+
+    fn checked_name<'n>(&self, directory: &Path, name: &'n [u8]) -> Result<&'n Path, Failure> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let bytes = name.as_os_str().as_bytes();
+        let why = match bytes {
+            b"" | b"." | b".." => "it has a name that is no file's",
+            _ if bytes.contains(&b'/') || bytes.contains(&0) => "it has a separator in its name",
+            _ if bytes.eq_ignore_ascii_case(b".git") => "it would pass for a repository",
+            _ => return Ok(name),
+        };
+        Err(self.refuse(&directory.join(name.to_string_lossy().escape_debug().to_string()), why))
+    }
+
+    /// Turn what the file system says into what it means here.
+    fn made(&self, path: &Path, result: io::Result<()>) -> Result<(), Failure> {
+        result.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => self.refuse(path, "the tree has it twice"),
+            io::ErrorKind::InvalidFilename => self.refuse(path, "its name is too long"),
+            _ => GitError::unavailable(self.location, format!("cannot write {}: {error}", path.display())).into(),
+        })
+    }
+
+    fn refuse(&self, path: &Path, why: &str) -> Failure {
+        GitError::bad(
+            format!(
+                "cannot check out {} of {}",
+                path.display().to_string().escape_debug(),
+                self.location
+            ),
+            why,
+        )
+        .into()
+    }
+}
+
+/// Remove a tree, also one whose directories were made unwritable by what was done with it.
+pub(super) fn remove_tree(root: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(root)?;
+            fs::remove_dir_all(root)
+        }
+        result => result,
+    }
+}
+
+fn make_writable(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}

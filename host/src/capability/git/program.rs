@@ -1,0 +1,145 @@
+//! Programs that the host runs for git: they get no terminal, end with their deadline, and take their children along.
+
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::advertisement::printable;
+use super::deadline::Deadline;
+
+/// How often a running program is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What is kept of a program's output.
+const MAX_OUTPUT: u64 = 64 * 1024;
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    pub(super) output: String,
+    pub(super) errors: String,
+}
+
+/// Variables that could make git or ssh ask somebody, or read another configuration than the one they should.
+const FOREIGN: [&str; 9] = [
+    "SSH_ASKPASS",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_TRACE",
+    "GIT_TRACE_CURL",
+    "GIT_SSH_COMMAND",
+];
+
+/// A command that never asks anybody anything.
+pub(super) fn unattended(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command
+        // Empty means that there is none, not even a configured one.
+        .env("GIT_ASKPASS", "")
+        .env("SSH_ASKPASS_REQUIRE", "never")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir("/")
+        // Its own group, so that all of it can be ended.
+        .process_group(0);
+    command
+}
+
+/// Run a command to its end, or to the deadline.
+pub(super) fn run(mut command: Command, input: &[u8], deadline: &Deadline) -> io::Result<Finished> {
+    deadline.remaining()?;
+    let mut stdin = tempfile::tempfile()?;
+    stdin.write_all(input)?;
+    stdin.rewind()?;
+    let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let child = command
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout.try_clone()?))
+        .stderr(Stdio::from(stderr.try_clone()?));
+    let mut child = Group(child.spawn()?);
+    let status = loop {
+        if let Some(status) = child.0.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(deadline.remaining()?.min(LOOK));
+    };
+    Ok(Finished {
+        status,
+        output: text(stdout)?,
+        errors: printable(&text(stderr)?),
+    })
+}
+
+/// What a program wrote into a file, from its beginning.
+pub(super) fn text(mut file: std::fs::File) -> io::Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_OUTPUT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A child that leads a process group; dropped, the whole group ends.
+#[derive(Debug)]
+pub(super) struct Group(pub(super) Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+                // The group has this child at least, as nobody has waited for it yet.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = self.0.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_program_that_hangs_ends_with_its_deadline_and_so_do_its_children() {
+        let marker = format!("{}.5", 60_000 + std::process::id());
+        let mut command = unattended("sh");
+        command.args(["-c", &format!("sleep {marker} & wait")]);
+        let start = Instant::now();
+        let error = run(command, b"", &Deadline::after(Duration::from_millis(200))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let alive = || {
+            Command::new("pgrep")
+                .args(["-f", &format!("^sleep {marker}$")])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        };
+        while alive() {
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "the child outlived its parent"
+            );
+        }
+    }
+
+    #[test]
+    fn input_output_and_errors_go_their_ways() {
+        let mut command = unattended("sh");
+        command.args(["-c", "cat; echo oops >&2; exit 3"]);
+        let finished = run(command, b"hello", &Deadline::after(Duration::from_secs(10))).unwrap();
+        assert_eq!((finished.output.as_str(), finished.errors.as_str()), ("hello", "oops"));
+        assert_eq!(finished.status.code(), Some(3));
+    }
+}
