@@ -1,4 +1,38 @@
-//! `site`: directories that the host publishes.
+//! `site`: directories that the host publishes, changed in transactions.
+//!
+//! A [`Transaction`] collects its changes in a staging directory on the site's own file system. Renaming that directory
+//! is the commit: before it nothing has happened, and after it the changes take effect even if this process dies at once,
+//! because whoever opens the site next finishes them first. Each file appears by one atomic rename.
+//!
+//! ```text
+//! <site>/.foundry/           not for the web: mode 0700
+//!     lock                   one writer at a time, over all processes; released by the kernel when its owner dies
+//!     transactions/
+//!         staging/           being collected; swept if its owner died
+//!         committed/         being applied; finished by the next writer if its owner died
+//!     ...                    the bot's own records
+//! ```
 
-/// An open change to a site.
-pub struct Transaction {}
+mod apply;
+mod compress;
+mod digest;
+mod error;
+mod layout;
+mod lock;
+mod path;
+mod transaction;
+
+pub use compress::{Compression, compress};
+pub use digest::Digest;
+pub use error::SiteError;
+pub use lock::Sites;
+pub use transaction::{StagedFile, Transaction};
+
+/// The site's directory for records that aren't published.
+const PRIVATE: &str = ".foundry";
+
+/// Where transactions are staged.
+const TRANSACTIONS: &str = ".foundry/transactions";
+
+#[cfg(test)]
+mod tests;

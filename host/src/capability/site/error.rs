@@ -1,0 +1,65 @@
+//! Why a site could not be changed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a site could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A path that could lead out of the site, or into the host's own records.
+    #[error("{0:?} is not a path inside of the site")]
+    BadPath(String),
+    /// A file that never changes is there already, with other bytes.
+    #[error("{path} is there already with other bytes: it has SHA-256 {existing}, the new one has {new}")]
+    Conflict {
+        /// The file.
+        path: String,
+        /// SHA-256 of the file in the site.
+        existing: String,
+        /// SHA-256 of the file that was to be added.
+        new: String,
+    },
+    /// The directory holds something else than an APT repository.
+    #[error("{directory} is not empty and holds no APT repository: it has {entry}")]
+    Foreign {
+        /// The directory.
+        directory: PathBuf,
+        /// An entry that no APT repository has.
+        entry: String,
+    },
+    /// The commit names a file that the transaction does not write.
+    #[error("the transaction was to end with {0}, which it does not write")]
+    NotWritten(String),
+    /// The transaction has been committed already.
+    #[error("the transaction has been committed already")]
+    Over,
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A record of the host in the site is damaged.
+    #[error("cannot read {path}: {why}")]
+    Damaged {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Work on the site was cut off, because the host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+impl SiteError {
+    /// For `map_err`: what was tried on which path.
+    pub(super) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

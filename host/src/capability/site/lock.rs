@@ -1,0 +1,111 @@
+//! One writer per site; the others queue.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions};
+use tokio::sync::OwnedMutexGuard;
+
+use super::transaction::Transaction;
+use super::{PRIVATE, SiteError, TRANSACTIONS, apply, layout};
+
+/// How long to wait between attempts at a lock that another process holds.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A site's device and inode, the same whatever path leads there.
+type Identity = (u64, u64);
+
+/// Every site of this process, by its identity; a queue lives as long as someone is in it.
+#[derive(Debug, Default)]
+pub struct Sites {
+    queues: Mutex<HashMap<Identity, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// The right to write to one site. Dropped, or with its process dead, the next in the queue gets it.
+#[derive(Debug)]
+pub(super) struct SiteLock {
+    // Declared first: other processes come before those of this process that wait for the queue.
+    _file: File,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Sites {
+    /// No site is open.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Open a transaction on a directory, which is made if need be. Waits until no one else writes to it, and finishes
+    /// what a writer that died had committed.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the directory holds something else than an APT repository, or can't be used.
+    pub async fn begin(&self, directory: &Path) -> Result<Transaction, SiteError> {
+        let path = directory.to_owned();
+        let root = blocking(move || open(&path)).await?;
+        let turn = self.queue(&root, directory)?.lock_owned().await;
+        let root = Arc::new(root);
+        let (lock_root, path) = (Arc::clone(&root), directory.to_owned());
+        let file = blocking(move || open_lock(&lock_root, &path)).await?;
+        while !try_lock(&file, directory)? {
+            // Polled, since a thread that blocks in flock could not be called back when the message's time is up.
+            tokio::time::sleep(POLL).await;
+        }
+        let lock = SiteLock { _file: file, _turn: turn };
+        let (recovered, path) = (Arc::clone(&root), directory.to_owned());
+        let lock = blocking(move || apply::recover(&recovered, &path).map(|()| lock)).await?;
+        Ok(Transaction::new(root, directory.to_owned(), lock))
+    }
+
+    fn queue(&self, root: &Dir, directory: &Path) -> Result<Arc<tokio::sync::Mutex<()>>, SiteError> {
+        let metadata = root.dir_metadata().map_err(SiteError::io("read", directory))?;
+        let mut queues = self.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let place = queues.entry((metadata.dev(), metadata.ino())).or_default();
+        Ok(place.upgrade().unwrap_or_else(|| {
+            let queue = Arc::default();
+            *place = Arc::downgrade(&queue);
+            queue
+        }))
+    }
+}
+
+fn open(directory: &Path) -> Result<Dir, SiteError> {
+    Dir::create_ambient_dir_all(directory, ambient_authority()).map_err(SiteError::io("make", directory))?;
+    let root = Dir::open_ambient_dir(directory, ambient_authority()).map_err(SiteError::io("open", directory))?;
+    layout::check(&root, directory)?;
+    Ok(root)
+}
+
+fn open_lock(root: &Dir, directory: &Path) -> Result<File, SiteError> {
+    // Web servers run as another user, so they can't read what isn't published yet.
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    root.create_dir_with(TRANSACTIONS, &private).map_err(SiteError::io("make", directory.join(TRANSACTIONS)))?;
+    let path = format!("{PRIVATE}/lock");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true);
+    let file = root.open_with(&path, &options).map_err(SiteError::io("open", directory.join(&path)))?;
+    Ok(file.into_std())
+}
+
+/// The file is never removed: two processes could each lock another file of that name.
+fn try_lock(file: &File, directory: &Path) -> Result<bool, SiteError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(error)) => Err(SiteError::io("lock", directory.join(PRIVATE).join("lock"))(error)),
+    }
+}
+
+/// Run file system work where it may block, to its end even if its caller gives up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
+) -> Result<T, SiteError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SiteError::Stopping))
+}

@@ -1,0 +1,329 @@
+//! A change to a site, from its beginning to its commit.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+
+use super::apply::{self, Placement, Plan, STAGING, bad_path, staged_path};
+use super::lock::{SiteLock, blocking};
+use super::path::{SitePath, is_hosts};
+use super::{Digest, SiteError};
+
+/// Largest file that is read into memory.
+const MAX_READ: u64 = 512 * 1024 * 1024;
+
+/// A change to a site. Nothing is visible before [`commit`](Self::commit); dropped without it, nothing happened.
+#[derive(Debug)]
+pub struct Transaction {
+    root: Arc<Dir>,
+    directory: PathBuf,
+    /// The right to write; given up at the end.
+    lock: Option<SiteLock>,
+    changes: BTreeMap<SitePath, Change>,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// A staged file replaces what is there.
+    Write { staged: u64 },
+    /// A staged file that never changes again.
+    Add { staged: u64, digest: Digest },
+    /// The file goes away.
+    Remove,
+}
+
+impl Change {
+    fn staged(&self) -> Option<u64> {
+        match self {
+            Self::Write { staged } | Self::Add { staged, .. } => Some(*staged),
+            Self::Remove => None,
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn new(root: Arc<Dir>, directory: PathBuf, lock: SiteLock) -> Self {
+        Self { root, directory, lock: Some(lock), changes: BTreeMap::new(), next: 0 }
+    }
+
+    /// A file as it would be after the transaction; none if there is none.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or the file can't be read.
+    pub async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let source = match self.changes.get(&path).map(Change::staged) {
+            Some(None) => return Ok(None),
+            Some(Some(staged)) => staged_path(STAGING, staged),
+            None => path.as_str().to_owned(),
+        };
+        self.blocking(move |root, directory| match read(root, &source) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", directory, path.as_str())(error)),
+        })
+        .await
+    }
+
+    /// The paths of the files below a directory (the empty path is the site), as they are before the transaction, sorted.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or the directory can't be read.
+    pub async fn list(&self, path: &str) -> Result<Vec<String>, SiteError> {
+        self.open()?;
+        if !path.is_empty() {
+            SitePath::parse(path)?;
+        }
+        let path = path.to_owned();
+        self.blocking(move |root, directory| {
+            let mut files = Vec::new();
+            list(root, &path, &mut files).map_err(failed("read", directory, &path))?;
+            files.sort_unstable();
+            Ok(files)
+        })
+        .await
+    }
+
+    /// Write a file; it replaces what is there.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or there is no space.
+    pub async fn write(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let staged = self.number();
+        let source = staged_path(STAGING, staged);
+        self.blocking(move |root, directory| {
+            make_staging(root, directory)?;
+            create(root, &source).and_then(|mut file| file.write_all(&bytes)).map_err(failed("write", directory, &source))
+        })
+        .await?;
+        self.changes.insert(path, Change::Write { staged });
+        Ok(())
+    }
+
+    /// Look whether a file that never changes is there already.
+    ///
+    /// # Errors
+    /// [`SiteError::Conflict`] if it is there with other bytes than `sha256` says; others if it can't be read.
+    pub async fn present(&self, path: &str, sha256: &str) -> Result<Option<Digest>, SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let there = match self.changes.get(&path) {
+            Some(Change::Add { digest, .. }) => Some(digest.clone()),
+            Some(Change::Remove) => None,
+            staged => {
+                let source = match staged.and_then(Change::staged) {
+                    Some(staged) => staged_path(STAGING, staged),
+                    None => path.as_str().to_owned(),
+                };
+                let name = path.clone();
+                self.blocking(move |root, directory| match root.open(&source).and_then(Digest::of_reader) {
+                    Ok(digest) => Ok(Some(digest)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(failed("read", directory, name.as_str())(error)),
+                })
+                .await?
+            }
+        };
+        match there {
+            Some(digest) if digest.sha256 != sha256 => {
+                Err(SiteError::Conflict { path: path.to_string(), existing: digest.sha256, new: sha256.to_owned() })
+            }
+            there => Ok(there),
+        }
+    }
+
+    /// A place on the site's own file system for a file that [`add`](Self::add) is going to take.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the staging directory can't be made.
+    pub async fn reserve(&mut self) -> Result<StagedFile, SiteError> {
+        self.open()?;
+        let staged = self.number();
+        self.blocking(make_staging).await?;
+        Ok(StagedFile { staged, path: self.directory.join(staged_path(STAGING, staged)) })
+    }
+
+    /// Add the file that was written to a reserved place, as a file that never changes: the same bytes may be there.
+    ///
+    /// # Errors
+    /// [`SiteError::Conflict`] if other bytes are there; others if the path is bad or the file can't be read.
+    pub async fn add(&mut self, path: &str, file: StagedFile) -> Result<Digest, SiteError> {
+        self.open()?;
+        let parsed = SitePath::parse(path)?;
+        let source = staged_path(STAGING, file.staged);
+        let digest = self
+            .blocking(move |root, directory| {
+                root.set_permissions(&source, PermissionsExt::from_mode(0o644))
+                    .and_then(|()| Digest::of_reader(root.open(&source)?))
+                    .map_err(failed("read", directory, &source))
+            })
+            .await?;
+        if let Some(there) = self.present(path, &digest.sha256).await? {
+            return Ok(there);
+        }
+        self.changes.insert(parsed, Change::Add { staged: file.staged, digest: digest.clone() });
+        Ok(digest)
+    }
+
+    /// Remove a file; it need not exist.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad.
+    pub fn remove(&mut self, path: &str) -> Result<(), SiteError> {
+        self.open()?;
+        self.changes.insert(SitePath::parse(path)?, Change::Remove);
+        Ok(())
+    }
+
+    /// Make everything visible: added and new files first, then `last` in their order, each by one rename; removals at the
+    /// end. The transaction is over then, and the next writer has its turn.
+    ///
+    /// # Errors
+    /// [`SiteError`] if there is no space, for instance. Nothing is visible then; unless the disk fails when the changes
+    /// are already certain, in which case whoever opens the site next finishes them.
+    pub async fn commit(&mut self, last: &[String]) -> Result<(), SiteError> {
+        let lock = self.lock.take().ok_or(SiteError::Over)?;
+        let changes = std::mem::take(&mut self.changes);
+        let plan = plan(changes, last)?;
+        self.blocking(move |root, directory| {
+            // To its end, and with the lock, even if the caller gives up.
+            let _lock = lock;
+            if plan == Plan::default() {
+                return apply::remove_tree(root, directory, STAGING);
+            }
+            plan.commit(root, directory)?;
+            apply::finish(root, directory)
+        })
+        .await
+    }
+
+    fn open(&self) -> Result<(), SiteError> {
+        if self.lock.is_some() { Ok(()) } else { Err(SiteError::Over) }
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Dir, &Path) -> Result<T, SiteError> + Send + 'static,
+    ) -> Result<T, SiteError> {
+        let (root, directory) = (Arc::clone(&self.root), self.directory.clone());
+        blocking(move || work(&root, &directory)).await
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        if self.next == 0 {
+            return;
+        }
+        let (root, directory) = (Arc::clone(&self.root), self.directory.clone());
+        let sweep = move || {
+            // What can't be swept now is swept by the next writer, who reports it if it can't either.
+            let _ = apply::remove_tree(&root, &directory, STAGING);
+            drop(lock);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(sweep)),
+            Err(_) => sweep(),
+        }
+    }
+}
+
+/// A file on its way into a site: write it at its path, then [`add`](Transaction::add) it.
+#[derive(Debug)]
+pub struct StagedFile {
+    staged: u64,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Where to write it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The order in which changes take effect.
+fn plan(mut changes: BTreeMap<SitePath, Change>, last: &[String]) -> Result<Plan, SiteError> {
+    let mut plan = Plan::default();
+    for name in last {
+        let path = SitePath::parse(name)?;
+        match changes.remove(&path).as_ref().and_then(Change::staged) {
+            Some(staged) => plan.last.push(Placement::from((staged, &path))),
+            None => return Err(SiteError::NotWritten(name.clone())),
+        }
+    }
+    for (path, change) in changes {
+        match change.staged() {
+            Some(staged) => plan.first.push(Placement::from((staged, &path))),
+            None => plan.removals.push(path.as_str().to_owned()),
+        }
+    }
+    Ok(plan)
+}
+
+fn failed(action: &'static str, directory: &Path, path: &str) -> impl FnOnce(io::Error) -> SiteError {
+    let (full, path) = (directory.join(path), path.to_owned());
+    move |error| bad_path(&error, &path).unwrap_or_else(|| SiteError::io(action, full)(error))
+}
+
+fn make_staging(root: &Dir, directory: &Path) -> Result<(), SiteError> {
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    root.create_dir_with(STAGING, &private).map_err(SiteError::io("make", directory.join(STAGING)))
+}
+
+/// A new file that web servers may read, whatever the umask is.
+fn create(root: &Dir, path: &str) -> io::Result<cap_std::fs::File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644);
+    let file = root.open_with(path, &options)?;
+    file.set_permissions(PermissionsExt::from_mode(0o644))?;
+    Ok(file)
+}
+
+fn read(root: &Dir, path: &str) -> io::Result<Vec<u8>> {
+    let file = root.open(path)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(MAX_READ)).unwrap_or_default());
+    file.take(MAX_READ + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_READ {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 512 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn list(root: &Dir, path: &str, files: &mut Vec<String>) -> io::Result<()> {
+    let entries = match root.read_dir(if path.is_empty() { "." } else { path }) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // A name that isn't text was not made by a bot, and no bot could say it.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+        if path != super::PRIVATE && is_hosts(&path) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            list(root, &path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
