@@ -1,0 +1,242 @@
+//! What the operator wants published, and where.
+
+use foundry_sdk::{Description, OptionBuilder, OptionKind};
+
+use crate::mapping::Mapping;
+use crate::syntax::{is_architecture, is_one_line, is_suite_name};
+
+/// The options, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The repository's name, for people.
+    pub name: String,
+    /// Its directory.
+    pub directory: String,
+    /// Architectures that are accepted, beside `all`.
+    pub architectures: Vec<String>,
+    /// The key that signs its metadata.
+    pub key: String,
+    /// One line about it.
+    pub description: String,
+    /// From branches to codenames.
+    pub mapping: Mapping,
+    /// The component that packages go to.
+    pub component: String,
+    /// `Origin` of its metadata.
+    pub origin: String,
+    /// `Label` of its metadata.
+    pub label: String,
+    /// `Suite` of its metadata; none for what it has been, or its codename.
+    pub suite: Option<String>,
+}
+
+impl Config {
+    /// From option values by name.
+    ///
+    /// # Errors
+    /// A sentence that names the option that is wrong.
+    pub fn parse(values: impl Fn(&str) -> Vec<String>) -> Result<Self, String> {
+        let one = |name: &str| values(name).into_iter().next().filter(|value| !value.is_empty());
+        let needed = |name: &str| one(name).ok_or_else(|| format!("--{name} is needed"));
+        let line = |name: &str, value: String| {
+            if is_one_line(&value) {
+                Ok(value)
+            } else {
+                Err(format!("--{name}: {value:?} is not one line of text"))
+            }
+        };
+        let suite_name = |name: &str, value: String| {
+            if is_suite_name(&value) {
+                Ok(value)
+            } else {
+                Err(format!(
+                    "--{name}: {value:?} has other characters than letters, digits, and . _ ~ + -"
+                ))
+            }
+        };
+        let name = line("name", needed("name")?)?;
+        let mapping = Mapping::parse(&values("codename"))?;
+        let suite = one("suite").map(|suite| suite_name("suite", suite)).transpose()?;
+        if suite.is_some() && mapping.all_codenames().len() > 1 {
+            return Err("--suite: there are several codenames, and each needs a suite of its own".to_owned());
+        }
+        Ok(Self {
+            directory: needed("output")?,
+            architectures: architectures(&values("arch"))?,
+            key: needed("gpg-key")?,
+            description: line("description", needed("description")?)?,
+            mapping,
+            component: suite_name(
+                "component",
+                one("component").unwrap_or_else(|| DEFAULT_COMPONENT.to_owned()),
+            )?,
+            origin: line("origin", one("origin").unwrap_or_else(|| name.clone()))?,
+            label: line("label", one("label").unwrap_or_else(|| name.clone()))?,
+            suite,
+            name,
+        })
+    }
+}
+
+/// The component when none is given.
+const DEFAULT_COMPONENT: &str = "main";
+
+fn architectures(values: &[String]) -> Result<Vec<String>, String> {
+    let mut architectures = Vec::new();
+    // The original's manual has them with commas, its later versions repeat the option.
+    for architecture in values
+        .iter()
+        .flat_map(|value| value.split([',', ' ']))
+        .filter(|value| !value.is_empty())
+    {
+        if !is_architecture(architecture) {
+            return Err(format!(
+                "--arch: {architecture:?} is not an architecture (amd64 is one)"
+            ));
+        }
+        if matches!(architecture, "all" | "any" | "source") {
+            return Err(format!(
+                "--arch: {architecture} is published beside every architecture, it needs no --arch"
+            ));
+        }
+        if !architectures.iter().any(|known| known == architecture) {
+            architectures.push(architecture.to_owned());
+        }
+    }
+    if architectures.is_empty() {
+        Err("--arch is needed".to_owned())
+    } else {
+        Ok(architectures)
+    }
+}
+
+/// What distbot is and which options it takes.
+#[must_use]
+pub fn description() -> Description {
+    let text = |name: &str, help: &str| OptionBuilder::new(name, OptionKind::Text, help);
+    Description::new(
+        "distbot",
+        env!("CARGO_PKG_VERSION"),
+        "publish signed packages in an APT repository",
+    )
+    .option(text("name", "the repository's name").required().placeholder("NAME"))
+    .option(
+        OptionBuilder::new(
+            "output",
+            OptionKind::Site,
+            "the repository's directory; made if there is none",
+        )
+        .required(),
+    )
+    .option(
+        text("arch", "an architecture to serve, such as amd64")
+            .required()
+            .repeatable()
+            .placeholder("ARCH"),
+    )
+    .option(
+        OptionBuilder::new(
+            "gpg-key",
+            OptionKind::Key,
+            "the key that signs the repository's metadata",
+        )
+        .required(),
+    )
+    .option(text("description", "one line about the repository").required())
+    .option(
+        text(
+            "codename",
+            "where to publish: a branch's packages (* stands for any text), or those of all other branches; \
+                  stable without this option",
+        )
+        .repeatable()
+        .placeholder("[BRANCH:]CODENAME"),
+    )
+    .option(
+        text("component", "the component to publish in")
+            .default(DEFAULT_COMPONENT)
+            .placeholder("NAME"),
+    )
+    .option(text(
+        "origin",
+        "Origin in the repository's metadata; its name without this option",
+    ))
+    .option(text(
+        "label",
+        "Label in the repository's metadata; its name without this option",
+    ))
+    .option(
+        text(
+            "suite",
+            "Suite in the repository's metadata; the codename without this option",
+        )
+        .placeholder("NAME"),
+    )
+    .reads("watch", "signs", "pub/distbot")
+    .publishes("publish-to", "dists")
+    .message_timeout(1800)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(changes: &[(&str, &[&str])]) -> Result<Config, String> {
+        Config::parse(|name| {
+            let given: &[&str] = match (changes.iter().find(|(changed, _)| *changed == name), name) {
+                (Some((_, values)), _) => values,
+                (None, "name") => &["deb.example.org"],
+                (None, "output") => &["/srv/deb"],
+                (None, "arch") => &["amd64"],
+                (None, "gpg-key") => &["ABCD"],
+                (None, "description") => &["Our packages"],
+                _ => &[],
+            };
+            given.iter().map(|value| (*value).to_owned()).collect()
+        })
+    }
+
+    #[test]
+    fn what_is_not_given_follows_from_what_is() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.origin, "deb.example.org");
+        assert_eq!(config.label, "deb.example.org");
+        assert_eq!(config.component, "main");
+        assert_eq!(config.suite, None);
+        assert_eq!(config.mapping.all_codenames(), ["stable"]);
+    }
+
+    #[test]
+    fn architectures_are_repeated_or_joined_with_commas() {
+        assert_eq!(
+            parse(&[("arch", &["amd64,i386", "arm64", "amd64"])])
+                .unwrap()
+                .architectures,
+            ["amd64", "i386", "arm64"]
+        );
+    }
+
+    #[test]
+    fn values_that_would_break_the_metadata_are_refused_by_name() {
+        for (option, value) in [
+            ("name", "a\nSuite: b"),
+            ("name", ""),
+            ("description", "a\r\nb"),
+            ("description", " "),
+            ("output", ""),
+            ("gpg-key", ""),
+            ("arch", ""),
+            ("arch", "AMD64"),
+            ("arch", "../x"),
+            ("arch", "all"),
+            ("component", "a/.."),
+            ("component", ".."),
+            ("suite", "a b"),
+            ("origin", "a\nb"),
+            ("codename", "main:a/../b"),
+        ] {
+            let error = parse(&[(option, &[value])]).unwrap_err();
+            assert!(error.starts_with(&format!("--{option}")), "{option}={value:?}: {error}");
+        }
+    }
+}

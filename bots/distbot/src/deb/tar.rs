@@ -1,0 +1,121 @@
+//! As much of tar as it takes to get one file out.
+
+use std::io::{self, Read};
+
+const BLOCK: usize = 512;
+/// More files than any package has there.
+const MAX_ENTRIES: usize = 10_000;
+
+/// The bytes of the only regular file of a name at the top of an archive.
+///
+/// Programs differ in which of two files of one name they take, so two are refused.
+pub(super) fn only_file(mut tar: impl Read, name: &str, max: u64) -> Result<Vec<u8>, String> {
+    let mut found = None;
+    for _ in 0..MAX_ENTRIES {
+        let mut header = [0; BLOCK];
+        tar.read_exact(&mut header).map_err(|error| unreadable(&error))?;
+        if header.iter().all(|byte| *byte == 0) {
+            return found.ok_or_else(|| format!("its control archive has no file {name}"));
+        }
+        let entry = entry(&header).ok_or("its control archive has a damaged header")?;
+        if let Kind::Extension = entry.kind {
+            let mut record = Vec::new();
+            tar.by_ref()
+                .take(entry.size.next_multiple_of(BLOCK as u64))
+                .read_to_end(&mut record)
+                .map_err(|error| unreadable(&error))?;
+            // These would give the next file another name or size than its own header says.
+            if [&b"path="[..], b"size="]
+                .iter()
+                .any(|key| record.windows(5).any(|part| part == *key))
+            {
+                return Err("its control archive renames its files".to_owned());
+            }
+            continue;
+        }
+        if entry.name != name {
+            skip(&mut tar, entry.size.next_multiple_of(BLOCK as u64))?;
+            continue;
+        }
+        if found.is_some() || entry.kind != Kind::Regular || entry.size > max {
+            return Err(format!(
+                "its control archive has an odd file {name}: twice, not regular, or too large"
+            ));
+        }
+        let mut bytes = Vec::new();
+        tar.by_ref()
+            .take(entry.size)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
+        if bytes.len() as u64 != entry.size {
+            return Err("its control archive is cut off or too large".to_owned());
+        }
+        skip(&mut tar, entry.size.next_multiple_of(BLOCK as u64) - entry.size)?;
+        found = Some(bytes);
+    }
+    Err("its control archive has too many files".to_owned())
+}
+
+struct Entry {
+    name: String,
+    size: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Regular,
+    /// A pax record, about the files that follow it.
+    Extension,
+    /// Directories, links, and what else there may be.
+    Other,
+}
+
+fn entry(header: &[u8; BLOCK]) -> Option<Entry> {
+    let claimed = octal(header.get(148..156)?)?;
+    // The checksum is counted with blanks in its own place.
+    let sum: u64 = header
+        .iter()
+        .enumerate()
+        .map(|(index, byte)| u64::from(if (148..156).contains(&index) { b' ' } else { *byte }))
+        .sum();
+    if sum != claimed {
+        return None;
+    }
+    let name = header.get(..100)?.split(|byte| *byte == 0).next()?;
+    let name = String::from_utf8_lossy(name).into_owned();
+    let name = name.strip_prefix("./").map(str::to_owned).unwrap_or(name);
+    let kind = match header.get(156)? {
+        b'0' | 0 => Kind::Regular,
+        b'x' | b'g' => Kind::Extension,
+        // GNU's long names: no control file has one, and they would rename the next file.
+        b'L' | b'K' => return None,
+        _ => Kind::Other,
+    };
+    Some(Entry {
+        name,
+        size: octal(header.get(124..136)?)?,
+        kind,
+    })
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(field).ok()?.trim_matches(|c| c == ' ' || c == '\0');
+    u64::from_str_radix(text, 8).ok()
+}
+
+fn skip(tar: &mut impl Read, length: u64) -> Result<(), String> {
+    let skipped = io::copy(&mut tar.take(length), &mut io::sink()).map_err(|error| unreadable(&error))?;
+    if skipped == length {
+        Ok(())
+    } else {
+        Err("its control archive is cut off or too large".to_owned())
+    }
+}
+
+fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "its control archive is cut off or too large".to_owned(),
+        _ => format!("its control archive cannot be unpacked: {error}"),
+    }
+}

@@ -1,0 +1,165 @@
+//! What a suite's directory has, whoever made it.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use crate::deb::decompress;
+use crate::failure::Failure;
+use crate::generations::Records;
+use crate::host::Transaction;
+use crate::index::{Index, IndexName};
+use crate::release::Release;
+
+/// Largest index.
+const MAX_INDEX: u64 = 1024 * 1024 * 1024;
+
+/// The compressions that this or another program may have left an index in, in the order of their speed.
+const SUFFIXES: [&str; 4] = ["", ".gz", ".zst", ".xz"];
+
+/// A suite as it is before a change.
+pub struct Existing<'a> {
+    transaction: &'a dyn Transaction,
+    /// `dists/<codename>`.
+    directory: String,
+    /// What distbot knows of it; none if another program made it, or no one.
+    pub records: Option<Records>,
+    /// What its `InRelease` says; none if there is no suite.
+    pub release: Option<Release>,
+    /// Indices that another program made, and the files that they are in.
+    pub foreign: Vec<(IndexName, String)>,
+}
+
+impl<'a> Existing<'a> {
+    /// Read a suite.
+    ///
+    /// # Errors
+    /// [`Failure`] if what is there can't be understood.
+    pub fn read(transaction: &'a dyn Transaction, codename: &str) -> Result<Self, Failure> {
+        let directory = format!("dists/{codename}");
+        let records = match transaction.read(&records_path(codename))? {
+            Some(json) => {
+                Some(serde_json::from_slice(&json).map_err(|error| unreadable(&records_path(codename), &error))?)
+            }
+            None => None,
+        };
+        let mut existing = Self {
+            transaction,
+            directory,
+            records,
+            release: None,
+            foreign: Vec::new(),
+        };
+        existing.release = existing.read_release()?;
+        if existing.records.is_none() {
+            existing.foreign = existing.find_indices()?;
+        }
+        Ok(existing)
+    }
+
+    /// A path below the suite's directory.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        format!("{}/{path}", self.directory)
+    }
+
+    /// Whether the suite has a file.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn has(&self, path: &str) -> Result<bool, Failure> {
+        Ok(self.transaction.read(&self.path(path))?.is_some())
+    }
+
+    /// Whether `release` vouches for an index that distbot made.
+    #[must_use]
+    pub fn lists(&self, name: &IndexName) -> bool {
+        self.records.is_some()
+            && self
+                .release
+                .as_ref()
+                .is_some_and(|release| release.files.contains_key(&name.to_string()))
+    }
+
+    /// The text of an index, in any compression; none if there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] if it can't be unpacked.
+    pub fn index_text(&self, name: &IndexName) -> Result<Option<String>, Failure> {
+        for suffix in SUFFIXES {
+            let path = self.path(&format!("{name}{suffix}"));
+            let Some(bytes) = self.transaction.read(&path)? else {
+                continue;
+            };
+            let mut text = String::new();
+            let reader = decompress(suffix, bytes.as_slice()).map_err(|why| unreadable(&path, &why))?;
+            reader
+                .take(MAX_INDEX)
+                .read_to_string(&mut text)
+                .map_err(|error| unreadable(&path, &error))?;
+            return Ok(Some(text));
+        }
+        Ok(None)
+    }
+
+    /// The packages of an index; none if there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is not an index.
+    pub fn index(&self, name: &IndexName) -> Result<Option<Index>, Failure> {
+        let parse =
+            |text: String| Index::parse(&text).map_err(|error| unreadable(&self.path(&name.to_string()), &error));
+        match self.index_text(name)? {
+            Some(text) => parse(text).map(Some),
+            // Its packages would be lost without a word.
+            None => match self.foreign.iter().find(|(foreign, _)| foreign == name) {
+                Some((_, path)) => Err(unreadable(
+                    path,
+                    &"its compression is not supported (none, gz, zst and xz are)",
+                )),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn read_release(&self) -> Result<Option<Release>, Failure> {
+        for file in ["InRelease", "Release"] {
+            let path = self.path(file);
+            if let Some(bytes) = self.transaction.read(&path)? {
+                let release = String::from_utf8(bytes).ok().and_then(|text| Release::parse(&text));
+                return release
+                    .map(Some)
+                    .ok_or_else(|| unreadable(&path, &"it is not a Release file"));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_indices(&self) -> Result<Vec<(IndexName, String)>, Failure> {
+        let prefix = format!("{}/", self.directory);
+        let files = self.transaction.list(&self.directory)?;
+        let known = files.into_iter().filter_map(|file| {
+            let path = file.strip_prefix(&prefix)?;
+            let (directory, name) = path.rsplit_once('/')?;
+            // Compressions that no longer fit must go, even those that can't be read.
+            let name = name.split('.').next()?;
+            Some((IndexName::from_path(&format!("{directory}/{name}"))?, file))
+        });
+        Ok(known.collect())
+    }
+
+    /// The names of the indices that another program made.
+    #[must_use]
+    pub fn foreign_names(&self) -> BTreeSet<IndexName> {
+        self.foreign.iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Where the records of a suite are.
+#[must_use]
+pub fn records_path(codename: &str) -> String {
+    format!(".foundry/suites/{codename}.json")
+}
+
+fn unreadable(path: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Repository(format!("cannot read {path}: {why} (repair or remove it)"))
+}

@@ -1,0 +1,406 @@
+//! Indices: `Packages` and `Sources`, the lists of what a suite has.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::syntax::{is_architecture, is_sha256, is_suite_name};
+use crate::version;
+
+/// Which index of a suite.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IndexName {
+    /// Binary packages of one architecture, with those for all.
+    Binary {
+        /// Component.
+        component: String,
+        /// Architecture.
+        architecture: String,
+        /// Whether they are the installer's.
+        installer: bool,
+    },
+    /// Source packages.
+    Source {
+        /// Component.
+        component: String,
+    },
+}
+
+impl IndexName {
+    /// The index of a path below `dists/<codename>`: `main/binary-amd64/Packages`.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let (directory, file) = path.rsplit_once('/')?;
+        let (component, rest) = directory.split_once('/')?;
+        if !is_suite_name(component) {
+            return None;
+        }
+        let component = component.to_owned();
+        if rest == "source" {
+            return (file == "Sources").then_some(Self::Source { component });
+        }
+        let (installer, rest) = match rest.strip_prefix("debian-installer/") {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let architecture = rest
+            .strip_prefix("binary-")
+            .filter(|name| is_architecture(name))?
+            .to_owned();
+        (file == "Packages").then_some(Self::Binary {
+            component,
+            architecture,
+            installer,
+        })
+    }
+
+    /// Its component.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        match self {
+            Self::Binary { component, .. } | Self::Source { component } => component,
+        }
+    }
+
+    /// Its directory below `dists/<codename>`.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        match self {
+            Self::Binary {
+                component,
+                architecture,
+                installer: false,
+            } => format!("{component}/binary-{architecture}"),
+            Self::Binary {
+                component,
+                architecture,
+                installer: true,
+            } => {
+                format!("{component}/debian-installer/binary-{architecture}")
+            }
+            Self::Source { component } => format!("{component}/source"),
+        }
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn file(&self) -> &'static str {
+        match self {
+            Self::Binary { .. } => "Packages",
+            Self::Source { .. } => "Sources",
+        }
+    }
+}
+
+impl fmt::Display for IndexName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.directory(), self.file())
+    }
+}
+
+/// One package in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the package, or of the source package.
+    pub package: String,
+    /// Version.
+    pub version: String,
+    /// Architecture; `source` for source packages.
+    pub architecture: String,
+    /// SHA-256 of the package, or of the .dsc; none if another program wrote the entry without it.
+    pub sha256: Option<String>,
+    /// The paragraph, with a newline at its end.
+    pub text: String,
+}
+
+/// The same package and version is there with other bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Package, version and architecture.
+    pub what: String,
+    /// SHA-256 of what is there.
+    pub existing: String,
+    /// SHA-256 of what was to be added.
+    pub new: String,
+}
+
+/// An index's text is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the paragraph that begins with {0:?} has no {1}")]
+pub struct IndexError(String, &'static str);
+
+impl Entry {
+    fn parse(text: &str) -> Result<Self, IndexError> {
+        let field = |name: &'static str| field(text, name);
+        let need = |name: &'static str| {
+            let missing = || IndexError(text.lines().next().unwrap_or_default().to_owned(), name);
+            field(name).map(str::to_owned).ok_or_else(missing)
+        };
+        let is_source = field("Filename").is_none();
+        let sha256 = if is_source { dsc_digest(text) } else { field("SHA256") };
+        if is_source {
+            need("Directory")?;
+        }
+        Ok(Self {
+            package: need("Package")?,
+            version: need("Version")?,
+            // A source package's field lists what it builds for.
+            architecture: if is_source {
+                "source".to_owned()
+            } else {
+                need("Architecture")?
+            },
+            sha256: sha256.filter(|digest| is_sha256(digest)).map(str::to_owned),
+            text: format!("{text}\n"),
+        })
+    }
+
+    /// Where it is in an index: by name, then version as Debian orders them, then architecture.
+    fn order(&self, other: &Self) -> Ordering {
+        self.package
+            .cmp(&other.package)
+            .then_with(|| version::compare(&self.version, &other.version))
+            // Versions that are equal to dpkg may be written differently.
+            .then_with(|| self.version.cmp(&other.version))
+            .then_with(|| self.architecture.cmp(&other.architecture))
+    }
+}
+
+/// A list of packages, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    entries: Vec<Entry>,
+}
+
+impl Index {
+    /// An index as this or another program wrote it.
+    ///
+    /// # Errors
+    /// [`IndexError`] if a paragraph lacks what every package has.
+    pub fn parse(text: &str) -> Result<Self, IndexError> {
+        let mut index = Self::default();
+        for paragraph in text.split("\n\n") {
+            let paragraph = paragraph.trim_matches('\n');
+            if !paragraph.is_empty() {
+                index.entries.push(Entry::parse(paragraph)?);
+            }
+        }
+        // Others order otherwise, or not at all. Ours is sorted already, which costs no more than a look.
+        index.entries.sort_by(Entry::order);
+        index.entries.dedup();
+        Ok(index)
+    }
+
+    /// Its packages.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Add a package. False if it was there.
+    ///
+    /// # Errors
+    /// [`Conflict`] if its version is there with other bytes.
+    pub fn insert(&mut self, entry: Entry) -> Result<bool, Conflict> {
+        match self.entries.binary_search_by(|there| there.order(&entry)) {
+            Err(place) => {
+                self.entries.insert(place, entry);
+                Ok(true)
+            }
+            Ok(place) => {
+                let Some(there) = self.entries.get_mut(place) else {
+                    return Ok(false);
+                };
+                match (&there.sha256, &entry.sha256) {
+                    (Some(existing), Some(new)) if existing != new => Err(Conflict {
+                        what: format!("{} {} ({})", entry.package, entry.version, entry.architecture),
+                        existing: existing.clone(),
+                        new: new.clone(),
+                    }),
+                    // The same file: keep the paragraph that its users have.
+                    (Some(_), _) => Ok(false),
+                    (None, _) => {
+                        *there = entry;
+                        Ok(true)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in &self.entries {
+            writeln!(f, "{}", entry.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first line of a field's value.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field
+            .eq_ignore_ascii_case(name)
+            .then(|| value.trim())
+            .filter(|value| !value.is_empty())
+    })
+}
+
+/// The SHA-256 of a source package's .dsc, from its `Checksums-Sha256`.
+fn dsc_digest(text: &str) -> Option<&str> {
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.to_ascii_lowercase().starts_with("checksums-sha256:"));
+    lines.next();
+    lines.take_while(|line| line.starts_with([' ', '\t'])).find_map(|line| {
+        let mut words = line.split_whitespace();
+        let digest = words.next()?;
+        words.nth(1)?.ends_with(".dsc").then_some(digest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(package: &str, version: &str, digest: char) -> Entry {
+        let sha256 = String::from(digest).repeat(64);
+        Entry::parse(&format!(
+            "Package: {package}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{package}_{version}.deb\nSHA256: {sha256}"
+        ))
+        .unwrap()
+    }
+
+    fn versions(index: &Index) -> Vec<String> {
+        index
+            .entries()
+            .iter()
+            .map(|entry| format!("{}={}", entry.package, entry.version))
+            .collect()
+    }
+
+    #[test]
+    fn versions_stand_side_by_side_in_their_order() {
+        let mut index = Index::default();
+        for (package, version) in [("b", "1.10"), ("a", "2"), ("b", "1.9"), ("b", "1.9~rc1")] {
+            assert!(index.insert(entry(package, version, 'a')).unwrap());
+        }
+        assert_eq!(versions(&index), ["a=2", "b=1.9~rc1", "b=1.9", "b=1.10"]);
+        assert!(!index.insert(entry("b", "1.9", 'a')).unwrap());
+    }
+
+    #[test]
+    fn the_same_version_with_other_bytes_is_a_conflict_that_names_both() {
+        let mut index = Index::default();
+        index.insert(entry("a", "1", 'a')).unwrap();
+        let before = index.clone();
+        let conflict = index.insert(entry("a", "1", 'b')).unwrap_err();
+        assert_eq!(
+            conflict,
+            Conflict {
+                what: "a 1 (amd64)".to_owned(),
+                existing: "a".repeat(64),
+                new: "b".repeat(64)
+            }
+        );
+        assert_eq!(index, before);
+    }
+
+    #[test]
+    fn an_entry_of_another_program_stays_as_it_is_unless_it_has_no_digest() {
+        let theirs = format!(
+            "Package: a\nSHA1: x\nVersion: 1\nFilename: pool/a\nArchitecture: amd64\nSHA256: {}\nDescription: theirs\n",
+            "a".repeat(64)
+        );
+        let mut index = Index::parse(&theirs).unwrap();
+        assert!(!index.insert(entry("a", "1", 'a')).unwrap());
+        assert!(index.to_string().contains("theirs"));
+        let mut index = Index::parse("Package: a\nVersion: 1\nFilename: pool/a\nArchitecture: amd64\n").unwrap();
+        assert!(index.insert(entry("a", "1", 'a')).unwrap());
+        assert_eq!(versions(&index), ["a=1"]);
+    }
+
+    #[test]
+    fn source_packages_are_known_by_their_dsc() {
+        let digest = "d".repeat(64);
+        let index = Index::parse(&format!(
+            "Package: hello\nArchitecture: any all\nVersion: 1\nDirectory: pool/main/h/hello\nChecksums-Sha256:\n {} 5 \
+             hello_1.tar.xz\n {digest} 3 hello_1.dsc\nFiles:\n x 1 y\n",
+            "e".repeat(64)
+        ))
+        .unwrap();
+        assert_eq!(index.entries()[0].sha256.as_deref(), Some(digest.as_str()));
+        assert_eq!(index.entries()[0].architecture, "source");
+    }
+
+    #[test]
+    fn a_paragraph_that_is_no_package_is_named() {
+        let error = Index::parse("Package: a\nVersion: 1\nFilename: x\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the paragraph that begins with \"Package: a\" has no Architecture"
+        );
+        assert!(Index::parse("<html>\n").is_err());
+        assert_eq!(Index::parse("\n\n\n").unwrap(), Index::default());
+    }
+
+    #[test]
+    fn names_and_paths_are_inverse() {
+        for path in [
+            "main/binary-amd64/Packages",
+            "main/debian-installer/binary-arm64/Packages",
+            "contrib/source/Sources",
+        ] {
+            assert_eq!(IndexName::from_path(path).unwrap().to_string(), path);
+        }
+        for path in [
+            "Packages",
+            "main/Packages",
+            "main/binary-../Packages",
+            "main/source/Packages",
+            "main/i18n/Index",
+            "../source/Sources",
+        ] {
+            assert_eq!(IndexName::from_path(path), None, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_are_inverse(
+            packages in prop::collection::vec(("[a-c]{1,2}", "[0-9][0-9.~a]{0,3}", "[ab]"), 0..20),
+        ) {
+            let mut index = Index::default();
+            for (package, version, digest) in packages {
+                let _ = index.insert(entry(&package, &version, digest.chars().next().unwrap()));
+            }
+            let text = index.to_string();
+            prop_assert_eq!(&Index::parse(&text).unwrap(), &index);
+            prop_assert_eq!(Index::parse(&text).unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn the_order_of_adding_does_not_matter(
+            packages in prop::collection::btree_set(("[a-c]", "[0-9]([.~+][0-9a])?"), 0..10).prop_map(Vec::from_iter).prop_shuffle(),
+        ) {
+            let mut sorted = packages.clone();
+            sorted.sort();
+            let mut indices = [Index::default(), Index::default()];
+            for (index, packages) in indices.iter_mut().zip([packages, sorted]) {
+                for (package, version) in packages {
+                    index.insert(entry(&package, &version, 'a')).unwrap();
+                }
+            }
+            prop_assert_eq!(indices[0].to_string(), indices[1].to_string());
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "(\\PC|[\n:]){0,200}") {
+            let _ = Index::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! distbot: publishes signed packages in an APT repository.
+//!
+//! ```text
+//! sign event -> [deb, control, binary, source]  what the packages are; hostile input
+//!            -> [mapping, config]               which suites they go to
+//!            -> [publish]                       one transaction for all files and suites
+//!            -> [suite, existing, index]        each suite's indices, with the new packages in them
+//!            -> [release, generations]          the signed Release, and indices under their digests
+//! ```
+//!
+//! The published indices are the record of what a suite has; there is no database beside them that could disagree.
+
+pub mod armour;
+pub mod binary;
+pub mod config;
+pub mod control;
+pub mod deb;
+pub mod existing;
+pub mod failure;
+pub mod generations;
+pub mod guest;
+pub mod host;
+pub mod index;
+pub mod mapping;
+pub mod pool;
+pub mod publish;
+pub mod release;
+pub mod source;
+pub mod suite;
+pub mod syntax;
+pub mod version;
+
+use std::time::Duration;
+
+use foundry_sdk::events::{Dist, EventData, Failure as FailureEvent, Sign};
+use foundry_sdk::{Bot, Description, Event, Message, Outcome, export, log, options, retry_after};
+
+use config::Config;
+use failure::Failure;
+use guest::Sandbox;
+
+/// How long to wait when the disk is full or a store doesn't answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Distbot;
+
+impl Bot for Distbot {
+    fn describe() -> Description {
+        config::description()
+    }
+
+    fn init() -> Result<(), String> {
+        let config = Config::parse(options::all)?;
+        publish::prepare(&Sandbox, &config).map_err(|failure| failure.to_string())
+    }
+
+    fn handle(message: Message) -> Outcome {
+        let sign = match Sign::of(&message) {
+            Ok(sign) => sign,
+            Err(why) => return Outcome::Reject(why),
+        };
+        let config = match Config::parse(options::all) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Reject(why),
+        };
+        let said = match publish::publish(&Sandbox, &config, &sign) {
+            Ok(dists) if dists.is_empty() => {
+                log::info(format!(
+                    "{} is on {}, which no --codename publishes",
+                    subject(&sign),
+                    sign.commit.branch
+                ));
+                Ok(())
+            }
+            Ok(dists) => dists.iter().try_for_each(|dist| announce(&message, &sign, dist)),
+            Err(Failure::Later(why)) => return retry_after(PATIENCE, why),
+            Err(failure) => report(&sign, &failure),
+        };
+        match said {
+            Ok(()) => Outcome::Done,
+            Err(why) => Outcome::Reject(why),
+        }
+    }
+}
+
+fn subject(sign: &Sign) -> String {
+    format!("{} {}", sign.source, sign.version)
+}
+
+fn announce(message: &Message, sign: &Sign, dist: &Dist) -> Result<(), String> {
+    log::info(format!("published {} in {}", subject(sign), dist.distribution));
+    let key = Some(format!("{}/{}/{}", message.id, dist.name, dist.distribution));
+    foundry_sdk::publish(Event {
+        key,
+        ..dist.event(subject(sign))
+    })
+    .map(drop)
+}
+
+fn report(sign: &Sign, failure: &Failure) -> Result<(), String> {
+    log::error(format!("cannot publish {}: {failure}", subject(sign)));
+    let event = FailureEvent {
+        commit: Some(sign.commit.clone()),
+        stage: "dist".to_owned(),
+        phase: Some(failure.phase().to_owned()),
+        reason: failure.to_string(),
+        log_tail: Vec::new(),
+        log: None,
+    };
+    foundry_sdk::publish(event.event(subject(sign))).map(drop)
+}
+
+export!(Distbot);

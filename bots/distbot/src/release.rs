@@ -1,0 +1,169 @@
+//! `Release`: what a suite is, and the digests of its indices. Its signature is what users trust.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::armour;
+use crate::control::Paragraph;
+use crate::syntax::is_sha256;
+
+/// A file that a `Release` vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256, lower-case hex.
+    pub sha256: String,
+}
+
+/// What a suite is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Release {
+    /// Who publishes it.
+    pub origin: String,
+    /// What it is a part of.
+    pub label: String,
+    /// Another name for it; none in some repositories that other programs made.
+    pub suite: Option<String>,
+    /// Its name.
+    pub codename: String,
+    /// Architectures, sorted.
+    pub architectures: Vec<String>,
+    /// Components, sorted.
+    pub components: Vec<String>,
+    /// One line about it.
+    pub description: String,
+    /// Files below its directory, by path.
+    pub files: BTreeMap<String, Listed>,
+}
+
+impl Release {
+    /// Its text, without the date: the same for the same suite.
+    #[must_use]
+    pub fn undated(&self) -> String {
+        self.text(None)
+    }
+
+    /// Its text. The date is as RFC 5322 has it.
+    #[must_use]
+    pub fn dated(&self, date: &str) -> String {
+        // Debian's archive has had it so since before apt could read offsets.
+        match date.strip_suffix("+0000") {
+            Some(utc) => self.text(Some(&format!("{utc}UTC"))),
+            None => self.text(Some(date)),
+        }
+    }
+
+    fn text(&self, date: Option<&str>) -> String {
+        let mut paragraph = Paragraph::default();
+        paragraph.push("Origin", &self.origin);
+        paragraph.push("Label", &self.label);
+        if let Some(suite) = &self.suite {
+            paragraph.push("Suite", suite);
+        }
+        paragraph.push("Codename", &self.codename);
+        if let Some(date) = date {
+            paragraph.push("Date", date);
+        }
+        paragraph.push("Acquire-By-Hash", "yes");
+        paragraph.push("Architectures", self.architectures.join(" "));
+        paragraph.push("Components", self.components.join(" "));
+        paragraph.push("Description", &self.description);
+        let mut text = format!("{paragraph}SHA256:\n");
+        for (path, Listed { size, sha256 }) in &self.files {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, " {sha256} {size} {path}");
+        }
+        text
+    }
+
+    /// One that this or another program wrote, signed or not; none if it isn't one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let paragraph = Paragraph::parse(armour::strip(text).ok()?.trim_end()).ok()?;
+        let one = |name: &str| paragraph.get(name).map(str::to_owned);
+        let words = |name: &str| {
+            one(name)
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect()
+        };
+        let listed = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (sha256, size, path) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+            is_sha256(sha256).then(|| {
+                (
+                    path.to_owned(),
+                    Listed {
+                        size,
+                        sha256: sha256.to_owned(),
+                    },
+                )
+            })
+        };
+        Some(Self {
+            origin: one("Origin").unwrap_or_default(),
+            label: one("Label").unwrap_or_default(),
+            suite: one("Suite"),
+            codename: one("Codename").unwrap_or_default(),
+            architectures: words("Architectures"),
+            components: words("Components"),
+            description: one("Description").unwrap_or_default(),
+            files: paragraph
+                .get("SHA256")
+                .unwrap_or_default()
+                .lines()
+                .filter_map(listed)
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release() -> Release {
+        let listed = |digest: &str| Listed {
+            size: 5,
+            sha256: digest.repeat(64),
+        };
+        Release {
+            origin: "deb.example.org".to_owned(),
+            label: "deb.example.org".to_owned(),
+            suite: Some("stable".to_owned()),
+            codename: "bookworm".to_owned(),
+            architectures: vec!["amd64".to_owned(), "arm64".to_owned()],
+            components: vec!["main".to_owned()],
+            description: "Our packages".to_owned(),
+            files: [
+                ("main/source/Sources".to_owned(), listed("b")),
+                ("main/binary-amd64/Packages".to_owned(), listed("a")),
+            ]
+            .into(),
+        }
+    }
+
+    #[test]
+    fn the_text_is_as_apt_wants_it() {
+        assert_eq!(
+            release().dated("Mon, 23 Nov 2026 09:00:00 +0000"),
+            format!(
+                "Origin: deb.example.org\nLabel: deb.example.org\nSuite: stable\nCodename: bookworm\nDate: Mon, 23 Nov 2026 \
+                 09:00:00 UTC\nAcquire-By-Hash: yes\nArchitectures: amd64 arm64\nComponents: main\nDescription: Our \
+                 packages\nSHA256:\n {} 5 main/binary-amd64/Packages\n {} 5 main/source/Sources\n",
+                "a".repeat(64),
+                "b".repeat(64)
+            )
+        );
+    }
+
+    #[test]
+    fn writing_and_reading_are_inverse() {
+        let release = release();
+        assert_eq!(Release::parse(&release.dated("x +0000")), Some(release.clone()));
+        assert_eq!(Release::parse(&release.undated()), Some(release));
+        assert_eq!(Release::parse("<html>"), None);
+    }
+}
