@@ -37,6 +37,8 @@ pub struct Services {
     pub git: git::Git,
     /// The host's keys.
     pub keys: Arc<KeyStore>,
+    /// Directories that are published.
+    pub sites: site::Sites,
 }
 
 /// An interface of the contract that a bot may import.
@@ -135,7 +137,9 @@ impl Interface {
             Self::Clock => wit::clock::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
-            Self::Build | Self::Signing | Self::Site => Ok(()),
+
+            Self::Site => wit::site::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Build | Self::Signing => Ok(()),
         }
     }
 }

@@ -45,19 +45,28 @@ impl Plan {
         let placements = || self.first.iter().chain(&self.last);
         for placement in placements() {
             let staged = staged_path(STAGING, placement.staged);
-            let file = root.open(&staged).map_err(SiteError::io("open", directory.join(&staged)))?;
-            file.sync_all().map_err(SiteError::io("write", directory.join(&staged)))?;
+            let file = root
+                .open(&staged)
+                .map_err(SiteError::io("open", directory.join(&staged)))?;
+            file.sync_all()
+                .map_err(SiteError::io("write", directory.join(&staged)))?;
         }
-        for parent in placements().filter_map(|placement| parent_of(&placement.path)).collect::<BTreeSet<_>>() {
+        for parent in placements()
+            .filter_map(|placement| parent_of(&placement.path))
+            .collect::<BTreeSet<_>>()
+        {
             make_directories(root, directory, parent)?;
         }
         let path = format!("{STAGING}/{PLAN}");
-        let json = serde_json::to_vec(self).map_err(io::Error::from).map_err(SiteError::io("write", directory.join(&path)))?;
+        let json = serde_json::to_vec(self)
+            .map_err(io::Error::from)
+            .map_err(SiteError::io("write", directory.join(&path)))?;
         root.write(&path, json)
             .and_then(|()| root.open(&path)?.sync_all())
             .map_err(SiteError::io("write", directory.join(&path)))?;
         sync_directory(root, directory, STAGING)?;
-        root.rename(STAGING, root, COMMITTED).map_err(SiteError::io("rename", directory.join(STAGING)))?;
+        root.rename(STAGING, root, COMMITTED)
+            .map_err(SiteError::io("rename", directory.join(STAGING)))?;
         sync_directory(root, directory, TRANSACTIONS)
     }
 
@@ -123,8 +132,10 @@ pub(super) fn finish(root: &Dir, directory: &Path) -> Result<(), SiteError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return remove_tree(root, directory, COMMITTED),
         Err(error) => return Err(SiteError::io("read", directory.join(&path))(error)),
     };
-    let plan: Plan = serde_json::from_slice(&json)
-        .map_err(|error| SiteError::Damaged { path: directory.join(&path), why: error.to_string() })?;
+    let plan: Plan = serde_json::from_slice(&json).map_err(|error| SiteError::Damaged {
+        path: directory.join(&path),
+        why: error.to_string(),
+    })?;
     for step in plan.steps() {
         step.carry_out(root, directory)?;
     }
@@ -134,7 +145,9 @@ pub(super) fn finish(root: &Dir, directory: &Path) -> Result<(), SiteError> {
 /// Remove a directory of the host's with all that is in it, if it is there.
 pub(super) fn remove_tree(root: &Dir, directory: &Path, path: &str) -> Result<(), SiteError> {
     match root.remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SiteError::io("remove", directory.join(path))(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(SiteError::io("remove", directory.join(path))(error))
+        }
         _ => Ok(()),
     }
 }
@@ -157,8 +170,17 @@ fn make_directories(root: &Dir, directory: &Path, path: &str) -> Result<(), Site
         match root.create_dir(&made) {
             Ok(()) => {
                 let mode = if made.starts_with(PRIVATE) { 0o700 } else { 0o755 };
-                root.set_permissions(&made, PermissionsExt::from_mode(mode)).map_err(failed)?;
-                sync_directory(root, directory, if parent.as_os_str().is_empty() { Path::new(".") } else { &parent })?;
+                root.set_permissions(&made, PermissionsExt::from_mode(mode))
+                    .map_err(failed)?;
+                sync_directory(
+                    root,
+                    directory,
+                    if parent.as_os_str().is_empty() {
+                        Path::new(".")
+                    } else {
+                        &parent
+                    },
+                )?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !root.metadata(&made).map_err(failed)?.is_dir() {
@@ -191,6 +213,9 @@ fn parent_of(path: &str) -> Option<&str> {
 
 impl From<(u64, &SitePath)> for Placement {
     fn from((staged, path): (u64, &SitePath)) -> Self {
-        Self { staged, path: path.as_str().to_owned() }
+        Self {
+            staged,
+            path: path.as_str().to_owned(),
+        }
     }
 }

@@ -24,7 +24,11 @@ pub fn compress(how: Compression, bytes: &[u8]) -> io::Result<Vec<u8>> {
     match how {
         Compression::Gzip => {
             // No time and an operating system that doesn't tell: what is compressed where leaves no trace.
-            GzBuilder::new().mtime(0).operating_system(255).read(bytes, flate2::Compression::new(6)).read_to_end(&mut compressed)?;
+            GzBuilder::new()
+                .mtime(0)
+                .operating_system(255)
+                .read(bytes, flate2::Compression::new(6))
+                .read_to_end(&mut compressed)?;
         }
         Compression::Xz => {
             liblzma::read::XzEncoder::new(bytes, 6).read_to_end(&mut compressed)?;
@@ -62,7 +66,11 @@ mod tests {
     #[test]
     fn the_usual_programs_decompress_it_and_it_is_the_same_every_time() {
         let text = "Package: hello\nVersion: 1.0-1\n\n".repeat(5_000).into_bytes();
-        for (how, program) in [(Compression::Gzip, "gzip"), (Compression::Xz, "xz"), (Compression::Zstd, "zstd")] {
+        for (how, program) in [
+            (Compression::Gzip, "gzip"),
+            (Compression::Xz, "xz"),
+            (Compression::Zstd, "zstd"),
+        ] {
             let compressed = compress(how, &text).unwrap();
             assert!(compressed.len() < text.len() / 10, "{program}");
             assert_eq!(compress(how, &text).unwrap(), compressed, "{program}");

@@ -20,7 +20,11 @@ impl Digest {
     /// Of bytes in memory.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self { size: bytes.len() as u64, md5: hex::encode(Md5::digest(bytes)), sha256: hex::encode(Sha256::digest(bytes)) }
+        Self {
+            size: bytes.len() as u64,
+            md5: hex::encode(Md5::digest(bytes)),
+            sha256: hex::encode(Sha256::digest(bytes)),
+        }
     }
 
     /// Of everything that a reader gives.
@@ -42,7 +46,11 @@ impl Digest {
             sha256.update(bytes);
             size += read as u64;
         }
-        Ok(Self { size, md5: hex::encode(md5.finalize()), sha256: hex::encode(sha256.finalize()) })
+        Ok(Self {
+            size,
+            md5: hex::encode(md5.finalize()),
+            sha256: hex::encode(sha256.finalize()),
+        })
     }
 }
 
@@ -55,7 +63,10 @@ mod tests {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.size, 3);
         assert_eq!(digest.md5, "900150983cd24fb0d6963f7d28e17f72");
-        assert_eq!(digest.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(Digest::of_reader(&b"abc"[..]).unwrap(), digest);
         let long = vec![7; 1_000_000];
         assert_eq!(Digest::of_reader(long.as_slice()).unwrap(), Digest::of(&long));

@@ -12,8 +12,18 @@ const REPOSITORY: [&str; 3] = [PRIVATE, "dists", "pool"];
 /// What may lie in a directory that is to become a repository.
 const HARMLESS: [&str; 12] = [
     // The original's empty repository is only reprepro's directories.
-    "conf", "db", "incoming", "failed", "lists", "logs", //
-    "index.html", "robots.txt", "favicon.ico", ".htaccess", ".well-known", "lost+found",
+    "conf",
+    "db",
+    "incoming",
+    "failed",
+    "lists",
+    "logs", //
+    "index.html",
+    "robots.txt",
+    "favicon.ico",
+    ".htaccess",
+    ".well-known",
+    "lost+found",
 ];
 
 /// Refuse a directory that holds something else than an APT repository: a slip such as `--output /etc` changes nothing.
@@ -23,14 +33,21 @@ pub(super) fn check(root: &Dir, directory: &Path) -> Result<(), SiteError> {
     }
     let mut foreign = Vec::new();
     for entry in root.entries().map_err(SiteError::io("read", directory))? {
-        let name = entry.map_err(SiteError::io("read", directory))?.file_name().to_string_lossy().into_owned();
+        let name = entry
+            .map_err(SiteError::io("read", directory))?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
         if !HARMLESS.contains(&name.as_str()) && !is_key(&name) {
             foreign.push(name);
         }
     }
     // The smallest, so that the message is the same every time.
     match foreign.into_iter().min() {
-        Some(entry) => Err(SiteError::Foreign { directory: directory.to_owned(), entry }),
+        Some(entry) => Err(SiteError::Foreign {
+            directory: directory.to_owned(),
+            entry,
+        }),
         None => Ok(()),
     }
 }

@@ -56,7 +56,10 @@ impl Sites {
             // Polled, since a thread that blocks in flock could not be called back when the message's time is up.
             tokio::time::sleep(POLL).await;
         }
-        let lock = SiteLock { _file: file, _turn: turn };
+        let lock = SiteLock {
+            _file: file,
+            _turn: turn,
+        };
         let (recovered, path) = (Arc::clone(&root), directory.to_owned());
         let lock = blocking(move || apply::recover(&recovered, &path).map(|()| lock)).await?;
         Ok(Transaction::new(root, directory.to_owned(), lock))
@@ -86,11 +89,14 @@ fn open_lock(root: &Dir, directory: &Path) -> Result<File, SiteError> {
     // Web servers run as another user, so they can't read what isn't published yet.
     let mut private = DirBuilder::new();
     private.recursive(true).mode(0o700);
-    root.create_dir_with(TRANSACTIONS, &private).map_err(SiteError::io("make", directory.join(TRANSACTIONS)))?;
+    root.create_dir_with(TRANSACTIONS, &private)
+        .map_err(SiteError::io("make", directory.join(TRANSACTIONS)))?;
     let path = format!("{PRIVATE}/lock");
     let mut options = OpenOptions::new();
     options.write(true).create(true);
-    let file = root.open_with(&path, &options).map_err(SiteError::io("open", directory.join(&path)))?;
+    let file = root
+        .open_with(&path, &options)
+        .map_err(SiteError::io("open", directory.join(&path)))?;
     Ok(file.into_std())
 }
 
@@ -99,7 +105,9 @@ fn try_lock(file: &File, directory: &Path) -> Result<bool, SiteError> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        Err(std::fs::TryLockError::Error(error)) => Err(SiteError::io("lock", directory.join(PRIVATE).join("lock"))(error)),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(SiteError::io("lock", directory.join(PRIVATE).join("lock"))(error))
+        }
     }
 }
 
@@ -107,5 +115,7 @@ fn try_lock(file: &File, directory: &Path) -> Result<bool, SiteError> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
 ) -> Result<T, SiteError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SiteError::Stopping))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(SiteError::Stopping))
 }

@@ -14,6 +14,7 @@
 //! ```
 
 mod apply;
+mod binding;
 mod compress;
 mod digest;
 mod error;
@@ -22,6 +23,7 @@ mod lock;
 mod path;
 mod transaction;
 
+pub use binding::AddError;
 pub use compress::{Compression, compress};
 pub use digest::Digest;
 pub use error::SiteError;

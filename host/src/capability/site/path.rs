@@ -18,7 +18,11 @@ impl SitePath {
     /// A path as a bot wrote it.
     pub(super) fn parse(path: &str) -> Result<Self, SiteError> {
         let names = path.len() <= MAX_LENGTH && path.split('/').all(is_plain);
-        if names && !is_hosts(path) { Ok(Self(path.to_owned())) } else { Err(SiteError::BadPath(path.to_owned())) }
+        if names && !is_hosts(path) {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(SiteError::BadPath(path.to_owned()))
+        }
     }
 
     /// The path as text.
@@ -43,13 +47,16 @@ impl fmt::Display for SitePath {
 fn is_plain(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= 255
-        && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''))
 }
 
 /// Whether the host keeps its lock or its transactions there.
 pub(super) fn is_hosts(path: &str) -> bool {
-    path.strip_prefix(PRIVATE)
-        .is_some_and(|rest| rest.is_empty() || rest == "/lock" || rest == "/transactions" || rest.starts_with("/transactions/"))
+    path.strip_prefix(PRIVATE).is_some_and(|rest| {
+        rest.is_empty() || rest == "/lock" || rest == "/transactions" || rest.starts_with("/transactions/")
+    })
 }
 
 #[cfg(test)]
@@ -58,7 +65,12 @@ mod tests {
 
     #[test]
     fn plain_relative_paths_are_taken() {
-        for path in ["InRelease", "pool/main/h/hello/hello_1:2.0~rc1+b1-1_amd64.deb", "dists/a/..b/...", ".foundry/suites/x"] {
+        for path in [
+            "InRelease",
+            "pool/main/h/hello/hello_1:2.0~rc1+b1-1_amd64.deb",
+            "dists/a/..b/...",
+            ".foundry/suites/x",
+        ] {
             assert_eq!(SitePath::parse(path).unwrap().as_str(), path);
         }
     }
@@ -67,8 +79,26 @@ mod tests {
     fn paths_that_could_lead_elsewhere_are_refused() {
         let long = "a/".repeat(600) + "a";
         for path in [
-            "", "/", "/etc/passwd", "..", "../x", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "a b", "a\nb", "a\0b", "ä",
-            ".foundry", ".foundry/lock", ".foundry/transactions", ".foundry/transactions/staging-1/0", &long,
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            "./a",
+            "a//b",
+            "a/",
+            "a\\b",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "ä",
+            ".foundry",
+            ".foundry/lock",
+            ".foundry/transactions",
+            ".foundry/transactions/staging-1/0",
+            &long,
         ] {
             assert!(matches!(SitePath::parse(path), Err(SiteError::BadPath(_))), "{path:?}");
         }

@@ -29,7 +29,10 @@ fn published(site: &Path) -> BTreeMap<String, String> {
 }
 
 fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
-    files.into_iter().map(|(path, text)| (path.to_owned(), text.to_owned())).collect()
+    files
+        .into_iter()
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .collect()
 }
 
 async fn add(transaction: &mut Transaction, path: &str, text: &str) -> Result<Digest, SiteError> {
@@ -50,10 +53,19 @@ async fn a_commit_makes_everything_visible_and_nothing_before_it() {
     let digest = add(&mut transaction, "pool/main/h/hello.deb", "package").await.unwrap();
     assert_eq!(digest, Digest::of(b"package"));
     write(&mut transaction, "dists/stable/InRelease", "one").await;
-    assert_eq!(transaction.read("dists/stable/InRelease").await.unwrap().unwrap(), b"one");
+    assert_eq!(
+        transaction.read("dists/stable/InRelease").await.unwrap().unwrap(),
+        b"one"
+    );
     assert_eq!(published(site.path()), files([]));
-    transaction.commit(&["dists/stable/InRelease".to_owned()]).await.unwrap();
-    assert_eq!(published(site.path()), files([("dists/stable/InRelease", "one"), ("pool/main/h/hello.deb", "package")]));
+    transaction
+        .commit(&["dists/stable/InRelease".to_owned()])
+        .await
+        .unwrap();
+    assert_eq!(
+        published(site.path()),
+        files([("dists/stable/InRelease", "one"), ("pool/main/h/hello.deb", "package")])
+    );
 
     let mut transaction = sites.begin(site.path()).await.unwrap();
     write(&mut transaction, "dists/stable/InRelease", "two").await;
@@ -61,7 +73,11 @@ async fn a_commit_makes_everything_visible_and_nothing_before_it() {
     transaction.remove("pool/never/was").unwrap();
     assert_eq!(transaction.read("pool/main/h/hello.deb").await.unwrap(), None);
     let listed = transaction.list("").await.unwrap();
-    assert_eq!(listed, ["dists/stable/InRelease", "pool/main/h/hello.deb"], "as before the transaction");
+    assert_eq!(
+        listed,
+        ["dists/stable/InRelease", "pool/main/h/hello.deb"],
+        "as before the transaction"
+    );
     transaction.commit(&[]).await.unwrap();
     assert_eq!(published(site.path()), files([("dists/stable/InRelease", "two")]));
 }
@@ -102,18 +118,27 @@ async fn added_file_with_other_bytes_is_a_conflict_and_with_the_same_bytes_is_no
     let mut transaction = sites.begin(site.path()).await.unwrap();
     add(&mut transaction, "pool/a.deb", "one").await.unwrap();
     // Against what this transaction adds.
-    assert!(matches!(add(&mut transaction, "pool/a.deb", "two").await, Err(SiteError::Conflict { .. })));
+    assert!(matches!(
+        add(&mut transaction, "pool/a.deb", "two").await,
+        Err(SiteError::Conflict { .. })
+    ));
     transaction.commit(&[]).await.unwrap();
     // Against what is published.
     let mut transaction = sites.begin(site.path()).await.unwrap();
-    assert_eq!(add(&mut transaction, "pool/a.deb", "one").await.unwrap(), Digest::of(b"one"));
+    assert_eq!(
+        add(&mut transaction, "pool/a.deb", "one").await.unwrap(),
+        Digest::of(b"one")
+    );
     let conflict = add(&mut transaction, "pool/a.deb", "two").await.unwrap_err();
     let (one, two) = (Digest::of(b"one").sha256, Digest::of(b"two").sha256);
     assert_eq!(
         conflict.to_string(),
         format!("pool/a.deb is there already with other bytes: it has SHA-256 {one}, the new one has {two}")
     );
-    assert_eq!(transaction.present("pool/a.deb", &one).await.unwrap(), Some(Digest::of(b"one")));
+    assert_eq!(
+        transaction.present("pool/a.deb", &one).await.unwrap(),
+        Some(Digest::of(b"one"))
+    );
     assert_eq!(transaction.present("pool/b.deb", &one).await.unwrap(), None);
 }
 
@@ -132,7 +157,10 @@ async fn a_commit_that_names_an_unwritten_file_changes_nothing() {
     let site = tempfile::tempdir().unwrap();
     let mut transaction = Sites::new().begin(site.path()).await.unwrap();
     write(&mut transaction, "a", "1").await;
-    assert!(matches!(transaction.commit(&["InRelease".to_owned()]).await, Err(SiteError::NotWritten(_))));
+    assert!(matches!(
+        transaction.commit(&["InRelease".to_owned()]).await,
+        Err(SiteError::NotWritten(_))
+    ));
     drop(transaction);
     assert_eq!(published(site.path()), files([]));
 }
@@ -145,9 +173,18 @@ async fn symbolic_links_do_not_lead_out_of_the_site() {
     std::os::unix::fs::symlink(outside.path(), site.path().join("dists/out")).unwrap();
     let sites = Sites::new();
     let mut transaction = sites.begin(site.path()).await.unwrap();
-    assert!(matches!(transaction.read("dists/out/secret").await, Err(SiteError::BadPath(_))));
-    assert!(matches!(transaction.list("dists/out").await, Err(SiteError::BadPath(_))));
-    assert!(matches!(transaction.present("dists/out/secret", "").await, Err(SiteError::BadPath(_))));
+    assert!(matches!(
+        transaction.read("dists/out/secret").await,
+        Err(SiteError::BadPath(_))
+    ));
+    assert!(matches!(
+        transaction.list("dists/out").await,
+        Err(SiteError::BadPath(_))
+    ));
+    assert!(matches!(
+        transaction.present("dists/out/secret", "").await,
+        Err(SiteError::BadPath(_))
+    ));
     write(&mut transaction, "dists/out/new/file", "1").await;
     assert!(matches!(transaction.commit(&[]).await, Err(SiteError::BadPath(_))));
     drop(transaction);
@@ -165,10 +202,16 @@ async fn a_directory_with_something_else_in_it_is_refused_untouched() {
     let refused = Sites::new().begin(home.path()).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        format!("{} is not empty and holds no APT repository: it has .bashrc", home.path().display())
+        format!(
+            "{} is not empty and holds no APT repository: it has .bashrc",
+            home.path().display()
+        )
     );
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2);
-    assert!(matches!(Sites::new().begin(Path::new("/etc")).await, Err(SiteError::Foreign { .. })));
+    assert!(matches!(
+        Sites::new().begin(Path::new("/etc")).await,
+        Err(SiteError::Foreign { .. })
+    ));
     assert!(!Path::new("/etc/.foundry").exists());
 }
 
@@ -201,7 +244,9 @@ async fn writers_queue_in_one_process_and_in_several() {
     let mut first = sites.begin(site.path()).await.unwrap();
     write(&mut first, "a", "1").await;
     for waiting in [&sites, &other] {
-        tokio::time::timeout(Duration::from_millis(100), waiting.begin(site.path())).await.unwrap_err();
+        tokio::time::timeout(Duration::from_millis(100), waiting.begin(site.path()))
+            .await
+            .unwrap_err();
     }
     let (second, ()) = tokio::join!(other.begin(site.path()), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -212,7 +257,9 @@ async fn writers_queue_in_one_process_and_in_several() {
     let link = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(site.path(), link.path().join("deb")).unwrap();
     let _held = sites.begin(site.path()).await.unwrap();
-    tokio::time::timeout(Duration::from_millis(100), sites.begin(&link.path().join("deb"))).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(100), sites.begin(&link.path().join("deb")))
+        .await
+        .unwrap_err();
 }
 
 /// A site with one file of each kind of change, and the plan to change it.
@@ -220,15 +267,32 @@ fn interrupted_commit(site: &Path) -> (Dir, apply::Plan) {
     for directory in ["dists", apply::STAGING] {
         std::fs::create_dir_all(site.join(directory)).unwrap();
     }
-    for (path, text) in [("dists/Packages", "old"), ("dists/InRelease", "old"), ("dists/gone", "old")] {
+    for (path, text) in [
+        ("dists/Packages", "old"),
+        ("dists/InRelease", "old"),
+        ("dists/gone", "old"),
+    ] {
         std::fs::write(site.join(path), text).unwrap();
     }
-    let mut plan = apply::Plan { removals: vec!["dists/gone".to_owned()], ..Default::default() };
-    for (staged, path) in ["pool/main/a.deb", "dists/Packages", "dists/Release", "dists/InRelease"].into_iter().enumerate() {
+    let mut plan = apply::Plan {
+        removals: vec!["dists/gone".to_owned()],
+        ..Default::default()
+    };
+    for (staged, path) in ["pool/main/a.deb", "dists/Packages", "dists/Release", "dists/InRelease"]
+        .into_iter()
+        .enumerate()
+    {
         let staged = staged as u64;
         std::fs::write(site.join(apply::staged_path(apply::STAGING, staged)), "new").unwrap();
-        let placement = apply::Placement { staged, path: path.to_owned() };
-        if path.ends_with("Release") { plan.last.push(placement) } else { plan.first.push(placement) }
+        let placement = apply::Placement {
+            staged,
+            path: path.to_owned(),
+        };
+        if path.ends_with("Release") {
+            plan.last.push(placement)
+        } else {
+            plan.first.push(placement)
+        }
     }
     (Dir::open_ambient_dir(site, ambient_authority()).unwrap(), plan)
 }

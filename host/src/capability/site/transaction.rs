@@ -47,7 +47,13 @@ impl Change {
 
 impl Transaction {
     pub(super) fn new(root: Arc<Dir>, directory: PathBuf, lock: SiteLock) -> Self {
-        Self { root, directory, lock: Some(lock), changes: BTreeMap::new(), next: 0 }
+        Self {
+            root,
+            directory,
+            lock: Some(lock),
+            changes: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     /// A file as it would be after the transaction; none if there is none.
@@ -100,7 +106,9 @@ impl Transaction {
         let source = staged_path(STAGING, staged);
         self.blocking(move |root, directory| {
             make_staging(root, directory)?;
-            create(root, &source).and_then(|mut file| file.write_all(&bytes)).map_err(failed("write", directory, &source))
+            create(root, &source)
+                .and_then(|mut file| file.write_all(&bytes))
+                .map_err(failed("write", directory, &source))
         })
         .await?;
         self.changes.insert(path, Change::Write { staged });
@@ -123,18 +131,22 @@ impl Transaction {
                     None => path.as_str().to_owned(),
                 };
                 let name = path.clone();
-                self.blocking(move |root, directory| match root.open(&source).and_then(Digest::of_reader) {
-                    Ok(digest) => Ok(Some(digest)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                    Err(error) => Err(failed("read", directory, name.as_str())(error)),
-                })
+                self.blocking(
+                    move |root, directory| match root.open(&source).and_then(Digest::of_reader) {
+                        Ok(digest) => Ok(Some(digest)),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                        Err(error) => Err(failed("read", directory, name.as_str())(error)),
+                    },
+                )
                 .await?
             }
         };
         match there {
-            Some(digest) if digest.sha256 != sha256 => {
-                Err(SiteError::Conflict { path: path.to_string(), existing: digest.sha256, new: sha256.to_owned() })
-            }
+            Some(digest) if digest.sha256 != sha256 => Err(SiteError::Conflict {
+                path: path.to_string(),
+                existing: digest.sha256,
+                new: sha256.to_owned(),
+            }),
             there => Ok(there),
         }
     }
@@ -147,7 +159,10 @@ impl Transaction {
         self.open()?;
         let staged = self.number();
         self.blocking(make_staging).await?;
-        Ok(StagedFile { staged, path: self.directory.join(staged_path(STAGING, staged)) })
+        Ok(StagedFile {
+            staged,
+            path: self.directory.join(staged_path(STAGING, staged)),
+        })
     }
 
     /// Add the file that was written to a reserved place, as a file that never changes: the same bytes may be there.
@@ -168,7 +183,13 @@ impl Transaction {
         if let Some(there) = self.present(path, &digest.sha256).await? {
             return Ok(there);
         }
-        self.changes.insert(parsed, Change::Add { staged: file.staged, digest: digest.clone() });
+        self.changes.insert(
+            parsed,
+            Change::Add {
+                staged: file.staged,
+                digest: digest.clone(),
+            },
+        );
         Ok(digest)
     }
 
@@ -205,7 +226,11 @@ impl Transaction {
     }
 
     fn open(&self) -> Result<(), SiteError> {
-        if self.lock.is_some() { Ok(()) } else { Err(SiteError::Over) }
+        if self.lock.is_some() {
+            Ok(())
+        } else {
+            Err(SiteError::Over)
+        }
     }
 
     fn number(&mut self) -> u64 {
@@ -284,7 +309,8 @@ fn failed(action: &'static str, directory: &Path, path: &str) -> impl FnOnce(io:
 fn make_staging(root: &Dir, directory: &Path) -> Result<(), SiteError> {
     let mut private = DirBuilder::new();
     private.recursive(true).mode(0o700);
-    root.create_dir_with(STAGING, &private).map_err(SiteError::io("make", directory.join(STAGING)))
+    root.create_dir_with(STAGING, &private)
+        .map_err(SiteError::io("make", directory.join(STAGING)))
 }
 
 /// A new file that web servers may read, whatever the umask is.
@@ -314,8 +340,14 @@ fn list(root: &Dir, path: &str, files: &mut Vec<String>) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         // A name that isn't text was not made by a bot, and no bot could say it.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let path = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
         if path != super::PRIVATE && is_hosts(&path) {
             continue;
         }

@@ -1,0 +1,176 @@
+//! The contract's side of sites: what a bot calls.
+
+use wasmtime::component::Resource;
+
+use super::{Compression, Digest, SiteError, Transaction, compress};
+use crate::capability::{Artifact, ArtifactError, ArtifactStore};
+use crate::runtime::{Invocation, wit};
+
+use wit::site::Error;
+
+impl Transaction {
+    /// Add an artifact as a file that never changes: the same bytes may be there.
+    ///
+    /// # Errors
+    /// [`AddError`] if other bytes are there, or the artifact can't be copied.
+    pub async fn add_artifact(
+        &mut self,
+        path: &str,
+        artifact: &Artifact,
+        store: &ArtifactStore,
+    ) -> Result<Digest, AddError> {
+        if let Some(there) = self.present(path, &artifact.sha256).await? {
+            return Ok(there);
+        }
+        let file = self.reserve().await?;
+        store.copy_to(artifact, file.path()).await?;
+        Ok(self.add(path, file).await?)
+    }
+}
+
+/// Why an artifact could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The site refused it.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// It could not be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
+
+impl wit::site::Host for Invocation {
+    async fn begin(&mut self, directory: String) -> wasmtime::Result<Result<Resource<Transaction>, Error>> {
+        if !self.bot.grants.allow_site(directory.as_ref()) {
+            return Ok(Err(Error::NotGranted(directory)));
+        }
+        match self.bot.services.sites.begin(directory.as_ref()).await {
+            Ok(transaction) => Ok(Ok(self.table.push(transaction)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn compress(&mut self, how: wit::site::Compression, bytes: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
+        // Seconds of work for a large index: not on a thread that serves other bots.
+        Ok(tokio::task::spawn_blocking(move || compress(how.into(), &bytes)).await??)
+    }
+
+    async fn digest_of(&mut self, bytes: Vec<u8>) -> wasmtime::Result<wit::site::Digest> {
+        Ok(tokio::task::spawn_blocking(move || Digest::of(&bytes)).await?.into())
+    }
+}
+
+impl wit::site::HostTransaction for Invocation {
+    async fn read(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        Ok(self.table.get(&transaction)?.read(&path).await.map_err(Error::from))
+    }
+
+    async fn list(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<Vec<String>, Error>> {
+        Ok(self.table.get(&transaction)?.list(&path).await.map_err(Error::from))
+    }
+
+    async fn write(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self
+            .table
+            .get_mut(&transaction)?
+            .write(&path, bytes)
+            .await
+            .map_err(Error::from))
+    }
+
+    async fn add(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        artifact: wit::types::Artifact,
+    ) -> wasmtime::Result<Result<wit::site::Digest, Error>> {
+        let transaction = self.table.get_mut(&transaction)?;
+        let added = transaction
+            .add_artifact(&path, &artifact.into(), &self.bot.services.artifacts)
+            .await;
+        Ok(added.map(Into::into).map_err(Error::from))
+    }
+
+    async fn remove(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self.table.get_mut(&transaction)?.remove(&path).map_err(Error::from))
+    }
+
+    async fn commit(
+        &mut self,
+        transaction: Resource<Transaction>,
+        last: Vec<String>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self
+            .table
+            .get_mut(&transaction)?
+            .commit(&last)
+            .await
+            .map_err(Error::from))
+    }
+
+    async fn drop(&mut self, transaction: Resource<Transaction>) -> wasmtime::Result<()> {
+        self.table.delete(transaction)?;
+        Ok(())
+    }
+}
+
+impl From<SiteError> for Error {
+    fn from(error: SiteError) -> Self {
+        match error {
+            SiteError::BadPath(path) => Self::BadPath(path),
+            SiteError::Conflict { path, existing, new } => Self::Conflict((path, existing, new)),
+            SiteError::Foreign { .. } => Self::Foreign(error.to_string()),
+            SiteError::NotWritten(_)
+            | SiteError::Over
+            | SiteError::Io { .. }
+            | SiteError::Damaged { .. }
+            | SiteError::Stopping => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<AddError> for Error {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Site(error) => error.into(),
+            AddError::Artifact(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<Digest> for wit::site::Digest {
+    fn from(digest: Digest) -> Self {
+        Self {
+            size: digest.size,
+            md5: digest.md5,
+            sha256: digest.sha256,
+        }
+    }
+}
+
+impl From<wit::site::Compression> for Compression {
+    fn from(how: wit::site::Compression) -> Self {
+        match how {
+            wit::site::Compression::Gzip => Self::Gzip,
+            wit::site::Compression::Xz => Self::Xz,
+            wit::site::Compression::Zstd => Self::Zstd,
+        }
+    }
+}
