@@ -21,6 +21,7 @@ use crate::bus::{
     BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Presence, Publisher, Topics,
 };
 use crate::capability::git::{Git, GitConfig};
+use crate::capability::site::Sites;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::Ledger;
@@ -138,6 +139,7 @@ impl Host {
                 }
             })?,
             keys: Arc::clone(&keys),
+            sites: Sites::new(),
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
