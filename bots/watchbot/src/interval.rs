@@ -15,7 +15,9 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     };
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)) {
         Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("--interval {text}: not a length of time (a number of seconds, or 90s, 5m, 1h)")),
+        _ => Err(format!(
+            "--interval {text}: not a length of time (a number of seconds, or 90s, 5m, 1h)"
+        )),
     }
 }
 

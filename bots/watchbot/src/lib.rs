@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use foundry_sdk::events::{Commit, EventData};
 use foundry_sdk::git::Error;
-use foundry_sdk::{Bot, Description, OptionBuilder, OptionKind, Outcome, clock, export, git, log, options, publish, retry_now, state};
+use foundry_sdk::{
+    Bot, Description, OptionBuilder, OptionKind, Outcome, clock, export, git, log, options, publish, retry_now, state,
+};
 
 use memory::Memory;
 use poll::{Announcement, Note, Policy};
@@ -22,29 +24,38 @@ struct Watchbot;
 
 impl Bot for Watchbot {
     fn describe() -> Description {
-        Description::new("watchbot", env!("CARGO_PKG_VERSION"), "watches git repositories and announces new commits")
-            .option(
-                OptionBuilder::new(
-                    "repository",
-                    OptionKind::GitUrl,
-                    "Repository to watch, with a branch, a pattern of branches (release/*) or of refs (refs/tags/*); \
+        Description::new(
+            "watchbot",
+            env!("CARGO_PKG_VERSION"),
+            "watches git repositories and announces new commits",
+        )
+        .option(
+            OptionBuilder::new(
+                "repository",
+                OptionKind::GitUrl,
+                "Repository to watch, with a branch, a pattern of branches (release/*) or of refs (refs/tags/*); \
                      without one, its branch master.",
-                )
-                .repeatable()
-                .required(),
             )
-            .option(
-                OptionBuilder::new("interval", OptionKind::Duration, "Time between two looks at the repositories.").default("30"),
+            .repeatable()
+            .required(),
+        )
+        .option(
+            OptionBuilder::new(
+                "interval",
+                OptionKind::Duration,
+                "Time between two looks at the repositories.",
             )
-            .option(OptionBuilder::new(
-                "from-now",
-                OptionKind::Flag,
-                "Announce only what changes from now on, not the commits that are there at first sight.",
-            ))
-            .publishes("publish-to", Commit::TOPIC)
-            .timer("poll", "interval")
-            // Each repository has its own, shorter time limit; many that hang wait for each other's turns.
-            .message_timeout(600)
+            .default("30"),
+        )
+        .option(OptionBuilder::new(
+            "from-now",
+            OptionKind::Flag,
+            "Announce only what changes from now on, not the commits that are there at first sight.",
+        ))
+        .publishes("publish-to", Commit::TOPIC)
+        .timer("poll", "interval")
+        // Each repository has its own, shorter time limit; many that hang wait for each other's turns.
+        .message_timeout(600)
     }
 
     fn init() -> Result<(), String> {
@@ -119,7 +130,10 @@ fn announce(watched: &Watched, announcement: &Announcement) -> Result<(), String
     log::info(format!("{}#{} is at {short}", watched.name, announcement.branch));
     let mut event = commit.event(format!("{} {} {short}", watched.title(), announcement.branch));
     // However many watchbots see it, it is one event.
-    event.key = Some(format!("{}#{}@{}", watched.name, announcement.branch, announcement.commit));
+    event.key = Some(format!(
+        "{}#{}@{}",
+        watched.name, announcement.branch, announcement.commit
+    ));
     publish(event).map(drop)
 }
 
@@ -127,8 +141,12 @@ fn recall(watched: &Watched) -> Result<Memory, String> {
     let stored = state::get(&watched.state_key()).map_err(|error| format!("cannot read the state: {error:?}"))?;
     match stored {
         None => Ok(Memory::default()),
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| format!("the state of {} is damaged ({error}); remove it to begin anew", watched.name)),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            format!(
+                "the state of {} is damaged ({error}); remove it to begin anew",
+                watched.name
+            )
+        }),
     }
 }
 

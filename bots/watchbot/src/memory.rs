@@ -46,12 +46,15 @@ impl Memory {
     /// Whether the repository is to be read now. A clock that was set back must not silence it for longer than a day.
     pub fn is_due(&self, now: u64) -> bool {
         const DAY: u64 = 24 * 3600 * 1000;
-        self.trouble.as_ref().is_none_or(|trouble| now >= trouble.next || trouble.next > now.saturating_add(DAY))
+        self.trouble
+            .as_ref()
+            .is_none_or(|trouble| now >= trouble.next || trouble.next > now.saturating_add(DAY))
     }
 
     /// Forget refs that have been gone for long.
     pub fn forget(&mut self, now: u64) {
-        self.heads.retain(|_, head| head.gone.is_none_or(|gone| now.saturating_sub(gone) < GONE_FOR_GOOD));
+        self.heads
+            .retain(|_, head| head.gone.is_none_or(|gone| now.saturating_sub(gone) < GONE_FOR_GOOD));
     }
 }
 
@@ -61,7 +64,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_does_not_silence_a_repository() {
-        let trouble = |next| Memory { trouble: Some(Trouble { why: String::new(), failures: 1, next }), ..Memory::default() };
+        let trouble = |next| Memory {
+            trouble: Some(Trouble {
+                why: String::new(),
+                failures: 1,
+                next,
+            }),
+            ..Memory::default()
+        };
         assert!(trouble(1000).is_due(1000));
         assert!(!trouble(1001).is_due(1000));
         assert!(trouble(10_000_000_000).is_due(1000));
@@ -70,6 +80,12 @@ mod tests {
     #[test]
     fn memories_of_earlier_versions_are_read() {
         let memory: Memory = serde_json::from_str(r#"{"heads":{"refs/heads/master":{"commit":"a"}}}"#).unwrap();
-        assert_eq!(memory.heads["refs/heads/master"], Head { commit: "a".into(), gone: None });
+        assert_eq!(
+            memory.heads["refs/heads/master"],
+            Head {
+                commit: "a".into(),
+                gone: None
+            }
+        );
     }
 }

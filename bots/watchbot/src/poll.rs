@@ -63,7 +63,11 @@ pub fn poll(
     answer: Result<BTreeMap<String, String>, String>,
     policy: &Policy,
 ) -> Polled {
-    let mut polled = Polled { announcements: Vec::new(), notes: Vec::new(), memory };
+    let mut polled = Polled {
+        announcements: Vec::new(),
+        notes: Vec::new(),
+        memory,
+    };
     match answer {
         Ok(refs) => polled.read(watched, refs, policy),
         Err(why) => polled.failed(watched, why, policy),
@@ -79,13 +83,20 @@ impl Polled {
             self.notes.push(Note::Warning(why.clone()));
         }
         let pause = u64::try_from(pause(policy.interval, failures, &watched.name).as_millis()).unwrap_or(u64::MAX);
-        self.memory.trouble = Some(Trouble { why, failures, next: policy.now.saturating_add(pause) });
+        self.memory.trouble = Some(Trouble {
+            why,
+            failures,
+            next: policy.now.saturating_add(pause),
+        });
     }
 
     fn read(&mut self, watched: &Watched, mut refs: BTreeMap<String, String>, policy: &Policy) {
         let name = &watched.name;
         if let Some(trouble) = self.memory.trouble.take() {
-            self.notes.push(Note::Info(format!("{name} can be read again, after {} failures", trouble.failures)));
+            self.notes.push(Note::Info(format!(
+                "{name} can be read again, after {} failures",
+                trouble.failures
+            )));
         }
         refs.retain(|full_name, _| watched.watches(full_name) && branch_of(full_name).len() <= MAX_BRANCH);
         self.mark_gone(watched, &refs, policy);
@@ -101,7 +112,11 @@ impl Polled {
         for (full_name, head) in &mut self.memory.heads {
             if head.gone.is_none() && !refs.contains_key(full_name) && watched.watches(full_name) {
                 head.gone = Some(policy.now);
-                self.notes.push(Note::Warning(format!("{}#{} is gone", watched.name, branch_of(full_name))));
+                self.notes.push(Note::Warning(format!(
+                    "{}#{} is gone",
+                    watched.name,
+                    branch_of(full_name)
+                )));
             }
         }
     }
@@ -111,7 +126,8 @@ impl Polled {
             let known = self.memory.heads.get_mut(full_name);
             let returned = known.as_ref().is_some_and(|head| head.gone.is_some());
             if returned {
-                self.notes.push(Note::Info(format!("{}#{} is back", watched.name, branch_of(full_name))));
+                self.notes
+                    .push(Note::Info(format!("{}#{} is back", watched.name, branch_of(full_name))));
             }
             let announce = match &known {
                 Some(head) => head.commit != *commit,
@@ -123,9 +139,18 @@ impl Polled {
                     continue;
                 }
                 let branch = branch_of(full_name).to_owned();
-                self.announcements.push(Announcement { branch, commit: commit.clone() });
+                self.announcements.push(Announcement {
+                    branch,
+                    commit: commit.clone(),
+                });
             }
-            self.memory.heads.insert(full_name.clone(), Head { commit: commit.clone(), gone: None });
+            self.memory.heads.insert(
+                full_name.clone(),
+                Head {
+                    commit: commit.clone(),
+                    gone: None,
+                },
+            );
         }
     }
 
@@ -141,7 +166,11 @@ impl Polled {
         for pattern in missing.difference(&self.memory.missing) {
             // One that was there is reported as gone already.
             if !self.memory.heads.contains_key(pattern) {
-                self.notes.push(Note::Warning(format!("{} has no {} (yet)", watched.name, branch_of(pattern))));
+                self.notes.push(Note::Warning(format!(
+                    "{} has no {} (yet)",
+                    watched.name,
+                    branch_of(pattern)
+                )));
             }
         }
         self.memory.missing = missing;
@@ -163,8 +192,16 @@ mod tests {
     impl Bot {
         fn new(values: &[&str]) -> Self {
             let watched = group(values.iter().copied()).unwrap().remove(0);
-            let policy = Policy { from_now: false, interval: Duration::from_secs(30), now: 1_000_000 };
-            Self { watched, memory: Memory::default(), policy }
+            let policy = Policy {
+                from_now: false,
+                interval: Duration::from_secs(30),
+                now: 1_000_000,
+            };
+            Self {
+                watched,
+                memory: Memory::default(),
+                policy,
+            }
         }
 
         fn from_now(values: &[&str]) -> Self {
@@ -177,10 +214,22 @@ mod tests {
         fn poll(&mut self, answer: Result<&[(&str, &str)], &str>) -> (Vec<String>, Vec<Note>) {
             self.policy.now += 30_000;
             let answer = answer.map(|refs| refs.iter().map(|(n, c)| ((*n).to_owned(), (*c).to_owned())).collect());
-            let polled = poll(&self.watched, self.memory.clone(), answer.map_err(str::to_owned), &self.policy);
+            let polled = poll(
+                &self.watched,
+                self.memory.clone(),
+                answer.map_err(str::to_owned),
+                &self.policy,
+            );
             // What a restart would read.
             self.memory = serde_json::from_slice(&serde_json::to_vec(&polled.memory).unwrap()).unwrap();
-            (polled.announcements.into_iter().map(|a| format!("{}@{}", a.branch, a.commit)).collect(), polled.notes)
+            (
+                polled
+                    .announcements
+                    .into_iter()
+                    .map(|a| format!("{}@{}", a.branch, a.commit))
+                    .collect(),
+                polled.notes,
+            )
         }
 
         fn announces(&mut self, refs: &[(&str, &str)]) -> Vec<String> {
@@ -207,7 +256,11 @@ mod tests {
     fn from_now_is_silent_at_first_sight_only() {
         let mut bot = Bot::from_now(&["/x#release/*", "/x#master"]);
         assert_eq!(bot.announces(&[("refs/heads/release/1", "a")]), [""; 0]);
-        let refs = [("refs/heads/release/1", "a"), ("refs/heads/release/2", "b"), (MASTER, "c")];
+        let refs = [
+            ("refs/heads/release/1", "a"),
+            ("refs/heads/release/2", "b"),
+            (MASTER, "c"),
+        ];
         assert_eq!(bot.announces(&refs), ["master@c", "release/2@b"]);
         assert_eq!(bot.announces(&[("refs/heads/release/1", "d")]), ["release/1@d"]);
     }
@@ -218,7 +271,10 @@ mod tests {
         bot.announces(&[(MASTER, "a")]);
         bot.watched = group(["/x#master", "/x#refs/tags/*"].into_iter()).unwrap().remove(0);
         assert_eq!(bot.announces(&[(MASTER, "a"), ("refs/tags/v1", "t")]), [""; 0]);
-        assert_eq!(bot.announces(&[(MASTER, "a"), ("refs/tags/v1", "t"), ("refs/tags/v2", "u")]), ["refs/tags/v2@u"]);
+        assert_eq!(
+            bot.announces(&[(MASTER, "a"), ("refs/tags/v1", "t"), ("refs/tags/v2", "u")]),
+            ["refs/tags/v2@u"]
+        );
     }
 
     #[test]
@@ -226,10 +282,16 @@ mod tests {
         let mut bot = Bot::new(&["/x"]);
         bot.announces(&[(MASTER, "a")]);
         let (announced, notes) = bot.poll(Ok(&[]));
-        assert_eq!((announced.len(), notes), (0, vec![Note::Warning("/x#master is gone".into())]));
+        assert_eq!(
+            (announced.len(), notes),
+            (0, vec![Note::Warning("/x#master is gone".into())])
+        );
         assert_eq!(bot.poll(Ok(&[])), (vec![], vec![]), "once, not at each tick");
         let (announced, notes) = bot.poll(Ok(&[(MASTER, "a")]));
-        assert_eq!((announced.len(), notes), (0, vec![Note::Info("/x#master is back".into())]));
+        assert_eq!(
+            (announced.len(), notes),
+            (0, vec![Note::Info("/x#master is back".into())])
+        );
     }
 
     #[test]
@@ -245,9 +307,16 @@ mod tests {
     fn a_missing_branch_is_a_warning_once() {
         let mut bot = Bot::new(&["/x#stable", "/x#release/*"]);
         let expected = ["/x has no release/* (yet)", "/x has no stable (yet)"];
-        assert_eq!(bot.notes(Ok(&[(MASTER, "a")])), expected.map(|text| Note::Warning(text.into())));
+        assert_eq!(
+            bot.notes(Ok(&[(MASTER, "a")])),
+            expected.map(|text| Note::Warning(text.into()))
+        );
         assert_eq!(bot.notes(Ok(&[(MASTER, "a")])), []);
-        assert_eq!(bot.announces(&[("refs/heads/stable", "a"), ("refs/heads/release/1", "b")]).len(), 2);
+        assert_eq!(
+            bot.announces(&[("refs/heads/stable", "a"), ("refs/heads/release/1", "b")])
+                .len(),
+            2
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl Watched {
 
     /// A short name for people: `hello` of `https://example.org/team/hello.git`.
     pub fn title(&self) -> &str {
-        let name = self.name.trim_end_matches('/').trim_end_matches(".git").trim_end_matches('/');
+        let name = self
+            .name
+            .trim_end_matches('/')
+            .trim_end_matches(".git")
+            .trim_end_matches('/');
         name.rsplit(['/', ':']).next().unwrap_or(name)
     }
 }
@@ -46,16 +50,32 @@ pub fn group<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<Watched>, 
         let (url, pattern) = value.split_once('#').unwrap_or((value, DEFAULT_BRANCH));
         let (name, has_password) = without_credentials(url);
         if url.is_empty() || url.len() > MAX_URL {
-            return Err(format!("--repository {name}#{pattern}: the URL is empty, or longer than {MAX_URL} bytes"));
+            return Err(format!(
+                "--repository {name}#{pattern}: the URL is empty, or longer than {MAX_URL} bytes"
+            ));
         }
-        if pattern.is_empty() || pattern.starts_with('-') || pattern.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(format!("--repository {name}#{pattern:?}: not a branch or a pattern of branches"));
+        if pattern.is_empty()
+            || pattern.starts_with('-')
+            || pattern.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(format!(
+                "--repository {name}#{pattern:?}: not a branch or a pattern of branches"
+            ));
         }
-        let pattern = if pattern.starts_with("refs/") { pattern.to_owned() } else { format!("refs/heads/{pattern}") };
+        let pattern = if pattern.starts_with("refs/") {
+            pattern.to_owned()
+        } else {
+            format!("refs/heads/{pattern}")
+        };
         match all.iter_mut().find(|watched| watched.url == url) {
             Some(watched) if watched.patterns.contains(&pattern) => {}
             Some(watched) => watched.patterns.push(pattern),
-            None => all.push(Watched { url: url.to_owned(), name, has_password, patterns: vec![pattern] }),
+            None => all.push(Watched {
+                url: url.to_owned(),
+                name,
+                has_password,
+                patterns: vec![pattern],
+            }),
         }
     }
     Ok(all)
@@ -63,12 +83,16 @@ pub fn group<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<Watched>, 
 
 /// The URL without a password, and without a user where that is one for HTTP; whether there was a password.
 fn without_credentials(url: &str) -> (String, bool) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), false) };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return (url.to_owned(), false);
+    };
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, ""),
     };
-    let Some((user, host)) = authority.rsplit_once('@') else { return (url.to_owned(), false) };
+    let Some((user, host)) = authority.rsplit_once('@') else {
+        return (url.to_owned(), false);
+    };
     let (user, password) = match user.split_once(':') {
         Some((user, _)) => (user, true),
         None => (user, false),
@@ -91,11 +115,19 @@ mod tests {
 
     #[test]
     fn branches_of_one_repository_are_asked_for_at_once() {
-        let values = ["/srv/a.git", "/srv/b.git#release/*", "/srv/a.git#refs/tags/*", "/srv/a.git#master"];
+        let values = [
+            "/srv/a.git",
+            "/srv/b.git#release/*",
+            "/srv/a.git#refs/tags/*",
+            "/srv/a.git#master",
+        ];
         let watched = group(values.into_iter()).unwrap();
         let found: Vec<_> = watched.iter().map(|w| (w.url.as_str(), w.patterns.join(" "))).collect();
         let a = "refs/heads/master refs/tags/*".to_owned();
-        assert_eq!(found, [("/srv/a.git", a), ("/srv/b.git", "refs/heads/release/*".to_owned())]);
+        assert_eq!(
+            found,
+            [("/srv/a.git", a), ("/srv/b.git", "refs/heads/release/*".to_owned())]
+        );
     }
 
     #[test]
@@ -111,7 +143,11 @@ mod tests {
             ("https://me:secret@example.org/x.git", "https://example.org/x.git", true),
             ("https://me:p@ss@example.org/x.git", "https://example.org/x.git", true),
             ("https://token@example.org/x.git", "https://example.org/x.git", false),
-            ("https://example.org/~me@home/x.git", "https://example.org/~me@home/x.git", false),
+            (
+                "https://example.org/~me@home/x.git",
+                "https://example.org/~me@home/x.git",
+                false,
+            ),
             ("ssh://git@example.org/x.git", "ssh://git@example.org/x.git", false),
             ("git@example.org:x.git", "git@example.org:x.git", false),
             ("/srv/x@y.git", "/srv/x@y.git", false),

@@ -7,8 +7,6 @@ use rumqttc::v5::mqttbytes::v5::LastWill;
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use url::Url;
 
-
-
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
 

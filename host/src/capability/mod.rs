@@ -39,6 +39,8 @@ pub struct Services {
     pub keys: Arc<KeyStore>,
     /// Directories that are published.
     pub sites: site::Sites,
+    /// What builds packages.
+    pub builder: build::Builder,
 }
 
 /// An interface of the contract that a bot may import.
@@ -137,9 +139,9 @@ impl Interface {
             Self::Clock => wit::clock::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
-
             Self::Site => wit::site::add_to_linker::<_, Data>(linker, |invocation| invocation),
-            Self::Build | Self::Signing => Ok(()),
+            Self::Build => wit::build::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Signing => Ok(()),
         }
     }
 }

@@ -127,8 +127,8 @@ impl Config {
             BrokerSettings::Embedded { listen, limits } => BrokerChoice::Embedded(foundry_broker::Config {
                 listen: *listen,
                 data_dir: state.join("broker"),
-                access: foundry_broker::Access::default(),
                 limits: limits.clone(),
+                ..foundry_broker::Config::default()
             }),
             BrokerSettings::External(address) => BrokerChoice::External(address.clone()),
         };
@@ -139,6 +139,7 @@ impl Config {
             messages: self.messages.clone(),
             passphrases: self.passphrases.clone(),
             observe: self.observe.clone(),
+            builds: crate::capability::build::Settings::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::options::OptionError;
 use crate::capability::ArtifactError;
+use crate::capability::build::BuildError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::runtime::{AdmissionError, DescribeError, Fault, LoadError};
@@ -34,6 +35,9 @@ pub enum HostError {
     /// The artifact store can't be used.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
+    /// The directory of builds can't be used.
+    #[error("cannot set up builds: {0}")]
+    Builds(#[from] BuildError),
     /// The key that signs messages can't be used.
     #[error("cannot sign messages: {0}")]
     Key(#[from] KeyError),

@@ -20,6 +20,7 @@ use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
     BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Presence, Publisher, Topics,
 };
+use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::site::Sites;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
@@ -77,6 +78,8 @@ pub struct HostConfig {
     pub messages: MessagesConfig,
     /// Where passphrases of keys come from.
     pub passphrases: PassphraseSource,
+    /// How packages are built.
+    pub builds: build::Settings,
     /// Topics, besides the stock ones, whose events `runs` shows.
     pub observe: Vec<String>,
 }
@@ -140,6 +143,7 @@ impl Host {
             })?,
             keys: Arc::clone(&keys),
             sites: Sites::new(),
+            builder: Builder::new(&config.state.join("build"), config.builds.clone())?,
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);

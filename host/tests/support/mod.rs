@@ -79,6 +79,7 @@ pub fn config(directory: &Path) -> HostConfig {
         broker: BrokerChoice::Embedded(broker),
         messages: MessagesConfig::default(),
         passphrases: PassphraseSource::none(),
+        builds: foundry_host::capability::build::Settings::default(),
         observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],
     }
 }

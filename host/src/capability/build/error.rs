@@ -28,37 +28,39 @@ pub struct Unavailable {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The machine has no sandbox for this request.
-    #[error("build here: {}", list_unavailable(.tried))]
+    #[error("cannot build here: {}", list_unavailable(.tried))]
     NoBackend {
         /// Every way of building, with what it lacks.
         tried: Vec<Unavailable>,
     },
 
     /// The request contradicts itself or names something impossible.
-    #[error("start the build: {why}")]
+    #[error("cannot start the build: {why}")]
     BadRequest {
         /// What is wrong with it.
         why: String,
     },
 
     /// The tree is not a Debian source tree that can be built.
-    #[error("read the source tree: {why}")]
+    #[error("cannot build the source tree: {why}")]
     BadSource {
         /// What is wrong with it, where, and what was expected.
         why: String,
     },
 
     /// Build dependencies can't be had.
-    #[error("provide the build dependencies: {}", .missing.join(", "))]
+    #[error("cannot provide the build dependencies: {}", .missing.join(", "))]
     Dependencies {
         /// Those that are missing, or what apt says about them.
         missing: Vec<String>,
+        /// Whether a mirror could not be reached, rather than a package not be found.
+        unreachable: bool,
         /// The end of the log.
         tail: Box<LogTail>,
     },
 
     /// A command of the build failed.
-    #[error("build the package: the {phase} phase ended with {exit}")]
+    #[error("the {phase} phase ended with {exit}")]
     Failed {
         /// In which phase.
         phase: Phase,
@@ -69,7 +71,7 @@ pub enum BuildError {
     },
 
     /// The build used up its wall time.
-    #[error("build the package within {} seconds: it was still in the {phase} phase", .limit.as_secs())]
+    #[error("the build took longer than {} s; it was in the {phase} phase (raise the limit on time)", .limit.as_secs())]
     TimedOut {
         /// In which phase.
         phase: Phase,
@@ -80,9 +82,7 @@ pub enum BuildError {
     },
 
     /// The build used more memory than it may.
-    #[error(
-        "build the package within {limit} bytes of memory (raise the limit on memory, or build with less parallelism)"
-    )]
+    #[error("the build took more than {} of memory (raise the limit on memory, or let it run fewer jobs)", Bytes(*.limit))]
     MemoryLimit {
         /// The limit that it ran into.
         limit: u64,
@@ -91,7 +91,7 @@ pub enum BuildError {
     },
 
     /// The build wrote more than it may, or the host's disk is nearly full.
-    #[error("build the package within {limit} bytes of disk{}", if *.host_full { ": the host's disk is nearly full (free some space)" } else { " (raise the limit on disk)" })]
+    #[error("{}", disk_message(*.limit, *.host_full))]
     DiskLimit {
         /// The limit that it ran into.
         limit: u64,
@@ -102,7 +102,7 @@ pub enum BuildError {
     },
 
     /// The build started more processes than it may.
-    #[error("build the package with {limit} processes (raise the limit on processes, or build with less parallelism)")]
+    #[error("the build started more than {limit} processes (raise the limit on processes, or let it run fewer jobs)")]
     ProcessLimit {
         /// The limit that it ran into.
         limit: u64,
@@ -111,7 +111,7 @@ pub enum BuildError {
     },
 
     /// The build claims to have made something that is not there, or is not what it claims.
-    #[error("collect the artifacts: {why}")]
+    #[error("cannot collect the artifacts: {why}")]
     BadResult {
         /// What doesn't match.
         why: String,
@@ -120,11 +120,11 @@ pub enum BuildError {
     },
 
     /// The caller cancelled the build, or stopped waiting for it.
-    #[error("finish the build: it was cancelled")]
+    #[error("the build was cancelled")]
     Cancelled,
 
     /// The operating system refused something that the host itself needed.
-    #[error("{doing} {}: {source}", .path.display())]
+    #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
         /// What was attempted: `read`, `create`, `start`...
         doing: &'static str,
@@ -135,7 +135,7 @@ pub enum BuildError {
     },
 
     /// The host's own part of the build broke down.
-    #[error("run the build: {why}")]
+    #[error("the build broke down: {why}")]
     Internal {
         /// What happened.
         why: String,
@@ -164,7 +164,7 @@ impl BuildError {
         matches!(
             self,
             Self::NoBackend { .. }
-                | Self::Dependencies { .. }
+                | Self::Dependencies { unreachable: true, .. }
                 | Self::DiskLimit { host_full: true, .. }
                 | Self::Cancelled
                 | Self::Io { .. }
@@ -207,6 +207,27 @@ fn list_unavailable(tried: &[Unavailable]) -> String {
         .map(|one| format!("{}: {}", one.backend, one.why))
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// A number of bytes, for people.
+struct Bytes(u64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            bytes if bytes >= 1 << 30 => write!(f, "{} GiB", bytes >> 30),
+            bytes if bytes >= 1 << 20 => write!(f, "{} MiB", bytes >> 20),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+fn disk_message(limit: u64, host_full: bool) -> String {
+    if host_full {
+        "the build was stopped because the host's disk is nearly full (free some space)".to_owned()
+    } else {
+        format!("the build wrote more than {} (raise the limit on disk)", Bytes(limit))
+    }
 }
 
 /// Adds to an I/O error what was attempted and on what.

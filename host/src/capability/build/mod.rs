@@ -17,14 +17,21 @@
 //! [`Builder`] is the whole interface. A build runs on its own thread from beginning to end, which is also the
 //! parent of every process in it: the kernel ends those processes when that thread dies, and so when the host does.
 
+mod apt;
+mod binding;
 mod cgroup;
 mod changes;
 mod error;
+mod job;
+mod layer;
+mod lease;
 mod log;
 mod machine;
 mod package;
 mod pipeline;
+mod provide;
 mod request;
+mod root;
 mod sandbox;
 mod scratch;
 mod stage;
@@ -38,6 +45,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -50,19 +58,23 @@ pub use request::{
 
 use error::Attempt as _;
 use machine::Machine;
+use scratch::Scratch;
+use stage::Stage;
 
 /// How this host builds.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory for running builds and for what later builds can use again. Made if it isn't there.
-    pub state: PathBuf,
     /// The only backend that may be used. None: the first that fits the request, in the order of [`Backend`].
     pub backend: Option<Backend>,
     /// The user and group id that builds have outside of their sandbox when the host runs as root. It belongs to
     /// nobody else.
     pub build_id: u32,
+    /// How long a root made for a suite is used before a new one is made.
+    pub root_max_age: Duration,
     /// How many jobs a build may run in parallel. None: one per processor.
     pub jobs: Option<usize>,
+    /// What a build may use, unless its request says otherwise.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -70,14 +82,18 @@ impl Settings {
     /// (100000 and up) and to containers (up to 1879048191).
     pub const DEFAULT_BUILD_ID: u32 = 1_900_000_000;
 
-    /// The defaults, with everything below `state`.
-    #[must_use]
-    pub fn new(state: impl Into<PathBuf>) -> Self {
+    /// The age at which roots are made anew: a week.
+    pub const DEFAULT_ROOT_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+}
+
+impl Default for Settings {
+    fn default() -> Self {
         Self {
-            state: state.into(),
             backend: None,
             build_id: Self::DEFAULT_BUILD_ID,
+            root_max_age: Self::DEFAULT_ROOT_MAX_AGE,
             jobs: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -90,32 +106,57 @@ pub struct Builder {
 
 #[derive(Debug)]
 struct Shared {
+    /// The directory for running builds, and for what later builds can use again.
+    state: PathBuf,
     settings: Settings,
     machine: Machine,
 }
 
 impl Builder {
-    /// Prepares the state directory, and removes what builds of a host that was killed have left there.
-    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+    /// Prepares the directory `state`, which is made if it isn't there, and removes what builds of a host that was
+    /// killed have left in it.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] if the directory can't be used. What else builds need is looked for when one is asked for.
+    pub fn new(state: &Path, settings: Settings) -> Result<Self, BuildError> {
         let machine = Machine::look();
-        make_dir(&settings.state, 0o700)?;
-        let settings = Settings {
-            state: settings.state.canonicalize().attempt("find", &settings.state)?,
-            ..settings
-        };
+        make_dir(state, 0o700)?;
+        let state = state.canonicalize().attempt("find", state)?;
         // Builds of a root host run as somebody else, who has to get through to his own directory.
-        make_dir(&settings.state, if machine.is_root { 0o711 } else { 0o700 })?;
-        make_dir(
-            &settings.state.join("builds"),
-            if machine.is_root { 0o711 } else { 0o700 },
-        )?;
-        let swept = scratch::sweep(&settings.state.join("builds"))?;
+        let mode = if machine.is_root { 0o711 } else { 0o700 };
+        make_dir(&state, mode)?;
+        for name in ["archives", "builds", "layers", "roots"] {
+            make_dir(&state.join(name), mode)?;
+        }
+        let stage = Stage::new(&state, &machine, settings.build_id);
+        let swept = scratch::sweep(&state.join("builds"), &stage)?;
+        lease::sweep(&state, &stage, settings.root_max_age)?;
         if swept > 0 {
             tracing::info!(swept, "removed directories of builds that a killed host has left");
         }
         Ok(Self {
-            shared: Arc::new(Shared { settings, machine }),
+            shared: Arc::new(Shared {
+                state,
+                settings,
+                machine,
+            }),
         })
+    }
+
+    /// What a build may use, unless its request says otherwise.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.settings.limits
+    }
+
+    /// A directory for the results of one build. It is removed when it is dropped.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] if it can't be made.
+    pub fn output(&self) -> Result<Output, BuildError> {
+        let shared = &self.shared;
+        let stage = Stage::new(&shared.state, &shared.machine, shared.settings.build_id);
+        Scratch::create(&shared.state.join("builds"), &stage).map(Output)
     }
 
     /// Builds, and returns when no process and no file of the build is left but its results.
@@ -147,6 +188,18 @@ impl Builder {
         });
         drop(cancel_on_drop);
         outcome
+    }
+}
+
+/// A directory for the results of one build. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct Output(Scratch);
+
+impl Output {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

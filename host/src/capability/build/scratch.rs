@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Attempt as _, BuildError};
+use super::stage::Stage;
 
 const LOCK: &str = "lock";
 
@@ -15,13 +16,14 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
+    stage: Stage,
     // Held for its lock: while it lives, no other host sweeps this directory.
     _lock: File,
 }
 
 impl Scratch {
     /// Makes a directory below `builds` and locks it.
-    pub fn create(builds: &Path) -> Result<Self, BuildError> {
+    pub fn create(builds: &Path, stage: &Stage) -> Result<Self, BuildError> {
         let dir = tempfile::Builder::new()
             .prefix("b")
             .tempdir_in(builds)
@@ -31,6 +33,7 @@ impl Scratch {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).attempt("lock", &lock_path)?;
         Ok(Self {
             path: dir.keep(),
+            stage: stage.clone(),
             _lock: lock,
         })
     }
@@ -60,14 +63,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
+        if let Err(error) = self.stage.remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a build's directory; the next start tries again");
         }
     }
 }
 
 /// Removes what builds of hosts that are gone have left in `builds`. Returns how many were removed.
-pub(super) fn sweep(builds: &Path) -> Result<usize, BuildError> {
+pub(super) fn sweep(builds: &Path, stage: &Stage) -> Result<usize, BuildError> {
     let mut swept = 0;
     for entry in fs::read_dir(builds).attempt("read", builds)? {
         let path = entry.attempt("read", builds)?.path();
@@ -80,7 +83,7 @@ pub(super) fn sweep(builds: &Path) -> Result<usize, BuildError> {
         } else if is_young(&path) {
             continue;
         }
-        remove(&path).attempt("remove", &path)?;
+        stage.remove(&path).attempt("remove", &path)?;
         swept += 1;
     }
     Ok(swept)
@@ -116,6 +119,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Machine;
     use super::*;
 
     #[test]
@@ -132,11 +136,12 @@ mod tests {
     #[test]
     fn the_sweep_takes_the_dead_and_leaves_the_living() {
         let builds = tempfile::tempdir().unwrap();
-        let living = Scratch::create(builds.path()).unwrap();
+        let stage = Stage::new(builds.path(), &Machine::look(), 0);
+        let living = Scratch::create(builds.path(), &stage).unwrap();
         let dead = builds.path().join("dead");
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
-        assert_eq!(sweep(builds.path()).unwrap(), 1);
+        assert_eq!(sweep(builds.path(), &stage).unwrap(), 1);
         assert!(living.path().exists() && !dead.exists());
     }
 }

@@ -16,19 +16,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::machine::{self, Machine, SubIds};
+use super::scratch;
 
-/// What the chain says when it stands at the gate.
-const AT_THE_GATE: &[u8] = b"at the gate\n";
+/// What the chain says when its namespaces are made and wait for their ids, and when its overlays are mounted.
+const MADE: &[u8] = b"made\n";
+const MOUNTED: &[u8] = b"mounted\n";
 
-/// Mounts the overlays, waits for the go, then becomes the sandbox. A pair of arguments is one overlay.
+/// Waits for the ids, mounts the overlays, waits for the go, then becomes the sandbox. A pair of arguments is one
+/// overlay.
 const GATE: &str = "\
-echo 'at the gate'
+echo made
 read -r go || exit 125
 while [ \"$1\" != -- ]; do
     mount -t overlay overlay -o \"$1\" \"$2\" || exit 125
     shift 2
 done
 shift
+echo mounted
+read -r go || exit 125
 exec \"$@\" </dev/null";
 
 /// Makes the state directory reachable for users who can't enter the directories above it.
@@ -113,7 +118,7 @@ impl Stage {
     ) -> Result<Waiting, StageError> {
         let several_ids = role == Role::Installer;
         let words = self.chain(role, overlays, several_ids)?;
-        let (mut output, writer) = io::pipe().map_err(|e| StageError::Io("create", "a pipe".into(), e))?;
+        let (output, writer) = io::pipe().map_err(|e| StageError::Io("create", "a pipe".into(), e))?;
         let copy = writer
             .try_clone()
             .map_err(|e| StageError::Io("copy", "a pipe".into(), e))?;
@@ -132,31 +137,33 @@ impl Stage {
             .stdin(Stdio::piped())
             .stdout(writer)
             .stderr(copy);
-        let mut child = command
+        let child = command
             .spawn()
             .map_err(|error| StageError::Io("start", PathBuf::from(program), error))?;
         // Our own copies of the pipe's writing end are in `command`: with them open, its end never comes.
         drop(command);
 
-        let mut greeting = Vec::new();
-        let expected = u64::try_from(AT_THE_GATE.len()).unwrap_or(u64::MAX);
-        let came = (&mut output).take(expected).read_to_end(&mut greeting).is_ok() && greeting == AT_THE_GATE;
-        if came
-            && several_ids
-            && let Err(why) = self.map_ids(child.id())
-        {
-            // The gate's `read` ends with its pipe, and the chain with it.
-            drop(child.stdin.take());
-            let _ = child.wait();
-            return Err(why);
+        let mut waiting = Waiting { child, output };
+        match self.lead(&mut waiting, several_ids) {
+            Ok(()) => Ok(waiting),
+            Err(why) => {
+                let _ = waiting.child.kill();
+                let _ = waiting.child.wait();
+                Err(why)
+            }
         }
-        if !came {
-            let _ = child.kill();
-            let _ = child.wait();
-            let _ = output.take(4096).read_to_end(&mut greeting);
-            return Err(StageError::Said(String::from_utf8_lossy(&greeting).trim().to_owned()));
+    }
+
+    /// Leads a chain through its namespaces to the gate.
+    fn lead(&self, waiting: &mut Waiting, several_ids: bool) -> Result<(), StageError> {
+        waiting.expect(MADE)?;
+        if several_ids {
+            self.map_ids(waiting.child.id())?;
         }
-        Ok(Waiting { child, output })
+        waiting
+            .go()
+            .map_err(|error| StageError::Io("open", "the gate".into(), error))?;
+        waiting.expect(MOUNTED)
     }
 
     fn chain(&self, role: Role, overlays: &[Overlay], several_ids: bool) -> Result<Vec<OsString>, StageError> {
@@ -247,13 +254,47 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Removes a tree, whoever owns what is in it.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let error = match scratch::remove(path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // Of an ordinary user's layers, most belongs to ids that only a namespace gives rights over.
+        if self.is_root || self.sub_ids.is_none() {
+            return Err(error);
+        }
+        let command = words(&[OsStr::new("rm"), OsStr::new("-rf"), OsStr::new("--"), path.as_os_str()]);
+        if let Ok(mut waiting) = self.start(Role::Installer, &[], &[], &command) {
+            waiting.go()?;
+            drop(waiting.child.stdin.take());
+            waiting.child.wait()?;
+        }
+        if path.exists() { Err(error) } else { Ok(()) }
+    }
+}
+
 impl Waiting {
-    /// Opens the gate.
+    /// Lets the chain go on from where it waits.
     pub fn go(&mut self) -> io::Result<()> {
-        match self.child.stdin.take() {
-            Some(mut gate) => gate.write_all(b"go\n"),
+        match &mut self.child.stdin {
+            Some(gate) => gate.write_all(b"go\n"),
             None => Ok(()),
         }
+    }
+
+    /// Hears that the chain has come to a certain point. If it says something else, that is why it did not.
+    fn expect(&mut self, word: &[u8]) -> Result<(), StageError> {
+        let mut said = Vec::new();
+        let length = u64::try_from(word.len()).unwrap_or(u64::MAX);
+        if (&mut self.output).take(length).read_to_end(&mut said).is_ok() && said == word {
+            return Ok(());
+        }
+        // Its own pipe has ended, so this ends.
+        drop(self.child.stdin.take());
+        let _ = (&mut self.output).take(4096).read_to_end(&mut said);
+        Err(StageError::Said(String::from_utf8_lossy(&said).trim().to_owned()))
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn copy(from: &Path, to: &Path, most: u64, stop: &dyn Fn() -> bool) -
                 if copied > most {
                     return Err(bad(format!("it is larger than the limit on disk, {most} bytes")));
                 }
-                set_plain_mode(&target)?;
+                settle(&source, &target)?;
             } else {
                 return Err(bad(format!(
                     "{} is neither a file, a directory nor a symbolic link",
@@ -61,14 +61,19 @@ pub(super) fn copy(from: &Path, to: &Path, most: u64, stop: &dyn Fn() -> bool) -
     Ok(())
 }
 
-/// Keeps of a mode what git keeps: whether the file is executable.
-fn set_plain_mode(path: &Path) -> Result<(), BuildError> {
-    let mode = fs::metadata(path).attempt("read", path)?.permissions().mode();
-    let plain = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
-    if mode & 0o7777 != plain {
-        fs::set_permissions(path, fs::Permissions::from_mode(plain)).attempt("change", path)?;
-    }
-    Ok(())
+/// Keeps of a mode what git keeps, whether the file is executable; and the time, by which make decides what is stale.
+fn settle(from: &Path, to: &Path) -> Result<(), BuildError> {
+    let kind = fs::metadata(from).attempt("read", from)?;
+    let mode = if kind.permissions().mode() & 0o100 == 0 {
+        0o644
+    } else {
+        0o755
+    };
+    let file = fs::File::options().read(true).open(to).attempt("open", to)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .attempt("change", to)?;
+    file.set_modified(kind.modified().attempt("read", from)?)
+        .attempt("change", to)
 }
 
 /// Puts files into the copied tree. A link that stands in a file's place is replaced, never followed; a

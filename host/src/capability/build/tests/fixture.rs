@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
-    Artifact, ArtifactKind, BuildError, BuildKind, BuildReport, BuildRequest, Builder, Limits, Settings, Silent,
+    Artifact, ArtifactKind, Backend, BuildError, BuildKind, BuildReport, BuildRequest, Builder, Limits, Settings,
+    Silent,
 };
 
 /// A source package under construction, and where it is built.
@@ -18,6 +19,9 @@ pub struct Sample {
     name: &'static str,
     pub limits: Limits,
     pub kind: BuildKind,
+    /// A directory that several samples share, for layers and roots; by default each has its own.
+    pub shared_state: Option<PathBuf>,
+    pub backend: Option<Backend>,
 }
 
 /// debian/rules of a package that does in `binary` what `script` says, without debhelper.
@@ -58,6 +62,8 @@ impl Sample {
                 log: 1 << 20,
             },
             kind: BuildKind::Full,
+            shared_state: None,
+            backend: None,
         };
         fs::create_dir(sample.output()).unwrap();
         sample.file("debian/source/format", format!("{format}\n"));
@@ -99,7 +105,9 @@ impl Sample {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.top.path().join("state")
+        self.shared_state
+            .clone()
+            .unwrap_or_else(|| self.top.path().join("state"))
     }
 
     pub fn file(&self, path: &str, content: impl AsRef<[u8]>) {
@@ -121,7 +129,11 @@ impl Sample {
     }
 
     pub fn builder(&self) -> Builder {
-        Builder::new(Settings::new(self.state())).unwrap()
+        let settings = Settings {
+            backend: self.backend,
+            ..Settings::default()
+        };
+        Builder::new(&self.state(), settings).unwrap()
     }
 
     /// Builds, and checks that nothing of it is left.

@@ -143,7 +143,7 @@ fn host_to_be_killed() {
     let Ok(places) = std::env::var(HOST) else { return };
     let (tree, rest) = places.split_once(' ').unwrap();
     let (output, state) = rest.split_once(' ').unwrap();
-    let builder = super::super::Builder::new(super::super::Settings::new(state)).unwrap();
+    let builder = super::super::Builder::new(std::path::Path::new(state), super::super::Settings::default()).unwrap();
     let request = super::super::BuildRequest::new(tree, output);
     run(async { builder.run(request, CancellationToken::new(), Silent).await }).unwrap();
 }

@@ -1,6 +1,9 @@
 //! Real builds in real sandboxes. They need what docs/building.md says a build needs.
 
+mod dependencies;
 mod fixture;
 mod formats;
 mod hostile;
 mod limits;
+mod ordinary;
+mod repository;

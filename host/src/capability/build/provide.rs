@@ -1,0 +1,198 @@
+//! Finds a place where the package can be built: a root in which its build dependencies are installed.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{BuildError, Unavailable};
+use super::job::{Job, Place};
+use super::machine;
+use super::package::SourcePackage;
+use super::pipeline::tree_name;
+use super::request::{Backend, BuildKind};
+use super::sandbox::{self, BUILD_USER, Root};
+
+/// The order in which backends are tried: the cheapest first.
+const ORDER: [Backend; 3] = [Backend::HostRoot, Backend::HostRootLayered, Backend::OwnRoot];
+
+impl Job<'_> {
+    /// Finds a place by the first backend that serves the request.
+    pub fn provide(&mut self, package: &SourcePackage) -> Result<Place, BuildError> {
+        let mut tried = Vec::new();
+        let chosen = self.shared.settings.backend;
+        for backend in ORDER
+            .into_iter()
+            .filter(|one| chosen.is_none_or(|chosen| chosen == *one))
+        {
+            let why = match self.unavailable(backend) {
+                Some(why) => why,
+                None => match self.provide_by(backend, package) {
+                    Ok(place) => {
+                        self.write_accounts(&place.root)?;
+                        return Ok(place);
+                    }
+                    Err(BuildError::Dependencies { missing, .. }) if backend == Backend::HostRoot => {
+                        format!(
+                            "this machine lacks build dependencies (apt-get install {})",
+                            missing.join(", ")
+                        )
+                    }
+                    Err(other) => return Err(other),
+                },
+            };
+            tried.push(Unavailable { backend, why });
+        }
+        Err(BuildError::NoBackend { tried })
+    }
+
+    fn provide_by(&mut self, backend: Backend, package: &SourcePackage) -> Result<Place, BuildError> {
+        let tree = format!("/build/{}", tree_name(package));
+        match backend {
+            Backend::HostRoot => {
+                let place = Place {
+                    backend,
+                    root: Root::over(Path::new("/")),
+                    tree,
+                    leases: Vec::new(),
+                };
+                self.write_accounts(&place.root)?;
+                if self.request.kind.has_binaries() {
+                    self.check_dependencies(&place)?;
+                }
+                Ok(place)
+            }
+            Backend::HostRootLayered => {
+                let (root, lock) = self.layered(package, backend, Root::over(Path::new("/")), &host_packages())?;
+                Ok(Place {
+                    backend,
+                    root,
+                    tree,
+                    leases: vec![lock],
+                })
+            }
+            Backend::OwnRoot => {
+                let (base, base_lock) = self.own_root()?;
+                let state = base.base().as_os_str().as_encoded_bytes().to_vec();
+                let (root, lock) = self.layered(package, backend, base, &state)?;
+                Ok(Place {
+                    backend,
+                    root,
+                    tree,
+                    leases: vec![base_lock, lock],
+                })
+            }
+        }
+    }
+
+    /// Why a backend can't serve this request here.
+    fn unavailable(&self, backend: Backend) -> Option<String> {
+        if let Some(why) = machine::sandbox_fault() {
+            return Some(why);
+        }
+        match backend {
+            Backend::HostRoot => self.host_root_fault(),
+            Backend::HostRootLayered => self.host_root_fault().or_else(|| {
+                (!self.shared.machine.is_root).then(|| {
+                    "only root can lay packages over this machine's own root (run the host as root)".to_owned()
+                })
+            }),
+            Backend::OwnRoot => self.own_root_fault(),
+        }
+    }
+
+    /// Why this machine's own root can't serve the request.
+    fn host_root_fault(&self) -> Option<String> {
+        let machine = &self.shared.machine;
+        let differs = |asked: &Option<String>, own: &Option<String>, what: &str| {
+            let asked = asked.as_ref()?;
+            let own = own.as_deref().unwrap_or("of no name");
+            (asked != own).then(|| format!("the build is for {what} {asked}, and this machine is {own}"))
+        };
+        differs(&self.request.suite, &machine.codename, "the suite")
+            .or_else(|| differs(&self.request.architecture, &machine.architecture, "the architecture"))
+            .or_else(machine::packaging_fault)
+    }
+
+    /// Asks dpkg whether the build dependencies are installed.
+    fn check_dependencies(&mut self, place: &Place) -> Result<(), BuildError> {
+        let mut command = vec!["dpkg-checkbuilddeps"];
+        match self.request.kind {
+            BuildKind::Any => command.push("-B"),
+            BuildKind::All => command.push("-A"),
+            _ => {}
+        }
+        match self.run(place, &command) {
+            Err(BuildError::Failed { tail, .. }) => {
+                let missing = self.log.recent().rev().find_map(unmet).unwrap_or_default();
+                Err(BuildError::Dependencies {
+                    missing,
+                    unreachable: false,
+                    tail,
+                })
+            }
+            other => other,
+        }
+    }
+
+    /// Writes the users and groups that the sandbox shows: those of the root without its people.
+    fn write_accounts(&self, root: &Root) -> Result<(), BuildError> {
+        let read = |name| fs::read_to_string(root.file(name)).unwrap_or_default();
+        let user = format!("build:x:{BUILD_USER}:{BUILD_USER}:build:/nonexistent:/bin/sh");
+        let group = format!("build:x:{BUILD_USER}:");
+        self.scratch
+            .file("passwd", &sandbox::accounts(&read("etc/passwd"), &user))?;
+        self.scratch
+            .file("group", &sandbox::accounts(&read("etc/group"), &group))?;
+        Ok(())
+    }
+}
+
+/// A digest that changes whenever this machine's packages do, or what its apt knows of newer ones.
+fn host_packages() -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(Sha256::digest(fs::read("/var/lib/dpkg/status").unwrap_or_default()));
+    let mut lists: Vec<_> = fs::read_dir("/var/lib/apt/lists")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with("Release"))
+        .collect();
+    lists.sort();
+    for list in lists {
+        hash.update(Sha256::digest(fs::read(list).unwrap_or_default()));
+    }
+    hash.finalize().to_vec()
+}
+
+/// The dependencies that dpkg-checkbuilddeps complains of: `a b (>= 1) c | d`, one by one.
+fn unmet(line: &str) -> Option<Vec<String>> {
+    let list = line.strip_prefix("dpkg-checkbuilddeps: error: Unmet build dependencies: ")?;
+    let mut found: Vec<String> = Vec::new();
+    let (mut depth, mut joined) = (0_usize, false);
+    for word in list.split_whitespace() {
+        match found.last_mut() {
+            Some(last) if depth > 0 || joined || word == "|" || word.starts_with('(') => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => found.push(word.to_owned()),
+        }
+        depth = (depth + word.matches('(').count()).saturating_sub(word.matches(')').count());
+        joined = word == "|";
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unmet_dependencies_are_told_apart() {
+        let line = "dpkg-checkbuilddeps: error: Unmet build dependencies: a b:native (>= 1) c (<< 2~) | d e";
+        assert_eq!(unmet(line).unwrap(), ["a", "b:native (>= 1)", "c (<< 2~) | d", "e"]);
+        assert_eq!(unmet("something else"), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! Roots of our own: a minimal Debian system per suite and architecture, made by mmdebstrap from this machine's own
+//! mirrors, and made anew when it is old.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::apt::{self, Source};
+use super::error::{Attempt as _, BuildError, Unavailable};
+use super::job::Job;
+use super::lease::{Lock, lock_path};
+use super::machine;
+use super::request::Backend;
+use super::sandbox::{self, BootstrapSandbox, Root};
+use super::stage::Role;
+
+impl Job<'_> {
+    /// Why no root of our own can be had for this request.
+    pub fn own_root_fault(&self) -> Option<String> {
+        let machine = &self.shared.machine;
+        if machine::tool("mmdebstrap").is_none() {
+            return Some("`mmdebstrap` is not installed (install the package mmdebstrap)".to_owned());
+        }
+        if !machine.is_root {
+            if machine::tool("newuidmap").is_none() {
+                return Some("`newuidmap` is not installed (install the package uidmap)".to_owned());
+            }
+            if machine.sub_ids.is_none() {
+                return Some(
+                    "this user has no range of ids (run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` as root)"
+                        .to_owned(),
+                );
+            }
+        }
+        let Some(suite) = self.suite() else {
+            return Some("this machine's suite is unknown (name one)".to_owned());
+        };
+        if let Some(architecture) = self.request.architecture.as_deref()
+            && !runs_here(machine.architecture.as_deref(), architecture)
+        {
+            return Some(format!(
+                "this machine cannot run programs for {architecture} (install the package qemu-user-static)"
+            ));
+        }
+        if sources_for(&host_sources(), machine.codename.as_deref(), suite).is_empty() {
+            return Some(format!(
+                "none of this machine's APT sources leads to the suite {suite} (add one to /etc/apt/sources.list.d)"
+            ));
+        }
+        None
+    }
+
+    /// A root for the request's suite and architecture, and the lock that keeps it in place.
+    pub fn own_root(&mut self) -> Result<(Root, Lock), BuildError> {
+        let suite = self.suite().unwrap_or_default().to_owned();
+        let machine = &self.shared.machine;
+        let architecture = self
+            .request
+            .architecture
+            .clone()
+            .or_else(|| machine.architecture.clone())
+            .unwrap_or_default();
+        let name = format!("{suite}_{architecture}");
+        let roots = self.state("roots");
+        loop {
+            if let Some(root) = self.young_root(&roots, &name)? {
+                let lock = self.wait(&lock_path(&root), false)?;
+                lock.touch();
+                // It may have been swept away while we waited.
+                if root.is_dir() {
+                    return Ok((Root::over(&root), lock));
+                }
+                continue;
+            }
+            let _making = self.wait(&roots.join(format!("{name}.making")), true)?;
+            if self.young_root(&roots, &name)?.is_some() {
+                continue;
+            }
+            self.note(&format!("making a root for {suite} ({architecture})"))?;
+            let made = self.bootstrap(&suite, &architecture)?;
+            let root = roots.join(format!("{name}_{}", now()));
+            fs::rename(&made, &root).attempt("rename", &made)?;
+        }
+    }
+
+    fn suite(&self) -> Option<&str> {
+        self.request
+            .suite
+            .as_deref()
+            .or(self.shared.machine.codename.as_deref())
+    }
+
+    /// The newest root of this name, unless it is too old.
+    fn young_root(&self, roots: &Path, name: &str) -> Result<Option<PathBuf>, BuildError> {
+        let mut newest: Option<(u64, PathBuf)> = None;
+        for entry in fs::read_dir(roots).attempt("read", roots)? {
+            let path = entry.attempt("read", roots)?.path();
+            let made = path.file_name().and_then(|file| {
+                file.to_str()?
+                    .strip_prefix(name)?
+                    .strip_prefix('_')?
+                    .parse::<u64>()
+                    .ok()
+            });
+            if let Some(made) = made
+                && newest.as_ref().is_none_or(|(time, _)| made > *time)
+            {
+                newest = Some((made, path));
+            }
+        }
+        let age = self.shared.settings.root_max_age.as_secs();
+        Ok(newest
+            .filter(|(made, _)| now().saturating_sub(*made) <= age)
+            .map(|(_, path)| path))
+    }
+
+    /// Makes a root in the build's own directory.
+    fn bootstrap(&mut self, suite: &str, architecture: &str) -> Result<PathBuf, BuildError> {
+        let sources = sources_for(&host_sources(), self.shared.machine.codename.as_deref(), suite);
+        let hooks = hooks(&sources);
+        let sources: String = sources.iter().map(|source| format!("{}\n", source.stanza())).collect();
+        self.scratch.file("mirrors.sources", &sources)?;
+        self.scratch.file("transport.conf", &transport())?;
+        self.scratch
+            .file("resolv", &fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
+        self.scratch.dir("bootstrap")?;
+        let target = self.scratch.dir("root")?;
+        let sandbox = BootstrapSandbox {
+            root: &Root::over(Path::new("/")),
+            state: &self.shared.state,
+            scratch: self.scratch.path(),
+            inside: &|path| self.stage.inside(path),
+        };
+        let words = sandbox.command(suite, architecture, &hooks);
+        let environment = sandbox::install_environment(true);
+        match self.chain(Backend::OwnRoot, Role::Installer, &[], &environment, &words) {
+            Ok(()) => Ok(target),
+            Err(BuildError::Failed { .. }) => {
+                let said = self
+                    .log
+                    .recent()
+                    .rev()
+                    .find(|line| line.starts_with("E: "))
+                    .unwrap_or("see the log");
+                let why = format!("mmdebstrap cannot make a root for {suite}: {said}");
+                Err(BuildError::NoBackend {
+                    tried: vec![Unavailable {
+                        backend: Backend::OwnRoot,
+                        why,
+                    }],
+                })
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Every source in this machine's configuration that is switched on.
+fn host_sources() -> Vec<Source> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(
+        fs::read_dir("/etc/apt/sources.list.d")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    files.sort();
+    let mut sources = Vec::new();
+    for file in files {
+        let ending = file.extension().and_then(|ending| ending.to_str());
+        if let (Some(ending @ ("list" | "sources")), Ok(text)) = (ending, fs::read_to_string(&file)) {
+            sources.extend(Source::parse_file(&text, ending == "sources"));
+        }
+    }
+    sources
+}
+
+/// Those of the sources that lead to a suite: that name it, or else those of this machine's own suite, moved.
+fn sources_for(sources: &[Source], own: Option<&str>, suite: &str) -> Vec<Source> {
+    let moved = |from: &str| -> Vec<Source> {
+        sources
+            .iter()
+            .filter(|source| source.has_packages())
+            .filter_map(|source| source.for_suite(from, suite))
+            .collect()
+    };
+    let direct = moved(suite);
+    if direct.is_empty() {
+        own.map(moved).unwrap_or_default()
+    } else {
+        direct
+    }
+}
+
+/// What mmdebstrap does besides: the sources' keys go where the sources say, and stay; the passwords for the mirrors
+/// are there only while it works.
+fn hooks(sources: &[Source]) -> Vec<String> {
+    let plain = |path: &&str| path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
+    let mut hooks: Vec<String> = sources
+        .iter()
+        .flat_map(Source::key_files)
+        .filter(plain)
+        .map(|key| format!("--setup-hook=install -D -m 644 {key} \"$1{key}\""))
+        .collect();
+    hooks.push(
+        "--setup-hook=mkdir -p \"$1/etc/apt\"; cp -a /etc/apt/auth.conf* \"$1/etc/apt/\" 2>/dev/null || true"
+            .to_owned(),
+    );
+    hooks.push("--customize-hook=rm -rf \"$1\"/etc/apt/auth.conf*".to_owned());
+    hooks
+}
+
+/// How this machine's apt reaches its mirrors: proxies, certificates and the like.
+fn transport() -> String {
+    Command::new("apt-config")
+        .arg("dump")
+        .env("PATH", machine::PATH)
+        .output()
+        .map(|output| apt::transport(&String::from_utf8_lossy(&output.stdout)))
+        .unwrap_or_default()
+}
+
+/// Whether programs of an architecture run on this machine, by itself or with an emulator.
+fn runs_here(own: Option<&str>, asked: &str) -> bool {
+    let natively = own == Some(asked) || matches!((own, asked), (Some("amd64"), "i386"));
+    let emulator = match asked {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "armhf" | "armel" => "arm",
+        "ppc64el" => "ppc64le",
+        other => other,
+    };
+    natively
+        || Path::new("/proc/sys/fs/binfmt_misc")
+            .join(format!("qemu-{emulator}"))
+            .exists()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_of_its_own_comes_before_a_moved_one() {
+        let file = "Types: deb\nURIs: http://a\nSuites: bookworm\nComponents: main\n\nTypes: deb\nURIs: http://b\nSuites: trixie\nComponents: main\n";
+        let sources = Source::parse_file(file, true);
+        let uris = |suite: &str| -> String {
+            sources_for(&sources, Some("bookworm"), suite)
+                .iter()
+                .map(Source::stanza)
+                .collect()
+        };
+        assert!(uris("trixie").contains("http://b") && !uris("trixie").contains("http://a"));
+        assert!(uris("sid").contains("http://a\nSuites: sid\n"));
+    }
+
+    #[test]
+    fn programs_of_another_architecture_need_an_emulator() {
+        assert!(runs_here(Some("amd64"), "amd64") && runs_here(Some("amd64"), "i386"));
+        assert!(!runs_here(Some("amd64"), "no-such-machine"));
+    }
+}
