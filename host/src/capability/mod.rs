@@ -6,6 +6,7 @@ mod config;
 mod grants;
 mod log;
 mod publish;
+mod signing;
 mod state;
 
 pub mod build;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::keys::KeyStore;
+use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::Ledger;
 use crate::runtime::{Invocation, wit};
 
@@ -37,6 +38,8 @@ pub struct Services {
     pub git: git::Git,
     /// The host's keys.
     pub keys: Arc<KeyStore>,
+    /// Where passphrases of keys come from.
+    pub passphrases: PassphraseSource,
     /// Directories that are published.
     pub sites: site::Sites,
     /// What builds packages.
@@ -141,7 +144,7 @@ impl Interface {
             Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Site => wit::site::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Build => wit::build::add_to_linker::<_, Data>(linker, |invocation| invocation),
-            Self::Signing => Ok(()),
+            Self::Signing => wit::signing::add_to_linker::<_, Data>(linker, |invocation| invocation),
         }
     }
 }

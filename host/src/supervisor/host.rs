@@ -142,6 +142,7 @@ impl Host {
                 }
             })?,
             keys: Arc::clone(&keys),
+            passphrases: config.passphrases.clone(),
             sites: Sites::new(),
             builder: Builder::new(&config.state.join("build"), config.builds.clone())?,
         };

@@ -1,0 +1,126 @@
+//! `signing`: OpenPGP signatures with the host's keys. Keys never enter a bot.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::sync::Arc;
+
+use crate::keys::{DebError, Encoding, KeyError, Role, SignError, Signer};
+use crate::runtime::{BotContext, Invocation, wit};
+
+use super::{Artifact, ArtifactError};
+use wit::signing::Error;
+
+/// What a key may be for, if it is to sign what bots ask for.
+const ROLES: [Role; 2] = [Role::Packages, Role::Repository];
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl wit::signing::Host for Invocation {
+    async fn fingerprint(&mut self, key: String) -> Answer<String> {
+        Ok(self
+            .bot
+            .signer(&key, &ROLES)
+            .await
+            .map(|signer| signer.fingerprint().to_string()))
+    }
+
+    async fn sign_package(&mut self, key: String, artifact: wit::types::Artifact) -> Answer<wit::types::Artifact> {
+        Ok(self.bot.package_signed(&key, artifact.into()).await.map(Into::into))
+    }
+
+    async fn clear_sign(&mut self, key: String, text: Vec<u8>) -> Answer<Vec<u8>> {
+        Ok(self.bot.signed(&key, move |signer| signer.clear_sign(&text)).await)
+    }
+
+    async fn detach_sign(&mut self, key: String, bytes: Vec<u8>) -> Answer<Vec<u8>> {
+        Ok(self
+            .bot
+            .signed(&key, move |signer| signer.detach_sign_armored(bytes.as_slice()))
+            .await)
+    }
+
+    async fn public_key(&mut self, key: String) -> Answer<String> {
+        if !self.bot.grants.allow_sign(&key) {
+            return Ok(Err(Error::NotGranted(key)));
+        }
+        let keys = Arc::clone(&self.bot.services.keys);
+        let exported = blocking(move || keys.export_public(&key, Encoding::Armored).map_err(no_key)).await;
+        Ok(exported.map(|armoured| String::from_utf8_lossy(&armoured).into_owned()))
+    }
+}
+
+impl BotContext {
+    /// The signer of a granted key that has one of some roles.
+    async fn signer(&self, key: &str, roles: &'static [Role]) -> Result<Arc<Signer>, Error> {
+        if !self.grants.allow_sign(key) {
+            return Err(Error::NotGranted(key.to_owned()));
+        }
+        let services = Arc::clone(&self.services);
+        let key = key.to_owned();
+        blocking(move || {
+            let mut refusal = None;
+            for role in roles {
+                match services.keys.signer(&key, *role, &services.passphrases) {
+                    Ok(signer) => return Ok(signer),
+                    Err(error) => refusal = refusal.or(Some(error)),
+                }
+            }
+            Err(refusal.map_or_else(|| Error::NoKey(key), no_key))
+        })
+        .await
+    }
+
+    async fn signed(
+        &self,
+        key: &str,
+        sign: impl FnOnce(&Signer) -> Result<Vec<u8>, SignError> + Send + 'static,
+    ) -> Result<Vec<u8>, Error> {
+        let signer = self.signer(key, &ROLES).await?;
+        blocking(move || sign(&signer).map_err(bad_input)).await
+    }
+
+    /// A signed copy of a package, in the store.
+    async fn package_signed(&self, key: &str, artifact: Artifact) -> Result<Artifact, Error> {
+        let signer = self.signer(key, &[Role::Packages]).await?;
+        let store = &self.services.artifacts;
+        let directory = tempfile::tempdir().map_err(|e| Error::Unavailable(e.to_string()))?;
+        let (unsigned, signed) = (directory.path().join("unsigned"), directory.path().join("signed"));
+        store.copy_to(&artifact, &unsigned).await.map_err(unavailable)?;
+        let target = signed.clone();
+        blocking(move || {
+            let package = BufReader::new(File::open(unsigned).map_err(|e| Error::Unavailable(e.to_string()))?);
+            let copy = BufWriter::new(File::create(target).map_err(|e| Error::Unavailable(e.to_string()))?);
+            signer.sign_deb(package, copy).map_err(|error| match error {
+                DebError::Write(error) => Error::Unavailable(error.to_string()),
+                other => Error::BadInput(other.to_string()),
+            })
+        })
+        .await?;
+        store
+            .put_file(&artifact.name, &artifact.media_type, &signed)
+            .await
+            .map_err(unavailable)
+    }
+}
+
+/// Signing is computation, and reading keys is I/O: both stay off the threads that carry messages.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+}
+
+fn no_key(error: KeyError) -> Error {
+    Error::NoKey(error.to_string())
+}
+
+fn bad_input(error: SignError) -> Error {
+    match error {
+        SignError::AlreadySigned => Error::BadInput(error.to_string()),
+        other => Error::NoKey(other.to_string()),
+    }
+}
+
+fn unavailable(error: ArtifactError) -> Error {
+    Error::Unavailable(error.to_string())
+}
