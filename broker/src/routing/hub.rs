@@ -345,3 +345,121 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::ArcPayload;
+
+    use super::super::router::POISON;
+    use super::*;
+    use crate::group::MemberId;
+    use crate::message::QoS;
+    use crate::receipt::receipt;
+    use crate::session::{Mail, MailboxLimits};
+    use crate::topic::TopicName;
+
+    fn message(topic: &str) -> Arc<Message> {
+        Arc::new(Message {
+            topic: TopicName::new(topic).unwrap(),
+            payload: ArcPayload::default(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: None,
+            properties: Vec::new(),
+            publisher: SessionId(1),
+        })
+    }
+
+    fn mailbox() -> Arc<Mailbox> {
+        let mailbox = Mailbox::new(MailboxLimits {
+            messages: 1000,
+            bytes: 1 << 20,
+        });
+        mailbox.online(MemberId(1));
+        mailbox
+    }
+
+    async fn subscribed(hub: &HubHandle, filters: &[&str]) -> Arc<Mailbox> {
+        let mailbox = mailbox();
+        let options = SubscriptionOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+        };
+        let filters = filters
+            .iter()
+            .map(|filter| (TopicFilter::new(filter).unwrap(), options, 0));
+        let filters = filters.collect();
+        hub.subscribe(SubscribeRequest {
+            session: SessionId(1),
+            mailbox: Arc::clone(&mailbox),
+            filters,
+        })
+        .await;
+        mailbox
+    }
+
+    async fn publish_all(hub: &HubHandle, topics: &[&str]) {
+        let wakes = mailbox();
+        let receipts: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                let (receipt, completion) = receipt(&wakes);
+                hub.publish(message(topic), Some(completion));
+                receipt
+            })
+            .collect();
+        for receipt in receipts {
+            while receipt.outcome().is_none() {
+                wakes.woken().await;
+            }
+            assert_eq!(receipt.outcome(), Some(0));
+        }
+    }
+
+    async fn topics_in(mailbox: &Mailbox, count: usize) -> Vec<String> {
+        let mut topics = Vec::new();
+        while topics.len() < count {
+            match mailbox.take(|_| true) {
+                Some(Mail::Ordinary(mail)) => topics.push(mail.message.topic.to_string()),
+                Some(Mail::Leased(_)) => panic!("a lease"),
+                None => tokio::time::timeout(Duration::from_secs(10), mailbox.woken())
+                    .await
+                    .unwrap(),
+            }
+        }
+        assert!(mailbox.take(|_| true).is_none());
+        topics
+    }
+
+    #[tokio::test]
+    async fn router_killed_in_a_round_loses_nothing_and_repeats_nothing() {
+        let (hub, handle) = Hub::new(1 << 20);
+        let running = tokio::spawn(hub.run());
+        let mailbox = subscribed(&handle, &["a", "b", POISON]).await;
+        publish_all(&handle, &["a", POISON, "b"]).await;
+        let mut topics = topics_in(&mailbox, 3).await;
+        topics.sort();
+        assert_eq!(topics, ["a", "b", "poison"]);
+        // The next router serves on, with the same subscriptions.
+        publish_all(&handle, &["b", "c", "a"]).await;
+        let mut topics = topics_in(&mailbox, 2).await;
+        topics.sort();
+        assert_eq!(topics, ["a", "b"]);
+        handle.stop();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn messages_of_one_filter_stay_in_order_over_the_death_of_the_router() {
+        let (hub, handle) = Hub::new(1 << 20);
+        let running = tokio::spawn(hub.run());
+        let mailbox = subscribed(&handle, &["t/#"]).await;
+        publish_all(&handle, &["t/1", "t/2", POISON, "t/3"]).await;
+        publish_all(&handle, &["t/4"]).await;
+        assert_eq!(topics_in(&mailbox, 4).await, ["t/1", "t/2", "t/3", "t/4"]);
+        handle.stop();
+        running.await.unwrap();
+    }
+}
