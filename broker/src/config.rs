@@ -108,6 +108,13 @@ pub struct Limits {
     pub group_bytes: usize,
     /// Attempts to deliver a group's message before it becomes a dead letter.
     pub group_deliveries: u32,
+    /// Seconds before a message that a member refused is tried again; doubled with every attempt.
+    pub group_retry_seconds: u32,
+    /// The longest of these delays.
+    pub group_retry_most_seconds: u32,
+    /// Seconds that a member may hold a message unacknowledged before it goes to another; 0 is as long as the
+    /// member is connected.
+    pub group_lease_seconds: u32,
     /// Seconds after which a group that nobody is a member of is removed with its messages; 0 is never.
     pub group_retention_seconds: u64,
     /// Dead letters are published on this topic, followed by `/` and the group's name.
@@ -134,6 +141,9 @@ impl Default for Limits {
             group_messages: 1_000_000,
             group_bytes: 1024 * 1024 * 1024,
             group_deliveries: 20,
+            group_retry_seconds: 1,
+            group_retry_most_seconds: 300,
+            group_lease_seconds: 0,
             group_retention_seconds: 30 * 24 * 3600,
             dead_letter_topic: "$dead".to_owned(),
         }

@@ -191,7 +191,10 @@ fn full_group_refuses_with_a_reason_and_keeps_what_it_has() {
 
 #[test]
 fn refused_message_goes_to_the_next_and_at_last_to_the_dead_letters() {
-    let broker = TestBroker::with(|config| config.limits.group_deliveries = 3);
+    let broker = TestBroker::with(|config| {
+        config.limits.group_deliveries = 3;
+        config.limits.group_retry_seconds = 0;
+    });
     let mut collector = V5::new(broker.address, "collector");
     collector.subscribe("$share/morgue/$dead/#", Q1);
     let mut watcher = V5::new(broker.address, "watcher");
@@ -214,7 +217,12 @@ fn refused_message_goes_to_the_next_and_at_last_to_the_dead_letters() {
         assert_eq!(letter.topic, "$dead/workers");
         assert_eq!(letter.payload, "9");
         let properties = letter.properties.unwrap().user_properties;
-        for (name, value) in [("topic", "jobs/x"), ("group", JOBS), ("attempts", "3")] {
+        for (name, value) in [
+            ("topic", "jobs/x"),
+            ("group", JOBS),
+            ("attempts", "3"),
+            ("reason", "attempts"),
+        ] {
             assert!(
                 properties.contains(&(format!("dead-letter-{name}"), value.to_owned())),
                 "{properties:?}"
@@ -368,4 +376,64 @@ fn dead_letters_can_be_listed_requeued_and_discarded() {
         let group = broker.group("workers");
         (group.waiting, group.leased, group.dead) == (0, 0, 0)
     });
+}
+
+#[test]
+fn refused_message_waits_before_it_is_tried_again() {
+    let broker = TestBroker::start();
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe(JOBS, Q1);
+    publish_jobs(&broker, 0..2);
+    let first = member.recv_publish();
+    let refused = Instant::now();
+    let reason = PubAckReason::UnspecifiedError;
+    member.send(Packet::PubAck(PubAck {
+        pkid: first.pkid,
+        reason,
+        properties: None,
+    }));
+    // Others do not wait for it.
+    assert_eq!(number(&member.take()), 1);
+    assert_eq!(number(&member.take()), 0);
+    assert!(
+        refused.elapsed() >= Duration::from_millis(900),
+        "{:?}",
+        refused.elapsed()
+    );
+}
+
+#[test]
+fn message_that_will_never_be_taken_is_a_dead_letter_at_once() {
+    let broker = TestBroker::start();
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe(JOBS, Q1);
+    publish_jobs(&broker, 0..1);
+    let publish = member.recv_publish();
+    let reason = PubAckReason::PayloadFormatInvalid;
+    member.send(Packet::PubAck(PubAck {
+        pkid: publish.pkid,
+        reason,
+        properties: None,
+    }));
+    eventually("it died", || broker.group("workers").dead == 1);
+    let letters = broker.wait(broker.broker().dead_letters(JOBS, 10));
+    assert_eq!((letters[0].attempts, letters[0].reason.as_str()), (1, "refused"));
+}
+
+#[test]
+fn message_held_too_long_goes_to_another_member() {
+    let broker = TestBroker::with(|config| config.limits.group_lease_seconds = 1);
+    let mut stuck = V5::new(broker.address, "stuck");
+    stuck.subscribe(JOBS, Q1);
+    publish_jobs(&broker, 0..1);
+    let held = stuck.recv_publish();
+    let (mut other, _) = V5::with(broker.address, receiving("other", 10));
+    other.subscribe(JOBS, Q1);
+    // Both have nothing in hand then, and the one that was never served goes first.
+    let again = other.take();
+    assert_eq!((number(&again), again.dup), (0, true));
+    eventually("it is done", || broker.group("workers").leased == 0);
+    // The late acknowledgement changes nothing.
+    stuck.finish(&held);
+    stuck.ping();
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, End, Owed};
 use crate::codec::{Packet, Publish, Subscribe, SubscribeEntry, Version, reason};
-use crate::group::Joining;
+use crate::group::{Joining, Refusal};
 use crate::message::{Message, QoS, Timestamp};
 use crate::routing::{SubscribeRequest, SubscriptionOptions};
 use crate::session::Mail;
@@ -170,10 +170,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     /// are the client's own affair.
     fn delivered(&self, mail: &Mail, code: u8) {
         if let Mail::Leased(delivery) = mail {
-            if code >= 0x80 {
-                self.context.groups.refuse(self.member, delivery.entry);
-            } else {
-                self.context.groups.acknowledge(self.member, delivery.entry);
+            match code {
+                reason::PAYLOAD_INVALID => self.context.groups.refuse(self.member, delivery.entry, Refusal::Never),
+                0x80.. => self.context.groups.refuse(self.member, delivery.entry, Refusal::Later),
+                _ => self.context.groups.acknowledge(self.member, delivery.entry),
             }
         }
     }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, End, OUT_HIGH, Owed};
 use crate::codec::{EncodedPublish, reason};
+use crate::group::Refusal;
 use crate::message::{QoS, Timestamp};
 use crate::session::{Mail, Resend};
 
@@ -107,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.session.outbound.acknowledge(id);
         }
         match mail {
-            Mail::Leased(delivery) if !sent => self.context.groups.refuse(self.member, delivery.entry),
+            Mail::Leased(delivery) if !sent => self.context.groups.refuse(self.member, delivery.entry, Refusal::Later),
             Mail::Leased(delivery) if id == 0 => self.unsent_leases.push(delivery.entry),
             _ => {}
         }

@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::queue::{EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId};
-use super::store::{DeadLetter, StoreError};
+use super::dead_letters::DeadLetter;
+use super::store::StoreError;
+use super::types::{EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use super::worker::{Command, Worker};
 use crate::codec::reason;
 use crate::message::Message;
@@ -87,8 +88,8 @@ impl EngineHandle {
     }
 
     /// The member refuses a message.
-    pub fn refuse(&self, member: MemberId, entry: EntryId) {
-        self.send(Command::Refuse(member, entry));
+    pub fn refuse(&self, member: MemberId, entry: EntryId, refusal: Refusal) {
+        self.send(Command::Refuse(member, entry, refusal));
     }
 
     /// The member's connection is gone.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::queue::{EntryId, GroupId, MemberId};
+use super::types::{EntryId, GroupId, MemberId};
 use crate::message::QoS;
 
 /// What a member subscribed with.

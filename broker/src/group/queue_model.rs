@@ -8,7 +8,8 @@ use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
 use proptest::prelude::*;
 
-use super::queue::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Groups, Joining, Leaving, MemberId};
+use super::queue::Groups;
+use super::types::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 
@@ -16,6 +17,9 @@ const LIMITS: GroupLimits = GroupLimits {
     messages: 6,
     bytes: 1 << 20,
     deliveries: 3,
+    retry: 5,
+    retry_most: 12,
+    lease: Some(60),
 };
 const FILTERS: [&str; 3] = ["$share/one/a/+", "$share/two/a/#", "$share/three/b"];
 const TOPICS: [&str; 3] = ["a/x", "b", "nobody"];
@@ -44,6 +48,7 @@ enum Step {
     Refuse {
         member: u64,
         nth: usize,
+        never: bool,
     },
     Leave {
         member: u64,
@@ -52,7 +57,6 @@ enum Step {
     Wait {
         milliseconds: u64,
     },
-    Expire,
     RemoveGroup {
         group: usize,
     },
@@ -68,10 +72,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(group, member, capacity)| Step::Join { group, member, capacity }),
         1 => (group.clone(), member.clone()).prop_map(|(group, member)| Step::Quit { group, member }),
         5 => (member.clone(), 0_usize..4).prop_map(|(member, nth)| Step::Acknowledge { member, nth }),
-        1 => (member.clone(), 0_usize..4).prop_map(|(member, nth)| Step::Refuse { member, nth }),
+        2 => (member.clone(), 0_usize..4, prop::bool::weighted(0.2))
+            .prop_map(|(member, nth, never)| Step::Refuse { member, nth, never }),
         2 => (member, any::<bool>()).prop_map(|(member, orderly)| Step::Leave { member, orderly }),
         1 => (1_u64..40).prop_map(|milliseconds| Step::Wait { milliseconds }),
-        1 => Just(Step::Expire),
         1 => group.prop_map(|group| Step::RemoveGroup { group }),
     ]
 }
@@ -83,6 +87,10 @@ struct Copy {
     expires: Option<u64>,
     attempts: u32,
     held_by: Option<u64>,
+    /// Refused, and not to be tried again before this time.
+    delayed: Option<u64>,
+    /// When the member has held it for too long.
+    overdue: u64,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +106,8 @@ struct Model {
     members: BTreeMap<u64, ModelMember>,
     dead: BTreeMap<usize, usize>,
     open: BTreeSet<usize>,
+    /// Refused for ever, and to be buried for it.
+    hopeless: BTreeSet<i64>,
     now: u64,
 }
 
@@ -108,7 +118,9 @@ impl Model {
     }
 
     fn deliverable(&self, copy: &Copy) -> bool {
-        copy.held_by.is_none() && copy.expires.is_none_or(|at| at > self.now)
+        copy.held_by.is_none()
+            && copy.expires.is_none_or(|at| at > self.now)
+            && copy.delayed.is_none_or(|at| at <= self.now)
     }
 
     fn with_room(&self, group: usize) -> Vec<(usize, u64)> {
@@ -147,6 +159,8 @@ impl Model {
                     copy.attempts += 1;
                     prop_assert_eq!(copy.attempts, attempt);
                     copy.held_by = Some(member);
+                    copy.delayed = None;
+                    copy.overdue = self.now + LIMITS.lease.unwrap();
                 }
                 Effect::Remove(entry) => {
                     let copy = self.copies.remove(&entry.0).expect("removed what is not stored");
@@ -156,10 +170,13 @@ impl Model {
                 Effect::Attempts(entry, attempts) => {
                     prop_assert_eq!(self.copies.get(&entry.0).map(|copy| copy.attempts), Some(attempts));
                 }
-                Effect::Dead(_, entry, _, attempts) => {
+                Effect::Dead {
+                    entry, attempts, death, ..
+                } => {
                     let copy = self.copies.remove(&entry.0).expect("buried what is not stored");
                     prop_assert_eq!(copy.attempts, attempts);
-                    prop_assert!(attempts >= LIMITS.deliveries);
+                    prop_assert_eq!(death.as_str() == "refused", self.hopeless.remove(&entry.0));
+                    prop_assert!(attempts >= LIMITS.deliveries || death.as_str() == "refused");
                     *self.dead.entry(copy.group).or_default() += 1;
                 }
             }
@@ -271,6 +288,8 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         expires,
                         attempts: 0,
                         held_by: None,
+                        delayed: None,
+                        overdue: 0,
                     };
                     model.copies.insert(last, copy);
                     groups.enqueue(group, EntryId(last), Arc::clone(&message), now, &mut effects);
@@ -319,12 +338,21 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     prop_assert!(matches!(first, Effect::Remove(entry) if entry.0 == id));
                 }
             }
-            Step::Refuse { member, nth } => {
+            Step::Refuse { member, nth, never } => {
                 let id = model.held(member).get(nth).copied();
                 if let Some(id) = id {
                     model.give_back(id, true);
+                    let copy = model.copies.get_mut(&id).unwrap();
+                    let delay = [5, 10, 12][copy.attempts as usize - 1];
+                    if never {
+                        model.hopeless.insert(id);
+                    } else if copy.attempts < LIMITS.deliveries {
+                        copy.delayed = Some(model.now + delay);
+                    }
                 }
-                let done = groups.refuse(MemberId(member), EntryId(id.unwrap_or(-1)), now, &mut effects);
+                let refusal = if never { Refusal::Never } else { Refusal::Later };
+                let entry = EntryId(id.unwrap_or(-1));
+                let done = groups.refuse(MemberId(member), entry, refusal, now, &mut effects);
                 prop_assert_eq!(done, id.is_some());
             }
             Step::Leave { member, orderly } => {
@@ -335,11 +363,26 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let how = if orderly { Leaving::Orderly } else { Leaving::Died };
                 groups.leave(MemberId(member), how, now, &mut effects);
             }
-            Step::Wait { milliseconds } => model.now += milliseconds,
-            Step::Expire => {
-                groups.expire(now, &mut effects);
-                let overdue = |copy: &&Copy| copy.held_by.is_none() && copy.expires.is_some_and(|at| at <= model.now);
-                prop_assert_eq!(effects.len(), model.copies.values().filter(overdue).count());
+            Step::Wait { milliseconds } => {
+                // As the worker does it: it is woken for each alarm.
+                let until = model.now + milliseconds;
+                while let Some(at) = groups.next_alarm().filter(|at| at.0 <= until) {
+                    model.now = model.now.max(at.0);
+                    let overdue = |copy: &&mut Copy| copy.held_by.is_some() && copy.overdue <= model.now;
+                    model
+                        .copies
+                        .values_mut()
+                        .filter(overdue)
+                        .for_each(|copy| copy.held_by = None);
+                    groups.wake(Timestamp(model.now), &mut effects);
+                    model.apply(std::mem::take(&mut effects))?;
+                    model.check(&groups)?;
+                }
+                model.now = until;
+                for copy in model.copies.values() {
+                    let late = copy.held_by.is_none() && copy.expires.is_some_and(|at| at <= until);
+                    prop_assert!(!late, "{copy:?} has expired and is still there");
+                }
             }
             Step::RemoveGroup { group } => {
                 let existed = model.open.remove(&group);

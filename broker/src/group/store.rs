@@ -10,7 +10,7 @@ use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::Property;
 use rusqlite::{Connection, Params, params};
 
-use super::queue::{EntryId, GroupId};
+use super::types::{EntryId, GroupId};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 
@@ -40,7 +40,8 @@ const SCHEMA: &str = "
         qos         INTEGER NOT NULL,
         properties  BLOB NOT NULL,
         attempts    INTEGER NOT NULL,
-        died        INTEGER NOT NULL
+        reason      TEXT NOT NULL,
+        died        INTEGER NOT NULL      -- milliseconds since 1970
     ) STRICT;
     CREATE INDEX dead_by_group ON dead (group_id);
 ";
@@ -85,21 +86,6 @@ pub enum StoreError {
     },
 }
 
-/// A message that nobody could be brought to take.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct DeadLetter {
-    /// What to requeue or discard it by.
-    pub id: i64,
-    /// The topic that it was published on.
-    pub topic: String,
-    /// Its payload.
-    pub payload: Vec<u8>,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was given up, in milliseconds since 1970.
-    pub died: i64,
-}
-
 /// A queued message as stored.
 #[derive(Debug)]
 pub(super) struct StoredEntry {
@@ -120,8 +106,8 @@ pub(super) struct StoredGroup {
 /// The database.
 #[derive(Debug)]
 pub(super) struct Store {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
 }
 
 impl Store {
@@ -170,7 +156,7 @@ impl Store {
         Ok(store)
     }
 
-    fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
         move |source| StoreError::Sqlite {
             action,
             path: self.path.clone(),
@@ -229,7 +215,12 @@ impl Store {
     }
 
     /// Reads rows of messages: id, group, topic, payload, QoS, expiry, properties and attempts.
-    fn read(&self, sql: &str, params: impl Params, mut each: impl FnMut(StoredEntry)) -> Result<(), StoreError> {
+    pub(super) fn read(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut each: impl FnMut(StoredEntry),
+    ) -> Result<(), StoreError> {
         let failed = self.failed("read the messages of");
         let mut statement = self.connection.prepare(sql).map_err(&failed)?;
         let mut rows = statement.query(params).map_err(&failed)?;
@@ -261,84 +252,6 @@ impl Store {
             });
         }
         Ok(())
-    }
-
-    /// The oldest dead letters of a group.
-    pub(super) fn dead_letters(&self, group: GroupId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        let failed = self.failed("read the dead letters of");
-        let mut statement = self
-            .connection
-            .prepare("SELECT id, topic, payload, attempts, died FROM dead WHERE group_id = ?1 ORDER BY id LIMIT ?2")
-            .map_err(&failed)?;
-        let rows = statement
-            .query_map(params![group.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(DeadLetter {
-                    id: row.get(0)?,
-                    topic: row.get(1)?,
-                    payload: row.get(2)?,
-                    attempts: row.get(3)?,
-                    died: row.get(4)?,
-                })
-            })
-            .map_err(&failed)?;
-        rows.collect::<Result<_, _>>().map_err(&failed)
-    }
-
-    /// Puts dead letters of a group back among its messages, as if they had never been tried.
-    pub(super) fn revive(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<StoredEntry>, StoreError> {
-        self.begin()?;
-        let revived = self.revive_all(group, ids);
-        if revived.is_err() {
-            self.rollback();
-        }
-        revived
-    }
-
-    fn revive_all(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<StoredEntry>, StoreError> {
-        let mut revived = Vec::new();
-        for id in self.dead_ids(group, ids)? {
-            self.read(
-                "SELECT id, group_id, topic, payload, qos, NULL, properties, 0 FROM dead WHERE id = ?1",
-                [id],
-                |entry| revived.push(entry),
-            )?;
-            self.connection
-                .execute("DELETE FROM dead WHERE id = ?1", [id])
-                .map_err(self.failed("requeue a dead letter in"))?;
-        }
-        for entry in &revived {
-            self.insert(entry.id, entry.group, &entry.message)?;
-        }
-        self.commit()?;
-        Ok(revived)
-    }
-
-    /// Deletes dead letters of a group.
-    pub(super) fn discard_dead(&self, group: GroupId, ids: Option<&[i64]>) -> Result<usize, StoreError> {
-        let failed = self.failed("discard a dead letter in");
-        let mut count = 0;
-        for id in self.dead_ids(group, ids)? {
-            count += self
-                .connection
-                .execute("DELETE FROM dead WHERE id = ?1", [id])
-                .map_err(&failed)?;
-        }
-        Ok(count)
-    }
-
-    /// Those of `ids` that are dead letters of the group; all of them without ids.
-    fn dead_ids(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<i64>, StoreError> {
-        let failed = self.failed("read the dead letters of");
-        let mut statement = self
-            .connection
-            .prepare("SELECT id FROM dead WHERE group_id = ?1 ORDER BY id")
-            .map_err(&failed)?;
-        let rows = statement.query_map([group.0], |row| row.get(0)).map_err(&failed)?;
-        let mut all = rows.collect::<Result<Vec<i64>, _>>().map_err(&failed)?;
-        if let Some(ids) = ids {
-            all.retain(|id| ids.contains(id));
-        }
-        Ok(all)
     }
 
     /// Starts a transaction.
@@ -428,20 +341,6 @@ impl Store {
             .prepare_cached("UPDATE entries SET attempts = ?2 WHERE id = ?1")
             .map_err(&failed)?;
         statement.execute(params![id.0, attempts]).map(drop).map_err(&failed)
-    }
-
-    /// Sets a message aside as a dead letter.
-    pub(super) fn bury(&self, id: EntryId, attempts: u32, now: Timestamp) -> Result<(), StoreError> {
-        let failed = self.failed("set a dead letter aside in");
-        let died = i64::try_from(now.0).unwrap_or(i64::MAX);
-        self.connection
-            .execute(
-                "INSERT INTO dead (id, group_id, topic, payload, qos, properties, attempts, died)
-                 SELECT id, group_id, topic, payload, qos, properties, ?2, ?3 FROM entries WHERE id = ?1",
-                params![id.0, attempts, died],
-            )
-            .map_err(&failed)?;
-        self.remove(id)
     }
 }
 

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::dead_letters::DeadLetter;
 use super::engine::{EngineConfig, Filters};
-use super::queue::{Effect, EntryId, GroupId, GroupStatus, Groups, Joining, Leaving, MemberId};
-use super::store::{DeadLetter, Store, StoreError};
+use super::queue::Groups;
+use super::store::{Store, StoreError};
+use super::types::{Death, Effect, EntryId, GroupId, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use super::writer::{Batch, Planned, Writer};
 use crate::codec::reason;
 use crate::message::{Message, SessionId, Timestamp};
@@ -27,7 +29,7 @@ use crate::topic::{GroupKey, TopicFilter, TopicName};
 
 /// A batch is bounded so that the first publisher in it does not wait for ever.
 const BATCH: usize = 4096;
-/// How often expiry and retention are looked after.
+/// How often retention is looked after.
 const TICK: Duration = Duration::from_millis(500);
 /// Deletions without a publish are not worth a transaction of their own at once: nobody was promised anything, and
 /// after a crash in between a message is delivered again.
@@ -43,7 +45,7 @@ pub(super) enum Command {
     },
     Quit(GroupKey, MemberId, oneshot::Sender<bool>),
     Acknowledge(MemberId, EntryId),
-    Refuse(MemberId, EntryId),
+    Refuse(MemberId, EntryId, Refusal),
     Leave(MemberId, Leaving),
     Status(oneshot::Sender<Vec<GroupStatus>>),
     Remove(GroupKey, oneshot::Sender<bool>),
@@ -68,7 +70,8 @@ pub(super) struct Worker {
     /// What the next transaction will hold, and since when something is in it.
     gathering: Batch,
     gathering_since: Option<Instant>,
-    writing: bool,
+    /// Batches that the writer has and has not answered for.
+    writing: usize,
     stopping: bool,
 }
 
@@ -101,7 +104,7 @@ impl Worker {
             effects: Vec::new(),
             gathering: Batch::default(),
             gathering_since: None,
-            writing: false,
+            writing: 0,
             stopping: false,
         };
         worker.announce_filters();
@@ -111,13 +114,18 @@ impl Worker {
     /// Works until it is told to stop and everything is on disk.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut next_tick = Instant::now() + TICK;
-        while !(self.stopping && !self.writing && self.gathering.is_empty()) {
+        while !(self.stopping && self.writing == 0 && self.gathering.is_empty()) {
+            let now = Instant::now();
             let flush = self
                 .gathering_since
-                .filter(|_| !self.writing)
+                .filter(|_| self.writing == 0)
                 .map(|since| since + LINGER);
-            let deadline = flush.map_or(next_tick, |flush| flush.min(next_tick));
-            match commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let alarm = self
+                .groups
+                .next_alarm()
+                .map(|at| now + Duration::from_millis(at.0.saturating_sub(Timestamp::now().0)));
+            let deadline = [flush, alarm].into_iter().flatten().fold(next_tick, Instant::min);
+            match commands.recv_timeout(deadline.saturating_duration_since(now)) {
                 Ok(command) => {
                     let now = Timestamp::now();
                     self.handle(command, now);
@@ -132,6 +140,7 @@ impl Worker {
                 self.tick(Timestamp::now());
                 next_tick = Instant::now() + TICK;
             }
+            self.groups.wake(Timestamp::now(), &mut self.effects);
             self.carry_out();
             self.flush();
         }
@@ -143,8 +152,8 @@ impl Worker {
             Command::Acknowledge(member, entry) => {
                 self.groups.acknowledge(member, entry, now, &mut self.effects);
             }
-            Command::Refuse(member, entry) => {
-                self.groups.refuse(member, entry, now, &mut self.effects);
+            Command::Refuse(member, entry, refusal) => {
+                self.groups.refuse(member, entry, refusal, now, &mut self.effects);
             }
             Command::Leave(member, how) => {
                 self.mailboxes.remove(&member);
@@ -173,9 +182,21 @@ impl Worker {
                 let group = self.groups.find(&key);
                 done.send(group.is_some_and(|group| self.remove(group, now))).ok();
             }
-            Command::DeadLetters(key, limit, done) => drop(done.send(self.dead_letters(&key, limit))),
-            Command::Requeue(key, ids, done) => drop(done.send(self.requeue(&key, ids, now))),
-            Command::Discard(key, ids, done) => drop(done.send(self.discard(&key, ids))),
+            Command::DeadLetters(key, limit, done) => {
+                self.carry_out();
+                self.flush_now();
+                done.send(self.dead_letters(&key, limit)).ok();
+            }
+            Command::Requeue(key, ids, done) => {
+                self.carry_out();
+                self.flush_now();
+                done.send(self.requeue(&key, ids, now)).ok();
+            }
+            Command::Discard(key, ids, done) => {
+                self.carry_out();
+                self.flush_now();
+                done.send(self.discard(&key, ids)).ok();
+            }
             Command::Stop => self.stopping = true,
         }
     }
@@ -249,7 +270,6 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        self.groups.expire(now, &mut self.effects);
         let Some(retention) = self.config.retention else { return };
         let before = Timestamp(now.0.saturating_sub(retention.saturating_mul(1000)));
         for group in self.groups.deserted(before) {
@@ -278,19 +298,26 @@ impl Worker {
 
     /// Gives the writer the gathered batch, when it is free and the batch is worth it.
     fn flush(&mut self) {
-        let Some(since) = self.gathering_since.filter(|_| !self.writing) else {
+        let Some(since) = self.gathering_since.filter(|_| self.writing == 0) else {
             return;
         };
         let worth = !self.gathering.planned.is_empty() || self.gathering.writes.len() >= BATCH || self.stopping;
         if worth || since.elapsed() >= LINGER {
-            self.writer.write(std::mem::take(&mut self.gathering));
-            self.gathering_since = None;
-            self.writing = true;
+            self.flush_now();
         }
     }
 
+    /// Gives the writer the gathered batch. What is asked of the store after that sees it.
+    fn flush_now(&mut self) {
+        if !self.gathering.is_empty() {
+            self.writer.write(std::mem::take(&mut self.gathering));
+            self.writing += 1;
+        }
+        self.gathering_since = None;
+    }
+
     fn written(&mut self, batch: Batch, result: Result<(), StoreError>, now: Timestamp) {
-        self.writing = false;
+        self.writing = self.writing.saturating_sub(1);
         if let Err(error) = result {
             tracing::error!(%error, refused = batch.planned.len(), "cannot store messages");
             for plan in batch.planned {
@@ -315,16 +342,23 @@ impl Worker {
             }
         }
         for effect in batch.writes {
-            if let Effect::Dead(group, _, message, attempts) = effect {
-                self.publish_dead(group, &message, attempts);
+            if let Effect::Dead {
+                group,
+                message,
+                attempts,
+                death,
+                ..
+            } = effect
+            {
+                self.publish_dead(group, &message, attempts, death);
             }
         }
     }
 
     /// Tells about a dead letter on its topic; a group may collect it there. What dies there is only set aside.
-    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32) {
+    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32, death: Death) {
         let Some(key) = self.groups.key(group) else { return };
-        tracing::warn!(group = %key, topic = %message.topic, attempts, "message is a dead letter");
+        tracing::warn!(group = %key, topic = %message.topic, attempts, reason = death.as_str(), "message is a dead letter");
         if message.topic.as_str().starts_with(&self.config.dead_prefix) {
             return;
         }
@@ -336,7 +370,7 @@ impl Worker {
             retain: false,
             expires: None,
             publisher: SessionId(0),
-            properties: super::dead_properties(message, key, attempts),
+            properties: super::dead_properties(message, key, attempts, death),
             ..message.clone()
         });
         self.hub.publish(Arc::clone(&letter), None);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use super::queue::{Effect, EntryId, GroupId};
 use super::store::{Store, StoreError};
+use super::types::{Effect, EntryId, GroupId};
 use super::worker::Command;
 use crate::message::{Message, Timestamp};
 use crate::receipt::Completion;
@@ -47,7 +47,9 @@ impl Batch {
                 Effect::Deliver(..) => {}
                 Effect::Remove(entry) => store.remove(*entry)?,
                 Effect::Attempts(entry, attempts) => store.set_attempts(*entry, *attempts)?,
-                Effect::Dead(_, entry, _, attempts) => store.bury(*entry, *attempts, now)?,
+                Effect::Dead {
+                    entry, attempts, death, ..
+                } => store.bury(*entry, *attempts, *death, now)?,
             }
         }
         store.commit()

@@ -1,0 +1,246 @@
+//! Leases: how messages get to members, and what becomes of them there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::queue::Groups;
+use super::state::{Alarm, Entry, Leased};
+use super::types::{Death, Delivery, Effect, EntryId, GroupId, Leaving, MemberId, Refusal};
+use crate::message::Timestamp;
+
+impl Groups {
+    /// The member is done with a message. `false` when it does not hold it.
+    pub fn acknowledge(&mut self, member: MemberId, id: EntryId, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+        let Some(group) = self.members.take_back(member, id) else {
+            return false;
+        };
+        if let Some(entry) = self.end_lease(group, id, member) {
+            self.discard(group, id, &entry);
+            effects.push(Effect::Remove(id));
+        }
+        self.dispatch_for(member, now, effects);
+        true
+    }
+
+    /// The member refuses a message. `false` when it does not hold it.
+    pub fn refuse(
+        &mut self,
+        member: MemberId,
+        id: EntryId,
+        refusal: Refusal,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(group) = self.members.take_back(member, id) else {
+            return false;
+        };
+        if let Some(entry) = self.end_lease(group, id, member) {
+            if refusal == Refusal::Never {
+                self.die(group, id, entry, Death::Refused, effects);
+            } else if entry.attempts >= self.limits.deliveries {
+                self.die(group, id, entry, Death::Attempts, effects);
+            } else {
+                effects.push(Effect::Attempts(id, entry.attempts));
+                let again = self.limits.retry_at(entry.attempts, now);
+                if again > now {
+                    self.delay(group, id, entry, again);
+                } else {
+                    self.wait(group, id, entry);
+                }
+            }
+        }
+        self.dispatch(group, now, effects);
+        self.dispatch_for(member, now, effects);
+        true
+    }
+
+    /// The member's connection is gone: what it held goes to others at once.
+    pub fn leave(&mut self, member: MemberId, how: Leaving, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(gone) = self.members.remove(member) else {
+            return;
+        };
+        for group in &gone.groups {
+            self.quit(*group, member, now);
+        }
+        let mut touched = BTreeSet::new();
+        for (id, group) in gone.held {
+            if let Some(mut entry) = self.end_lease(group, id, member) {
+                if how == Leaving::Orderly {
+                    entry.attempts = entry.attempts.saturating_sub(1);
+                }
+                self.give_back(group, id, entry, effects);
+                touched.insert(group);
+            }
+        }
+        for group in touched {
+            self.dispatch(group, now, effects);
+        }
+    }
+
+    /// When [`Groups::wake`] has something to do next.
+    pub fn next_alarm(&self) -> Option<Timestamp> {
+        self.alarms.first().map(|(at, _, _)| *at)
+    }
+
+    /// Does what is due by `now`: messages expire, are tried again, or have been held for too long.
+    pub fn wake(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut touched = BTreeSet::new();
+        while let Some(&(at, group, alarm)) = self.alarms.first() {
+            if at > now {
+                break;
+            }
+            self.alarms.pop_first();
+            let Some(queue) = self.groups.get_mut(&group) else {
+                continue;
+            };
+            match alarm {
+                // Leased messages are left to their members.
+                Alarm::Expire(place) => {
+                    let expired = queue.waiting.remove(&place);
+                    if let Some(entry) = expired.or_else(|| queue.delayed.remove(&place.1)) {
+                        self.discard(group, place.1, &entry);
+                        effects.push(Effect::Remove(place.1));
+                    }
+                }
+                Alarm::Retry(id) => {
+                    if let Some(entry) = queue.delayed.remove(&id) {
+                        self.wait(group, id, entry);
+                    }
+                }
+                Alarm::Overdue(id, member) => {
+                    self.members.take_back(member, id);
+                    if let Some(entry) = self.end_lease(group, id, member) {
+                        tracing::debug!(group = group.0, entry = id.0, member = member.0, "lease is overdue");
+                        self.give_back(group, id, entry, effects);
+                    }
+                    // The member has room again, wherever it is.
+                    let elsewhere = self.members.get(member).map(|member| member.groups.iter().copied());
+                    touched.extend(elsewhere.into_iter().flatten());
+                }
+            }
+            touched.insert(group);
+        }
+        for group in touched {
+            self.dispatch(group, now, effects);
+        }
+    }
+
+    /// Leases whatever can be leased, after a change that may have made room anywhere.
+    pub fn rebalance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.dispatch(group, now, effects);
+        }
+    }
+
+    fn end_lease(&mut self, group: GroupId, id: EntryId, member: MemberId) -> Option<Entry> {
+        let leased = self.groups.get_mut(&group)?.leased.remove(&id)?;
+        if let Some(overdue) = leased.overdue {
+            self.alarms.remove(&(overdue, group, Alarm::Overdue(id, member)));
+        }
+        Some(leased.entry)
+    }
+
+    /// A message comes back without having been refused: it can go to another member at once.
+    fn give_back(&mut self, group: GroupId, id: EntryId, entry: Entry, effects: &mut Vec<Effect>) {
+        if entry.attempts >= self.limits.deliveries {
+            self.die(group, id, entry, Death::Attempts, effects);
+        } else {
+            effects.push(Effect::Attempts(id, entry.attempts));
+            self.wait(group, id, entry);
+        }
+    }
+
+    fn die(&mut self, group: GroupId, id: EntryId, entry: Entry, death: Death, effects: &mut Vec<Effect>) {
+        self.discard(group, id, &entry);
+        if let Some(queue) = self.groups.get_mut(&group) {
+            queue.dead += 1;
+        }
+        let Entry { message, attempts } = entry;
+        effects.push(Effect::Dead {
+            group,
+            entry: id,
+            message,
+            attempts,
+            death,
+        });
+    }
+
+    /// Puts a message among those that wait, and notes when it expires; it may have been noted and done before.
+    pub(super) fn wait(&mut self, group: GroupId, id: EntryId, entry: Entry) {
+        let Some(queue) = self.groups.get_mut(&group) else {
+            return;
+        };
+        let place = entry.place(id);
+        if let Some(expires) = entry.message.expires {
+            self.alarms.insert((expires, group, Alarm::Expire(place)));
+        }
+        queue.waiting.insert(place, entry);
+    }
+
+    fn delay(&mut self, group: GroupId, id: EntryId, entry: Entry, until: Timestamp) {
+        let Some(queue) = self.groups.get_mut(&group) else {
+            return;
+        };
+        if let Some(expires) = entry.message.expires {
+            self.alarms.insert((expires, group, Alarm::Expire(entry.place(id))));
+        }
+        self.alarms.insert((until, group, Alarm::Retry(id)));
+        queue.delayed.insert(id, entry);
+    }
+
+    fn discard(&mut self, group: GroupId, id: EntryId, entry: &Entry) {
+        if let Some(expires) = entry.message.expires {
+            self.alarms.remove(&(expires, group, Alarm::Expire(entry.place(id))));
+        }
+        self.cancel(group, entry.message.size());
+    }
+
+    /// A member has room again: every group that it is in may have something for it.
+    fn dispatch_for(&mut self, member: MemberId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(groups) = self.members.get(member).map(|member| member.groups.clone()) else {
+            return;
+        };
+        for group in groups {
+            self.dispatch(group, now, effects);
+        }
+    }
+
+    /// Leases what waits to whoever has room.
+    pub(super) fn dispatch(&mut self, group: GroupId, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some(queue) = self.groups.get_mut(&group) {
+            if queue.waiting.is_empty() {
+                return;
+            }
+            let Some(member) = self.members.idlest(queue.members.keys().copied()) else {
+                return;
+            };
+            let Some(membership) = queue.members.get(&member).copied() else {
+                return;
+            };
+            let Some(((_, id), mut entry)) = queue.waiting.pop_first() else {
+                return;
+            };
+            if entry.message.is_expired(now) {
+                self.discard(group, id, &entry);
+                effects.push(Effect::Remove(id));
+                continue;
+            }
+            entry.attempts += 1;
+            let delivery = Delivery {
+                entry: id,
+                message: Arc::clone(&entry.message),
+                qos: membership.qos.min(entry.message.qos),
+                attempt: entry.attempts,
+                subscription: membership.subscription,
+            };
+            let overdue = self.limits.lease.map(|lease| Timestamp(now.0.saturating_add(lease)));
+            if let Some(overdue) = overdue {
+                self.alarms.insert((overdue, group, Alarm::Overdue(id, member)));
+            }
+            queue.leased.insert(id, Leased { entry, overdue });
+            self.members.hand(member, id, group);
+            effects.push(Effect::Deliver(member, delivery));
+        }
+    }
+}
