@@ -1,5 +1,11 @@
 //! watchbot as it runs: real repositories, its own host, events on the broker.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which should fail where they are surprised"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -91,7 +97,7 @@ async fn commits_are_announced_once_across_restarts() {
     let repository = Repository::new();
     let url = repository.url().display().to_string();
     let first = repository.git(&["--git-dir=x.git", "rev-parse", "master"]);
-    let mut host = TestHost::start().await;
+    let host = TestHost::start().await;
     host.host.load(watchbot(&[&url])).await.unwrap();
     let mut expected = vec![format!("master@{first}")];
     announces(&host, &expected).await;
@@ -100,7 +106,15 @@ async fn commits_are_announced_once_across_restarts() {
 
     host.host.shutdown().await;
     let missed = repository.commit();
-    host.host = Host::start(config(host.directory.path())).await.unwrap();
+    let TestHost {
+        host: stopped,
+        directory,
+    } = host;
+    drop(stopped);
+    let host = TestHost {
+        host: Host::start(config(directory.path())).await.unwrap(),
+        directory,
+    };
     host.host.load(watchbot(&[&url])).await.unwrap();
     expected.push(format!("master@{missed}"));
     announces(&host, &expected).await;
