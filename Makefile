@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test test-real lint demo bench install
+.PHONY: help setup guests build test test-real lint demo fuzz bench install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +48,9 @@ demo: ## a commit's way to an APT repository, on this machine
 	@scripts/setup build run
 	@scripts/own-target
 	@scripts/demo
+
+fuzz: ## fuzz what clients of the broker can reach, a minute each
+	@scripts/fuzz
 
 bench: ## measure what the documentation claims
 	@scripts/setup build run

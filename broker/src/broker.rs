@@ -104,6 +104,11 @@ impl Broker {
         self.websocket_address
     }
 
+    #[cfg(fuzzing)]
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
     /// Every group's numbers.
     pub async fn groups(&self) -> Vec<GroupStatus> {
         self.context.groups.status().await

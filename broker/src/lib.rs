@@ -27,6 +27,9 @@ mod codec;
 mod config;
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod listen;
 mod message;

@@ -29,11 +29,12 @@ struct Process {
 
 impl Process {
     fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_foundry-broker"))
-            .args(["127.0.0.1:0", data.to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-broker"));
+        Self::spawn(command.args(["127.0.0.1:0", data.to_str().unwrap()]))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -42,6 +43,13 @@ impl Process {
             child,
             address: line.trim().parse().unwrap(),
         }
+    }
+
+    /// SIGTERM, and waits.
+    fn terminate(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// SIGKILL.
@@ -140,4 +148,132 @@ fn second_broker_on_the_same_data_is_refused() {
     assert!(!second.status.success());
     let error = String::from_utf8(second.stderr).unwrap();
     assert!(error.contains("in use by another broker"), "{error}");
+}
+
+/// A broker that cannot write files larger than `blocks` KiB: what a full disk looks like to SQLite.
+fn start_limited(data: &Path, blocks: u32) -> Process {
+    let program = env!("CARGO_BIN_EXE_foundry-broker");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {}",
+        data.display()
+    );
+    Process::spawn(Command::new("bash").args(["-c", &script]))
+}
+
+fn publish(publisher: &mut V5, job: u32) -> PubAckReason {
+    publisher.publish(message("jobs/x", Q1, format!("{job}{}", " ".repeat(2000))))
+}
+
+fn jobs_in(address: SocketAddr) -> Vec<u32> {
+    let (mut member, _) = V5::with(address, receiving("worker", 100));
+    member.subscribe(JOBS, Q1);
+    let mut jobs = Vec::new();
+    while let Some(Packet::Publish(publish)) = member.try_recv(support::SILENCE) {
+        member.finish(&publish);
+        jobs.push(std::str::from_utf8(&publish.payload).unwrap().trim().parse().unwrap());
+    }
+    jobs
+}
+
+#[test]
+fn disk_full_refuses_and_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start_limited(directory.path(), 400);
+    V5::new(broker.address, "worker").subscribe(JOBS, Q1);
+    let mut publisher = V5::new(broker.address, "publisher");
+    let mut acknowledged = Vec::new();
+    let mut refused = 0;
+    for job in 0..400 {
+        match publish(&mut publisher, job) {
+            PubAckReason::Success => acknowledged.push(job),
+            PubAckReason::UnspecifiedError => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        acknowledged.len() > 20 && refused > 20,
+        "{} and {refused}",
+        acknowledged.len()
+    );
+    // Ordinary messages do not need the disk.
+    let mut watcher = V5::new(broker.address, "watcher");
+    watcher.subscribe("other", Q1);
+    assert_eq!(publisher.publish(message("other", Q1, "x")), PubAckReason::Success);
+    assert_eq!(watcher.take().payload, "x");
+    // It ends in good order even so.
+    let mut broker = broker;
+    broker.terminate();
+    // There is room again.
+    let broker = Process::start(directory.path());
+    let mut publisher = V5::new(broker.address, "publisher");
+    assert_eq!(publish(&mut publisher, 1000), PubAckReason::Success);
+    acknowledged.push(1000);
+    assert_eq!(jobs_in(broker.address), acknowledged);
+}
+
+/// Leaves 50 jobs in a store, all in its journal.
+fn filled(directory: &Path) {
+    let broker = Process::start(directory);
+    V5::new(broker.address, "worker").subscribe(JOBS, Q1);
+    let mut publisher = V5::new(broker.address, "publisher");
+    for job in 0..50 {
+        assert_eq!(publish(&mut publisher, job), PubAckReason::Success);
+    }
+    broker.kill();
+}
+
+#[test]
+fn torn_write_at_the_end_of_the_journal_costs_only_what_it_tore() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path());
+    let journal = directory.path().join("groups.sqlite-wal");
+    let length = std::fs::metadata(&journal).unwrap().len();
+    // Half of the last page: as if the power had failed in the middle of the last, unacknowledged commit.
+    let file = std::fs::File::options().write(true).open(&journal).unwrap();
+    file.set_len(length - 2000).unwrap();
+    let broker = Process::start(directory.path());
+    let jobs = jobs_in(broker.address);
+    assert!((48..50).contains(&jobs.len()), "{jobs:?}");
+    assert_eq!(jobs, (0..jobs.len() as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn corrupted_page_is_named_at_start() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path());
+    // A clean stop moves the journal's pages into the database.
+    let mut broker = Process::start(directory.path());
+    broker.terminate();
+    let path = directory.path().join("groups.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() > 5 * 4096, "{}", bytes.len());
+    for page in bytes.chunks_mut(4096).skip(1) {
+        page[..64].fill(0xa5);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_foundry-broker"))
+        .args(["127.0.0.1:0", directory.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("groups.sqlite is damaged"), "{error}");
+    assert!(error.contains("restore it from a backup"), "{error}");
+}
+
+#[test]
+fn file_that_is_no_database_is_named_at_start() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("groups.sqlite"),
+        "not a database, but long enough to be looked at",
+    )
+    .unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_foundry-broker"))
+        .args(["127.0.0.1:0", directory.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("groups.sqlite is damaged"), "{error}");
 }

@@ -11,8 +11,9 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{TestBroker, eventually};
 
@@ -123,4 +124,56 @@ fn mosquitto_sub_dies_and_its_will_is_published_and_retained() {
     let mut late = Subscriber::start(&broker, &["-t", "hosts/+"]);
     assert_eq!(late.line(), "hosts/a gone");
     late.kill();
+}
+
+/// A Python with the package paho-mqtt in a directory of its own, made at the first use.
+fn python_with_paho() -> PathBuf {
+    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("paho");
+    let python = environment.join("bin/python");
+    let run = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program:?} {arguments:?}: {output:?}");
+    };
+    if !python.exists() {
+        run(Path::new("python3"), &["-m", "venv", environment.to_str().unwrap()]);
+    }
+    run(&python, &["-m", "pip", "install", "--quiet", "paho-mqtt==2.1.0"]);
+    python
+}
+
+#[test]
+#[ignore = "installs paho-mqtt from PyPI"]
+fn paho_worker_dies_with_ten_unacknowledged_and_another_gets_them() {
+    let python = python_with_paho();
+    let broker = TestBroker::start();
+    let port = broker.address.port().to_string();
+    let share = "$share/workers/jobs/#";
+    let worker = |version: &str, hold: &str| {
+        let mut child = Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/paho_worker.py"))
+            .args([&port, version, share, hold])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut worker = Subscriber { child, lines };
+        assert_eq!(worker.line(), "subscribed");
+        worker
+    };
+    for version in ["4", "5"] {
+        let mut first = worker(version, "0");
+        for job in 0..10 {
+            publish(&broker, &["-q", "1", "-t", "jobs/x", "-m", &job.to_string()]);
+        }
+        let jobs: Vec<String> = (0..10).map(|job| job.to_string()).collect();
+        assert_eq!((0..10).map(|_| first.line()).collect::<Vec<_>>(), jobs);
+        let mut second = worker(version, "10");
+        let died = Instant::now();
+        first.kill();
+        assert_eq!((0..10).map(|_| second.line()).collect::<Vec<_>>(), jobs);
+        assert!(died.elapsed() < Duration::from_secs(1), "took {:?}", died.elapsed());
+        eventually("all are acknowledged", || broker.group("workers").leased == 0);
+        second.kill();
+        eventually("all have left", || broker.group("workers").members == 0);
+    }
 }

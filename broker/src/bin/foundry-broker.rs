@@ -29,9 +29,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         data_dir: data_dir.into(),
         ..Config::default()
     };
+    // Before the address is out: whoever reads it may send a signal at once.
+    let mut terminate = signal(SignalKind::terminate())?;
     let broker = Broker::start(config).await?;
     println!("{}", broker.address());
-    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::Property;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, ErrorCode, Params, params};
 
 use super::types::{EntryId, GroupId};
 use crate::message::{Message, QoS, SessionId, Timestamp};
@@ -86,6 +86,20 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Wraps an error of SQLite; damage has a remedy of its own.
+    fn sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                path,
+                what: source.to_string(),
+            },
+            _ => Self::Sqlite { action, path, source },
+        }
+    }
+}
+
 /// A queued message as stored.
 #[derive(Debug)]
 pub(super) struct StoredEntry {
@@ -113,13 +127,7 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database at `path`, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |action| {
-            move |source| StoreError::Sqlite {
-                action,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let failed = |action| move |source| StoreError::sqlite(action, path, source);
         let connection = Connection::open(path).map_err(failed("open"))?;
         let store = Self {
             connection,
@@ -156,12 +164,9 @@ impl Store {
         Ok(store)
     }
 
+    /// Says what failed, and on which file.
     pub(super) fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
-        move |source| StoreError::Sqlite {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+        move |source| StoreError::sqlite(action, &self.path, source)
     }
 
     fn damaged(&self, what: String) -> StoreError {

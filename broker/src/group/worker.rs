@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Deletions without a publish are not worth a transaction of their own at once: nobody was promised anything, and
 /// after a crash in between a message is delivered again.
 const LINGER: Duration = Duration::from_millis(20);
+/// Deletions that failed are not tried again at once: a full disk stays full for a while.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Publish(Arc<Message>, Option<Completion>),
@@ -301,8 +303,9 @@ impl Worker {
         let Some(since) = self.gathering_since.filter(|_| self.writing == 0) else {
             return;
         };
-        let worth = !self.gathering.planned.is_empty() || self.gathering.writes.len() >= BATCH || self.stopping;
-        if worth || since.elapsed() >= LINGER {
+        let many = self.gathering.writes.len() >= BATCH && since <= Instant::now();
+        let worth = !self.gathering.planned.is_empty() || many || self.stopping;
+        if worth || Instant::now() >= since + LINGER {
             self.flush_now();
         }
     }
@@ -328,8 +331,13 @@ impl Worker {
                     completion.refuse(reason::UNSPECIFIED);
                 }
             }
+            if self.stopping {
+                // A disk that stays full must not keep the broker from ending: what was not deleted comes again.
+                return;
+            }
             // What the queue decided stays to be written.
-            self.effects.extend(batch.writes);
+            self.gathering.writes.extend(batch.writes);
+            self.gathering_since = Some(Instant::now() + AFTER_FAILURE);
             return;
         }
         for plan in batch.planned {

@@ -1,0 +1,87 @@
+//! Ways in for the fuzzer (`broker/fuzz`).
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::time::Duration;
+
+use crate::codec::{Version, decode as decode_packet, decode_connect, next_frame};
+use crate::connection;
+use crate::listen::Peer;
+use crate::{Broker, Config};
+
+/// Decodes as many packets as there are in `bytes`.
+pub fn decode(bytes: &[u8]) {
+    for version in [Version::V4, Version::V5] {
+        let mut buffer = BytesMut::from(bytes);
+        while let Ok(Some(frame)) = next_frame(&mut buffer, 1 << 20) {
+            drop(decode_connect(frame.header, &frame.body));
+            drop(decode_packet(version, frame.header, &frame.body));
+        }
+    }
+}
+
+/// A broker to talk to.
+#[derive(Debug)]
+pub struct Conversations {
+    runtime: Runtime,
+    broker: Broker,
+}
+
+impl Default for Conversations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a fuzzer without a broker has nothing to do")]
+impl Conversations {
+    /// Starts a broker in a directory for temporary files.
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("the runtime starts");
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: std::env::temp_dir().join(format!("foundry-fuzz-{}", std::process::id())),
+            ..Config::default()
+        };
+        let broker = runtime.block_on(Broker::start(config)).expect("the broker starts");
+        Self { runtime, broker }
+    }
+
+    /// Says all of `bytes` but the first, which chooses a CONNECT to say before, and hangs up. A panic of the
+    /// connection is a panic here.
+    pub fn hold(&self, bytes: &[u8]) {
+        let Some((choice, rest)) = bytes.split_first() else {
+            return;
+        };
+        let connect: &[u8] = match choice % 3 {
+            0 => b"",
+            1 => b"\x10\x0e\0\x04MQTT\x04\x00\0\0\0\x02v4",
+            _ => b"\x10\x14\0\x04MQTT\x05\x00\0\0\x05\x11\0\0\0\x3c\0\x02v5",
+        };
+        let bytes = [connect, rest].concat();
+        let context = Arc::clone(self.broker.context());
+        let peer = Peer {
+            local: true,
+            certificate: None,
+        };
+        self.runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let serving = connection::serve(server, peer, context);
+            let talking = async {
+                drop(client.write_all(&bytes).await);
+                let mut answers = Vec::new();
+                let listen = client.read_to_end(&mut answers);
+                drop(tokio::time::timeout(Duration::from_millis(2), listen).await);
+                drop(client);
+            };
+            tokio::join!(serving, talking);
+        });
+    }
+}
