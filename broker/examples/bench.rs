@@ -1,4 +1,4 @@
-//! Messages per second and latency of this broker beside Mosquitto, in one run:
+//! Messages per second and latency of this broker beside Mosquitto and bare rumqttd, in one run:
 //! `cargo run --release -p foundry-broker --example bench [MESSAGES]`.
 //!
 //! QoS 1, 256 bytes. Publishers keep 100 publishes under way; subscribers acknowledge each message. Every broker is
@@ -292,6 +292,51 @@ fn ours(directory: &Path) -> Result<(Process, SocketAddr)> {
     Ok((process, address))
 }
 
+/// rumqttd by itself, as its own listener serves it.
+fn bare_rumqttd() -> Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let child = Command::new(std::env::current_exe()?)
+        .args(["--rumqttd", &address.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let process = Process(child);
+    wait_for(address)?;
+    Ok((process, address))
+}
+
+/// What the process of [`bare_rumqttd`] does.
+fn serve_rumqttd(address: SocketAddr) -> Result<()> {
+    let connections = rumqttd::ConnectionSettings {
+        connection_timeout_ms: 60_000,
+        max_payload_size: 1 << 20,
+        max_inflight_count: 100,
+        auth: None,
+        external_auth: None,
+        dynamic_filters: true,
+    };
+    let server = rumqttd::ServerSettings {
+        name: "bench".to_owned(),
+        listen: address,
+        tls: None,
+        next_connection_delay_ms: 1,
+        connections,
+    };
+    let router = rumqttd::RouterConfig {
+        max_connections: 100,
+        max_outgoing_packet_count: 200,
+        max_segment_size: 100 << 20,
+        max_segment_count: 10,
+        ..rumqttd::RouterConfig::default()
+    };
+    let config = rumqttd::Config {
+        router,
+        v5: Some([("v5".to_owned(), server)].into()),
+        ..rumqttd::Config::default()
+    };
+    Ok(rumqttd::Broker::new(config).start()?)
+}
+
 fn mosquitto(directory: &Path, persistence: bool) -> Result<(Process, SocketAddr)> {
     let address = free_address()?;
     let config = directory.join("mosquitto.conf");
@@ -318,9 +363,11 @@ fn mosquitto(directory: &Path, persistence: bool) -> Result<(Process, SocketAddr
 }
 
 fn main() -> Result<()> {
-    let messages: usize = match std::env::args().nth(1) {
-        Some(messages) => messages.parse()?,
-        None => 100_000,
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let messages: usize = match arguments.as_slice() {
+        [flag, address] if flag == "--rumqttd" => return serve_rumqttd(address.parse()?),
+        [messages] => messages.parse()?,
+        _ => 100_000,
     };
     let directory = tempfile::tempdir()?;
     let scenarios: VecDeque<(&str, &str, usize, usize)> = VecDeque::from([
@@ -334,9 +381,10 @@ fn main() -> Result<()> {
         "scenario", "broker", "messages/s", "median", "p99", "cpu us"
     );
     for (name, filter, publishers, subscribers) in scenarios {
-        for broker in ["foundry", "mosquitto", "mosquitto, persistent"] {
+        for broker in ["foundry", "rumqttd", "mosquitto", "mosquitto, persistent"] {
             let (process, address) = match broker {
                 "foundry" => ours(directory.path())?,
+                "rumqttd" => bare_rumqttd()?,
                 "mosquitto" => mosquitto(directory.path(), false)?,
                 _ => mosquitto(directory.path(), true)?,
             };

@@ -64,7 +64,7 @@ impl Broker {
         let (hub, hub_handle) = Hub::new(limits.retained_bytes);
         let engine = Engine::start(&data_dir, engine_config, hub_handle.clone())?;
         let publisher = Publisher::new(hub_handle.clone(), engine.handle());
-        let (registry, registry_handle) = Registry::new(publisher.clone(), mailbox_limits);
+        let (registry, registry_handle) = Registry::new(publisher.clone(), mailbox_limits, limits.sessions);
         let context = Arc::new(Context {
             publisher,
             hub: hub_handle,

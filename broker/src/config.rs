@@ -78,6 +78,8 @@ pub struct Limits {
     pub connections: usize,
     /// Seconds within which a connection has to send its CONNECT.
     pub connect_seconds: u64,
+    /// Seconds after which a client that takes nothing of what is sent to it is cut off.
+    pub stall_seconds: u64,
     /// Longest keep alive of an MQTT 5 client in seconds, told to those that ask for more or for none; 0 is no limit.
     pub keep_alive_seconds: u16,
     /// Largest packet, in bytes.
@@ -90,6 +92,8 @@ pub struct Limits {
     pub window: usize,
     /// Leases of a group member that names no receive maximum.
     pub default_leases: usize,
+    /// Sessions, with those of clients that are away.
+    pub sessions: usize,
     /// Longest time in seconds that a session outlives its connection.
     pub session_expiry: u32,
     /// Subscriptions of a session.
@@ -126,12 +130,14 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connect_seconds: 10,
+            stall_seconds: 60,
             keep_alive_seconds: 300,
             packet_bytes: 8 * 1024 * 1024,
             receive_maximum: 1024,
             topic_aliases: 64,
             window: 1024,
             default_leases: 32,
+            sessions: 100_000,
             session_expiry: 30 * 24 * 3600,
             subscriptions: 1000,
             queued_messages: 100_000,
@@ -153,5 +159,9 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_seconds)
+    }
+
+    pub(crate) fn stall_timeout(&self) -> Duration {
+        Duration::from_secs(self.stall_seconds)
     }
 }

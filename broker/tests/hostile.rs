@@ -324,6 +324,39 @@ fn subscriber_that_does_not_read_does_not_stop_others() {
 }
 
 #[test]
+fn member_that_does_not_read_is_cut_off_and_its_messages_go_to_another() {
+    let broker = TestBroker::with(|config| config.limits.stall_seconds = 1);
+    let mut stuck = V5::new(broker.address, "stuck");
+    stuck.subscribe("$share/workers/jobs", QoS::AtLeastOnce);
+    let mut publisher = V5::new(broker.address, "publisher");
+    // More than the system buffers for a connection.
+    for _ in 0..30 {
+        let reason = publisher.publish(message("jobs", QoS::AtLeastOnce, vec![0; 1_000_000]));
+        assert_eq!(reason, PubAckReason::Success);
+    }
+    let mut other = V5::new(broker.address, "other");
+    other.subscribe("$share/workers/jobs", QoS::AtLeastOnce);
+    for _ in 0..30 {
+        other.take();
+    }
+    assert!(stuck.wire.is_closed());
+}
+
+#[test]
+fn sessions_are_bounded() {
+    let broker = TestBroker::with(|config| config.limits.sessions = 3);
+    let mut clients: Vec<V5> = (0..3)
+        .map(|n| V5::with(broker.address, resume(&n.to_string(), 60)).0)
+        .collect();
+    clients.remove(0).disconnect();
+    let (_, ack) = V5::try_connect(broker.address, connect("one too many"), None, None);
+    assert_eq!(ack.code, ConnectReturnCode::QuotaExceeded);
+    // Those who have a session keep it.
+    assert!(V5::with(broker.address, resume("0", 60)).1.session_present);
+    clients.iter_mut().for_each(V5::ping);
+}
+
+#[test]
 fn names_that_nobody_can_count_do_not_stop_routing() {
     // More topics than the router is given: the rest is matched by the hub itself.
     let broker = TestBroker::start();

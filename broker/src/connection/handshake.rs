@@ -228,6 +228,7 @@ fn begin<S>(
         packet_limit: connect.maximum_packet_size,
         keep_alive,
         heard: Instant::now(),
+        progressed: Instant::now(),
         in_aliases: InAliases::new(context.limits.topic_aliases),
         out_aliases: OutAliases::new(connect.topic_alias_maximum.min(OUT_ALIASES)),
         owed: VecDeque::new(),

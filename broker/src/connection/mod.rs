@@ -89,6 +89,8 @@ struct Connection<S> {
     packet_limit: Option<u32>,
     keep_alive: Option<Duration>,
     heard: Instant,
+    /// When the client last took something, or there was nothing to take.
+    progressed: Instant,
     in_aliases: InAliases,
     out_aliases: OutAliases,
     owed: VecDeque<(Owed, Receipt)>,
@@ -136,21 +138,25 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 return end;
             }
             let may_read = self.owed.len() < RECEIPTS && self.out.len() < OUT_FULL;
-            let deadline = match self.keep_alive {
-                Some(interval) => self.heard + interval,
-                None => Instant::now() + Duration::from_secs(3600),
-            };
+            let pending = !self.out.is_empty() || !self.flushed;
+            if !pending {
+                self.progressed = Instant::now();
+            }
+            let stalled = self.progressed + self.context.limits.stall_timeout();
+            let silent = self.keep_alive.map(|interval| self.heard + interval);
+            let deadline = silent.map_or(stalled, |silent| silent.min(stalled));
             tokio::select! {
                 read = self.reader.read_buf(&mut self.input), if may_read => match read {
                     Ok(0) | Err(_) => return End::Lost,
                     Ok(_) => self.heard = Instant::now(),
                 },
                 sent = send_some(&mut self.writer, &mut self.out, &mut self.flushed),
-                    if !self.out.is_empty() || !self.flushed =>
+                    if pending =>
                 {
                     if sent.is_err() {
                         return End::Lost;
                     }
+                    self.progressed = Instant::now();
                     if self.flushed {
                         self.finish_unsent_leases();
                     }
@@ -158,11 +164,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 () = self.session.mailbox.woken() => {}
                 code = &mut *stop => return End::Closed(code.unwrap_or(reason::SHUTTING_DOWN), "asked to end"),
                 () = sleep_until(deadline) => {
+                    let now = Instant::now();
+                    if pending && now >= stalled {
+                        return End::Closed(reason::UNSPECIFIED, "client does not read");
+                    }
                     // While nothing is read from the client for the broker's own reasons, it is not at fault.
-                    if may_read && self.keep_alive.is_some() {
+                    if !may_read {
+                        self.heard = now;
+                    } else if silent.is_some_and(|silent| now >= silent) {
                         return End::Closed(reason::KEEP_ALIVE_TIMEOUT, "keep alive timeout");
                     }
-                    self.heard = Instant::now();
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -23,6 +24,10 @@ use crate::error::Error;
 
 /// A connection that cannot be accepted (too many files) is tried again, not at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// TCP probes of connections on which nothing moves.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// What is known of a client before it says anything in MQTT.
 #[derive(Debug, Clone)]
@@ -134,8 +139,8 @@ async fn accept(listener: TcpListener, door: Door, room: Arc<Semaphore>, context
         };
         match listener.accept().await {
             Ok((stream, address)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, %address, "cannot set TCP_NODELAY");
+                if let Err(error) = prepare(&stream) {
+                    tracing::debug!(%error, %address, "cannot set options of a connection");
                 }
                 let (door, context) = (door.clone(), Arc::clone(&context));
                 tokio::spawn(async move {
@@ -149,6 +154,14 @@ async fn accept(listener: TcpListener, door: Door, room: Arc<Semaphore>, context
             }
         }
     }
+}
+
+/// No waiting for more to send; and a machine that vanished is noticed even if its clients have no keep alive,
+/// since what they hold of groups must come back.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 impl Door {

@@ -109,6 +109,7 @@ pub struct Registry {
     deadlines: BinaryHeap<Reverse<(Instant, String)>>,
     publisher: Publisher,
     limits: MailboxLimits,
+    sessions: usize,
     last_session: u64,
     last_member: u64,
     stopping: Option<oneshot::Sender<()>>,
@@ -123,8 +124,8 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A registry without sessions, and how to talk to it.
-    pub fn new(publisher: Publisher, limits: MailboxLimits) -> (Self, RegistryHandle) {
+    /// A registry for up to `sessions` sessions, and how to talk to it.
+    pub fn new(publisher: Publisher, limits: MailboxLimits, sessions: usize) -> (Self, RegistryHandle) {
         let (sender, commands) = mpsc::unbounded_channel();
         let registry = Self {
             commands,
@@ -132,6 +133,7 @@ impl Registry {
             deadlines: BinaryHeap::new(),
             publisher,
             limits,
+            sessions,
             last_session: 0,
             last_member: 0,
             stopping: None,
@@ -220,6 +222,14 @@ impl Registry {
             && !(continues && delayed)
         {
             self.publish_will(message);
+        }
+        if !continues && self.entries.len() >= self.sessions {
+            tracing::warn!(limit = self.sessions, "too many sessions");
+            request.reply.send(Err(reason::QUOTA_EXCEEDED)).ok();
+            if let Some(old) = found {
+                self.end(*old);
+            }
+            return;
         }
         let session = match found {
             Some(session) if continues => session,
