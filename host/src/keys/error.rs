@@ -50,9 +50,7 @@ pub enum UnusableKey {
         key: String,
     },
     /// The secret part was left out of the file, or is on a smartcard.
-    #[error(
-        "the secret part of the signing key of {key} is not in the store: it was exported as a stub, or is on a smartcard"
-    )]
+    #[error("the secret part of key {key} is not in the store: it was exported as a stub, or is on a smartcard")]
     Stub {
         /// The key, as a person knows it.
         key: String,
@@ -185,6 +183,16 @@ pub enum KeyError {
         /// What gpg said.
         reason: String,
     },
+    /// The secret is with GnuPG, which does not sign.
+    #[error(
+        "the secret part of key {key} is not in the store but with GnuPG (it was exported as a stub, or is on a smartcard), and that failed: {reason}"
+    )]
+    KeptByGnupg {
+        /// The key.
+        key: String,
+        /// What gpg said.
+        reason: String,
+    },
     /// The OpenPGP implementation refused.
     #[error("cannot {what}: {reason}")]
     OpenPgp {
@@ -204,9 +212,9 @@ pub enum SignError {
     /// The data could not be read.
     #[error("cannot read the data to sign: {0}")]
     Read(#[source] io::Error),
-    /// The OpenPGP implementation refused.
+    /// The OpenPGP implementation refused, or gpg where it keeps the secret.
     #[error("cannot sign with key {key}: {reason}")]
-    OpenPgp {
+    Refused {
         /// The key.
         key: Fingerprint,
         /// What it said.

@@ -98,7 +98,7 @@ impl GnupgKey {
 }
 
 /// What gpg said, on one line.
-fn complaint(said: &str) -> String {
+pub(super) fn complaint(said: &str) -> String {
     let lines: Vec<_> = said
         .lines()
         .map(|line| line.strip_prefix("gpg: ").unwrap_or(line))

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod ar;
+mod backend;
 mod certificate;
 mod cleartext;
 mod commit_signature;

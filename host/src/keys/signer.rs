@@ -1,13 +1,14 @@
 //! An unlocked key, and what it signs.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
+use std::path::Path;
 
 use pgp::composed::{ArmorOptions, DetachedSignature};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{PacketTrait, Signature, SignatureConfig, SignatureHasher, SignatureType, Subpacket, SubpacketData};
-use pgp::types::{KeyDetails, Password, Timestamp};
+use pgp::packet::{PacketTrait, Signature, SignatureType};
+use pgp::types::Timestamp;
 
+use super::backend::{Backend, BackendError, HASH_NAME, Pending};
 use super::certificate::{Certificate, Component};
 use super::cleartext;
 use super::error::{KeyError, SignError};
@@ -15,22 +16,21 @@ use super::fingerprint::Fingerprint;
 use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
 use super::role::Role;
-use super::stored_key::{SecretPart, StoredKey, check_validity};
+use super::stored_key::{StoredKey, check_validity};
 
-/// What the signature hash is; gpg's name of it stands in clear-signed texts.
-const HASH: HashAlgorithm = HashAlgorithm::Sha512;
-const HASH_NAME: &str = "SHA512";
+/// How much is read at once.
+const BUFFER: usize = 128 << 10;
 
 /// An unlocked key. Prints without its secret, which is wiped from memory when the last handle is dropped.
 ///
-/// Signing is CPU work of 0.1 ms (Ed25519) to tens of milliseconds (RSA), so async callers use `spawn_blocking` for RSA
-/// keys and for large data.
+/// Where GnuPG keeps the secret (on a smartcard, or because only a stub was exported) gpg is run for each signature.
+/// Otherwise signing is CPU work of 0.1 ms (Ed25519) to tens of milliseconds (RSA). Async callers use `spawn_blocking`.
 pub struct Signer {
     fingerprint: Fingerprint,
     label: String,
     primary: Component,
     component: Component,
-    part: SecretPart,
+    backend: Backend,
 }
 
 impl Signer {
@@ -40,16 +40,24 @@ impl Signer {
         role: Role,
         info: &KeyInfo,
         passphrases: &PassphraseSource,
-        now: Timestamp,
+        gnupg_home: Option<&Path>,
     ) -> Result<Self, KeyError> {
+        let now = Timestamp::now();
         let (component, part) = key.signing_part(role, now)?;
-        let part = part.unlocked(info, passphrases)?;
+        let backend = if part.is_stub() {
+            Backend::Gnupg {
+                key: component.fingerprint,
+                home: gnupg_home.map(Path::to_owned),
+            }
+        } else {
+            Backend::Memory(Box::new(part.unlocked(info, passphrases)?))
+        };
         let signer = Self {
             fingerprint: key.fingerprint(),
             label: key.certificate.label(),
             primary: key.certificate.primary().clone(),
             component: component.clone(),
-            part,
+            backend,
         };
         signer.check_agreement(&key.certificate, now)?;
         Ok(signer)
@@ -63,8 +71,12 @@ impl Signer {
             hasher.update(probe);
             hasher.sign()
         });
-        match signed {
-            Ok(signature) if certificate.verifies(self.component.fingerprint, &signature, probe) => Ok(()),
+        match (signed, &self.backend) {
+            (Ok(signature), _) if certificate.verifies(self.component.fingerprint, &signature, probe) => Ok(()),
+            (Err(refused), Backend::Gnupg { .. }) => Err(KeyError::KeptByGnupg {
+                key: self.label.clone(),
+                reason: refused.to_string(),
+            }),
             _ => Err(KeyError::OpenPgp {
                 what: "use the key",
                 reason: format!("the secret part of key {} does not fit its public part", self.label),
@@ -112,44 +124,35 @@ impl Signer {
 
     fn hash_all(&self, mut data: impl Read) -> Result<Hasher<'_>, SignError> {
         let mut hasher = self.start_binary()?;
-        io::copy(&mut data, &mut hasher.inner).map_err(SignError::Read)?;
-        Ok(hasher)
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let read = data.read(&mut buffer).map_err(SignError::Read)?;
+            match buffer.get(..read).unwrap_or_default() {
+                [] => return Ok(hasher),
+                data => hasher.update(data),
+            }
+        }
     }
 
     fn start(&self, kind: SignatureType, now: Timestamp) -> Result<Hasher<'_>, SignError> {
         for component in [&self.primary, &self.component] {
             check_validity(component, &self.label, self.fingerprint, now)?;
         }
-        let inner = self.hasher(kind, now).map_err(|error| self.refused(&error))?;
+        let pending = self.backend.start(kind, now).map_err(|error| self.refused(&error))?;
         Ok(Hasher {
             signer: self,
             created: now,
-            inner,
+            pending,
         })
-    }
-
-    fn hasher(&self, kind: SignatureType, now: Timestamp) -> Result<SignatureHasher, pgp::errors::Error> {
-        let (algorithm, fingerprint, key_id) = match &self.part {
-            SecretPart::Primary(key) => (key.algorithm(), key.fingerprint(), key.legacy_key_id()),
-            SecretPart::Subkey(key) => (key.algorithm(), key.fingerprint(), key.legacy_key_id()),
-        };
-        let mut config = SignatureConfig::v4(kind, algorithm, HASH);
-        config.hashed_subpackets = vec![
-            Subpacket::regular(SubpacketData::IssuerFingerprint(fingerprint))?,
-            Subpacket::regular(SubpacketData::SignatureCreationTime(now))?,
-        ];
-        // Where gpg 1.4 and debsig-verify look for the signer.
-        config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(key_id))?];
-        config.into_hasher()
     }
 
     fn armor(&self, signature: Signature) -> Result<Vec<u8>, SignError> {
         let armored = DetachedSignature::new(signature).to_armored_bytes(ArmorOptions::default());
-        armored.map_err(|error| self.refused(&error))
+        armored.map_err(|error| self.refused(&error.into()))
     }
 
-    fn refused(&self, error: &pgp::errors::Error) -> SignError {
-        SignError::OpenPgp {
+    fn refused(&self, error: &BackendError) -> SignError {
+        SignError::Refused {
             key: self.fingerprint,
             reason: error.to_string(),
         }
@@ -169,13 +172,12 @@ impl fmt::Debug for Signer {
 pub(super) struct Hasher<'a> {
     signer: &'a Signer,
     created: Timestamp,
-    inner: SignatureHasher,
+    pending: Pending<'a>,
 }
 
 impl Hasher<'_> {
     pub fn update(&mut self, data: &[u8]) {
-        // Hashing into memory does not fail.
-        let _ = io::Write::write_all(&mut self.inner, data);
+        self.pending.update(data);
     }
 
     /// Seconds since 1970.
@@ -184,12 +186,8 @@ impl Hasher<'_> {
     }
 
     fn sign(self) -> Result<Signature, SignError> {
-        let unlocked = Password::empty();
-        let signed = match &self.signer.part {
-            SecretPart::Primary(key) => self.inner.sign(key, &unlocked),
-            SecretPart::Subkey(key) => self.inner.sign(key, &unlocked),
-        };
-        signed.map_err(|error| self.signer.refused(&error))
+        let signer = self.signer;
+        self.pending.sign().map_err(|error| signer.refused(&error))
     }
 
     /// The binary signature packet.
@@ -199,7 +197,7 @@ impl Hasher<'_> {
         let mut bytes = Vec::new();
         signature
             .to_writer_with_header(&mut bytes)
-            .map_err(|error| signer.refused(&error))?;
+            .map_err(|error| signer.refused(&error.into()))?;
         Ok(bytes)
     }
 }

@@ -31,6 +31,7 @@ use super::verify::TrustedKeys;
 #[derive(Debug, Clone)]
 pub struct KeyStore {
     directory: PathBuf,
+    gnupg_home: Option<PathBuf>,
 }
 
 /// How a public key is written.
@@ -47,7 +48,17 @@ impl KeyStore {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, KeyError> {
         let directory = directory.into();
         files::open_directory(&directory)?;
-        Ok(Self { directory })
+        Ok(Self {
+            directory,
+            gnupg_home: None,
+        })
+    }
+
+    /// Sets where GnuPG keeps the secrets that are not in the store, instead of `$GNUPGHOME` or `~/.gnupg`.
+    #[must_use]
+    pub fn with_gnupg_home(mut self, home: PathBuf) -> Self {
+        self.gnupg_home = Some(home);
+        self
     }
 
     /// Where the keys are.
@@ -237,7 +248,7 @@ impl KeyStore {
     /// Unlocks a key for its role. The handle stays usable until it is dropped or the key expires.
     pub fn signer(&self, query: &str, role: Role, passphrases: &PassphraseSource) -> Result<Arc<Signer>, KeyError> {
         let entry = self.entry_with_role(query, role)?;
-        Signer::unlock(&entry.key, role, &entry.info(), passphrases, Timestamp::now()).map(Arc::new)
+        Signer::unlock(&entry.key, role, &entry.info(), passphrases, self.gnupg_home.as_deref()).map(Arc::new)
     }
 
     /// The public parts of all keys with the role.

@@ -241,6 +241,7 @@ impl StoredKey {
             expired: primary.expired_at(now).is_some(),
             revoked: primary.revoked.is_some(),
             has_secret: signing.iter().any(|(_, part)| !part.is_stub()),
+            kept_by_gnupg: !signing.is_empty() && signing.iter().all(|(_, part)| part.is_stub()),
             protected: signing.iter().any(|(_, part)| part.is_protected()),
             roles,
         }
@@ -261,7 +262,8 @@ impl StoredKey {
     }
 
     /// The key to sign with now. As gpg does, the newest valid subkey that may sign goes before the primary key; but
-    /// for packages the primary key goes first, since debsig-verify does not know subkeys.
+    /// for packages the primary key goes first, since debsig-verify does not know subkeys. A stub, whose secret is with
+    /// GnuPG, is the last choice.
     pub fn signing_part(&self, role: Role, now: Timestamp) -> Result<(&Component, &SecretPart), UnusableKey> {
         let key = self.certificate.label();
         let fingerprint = self.fingerprint();
@@ -274,18 +276,14 @@ impl StoredKey {
         for (component, part) in self.signing_secrets() {
             if let Err(why) = check_validity(component, &key, fingerprint, now) {
                 refusal = why;
-            } else if part.is_stub() {
-                refusal = UnusableKey::Stub { key: key.clone() };
             } else {
                 usable.push((component, part));
             }
         }
         let primary_first = role == Role::Packages;
-        let rank = |(component, _): &(&Component, _)| {
-            (
-                (component.fingerprint == fingerprint) == primary_first,
-                component.created,
-            )
+        let rank = |(component, part): &(&Component, &SecretPart)| {
+            let preferred = (component.fingerprint == fingerprint) == primary_first;
+            (!part.is_stub(), preferred, component.created)
         };
         usable.into_iter().max_by_key(rank).ok_or(refusal)
     }

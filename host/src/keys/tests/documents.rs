@@ -1,5 +1,7 @@
 //! Signed documents: ours before gpgv, apt and dscverify, and gpg's before us.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::keys::{VerifyError, strip_clear_signature};
 
@@ -302,4 +304,66 @@ fn no_signature_and_garbage_are_told_apart() {
             "{garbage:?}"
         );
     }
+}
+
+/// Changes to a document that someone in the middle could try.
+#[derive(Debug, Clone)]
+enum Tampering {
+    Flip(usize, u8),
+    Insert(usize, &'static str),
+    Remove(usize, usize),
+    DoubleLine(usize),
+}
+
+fn tampering() -> impl Strategy<Value = Tampering> {
+    prop_oneof![
+        (any::<usize>(), 0..8_u8).prop_map(|(at, bit)| Tampering::Flip(at, 1 << bit)),
+        (
+            any::<usize>(),
+            proptest::sample::select(&[" ", "\t", "\n", "\r\n", "- ", "-", "\0", "x\n", "Hash: SHA1\n"][..])
+        )
+            .prop_map(|(at, text)| Tampering::Insert(at, text)),
+        (any::<usize>(), 1..40_usize).prop_map(|(at, length)| Tampering::Remove(at, length)),
+        any::<usize>().prop_map(Tampering::DoubleLine),
+    ]
+}
+
+fn tamper(document: &mut Vec<u8>, tampering: &Tampering) {
+    let length = document.len();
+    match *tampering {
+        Tampering::Flip(at, bits) => document[at % length] ^= bits,
+        Tampering::Insert(at, text) => drop(document.splice(at % length..at % length, text.bytes())),
+        Tampering::Remove(at, count) => drop(document.drain(at % length..(at % length + count).min(length - 1))),
+        Tampering::DoubleLine(at) => {
+            let mut lines: Vec<_> = document
+                .split_inclusive(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec)
+                .collect();
+            let at = at % lines.len();
+            lines.insert(at, lines[at].clone());
+            *document = lines.concat();
+        }
+    }
+}
+
+#[test]
+fn whatever_is_accepted_is_what_was_signed() {
+    let bench = Bench::new();
+    let (signer, trusted) = signer_and_trust(&bench, Role::Packages);
+    let text = b"Source: tree\n\n- dashed\nFiles:\n a b c\n";
+    let document = signer.clear_sign(text).unwrap();
+    let config = ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(changes in proptest::collection::vec(tampering(), 1..4))| {
+        let mut altered = document.clone();
+        for change in &changes {
+            tamper(&mut altered, change);
+        }
+        if let Ok(verified) = trusted.verify_clear_signed(&altered) {
+            prop_assert_eq!(verified.text, text);
+        }
+    });
 }

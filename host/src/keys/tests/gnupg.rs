@@ -318,3 +318,68 @@ fn a_forged_user_id_does_not_find_a_key() {
         Err(KeyError::NotFound { .. })
     ));
 }
+
+/// A store with a key whose secret GnuPG keeps, as it does those of smartcards.
+fn store_with_stub(bench: &Bench, passphrase: &str) -> (KeyStore, KeyInfo) {
+    let fingerprint = bench.gpg_key("Card <card@example.org>", "ed25519", passphrase);
+    // A stub of the primary key is exported with its subkeys only.
+    bench.gpg(
+        &[
+            "--passphrase",
+            passphrase,
+            "--quick-add-key",
+            &fingerprint,
+            "cv25519",
+            "encr",
+            "0",
+        ],
+        b"",
+    );
+    let stub = bench.gpg(&["--passphrase", passphrase, "--export-secret-subkeys"], b"");
+    let store = bench.store().with_gnupg_home(bench.gnupg_home());
+    let key = store
+        .import(&stub, &[Role::Packages, Role::Repository])
+        .unwrap()
+        .remove(0);
+    assert!(key.kept_by_gnupg && !key.has_secret && !key.protected);
+    (store, key)
+}
+
+#[test]
+fn a_key_that_gnupg_keeps_signs_through_gpg() {
+    let bench = Bench::new();
+    let (store, key) = store_with_stub(&bench, "");
+    let signer = signer(&store, &key, Role::Repository);
+    let trusted = store.trusted(Role::Repository).unwrap();
+    for text in ["trailing blanks  \t\n- dash\r\n\n", "no end", ""] {
+        let document = signer.clear_sign(text.as_bytes()).unwrap();
+        let path = bench.write("InRelease", &document);
+        let ran = bench.gpgv(&store, Role::Repository, &[&path]);
+        assert!(ran.ok && ran.said.contains("VALIDSIG"), "{text:?}: {}", ran.said);
+        assert_eq!(trusted.verify_clear_signed(&document).unwrap().signer, key.fingerprint);
+    }
+    let data = vec![7; 1 << 20];
+    let signature = signer.detach_sign(&data[..]).unwrap();
+    assert_eq!(trusted.verify_detached(&data, &signature), Ok(key.fingerprint));
+    let mut event = serde_json::json!({"id": "1"});
+    signer.sign_event(&mut event).unwrap();
+    assert_eq!(trusted.verify_event(&event), Ok(key.fingerprint));
+    // What is given up in the middle leaves no gpg behind that waits for more.
+    drop(signer.start_binary().unwrap());
+}
+
+#[test]
+fn a_key_that_gnupg_has_lost_is_refused_with_what_gpg_says() {
+    let bench = Bench::new();
+    let (store, key) = store_with_stub(&bench, "");
+    bench.gpg(&["--yes", "--delete-secret-keys", &key.fingerprint.to_string()], b"");
+    let refused = store
+        .signer("card@example.org", Role::Packages, &PassphraseSource::none())
+        .unwrap_err();
+    assert!(matches!(refused, KeyError::KeptByGnupg { .. }));
+    assert!(refused.to_string().contains("No secret key"), "{refused}");
+    let refused = store
+        .extend("card@example.org", None, &PassphraseSource::none())
+        .unwrap_err();
+    assert!(matches!(refused, KeyError::HasSubkeys { .. }), "{refused}");
+}
