@@ -1,5 +1,6 @@
 //! Against the real programs: gpg, gpgv, debsigs, debsig-verify, git.
 
+mod archives;
 mod commits;
 mod debs;
 mod documents;
