@@ -38,6 +38,7 @@ mod receipt;
 mod routing;
 mod session;
 mod topic;
+mod topic_tree;
 
 pub use access::{Access, Role, User, hash_password};
 pub use broker::Broker;

@@ -16,7 +16,8 @@ use crate::message::Message;
 use crate::receipt::Completion;
 use crate::routing::HubHandle;
 use crate::session::Mailbox;
-use crate::topic::{GroupKey, TopicFilter, TopicName};
+use crate::topic::{GroupKey, TopicName};
+use crate::topic_tree::FilterTree;
 
 /// What the engine is started with.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct EngineConfig {
 }
 
 /// The filters of all groups, to find out quickly that none concerns a message.
-pub(super) type Filters = Arc<RwLock<Arc<[TopicFilter]>>>;
+pub(super) type Filters = Arc<RwLock<Arc<FilterTree<usize>>>>;
 
 /// How connections talk to the engine.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl EngineHandle {
     /// Would any group take a message on `topic`?
     pub fn concerns(&self, topic: &TopicName) -> bool {
         let filters = Arc::clone(&self.filters.read().unwrap_or_else(PoisonError::into_inner));
-        filters.iter().any(|filter| filter.matches(topic))
+        !filters.matching(topic).is_empty()
     }
 
     // When the engine is gone the command is dropped, and with it the sender of the answer: whoever waits for it
@@ -134,7 +135,7 @@ impl Engine {
     /// Opens the store in `directory` and starts the threads.
     pub fn start(directory: &Path, config: EngineConfig, hub: HubHandle) -> Result<Self, StoreError> {
         let (commands, receiver) = channel();
-        let filters = Arc::new(RwLock::new(Arc::from([])));
+        let filters = Arc::new(RwLock::default());
         let worker = Worker::open(directory, config, hub, commands.clone(), Arc::clone(&filters))?;
         let thread = std::thread::Builder::new()
             .name("foundry-groups".to_owned())

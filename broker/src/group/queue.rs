@@ -13,6 +13,7 @@ use super::state::{Alarm, Entry, Group};
 use super::types::{Effect, EntryId, Full, GroupId, GroupLimits, GroupStatus, Joining, MemberId};
 use crate::message::{Message, Timestamp};
 use crate::topic::{GroupKey, TopicName};
+use crate::topic_tree::FilterTree;
 
 /// All groups.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Groups {
     pub(super) limits: GroupLimits,
     pub(super) groups: BTreeMap<GroupId, Group>,
     by_key: HashMap<GroupKey, GroupId>,
+    filters: FilterTree<GroupId>,
     pub(super) members: Members,
     /// What happens next, and when.
     pub(super) alarms: BTreeSet<(Timestamp, GroupId, Alarm)>,
@@ -32,6 +34,7 @@ impl Groups {
             limits,
             groups: BTreeMap::new(),
             by_key: HashMap::new(),
+            filters: FilterTree::default(),
             members: Members::default(),
             alarms: BTreeSet::new(),
         }
@@ -55,6 +58,7 @@ impl Groups {
     /// Opens a group under an id that the store gave, with its count of dead letters.
     pub fn open(&mut self, id: GroupId, key: GroupKey, dead: usize, now: Timestamp) {
         self.by_key.insert(key.clone(), id);
+        self.filters.insert(&key.filter, id);
         self.groups.entry(id).or_insert_with(|| Group::new(key, dead, now));
     }
 
@@ -72,6 +76,7 @@ impl Groups {
     pub fn remove(&mut self, id: GroupId) -> Option<GroupKey> {
         let group = self.groups.remove(&id)?;
         self.by_key.remove(&group.key);
+        self.filters.remove(&group.key.filter, &id);
         self.members.forget(id);
         self.alarms.retain(|(_, group, _)| *group != id);
         Some(group.key)
@@ -89,12 +94,7 @@ impl Groups {
 
     /// Checks that every group that matches has room for `message`, and reserves it. All or nothing.
     pub fn admit(&mut self, topic: &TopicName, size: usize) -> Result<Vec<GroupId>, Full> {
-        let matching: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| group.key.filter.matches(topic))
-            .map(|(id, _)| *id)
-            .collect();
+        let matching: Vec<GroupId> = self.filters.matching(topic).into_iter().collect();
         for id in &matching {
             let Some(group) = self.groups.get(id) else {
                 continue;

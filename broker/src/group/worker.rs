@@ -25,7 +25,8 @@ use crate::message::{Message, SessionId, Timestamp};
 use crate::receipt::Completion;
 use crate::routing::HubHandle;
 use crate::session::Mailbox;
-use crate::topic::{GroupKey, TopicFilter, TopicName};
+use crate::topic::{GroupKey, TopicName};
+use crate::topic_tree::FilterTree;
 
 /// A batch is bounded so that the first publisher in it does not wait for ever.
 const BATCH: usize = 4096;
@@ -241,10 +242,11 @@ impl Worker {
     }
 
     fn announce_filters(&self) {
-        let mut filters: Vec<TopicFilter> = self.groups.keys().map(|key| key.filter.clone()).collect();
-        filters.sort();
-        filters.dedup();
-        *self.filters.write().unwrap_or_else(PoisonError::into_inner) = filters.into();
+        let mut filters = FilterTree::default();
+        for (number, key) in self.groups.keys().enumerate() {
+            filters.insert(&key.filter, number);
+        }
+        *self.filters.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(filters);
     }
 
     /// Reserves room for a message, so that it goes to disk with the next batch.

@@ -19,6 +19,7 @@ use crate::message::{Message, SessionId, Timestamp};
 use crate::receipt::Completion;
 use crate::session::{Mailbox, Ordinary};
 use crate::topic::TopicFilter;
+use crate::topic_tree::FilterTree;
 
 /// Commands taken into one round.
 const ROUND: usize = 1024;
@@ -101,7 +102,7 @@ pub struct Hub {
     known_topics: HashSet<u64>,
     known_filters: HashSet<TopicFilter>,
     /// Filters beyond the router's budget.
-    unrouted: HashMap<FilterId, TopicFilter>,
+    unrouted: FilterTree<FilterId>,
     /// The round's messages, by ticket.
     round: Vec<Arc<Message>>,
     /// The last ticket that each filter got, to recognise repetitions.
@@ -122,7 +123,7 @@ impl Hub {
             hasher: RandomState::new(),
             known_topics: HashSet::new(),
             known_filters: HashSet::new(),
-            unrouted: HashMap::new(),
+            unrouted: FilterTree::default(),
             round: Vec::new(),
             delivered: HashMap::new(),
             waiting: Vec::new(),
@@ -161,7 +162,7 @@ impl Hub {
     fn start_router(&mut self) {
         self.known_topics.clear();
         self.known_filters.clear();
-        self.unrouted.clear();
+        self.unrouted = FilterTree::default();
         match RouterLink::start() {
             Ok(mut link) => {
                 for (id, filter) in self.routes.filters() {
@@ -169,7 +170,7 @@ impl Hub {
                         self.known_filters.insert(filter.clone());
                         link.subscribe(id, filter);
                     } else {
-                        self.unrouted.insert(id, filter.clone());
+                        self.unrouted.insert(filter, id);
                     }
                 }
                 self.link = Some(link);
@@ -226,10 +227,10 @@ impl Hub {
 
     fn unsubscribe(&mut self, session: SessionId, filter: &TopicFilter) -> bool {
         let (existed, unwanted) = self.routes.remove(session, filter);
-        if let Some(filter) = unwanted {
-            self.unrouted.retain(|_, unrouted| *unrouted != filter);
+        if let Some(id) = unwanted {
+            self.unrouted.remove(filter, &id);
             if let Some(link) = &mut self.link {
-                link.unsubscribe(&filter);
+                link.unsubscribe(filter);
             }
         }
         existed
@@ -241,34 +242,29 @@ impl Hub {
             self.known_filters.insert(filter.clone());
             link.subscribe(id, filter);
         } else {
-            self.unrouted.insert(id, filter.clone());
+            self.unrouted.insert(filter, id);
         }
     }
 
     /// Gives a message to the router, or matches it here when the router should not or cannot.
     fn route(&mut self, message: Arc<Message>) {
-        for (id, filter) in &self.unrouted {
-            if filter.matches(&message.topic) {
-                self.routes.fan_out(*id, &message);
-            }
-        }
         let topic = self.hasher.hash_one(&message.topic);
         let known = self.known_topics.contains(&topic) || self.known_topics.len() < KNOWN_TOPICS;
         match &mut self.link {
             Some(link) if known => {
-                self.known_topics.insert(topic);
                 let ticket = Ticket(u32::try_from(self.round.len()).unwrap_or(u32::MAX));
+                for id in self.unrouted.matching(&message.topic) {
+                    self.delivered.insert(id, ticket);
+                    self.routes.fan_out(id, &message);
+                }
+                self.known_topics.insert(topic);
                 link.publish(&message.topic, ticket);
                 self.round.push(message);
             }
-            _ => self.route_directly(&message),
-        }
-    }
-
-    fn route_directly(&self, message: &Arc<Message>) {
-        for id in self.routes.matching(message) {
-            if !self.unrouted.contains_key(&id) {
-                self.routes.fan_out(id, message);
+            _ => {
+                for id in self.routes.matching(&message) {
+                    self.routes.fan_out(id, &message);
+                }
             }
         }
     }

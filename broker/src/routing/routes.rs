@@ -1,11 +1,12 @@
 //! Which sessions want what a filter matches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::message::{Message, QoS, SessionId};
 use crate::session::{Mailbox, Ordinary};
 use crate::topic::TopicFilter;
+use crate::topic_tree::FilterTree;
 
 /// The number of a filter in this broker's life. rumqttd carries it as a subscription identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +42,7 @@ struct Route {
 pub struct Routes {
     ids: HashMap<TopicFilter, FilterId>,
     routes: HashMap<FilterId, Route>,
+    tree: FilterTree<FilterId>,
     last: usize,
 }
 
@@ -68,6 +70,7 @@ impl Routes {
                 self.last += 1;
                 let id = FilterId(self.last);
                 self.ids.insert(filter.clone(), id);
+                self.tree.insert(filter, id);
                 (id, Some(id))
             }
         };
@@ -83,8 +86,8 @@ impl Routes {
         Added { new_filter, replaced }
     }
 
-    /// Removes a subscription: whether there was one, and the filter that nobody wants any more.
-    pub fn remove(&mut self, session: SessionId, filter: &TopicFilter) -> (bool, Option<TopicFilter>) {
+    /// Removes a subscription: whether there was one, and the number of the filter that nobody wants any more.
+    pub fn remove(&mut self, session: SessionId, filter: &TopicFilter) -> (bool, Option<FilterId>) {
         let Some(id) = self.ids.get(filter).copied() else {
             return (false, None);
         };
@@ -97,7 +100,8 @@ impl Routes {
         }
         self.routes.remove(&id);
         self.ids.remove(filter);
-        (existed, Some(filter.clone()))
+        self.tree.remove(filter, &id);
+        (existed, Some(id))
     }
 
     /// All filters, for a router that starts anew.
@@ -106,12 +110,8 @@ impl Routes {
     }
 
     /// The filters that match a message, found without the router.
-    pub fn matching(&self, message: &Message) -> Vec<FilterId> {
-        let matching = self
-            .routes
-            .iter()
-            .filter(|(_, route)| route.filter.matches(&message.topic));
-        matching.map(|(id, _)| *id).collect()
+    pub fn matching(&self, message: &Message) -> BTreeSet<FilterId> {
+        self.tree.matching(&message.topic)
     }
 
     /// Puts a message into the mailboxes of those who subscribed to a filter.
