@@ -26,19 +26,17 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), String> {
     let out = directory("OUT_DIR")?;
-    let mut bots = BOTS.to_vec();
     let components = match env::var_os(PREBUILT).filter(|value| !value.is_empty()) {
         Some(prebuilt) => absolute(prebuilt.into())?,
         None => {
             let repository = directory("CARGO_MANIFEST_DIR")?.join("..");
-            bots.retain(|bot| repository.join("bots").join(bot).exists());
             let built = out.join("guests");
             build(&repository, &built)?;
             built
         }
     };
     let mut source = String::from("&[\n");
-    for bot in bots {
+    for bot in BOTS {
         let component = components.join(bot).with_extension("wasm");
         if !component.is_file() {
             return Err(format!(

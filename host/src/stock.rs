@@ -35,6 +35,12 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_pipeline_is_embedded() {
+        let names: Vec<_> = STOCK_BOTS.iter().map(|bot| bot.name).collect();
+        assert_eq!(names, ["watchbot", "buildbot", "signbot", "distbot"]);
+    }
+
+    #[test]
     fn a_stock_bot_is_found_by_its_exact_name_only() {
         for bot in STOCK_BOTS {
             assert_eq!(find(bot.name).map(|found| found.name), Some(bot.name));
