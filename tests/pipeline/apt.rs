@@ -14,7 +14,7 @@ impl Apt {
     /// An apt that knows a farm's repository, with `Signed-By`.
     pub fn new(farm: &Farm, suite: &str) -> Self {
         let root = farm.path().join(format!("apt-{suite}"));
-        for directory in ["etc", "lib/lists/partial", "cache/archives/partial", "root"] {
+        for directory in ["etc", "parts", "lib/lists/partial", "cache/archives/partial", "root"] {
             std::fs::create_dir_all(root.join(directory)).unwrap();
         }
         std::fs::write(root.join("lib/status"), "").unwrap();
@@ -37,11 +37,10 @@ impl Apt {
     pub fn output(&self, program: &str, arguments: &[&str]) -> Output {
         let option = |name: &str, path: &str| format!("{name}={}", self.root.join(path).display());
         Command::new(program)
-            .env("APT_CONFIG", "/dev/null")
             .env("LC_ALL", "C")
             .current_dir(&self.root)
             .args(["-o", &option("Dir::Etc::SourceList", "etc/test.sources")])
-            .args(["-o", "Dir::Etc::SourceParts=/dev/null"])
+            .args(["-o", &option("Dir::Etc::SourceParts", "parts")])
             .args(["-o", &option("Dir::State", "lib")])
             .args(["-o", &option("Dir::State::Status", "lib/status")])
             .args(["-o", &option("Dir::Cache", "cache")])
