@@ -74,6 +74,15 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Delete a branch where it was pushed to.
+    pub fn delete_branch(&self, branch: &str) {
+        let reference = format!("refs/heads/{branch}");
+        run(Command::new("git")
+            .arg("--git-dir")
+            .arg(&self.bare)
+            .args(["update-ref", "-d", &reference]));
+    }
+
     /// Run git in the work tree.
     pub fn git(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("git");

@@ -202,7 +202,7 @@ fn a_flipped_byte_is_refused(farm: &Farm, apt: &Apt) {
     let indices = farm.repository().join("dists/stable/main");
     for index in run(Command::new("find")
         .arg(indices)
-        .args(["-type", "f", "-not", "-name", "Release"]))
+        .args(["-type", "f", "-size", "+0", "-not", "-name", "Release"]))
     .lines()
     {
         flip(Path::new(index));
