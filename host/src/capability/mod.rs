@@ -109,6 +109,12 @@ impl Interface {
         Self::ALL.into_iter().find(|interface| interface.name() == name)
     }
 
+    /// The interface that a component's import names: `foundry:bot/git@0.1.0`.
+    #[must_use]
+    pub fn of_import(import: &str) -> Option<Self> {
+        Self::from_name(import.strip_prefix("foundry:bot/")?.split_once('@')?.0)
+    }
+
     /// Whether every bot has it, without a grant.
     #[must_use]
     pub fn is_for_all(self) -> bool {

@@ -1,14 +1,19 @@
 //! What all verbs have in common: where the host's state is, and how to print.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ArgAction;
 
 use super::output::Output;
 use crate::config::{Config, ConfigError};
 use crate::control::Client;
+
+/// Work that takes longer is announced.
+const LONG: Duration = Duration::from_millis(700);
 
 /// Options of all verbs.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -96,6 +101,19 @@ impl Context {
             _ => self.state(),
         };
         Ok((config, state))
+    }
+
+    /// Wait for something, and say what for if it takes long and somebody sits at a terminal.
+    pub async fn patiently<T>(&self, what: impl std::fmt::Display, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(LONG) => {}
+        }
+        if std::io::stderr().is_terminal() {
+            self.note(format_args!("{what} …"));
+        }
+        work.await
     }
 
     /// A word to the user that is neither output nor an error.

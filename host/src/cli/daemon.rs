@@ -58,7 +58,8 @@ async fn start(config: &ConfigArgs, context: &Context) -> Result<(), CliError> {
         .map_err(|error| failed("cannot share its log", error))?;
     let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
     let mut child = child.map_err(|error| failed("cannot run this program again", error))?;
-    let status = ready(&mut child, &log, begin, context).await?;
+    let ready = ready(&mut child, &log, begin, context);
+    let status = context.patiently("starting a host in the background", ready).await?;
     context.note(format_args!(
         "started host {} in the background: broker {}, log {}",
         status.name,
@@ -85,7 +86,7 @@ async fn ready(child: &mut Child, log: &Path, begin: u64, context: &Context) -> 
             end = Some(status);
             // Perhaps another command has just started one; then that will do.
             let another = status.code() == Some(Exit::Conflict.code().into());
-            let patience = if another && super::daemon::in_use(log, begin) {
+            let patience = if another && in_use(log, begin) {
                 PATIENCE_WITH_ANOTHER
             } else {
                 Duration::ZERO

@@ -90,7 +90,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
 
 /// How an import is granted.
 fn granted_by(import: &str, source: &BotSource) -> String {
-    match interface(import) {
+    match Interface::of_import(import) {
         Some(interface) if interface.is_for_all() => "every bot has it".to_owned(),
         Some(_) if matches!(source, BotSource::Stock(_)) => "granted by its options".to_owned(),
         Some(interface) => format!("needs {}", interface.flag()),
@@ -98,10 +98,6 @@ fn granted_by(import: &str, source: &BotSource) -> String {
         None if import.starts_with("wasi:") => "linked, with nothing behind it".to_owned(),
         None => "not offered by this host: it can't be loaded".to_owned(),
     }
-}
-
-fn interface(import: &str) -> Option<Interface> {
-    Interface::from_name(import.strip_prefix("foundry:bot/")?.split_once('@')?.0)
 }
 
 /// The package and version of the contract that the component was built for.

@@ -150,10 +150,11 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let mut words = args.bot.into_iter();
     let name = words.next().unwrap_or_default();
     let source = parse_bot_source(&name.to_string_lossy(), &base);
-    let (_, description) = Inspector::new(context.state().join("compiled"))
-        .map_err(CliError::failed)?
-        .inspect(&source)
-        .await?;
+    let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
+    let inspected = context
+        .patiently(format_args!("compiling {source}"), inspector.inspect(&source))
+        .await;
+    let (_, description) = inspected?;
     let title = format!("{PROGRAM} load {}", name.to_string_lossy());
     let command = command(&title, &description);
     let matches = command.try_get_matches_from(std::iter::once(name).chain(words))?;
@@ -181,7 +182,12 @@ pub async fn load(
     check_options(description, &spec)
         .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
     daemon::ensure(&daemon::absolute(host.config), context).await?;
-    let Answer::Loaded(status) = context.client().ask(Request::Load(Box::new(spec))).await? else {
+    let what = format!("loading {}", spec.source);
+    let client = context.client();
+    let loaded = context
+        .patiently(what, client.ask(Request::Load(Box::new(spec))))
+        .await?;
+    let Answer::Loaded(status) = loaded else {
         return Err(surprised());
     };
     if context.common.json {

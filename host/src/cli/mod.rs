@@ -8,6 +8,7 @@ mod daemon;
 mod dead_letters;
 mod error;
 mod exit;
+mod hash_password;
 mod inspect;
 mod key;
 mod list;
@@ -20,6 +21,7 @@ mod output;
 mod run;
 mod runs;
 mod shutdown;
+mod status;
 mod stop;
 mod watch;
 
@@ -83,8 +85,12 @@ enum Verb {
     Key(key::Args),
     /// Show or drop messages that were given up
     DeadLetters(dead_letters::Args),
+    /// Tell whether a host is running, and how it is
+    Status(status::Args),
     /// Stop the host
     Shutdown(shutdown::Args),
+    /// Hash a password for a user of the embedded broker
+    HashPassword(hash_password::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write manual pages
@@ -134,6 +140,8 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Check(args) => check::run(args, context).await,
         Verb::Key(args) => key::run(args, context).await,
         Verb::DeadLetters(args) => dead_letters::run(args, context).await,
+        Verb::Status(_) => status::run(context).await,
+        Verb::HashPassword(_) => hash_password::run(context),
         Verb::Shutdown(_) => shutdown::run(context).await,
         Verb::Completions(args) => completions::run(args, context),
         Verb::Man(args) => man::run(&args, context),

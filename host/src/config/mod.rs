@@ -5,6 +5,7 @@
 //! and remedy.
 
 mod bots;
+mod broker;
 mod check;
 mod parse;
 mod problem;
@@ -15,42 +16,26 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::de::{DeTable, ValueDeserializer};
+use toml::de::DeTable;
 
 pub use bots::ConfiguredBot;
+pub use broker::BrokerSettings;
 pub use check::{check, check_listen};
 pub use parse::{absolute, absolute_option, is_local, parse_bot_source, parse_size};
 pub use problem::{ConfigError, Problem, Severity, nearest};
 pub use resolve::{ResolvedBot, resolve};
 pub use settings::{SETTINGS, Setting};
 
-use crate::bus::BrokerAddress;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
-use problem::{Problems, nearest as nearest_name};
+use problem::Problems;
 use reader::Section;
 use settings::{
-    BROKER_LISTEN, BROKER_URL, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY,
-    MESSAGES_MAX_AGE, MESSAGES_OBSERVE, MESSAGES_PREFIX, MESSAGES_TRUST,
+    HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY, MESSAGES_MAX_AGE,
+    MESSAGES_OBSERVE, MESSAGES_PREFIX, MESSAGES_TRUST,
 };
-
-/// Which broker, and how.
-#[derive(Debug, Clone)]
-pub enum BrokerSettings {
-    /// The one inside the host.
-    Embedded {
-        /// Where it listens.
-        listen: SocketAddr,
-        /// Its bounds.
-        limits: foundry_broker::Limits,
-    },
-    /// Another one.
-    External(BrokerAddress),
-}
 
 /// A configuration.
 #[derive(Debug, Clone)]
@@ -124,11 +109,11 @@ impl Config {
     #[must_use]
     pub fn host(&self, state: PathBuf) -> HostConfig {
         let broker = match &self.broker {
-            BrokerSettings::Embedded { listen, limits } => BrokerChoice::Embedded(foundry_broker::Config {
+            BrokerSettings::Embedded { listen, access, limits } => BrokerChoice::Embedded(foundry_broker::Config {
                 listen: *listen,
                 data_dir: state.join("broker"),
+                access: access.clone(),
                 limits: limits.clone(),
-                ..foundry_broker::Config::default()
             }),
             BrokerSettings::External(address) => BrokerChoice::External(address.clone()),
         };
@@ -139,7 +124,6 @@ impl Config {
             messages: self.messages.clone(),
             passphrases: self.passphrases.clone(),
             observe: self.observe.clone(),
-            builds: crate::capability::build::Settings::default(),
         }
     }
 }
@@ -169,7 +153,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let state = host
         .text(&HOST_STATE, problems)
         .map(|found| absolute(found.value, base));
-    let broker = broker(document, problems);
+    let broker = broker::read(document, problems);
     let messages = messages(document, problems);
     let observe = Section::top(document, "messages", problems);
     let observe = observe
@@ -209,79 +193,6 @@ fn machine_name() -> String {
         name
     } else {
         "localhost".to_owned()
-    }
-}
-
-fn broker(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
-    let section = Section::top(document, "broker", problems);
-    for (key, span, _) in section.entries() {
-        let known = ["limits"]
-            .into_iter()
-            .chain(settings::keys_of("broker"))
-            .collect::<Vec<_>>();
-        if !known.contains(&key) {
-            reader::unknown(&format!("broker.{key}"), key, span.start, known, problems);
-        }
-    }
-    let limits = limits(&section, problems);
-    if section.has(&BROKER_URL).is_some() {
-        let embedded = section
-            .has(&BROKER_LISTEN)
-            .or_else(|| section.entries().find(|e| e.0 == "limits").map(|e| e.1.start));
-        if embedded.is_some() {
-            let message = "this is for the embedded broker, and broker.url asks for another one";
-            problems.error(embedded, "broker", message, "remove one of them");
-        }
-        let url = section.text(&BROKER_URL, problems)?;
-        // The error doesn't show the password, which the value may hold.
-        return match BrokerAddress::parse(&url.value) {
-            Ok(address) => Some(BrokerSettings::External(address)),
-            Err(error) => {
-                problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
-                None
-            }
-        };
-    }
-    let listen = section.parsed(&BROKER_LISTEN, problems, |text| {
-        text.parse()
-            .map_err(|_| "write an IP address and a port, such as 127.0.0.1:1883".to_owned())
-    })?;
-    Some(BrokerSettings::Embedded {
-        listen: listen.value,
-        limits: limits?,
-    })
-}
-
-/// The broker's own crate knows its limits.
-fn limits(broker: &Section<'_>, problems: &mut Problems<'_>) -> Option<foundry_broker::Limits> {
-    let Some((_, _, value)) = broker.entries().find(|(key, ..)| *key == "limits") else {
-        return Some(foundry_broker::Limits::default());
-    };
-    let at = value.span().start;
-    match foundry_broker::Limits::deserialize(ValueDeserializer::from(value.clone())) {
-        Ok(limits) => Some(limits),
-        Err(error) => {
-            let at = error.span().map_or(at, |span| span.start);
-            let (message, remedy) = serde_complaint(error.message());
-            problems.error(Some(at), "broker.limits", message, remedy);
-            None
-        }
-    }
-}
-
-/// Serde's sentence for an unknown field lists all that are known; say which was probably meant instead.
-fn serde_complaint(message: &str) -> (String, String) {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field"), quoted.next()) {
-        (true, Some(field)) => {
-            let known: Vec<_> = quoted.collect();
-            let remedy = match nearest_name(field, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the settings here are {}", known.join(", ")),
-            };
-            (format!("there is no setting `{field}`"), remedy)
-        }
-        _ => (message.to_owned(), "see docs/configuration.md".to_owned()),
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use super::parse::absolute_option;
 use super::problem::{Problem, Severity, nearest};
 use super::{Config, ConfiguredBot, base_of, settings};
-use crate::runtime::ComponentInfo;
+use crate::capability::Interface;
 use crate::runtime::wit::types::Description;
-use crate::supervisor::{Flow, Inspector, OptionError, check_options, known_options};
+use crate::runtime::{AdmissionError, ComponentInfo};
+use crate::supervisor::{Flow, Inspector, LoadFailure, OptionError, check_options, known_options};
 
-/// A bot that can be loaded, as far as its component and its options go.
+/// A bot that can be loaded, as far as its component, its options and its grants go.
 pub struct ResolvedBot {
-    /// As the configuration says.
+    /// As the configuration says, with absolute paths.
     pub bot: ConfiguredBot,
     /// Its component.
     pub component: ComponentInfo,
@@ -21,59 +22,69 @@ pub struct ResolvedBot {
     pub flow: Flow,
 }
 
-/// Ask the bots' components, and check their options. Paths in options become absolute.
+/// Ask the bots' components, and check their options and grants.
 pub async fn resolve(config: &Config, inspector: &Inspector) -> (Vec<ResolvedBot>, Vec<Problem>) {
     let file = config.path.as_deref().unwrap_or(Path::new("foundry.toml"));
     let base = base_of(file);
     let mut resolved = Vec::new();
     let mut problems = Vec::new();
     for bot in &config.bots {
-        let error = |line: usize, key: String, message: String, remedy: String| Problem {
-            severity: Severity::Error,
-            file: file.to_owned(),
-            line: Some(line),
-            key,
-            message,
-            remedy,
-        };
-        let (component, description) = match inspector.inspect(&bot.spec.source).await {
-            Ok(known) => known,
-            Err(failure) => {
-                problems.push(error(
-                    bot.line,
-                    format!("bots.{}.use", bot.name),
-                    failure.to_string(),
-                    String::new(),
-                ));
-                continue;
-            }
-        };
-        let mut bot = bot.clone();
-        for spec in &description.options {
-            for value in bot.spec.options.get_mut(&spec.name).into_iter().flatten() {
-                *value = absolute_option(spec.kind, value, &base);
-            }
-        }
-        match check_options(&description, &bot.spec) {
-            Ok(flow) => resolved.push(ResolvedBot {
-                bot,
-                component,
-                description,
-                flow,
+        match resolve_bot(bot, inspector, &base).await {
+            Ok(bot) => resolved.push(bot),
+            Err(wrong) => problems.push(Problem {
+                severity: Severity::Error,
+                file: file.to_owned(),
+                line: Some(bot.option_lines.get(&wrong.setting).copied().unwrap_or(bot.line)),
+                key: format!("bots.{}.{}", bot.name, wrong.setting),
+                message: wrong.message,
+                remedy: wrong.remedy,
             }),
-            Err(wrong) => {
-                let (option, message, remedy) = explain(&description, &wrong);
-                let line = bot.option_lines.get(&option).copied().unwrap_or(bot.line);
-                problems.push(error(line, format!("bots.{}.{option}", bot.name), message, remedy));
-            }
         }
     }
     (resolved, problems)
 }
 
-/// The option, what is wrong with it, and what to do, in the words of a configuration.
-fn explain(description: &Description, wrong: &OptionError) -> (String, String, String) {
-    match wrong {
+/// What is wrong with a bot's table.
+struct Wrong {
+    setting: String,
+    message: String,
+    remedy: String,
+}
+
+impl Wrong {
+    fn new(setting: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            setting: setting.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+async fn resolve_bot(bot: &ConfiguredBot, inspector: &Inspector, base: &Path) -> Result<ResolvedBot, Wrong> {
+    let inspected = inspector.inspect(&bot.spec.source).await;
+    let (component, description) = inspected.map_err(|failure| Wrong::new("use", failure.to_string(), ""))?;
+    let mut bot = bot.clone();
+    for spec in &description.options {
+        for value in bot.spec.options.get_mut(&spec.name).into_iter().flatten() {
+            *value = absolute_option(spec.kind, value, base);
+        }
+    }
+    let flow = check_options(&description, &bot.spec).map_err(|error| wrong_option(&description, &error))?;
+    inspector
+        .check_grants(&bot.spec, &component, &description)
+        .map_err(not_granted)?;
+    Ok(ResolvedBot {
+        bot,
+        component,
+        description,
+        flow,
+    })
+}
+
+/// A mistake in an option, in the words of a configuration.
+fn wrong_option(description: &Description, error: &OptionError) -> Wrong {
+    match error {
         OptionError::Unknown { name, .. } => {
             let known = known_options(description);
             let settings = settings::keys_of("bots.NAME").map(ToOwned::to_owned);
@@ -82,22 +93,40 @@ fn explain(description: &Description, wrong: &OptionError) -> (String, String, S
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("its options are {}", known.join(", ")),
             };
-            (name.clone(), format!("{} has no such option", description.name), remedy)
+            Wrong::new(name, format!("{} has no such option", description.name), remedy)
         }
         OptionError::Missing {
             name,
             placeholder,
             help,
-        } => (
-            name.clone(),
+        } => Wrong::new(
+            name,
             format!("{} needs it: {help}", description.name),
             format!("write {name} = \"{placeholder}\""),
         ),
-        OptionError::Repeated(name) => (
-            name.clone(),
-            "it is a list, and may have only one value".to_owned(),
-            "remove the others".to_owned(),
-        ),
-        OptionError::Malformed { name, value, why } => (name.clone(), format!("{value:?} won't do"), why.clone()),
+        OptionError::Repeated(name) => Wrong::new(name, "it may have only one value", "remove the others"),
+        OptionError::Malformed { name, value, why } => Wrong::new(name, format!("{value:?} won't do"), why.clone()),
     }
+}
+
+/// A missing grant, in the words of a configuration.
+fn not_granted(failure: LoadFailure) -> Wrong {
+    let LoadFailure::Admission(AdmissionError::NotGranted { import, .. }) = &failure else {
+        return Wrong::new("use", failure.to_string(), "");
+    };
+    let remedy = match Interface::of_import(import) {
+        Some(Interface::Artifacts) => "write grants.artifacts = true",
+        Some(Interface::Build) => "write grants.build = true",
+        Some(Interface::Git) => "write grants.git = [\"URL\"]",
+        Some(Interface::Signing) => "write grants.sign = [\"KEY\"]",
+        Some(Interface::Site) => "write grants.site = [\"DIRECTORY\"]",
+        Some(Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock) | None => {
+            "use a component without this import"
+        }
+    };
+    Wrong::new(
+        "grants",
+        format!("the component imports {import}, which is not granted"),
+        remedy,
+    )
 }

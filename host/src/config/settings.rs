@@ -66,7 +66,23 @@ pub(super) const BROKER_URL: Setting = setting(
     "URL",
     None,
     "the embedded broker",
-    "Use another MQTT 5 broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. Excludes `listen` and `limits`.",
+    "Use another MQTT 5 broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. Excludes the other settings here.",
+);
+pub(super) const BROKER_ACCESS: Setting = setting(
+    "broker",
+    "access",
+    "table",
+    None,
+    "everybody on this machine may do everything, nobody else anything",
+    "Who may connect to the embedded broker, and do what: see below.",
+);
+pub(super) const BROKER_LIMITS: Setting = setting(
+    "broker",
+    "limits",
+    "table",
+    None,
+    "bounds that fit most",
+    "Bounds of the embedded broker: see below.",
 );
 pub(super) const MESSAGES_PREFIX: Setting = setting(
     "messages",
@@ -212,6 +228,8 @@ pub const SETTINGS: &[Setting] = &[
     HOST_STATE,
     BROKER_LISTEN,
     BROKER_URL,
+    BROKER_ACCESS,
+    BROKER_LIMITS,
     MESSAGES_PREFIX,
     MESSAGES_KEY,
     MESSAGES_TRUST,

@@ -118,7 +118,7 @@ fn values_of_the_wrong_form_are_refused() {
         ),
         (
             "[broker]\nurl = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"\n",
-            "broker: this is for the embedded broker",
+            "broker.listen: this is for the embedded broker",
         ),
         ("[broker.limits]\nconections = 1\n", "did you mean `connections`?"),
         (

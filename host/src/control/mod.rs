@@ -1,6 +1,7 @@
 //! Control of a running host from the same machine, over a Unix socket in its state directory.
 
 mod client;
+mod desk;
 mod logs;
 mod protocol;
 mod server;

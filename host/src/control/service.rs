@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::server::{Desk, Server};
+use super::desk::Desk;
+use super::server::Server;
 use super::specs::LoadedBots;
 use crate::config::{Config, ConfigError, Problem, resolve};
 use crate::runtime::LoadError;

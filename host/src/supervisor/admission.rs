@@ -9,11 +9,11 @@ use time::format_description::well_known::Rfc3339;
 use super::bot::Prepared;
 use super::error::LoadFailure;
 use super::host::Inner;
+use super::inspector;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
-use super::spec::{BotSource, BotSpec, BotStatus, Condition};
+use super::spec::{BotSpec, BotStatus, Condition};
 use crate::bus::ConnectionOptions;
-use crate::capability::Grants;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{BotContext, Instances, Limits};
 
@@ -35,11 +35,7 @@ impl Inner {
             name: name.to_owned(),
             error,
         })?;
-        let mut grants = match spec.source {
-            BotSource::Stock(_) => Grants::of_stock_bot(&description, &component.interfaces(), &resolved.values),
-            BotSource::File(_) => Grants::default(),
-        };
-        grants.extend(spec.grants.clone());
+        let grants = inspector::grants(spec, &component, &description, &resolved.values);
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
             name: name.to_owned(),

@@ -1,11 +1,13 @@
 //! What a bot is and would do, found out without a host.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::LoadFailure;
 use super::options::{self, OptionError};
 use super::spec::{BotSource, BotSpec};
+use crate::capability::Grants;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{ComponentCache, ComponentInfo, Engine, LoadError};
 use crate::stock;
@@ -52,6 +54,24 @@ impl Inspector {
         Ok((component, description))
     }
 
+    /// Check that a bot has a grant for all that it imports.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] that names the import and what would grant it, or the option that is wrong.
+    pub fn check_grants(
+        &self,
+        spec: &BotSpec,
+        component: &ComponentInfo,
+        description: &Description,
+    ) -> Result<(), LoadFailure> {
+        let resolved = options::resolve(description, &spec.options).map_err(|error| LoadFailure::Options {
+            name: description.name.clone(),
+            error,
+        })?;
+        component.admit(&self.engine, &grants(spec, component, description, &resolved.values))?;
+        Ok(())
+    }
+
     async fn component(&self, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
         let Self { engine, cache } = self.clone();
         let source = source.clone();
@@ -67,6 +87,21 @@ impl Inspector {
         });
         loaded.await.unwrap_or(Err(LoadFailure::Stopping))
     }
+}
+
+/// A bot's rights: what the operator grants, and for a stock bot what its options name.
+pub(super) fn grants(
+    spec: &BotSpec,
+    component: &ComponentInfo,
+    description: &Description,
+    values: &BTreeMap<String, Vec<String>>,
+) -> Grants {
+    let mut grants = match spec.source {
+        BotSource::Stock(_) => Grants::of_stock_bot(description, &component.interfaces(), values),
+        BotSource::File(_) => Grants::default(),
+    };
+    grants.extend(spec.grants.clone());
+    grants
 }
 
 /// Check a bot's options against its description, and say where its messages would come from and go to.

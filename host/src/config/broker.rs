@@ -1,0 +1,97 @@
+//! The table `[broker]`.
+
+use std::net::SocketAddr;
+
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, ValueDeserializer};
+
+use super::problem::{Problems, nearest};
+use super::reader::Section;
+use super::settings::{BROKER_ACCESS, BROKER_LIMITS, BROKER_LISTEN, BROKER_URL, Setting};
+use crate::bus::BrokerAddress;
+
+/// Which broker, and how.
+#[derive(Debug, Clone)]
+pub enum BrokerSettings {
+    /// The one inside the host.
+    Embedded {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// Who may do what.
+        access: foundry_broker::Access,
+        /// Its bounds.
+        limits: foundry_broker::Limits,
+    },
+    /// Another one.
+    External(BrokerAddress),
+}
+
+/// Read it.
+pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
+    let section = Section::top(document, "broker", problems);
+    section.refuse_unknown(problems);
+    let access = of_crate(&section, &BROKER_ACCESS, problems);
+    let limits = of_crate(&section, &BROKER_LIMITS, problems);
+    if section.has(&BROKER_URL).is_some() {
+        for setting in [BROKER_LISTEN, BROKER_ACCESS, BROKER_LIMITS] {
+            if let Some(at) = section.has(&setting) {
+                let message = "this is for the embedded broker, and broker.url asks for another one";
+                problems.error(Some(at), &section.key(&setting), message, "remove one of them");
+            }
+        }
+        let url = section.text(&BROKER_URL, problems)?;
+        // The error doesn't show the password, which the value may hold.
+        return match BrokerAddress::parse(&url.value) {
+            Ok(address) => Some(BrokerSettings::External(address)),
+            Err(error) => {
+                problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
+                None
+            }
+        };
+    }
+    let listen = section.parsed(&BROKER_LISTEN, problems, |text| {
+        text.parse()
+            .map_err(|_| "write an IP address and a port, such as 127.0.0.1:1883".to_owned())
+    })?;
+    Some(BrokerSettings::Embedded {
+        listen: listen.value,
+        access: access?,
+        limits: limits?,
+    })
+}
+
+/// A table that the broker's own crate knows.
+fn of_crate<T: DeserializeOwned + Default>(
+    broker: &Section<'_>,
+    setting: &Setting,
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    let Some((_, _, value)) = broker.entries().find(|(key, ..)| *key == setting.key) else {
+        return Some(T::default());
+    };
+    match T::deserialize(ValueDeserializer::from(value.clone())) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let at = error.span().unwrap_or(value.span()).start;
+            let (message, remedy) = serde_complaint(error.message());
+            problems.error(Some(at), &broker.key(setting), message, remedy);
+            None
+        }
+    }
+}
+
+/// Serde's sentence for an unknown field lists all that are known; say which was probably meant instead.
+fn serde_complaint(message: &str) -> (String, String) {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(field)) => {
+            let known: Vec<_> = quoted.collect();
+            let remedy = match nearest(field, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the settings here are {}", known.join(", ")),
+            };
+            (format!("there is no setting `{field}`"), remedy)
+        }
+        _ => (message.to_owned(), "see docs/configuration.md".to_owned()),
+    }
+}
