@@ -19,7 +19,7 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// Who may connect, and what they may do. Without any users everybody on this machine is a host.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Access {
     /// The role of clients on this machine that give no user name; without it they are refused. Clients from other
     /// machines always have to give one.
@@ -43,7 +43,7 @@ impl Default for Access {
 
 /// A user.
 #[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct User {
     /// Argon2 hash of the password, as [`hash_password`] makes it. Without it only a certificate lets the user in.
     #[serde(default)]
@@ -63,7 +63,7 @@ impl std::fmt::Debug for User {
 
 /// What a role may do: patterns of topics.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Role {
     /// Everything, `$` topics included; the lists do not matter then.
     pub everything: bool,

@@ -10,7 +10,7 @@ use crate::access::Access;
 
 /// A broker's configuration.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// Where to listen, for MQTT 3.1.1 and 5 alike. Port 0 takes a free one: see [`crate::Broker::address`].
     pub listen: SocketAddr,
@@ -41,7 +41,7 @@ impl Default for Config {
 
 /// A listener with TLS.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Tls {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -57,7 +57,7 @@ pub struct Tls {
 
 /// A listener for WebSockets.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WebSocket {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -72,7 +72,7 @@ pub struct WebSocket {
 
 /// Bounds of everything that clients can make grow.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Limits {
     /// Connections at one time.
     pub connections: usize,

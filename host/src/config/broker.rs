@@ -1,39 +1,42 @@
 //! The table `[broker]`.
 
-use std::net::SocketAddr;
+use std::path::Path;
 
+use foundry_broker::Tls;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, ValueDeserializer};
 
+use super::parse::absolute;
 use super::problem::{Problems, nearest};
 use super::reader::Section;
-use super::settings::{BROKER_ACCESS, BROKER_LIMITS, BROKER_LISTEN, BROKER_URL, Setting};
+use super::settings::{BROKER_ACCESS, BROKER_LIMITS, BROKER_LISTEN, BROKER_TLS, BROKER_URL, BROKER_WEBSOCKET, Setting};
 use crate::bus::BrokerAddress;
 
 /// Which broker, and how.
 #[derive(Debug, Clone)]
 pub enum BrokerSettings {
-    /// The one inside the host.
-    Embedded {
-        /// Where it listens.
-        listen: SocketAddr,
-        /// Who may do what.
-        access: foundry_broker::Access,
-        /// Its bounds.
-        limits: foundry_broker::Limits,
-    },
+    /// The one inside the host. Its data directory follows from the host's state directory.
+    Embedded(Box<foundry_broker::Config>),
     /// Another one.
     External(BrokerAddress),
 }
 
 /// Read it.
-pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
+pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
     let section = Section::top(document, "broker", problems);
     section.refuse_unknown(problems);
+    let tls: Option<Option<Tls>> = of_crate(&section, &BROKER_TLS, problems);
+    let websocket = of_crate(&section, &BROKER_WEBSOCKET, problems);
     let access = of_crate(&section, &BROKER_ACCESS, problems);
     let limits = of_crate(&section, &BROKER_LIMITS, problems);
     if section.has(&BROKER_URL).is_some() {
-        for setting in [BROKER_LISTEN, BROKER_ACCESS, BROKER_LIMITS] {
+        for setting in [
+            BROKER_LISTEN,
+            BROKER_TLS,
+            BROKER_WEBSOCKET,
+            BROKER_ACCESS,
+            BROKER_LIMITS,
+        ] {
             if let Some(at) = section.has(&setting) {
                 let message = "this is for the embedded broker, and broker.url asks for another one";
                 problems.error(Some(at), &section.key(&setting), message, "remove one of them");
@@ -53,11 +56,20 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
         text.parse()
             .map_err(|_| "write an IP address and a port, such as 127.0.0.1:1883".to_owned())
     })?;
-    Some(BrokerSettings::Embedded {
+    let tls = tls?.map(|tls| Tls {
+        certificate: absolute(tls.certificate, base),
+        key: absolute(tls.key, base),
+        client_ca: tls.client_ca.map(|path| absolute(path, base)),
+        ..tls
+    });
+    Some(BrokerSettings::Embedded(Box::new(foundry_broker::Config {
         listen: listen.value,
+        tls,
+        websocket: websocket?,
         access: access?,
         limits: limits?,
-    })
+        ..foundry_broker::Config::default()
+    })))
 }
 
 /// A table that the broker's own crate knows.

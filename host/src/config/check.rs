@@ -30,8 +30,8 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         }
         Err(error) => findings.add(Severity::Error, None, "host.state", error.to_string(), ""),
     }
-    if let BrokerSettings::Embedded { listen, .. } = &config.broker {
-        findings.problems.extend(check_listen(file, *listen));
+    if let BrokerSettings::Embedded(broker) = &config.broker {
+        findings.problems.extend(check_listen(file, broker.listen));
     }
     findings.problems
 }

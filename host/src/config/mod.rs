@@ -109,11 +109,9 @@ impl Config {
     #[must_use]
     pub fn host(&self, state: PathBuf) -> HostConfig {
         let broker = match &self.broker {
-            BrokerSettings::Embedded { listen, access, limits } => BrokerChoice::Embedded(foundry_broker::Config {
-                listen: *listen,
+            BrokerSettings::Embedded(embedded) => BrokerChoice::Embedded(foundry_broker::Config {
                 data_dir: state.join("broker"),
-                access: access.clone(),
-                limits: limits.clone(),
+                ..(**embedded).clone()
             }),
             BrokerSettings::External(address) => BrokerChoice::External(address.clone()),
         };
@@ -153,7 +151,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let state = host
         .text(&HOST_STATE, problems)
         .map(|found| absolute(found.value, base));
-    let broker = broker::read(document, problems);
+    let broker = broker::read(document, base, problems);
     let messages = messages(document, problems);
     let observe = Section::top(document, "messages", problems);
     let observe = observe

@@ -68,13 +68,29 @@ pub(super) const BROKER_URL: Setting = setting(
     "the embedded broker",
     "Use another MQTT 5 broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. Excludes the other settings here.",
 );
+pub(super) const BROKER_TLS: Setting = setting(
+    "broker",
+    "tls",
+    "table",
+    None,
+    "no TLS",
+    "A port of the embedded broker with TLS: `listen`, `certificate`, `key`, `client-ca`.",
+);
+pub(super) const BROKER_WEBSOCKET: Setting = setting(
+    "broker",
+    "websocket",
+    "table",
+    None,
+    "no WebSockets",
+    "A port of the embedded broker for WebSockets: `listen`, `tls`, `origins`.",
+);
 pub(super) const BROKER_ACCESS: Setting = setting(
     "broker",
     "access",
     "table",
     None,
     "everybody on this machine may do everything, nobody else anything",
-    "Who may connect to the embedded broker, and do what: see below.",
+    "Who may connect to the embedded broker, and do what: `anonymous`, `users`, `roles`.",
 );
 pub(super) const BROKER_LIMITS: Setting = setting(
     "broker",
@@ -82,7 +98,7 @@ pub(super) const BROKER_LIMITS: Setting = setting(
     "table",
     None,
     "bounds that fit most",
-    "Bounds of the embedded broker: see below.",
+    "Bounds of the embedded broker.",
 );
 pub(super) const MESSAGES_PREFIX: Setting = setting(
     "messages",
@@ -228,6 +244,8 @@ pub const SETTINGS: &[Setting] = &[
     HOST_STATE,
     BROKER_LISTEN,
     BROKER_URL,
+    BROKER_TLS,
+    BROKER_WEBSOCKET,
     BROKER_ACCESS,
     BROKER_LIMITS,
     MESSAGES_PREFIX,

@@ -23,7 +23,7 @@ fn problems(text: &str) -> String {
 fn an_empty_file_is_a_host_with_defaults() {
     let config = parse("").unwrap();
     assert!(
-        matches!(config.broker, BrokerSettings::Embedded { listen, .. } if listen == "127.0.0.1:1883".parse().unwrap())
+        matches!(&config.broker, BrokerSettings::Embedded(broker) if broker.listen == "127.0.0.1:1883".parse().unwrap())
     );
     assert_eq!(config.messages.prefix, "foundry");
     assert_eq!(config.messages.max_age, Duration::from_secs(14 * 24 * 3600));
