@@ -6,6 +6,7 @@
 
 mod bots;
 mod broker;
+mod builds;
 mod check;
 mod parse;
 mod problem;
@@ -28,6 +29,7 @@ pub use problem::{ConfigError, Problem, Severity, nearest};
 pub use resolve::{ResolvedBot, resolve};
 pub use settings::{SETTINGS, Setting};
 
+use crate::capability::build;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
@@ -52,6 +54,8 @@ pub struct Config {
     pub messages: MessagesConfig,
     /// Where passphrases come from.
     pub passphrases: PassphraseSource,
+    /// How packages are built.
+    pub builds: build::Settings,
     /// Further topics to record.
     pub observe: Vec<String>,
     /// Its bots, by name.
@@ -122,6 +126,7 @@ impl Config {
             messages: self.messages.clone(),
             passphrases: self.passphrases.clone(),
             observe: self.observe.clone(),
+            builds: self.builds.clone(),
         }
     }
 }
@@ -160,6 +165,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .map(|found| found.value)
         .collect();
     let passphrases = passphrases(document, base, problems);
+    let builds = builds::read(document, problems);
     let bots = bots::read(document, base, problems);
     Some(Config {
         path: Some(path.to_owned()),
@@ -168,6 +174,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         broker: broker?,
         messages: messages?,
         passphrases,
+        builds: builds?,
         observe,
         bots,
     })

@@ -156,6 +156,71 @@ pub(super) const KEYS_PASSPHRASE_FILES: Setting = setting(
     "",
     "Passphrase files by key: `[keys.passphrase-files]`, then `FINGERPRINT = \"FILE\"`.",
 );
+pub(super) const BUILDS_BACKEND: Setting = setting(
+    "builds",
+    "backend",
+    "sandbox",
+    None,
+    "the first that fits the build",
+    "Build only in this kind of sandbox: `host-root` is this machine's own root, read only; `layered` is the same with missing build dependencies in a layer above it (needs root); `own-root` is a root made by mmdebstrap.",
+);
+pub(super) const BUILDS_JOBS: Setting = setting(
+    "builds",
+    "jobs",
+    "number",
+    None,
+    "one per processor",
+    "How many jobs a build may run in parallel.",
+);
+pub(super) const BUILDS_TIME: Setting = setting(
+    "builds",
+    "time",
+    "time",
+    Some("2h"),
+    "",
+    "Time that a build may take, its preparation included.",
+);
+pub(super) const BUILDS_MEMORY: Setting = setting(
+    "builds",
+    "memory",
+    "size",
+    Some("8G"),
+    "",
+    "Memory of all of a build's processes together.",
+);
+pub(super) const BUILDS_DISK: Setting = setting("builds", "disk", "size", Some("20G"), "", "What a build may write.");
+pub(super) const BUILDS_PROCESSES: Setting = setting(
+    "builds",
+    "processes",
+    "number",
+    Some("4096"),
+    "",
+    "Processes and threads that a build may have at one time.",
+);
+pub(super) const BUILDS_LOG: Setting = setting(
+    "builds",
+    "log",
+    "size",
+    Some("64M"),
+    "",
+    "How much of a build's log is kept.",
+);
+pub(super) const BUILDS_ROOT_MAX_AGE: Setting = setting(
+    "builds",
+    "root-max-age",
+    "time",
+    Some("7d"),
+    "",
+    "How long a root made for a suite is used before a new one is made.",
+);
+pub(super) const BUILDS_USER_ID: Setting = setting(
+    "builds",
+    "user-id",
+    "number",
+    Some("1900000000"),
+    "",
+    "User and group id that builds have when the host runs as root. Nobody else may have it.",
+);
 pub(super) const BOT_USE: Setting = setting(
     "bots.NAME",
     "use",
@@ -255,6 +320,15 @@ pub const SETTINGS: &[Setting] = &[
     MESSAGES_OBSERVE,
     KEYS_PASSPHRASE_FILE,
     KEYS_PASSPHRASE_FILES,
+    BUILDS_BACKEND,
+    BUILDS_JOBS,
+    BUILDS_TIME,
+    BUILDS_MEMORY,
+    BUILDS_DISK,
+    BUILDS_PROCESSES,
+    BUILDS_LOG,
+    BUILDS_ROOT_MAX_AGE,
+    BUILDS_USER_ID,
     BOT_USE,
     BOT_INSTANCES,
     BOT_MEMORY,

@@ -32,6 +32,26 @@ fn an_empty_file_is_a_host_with_defaults() {
 }
 
 #[test]
+fn defaults_are_those_of_the_library() {
+    let config = parse("").unwrap();
+    assert_eq!(
+        format!("{:?}", config.builds),
+        format!("{:?}", crate::capability::build::Settings::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.messages),
+        format!("{:?}", MessagesConfig::default())
+    );
+    let BrokerSettings::Embedded(broker) = config.broker else {
+        panic!("{:?}", config.broker)
+    };
+    assert_eq!(
+        format!("{broker:?}"),
+        format!("{:?}", foundry_broker::Config::default())
+    );
+}
+
+#[test]
 fn everything_can_be_set() {
     let config = parse(
         r#"
@@ -45,6 +65,10 @@ fn everything_can_be_set() {
         prefix = "site/foundry"
         trust = "0123456789abcdef0123456789abcdef01234567"
         max-age = "12h"
+        [builds]
+        backend = "own-root"
+        jobs = 3
+        memory = "1G"
         [keys.passphrase-files]
         0123456789abcdef0123456789abcdef01234567 = "secret"
         [bots.watch]
@@ -63,6 +87,8 @@ fn everything_can_be_set() {
     )
     .unwrap();
     assert_eq!(config.name, "build1");
+    assert_eq!((config.builds.jobs, config.builds.limits.memory), (Some(3), 1 << 30));
+    assert_eq!(config.builds.backend, Some(crate::capability::build::Backend::OwnRoot));
     assert_eq!(config.state, Some(PathBuf::from("/etc/foundry/state")));
     let [bot] = config.bots.as_slice() else {
         panic!("{:?}", config.bots)
