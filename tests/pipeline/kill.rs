@@ -23,7 +23,7 @@ fn host_killed_during_a_build_builds_signs_and_publishes_once() {
             .contains("the build has begun")
             .then_some(())
     });
-    assert_eq!(farm.events("foundry.build.v1"), [], "too late to kill it");
+    assert!(farm.events("foundry.build.v1").is_empty(), "too late to kill it");
     farm.kill();
     farm.start();
     farm.await_event("foundry.dist.v1", &commit);
