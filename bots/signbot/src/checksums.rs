@@ -18,45 +18,121 @@ pub struct Checksums {
 /// The same control file, with the checksums and sizes of files that have changed since. All else stays as it is, to
 /// the byte.
 pub fn update(text: &str, changed: &BTreeMap<String, Checksums>) -> String {
-    let mut digest: Option<fn(&Checksums) -> &str> = None;
     let mut updated = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        let Some(continuation) = line.strip_prefix(' ') else {
-            digest = line.split_once(':').and_then(|(field, _)| digest_of(field));
-            updated.push_str(line);
-            continue;
-        };
-        match digest.and_then(|digest| updated_line(continuation, digest, changed)) {
-            Some(new) => updated.push_str(&new),
-            None => updated.push_str(line),
+    for line in lines(text) {
+        match line.listing().and_then(|listing| listing.updated(changed)) {
+            Some(new) => updated += &new,
+            None => updated += line.text,
         }
     }
     updated
 }
 
-/// Which digest the lines of a field begin with. `Files` gives the MD5, section and priority as well.
-fn digest_of(field: &str) -> Option<fn(&Checksums) -> &str> {
-    match field.to_ascii_lowercase().as_str() {
-        "files" | "checksums-md5" => Some(|checksums| &checksums.md5),
-        "checksums-sha1" => Some(|checksums| &checksums.sha1),
-        "checksums-sha256" => Some(|checksums| &checksums.sha256),
-        _ => None,
+/// Why a control file does not describe a build's files: the first that it says something else of.
+///
+/// `known` has the size and SHA-256 of the build's files. With `complete` it must know all of those that are listed.
+pub fn contradiction(text: &str, known: &BTreeMap<String, (u64, String)>, complete: bool) -> Option<String> {
+    lines(text).find_map(|line| {
+        let Listing {
+            kind,
+            digest,
+            size,
+            name,
+            ..
+        } = line.listing()?;
+        match known.get(name) {
+            None if complete => Some(format!("it lists {name}, which is not among the build's files")),
+            None => None,
+            Some((known_size, _)) if size.parse() != Ok(*known_size) => {
+                Some(format!("it says that {name} has {size} bytes, and it has {known_size}"))
+            }
+            Some((_, sha256)) if kind == Kind::Sha256 && digest != sha256 => {
+                Some(format!("the SHA-256 that it gives of {name} is not that of the file"))
+            }
+            Some(_) => None,
+        }
+    })
+}
+
+/// Which digest a field gives of each file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `Files` gives the section and priority as well.
+    Md5,
+    Sha1,
+    Sha256,
+}
+
+impl Kind {
+    fn of_field(name: &str) -> Option<Self> {
+        match name.trim_end().to_ascii_lowercase().as_str() {
+            "files" | "checksums-md5" => Some(Self::Md5),
+            "checksums-sha1" => Some(Self::Sha1),
+            "checksums-sha256" => Some(Self::Sha256),
+            _ => None,
+        }
     }
 }
 
-/// `digest size [section priority] name`; none if the file has not changed.
-fn updated_line(line: &str, digest: fn(&Checksums) -> &str, changed: &BTreeMap<String, Checksums>) -> Option<String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, _, rest @ ..] = words.as_slice() else {
-        return None;
-    };
-    let checksums = changed.get(*rest.last()?)?;
-    Some(format!(
-        " {} {} {}\n",
-        digest(checksums),
-        checksums.size,
-        rest.join(" ")
-    ))
+/// A line, and the field with checksums that it continues, if any.
+struct Line<'a> {
+    text: &'a str,
+    kind: Option<Kind>,
+}
+
+/// What a line says of a file: `digest size [section priority] name`.
+struct Listing<'a> {
+    kind: Kind,
+    digest: &'a str,
+    size: &'a str,
+    between: Vec<&'a str>,
+    name: &'a str,
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+    let mut kind = None;
+    text.split_inclusive('\n').map(move |text| {
+        if text.starts_with([' ', '\t']) {
+            return Line { text, kind };
+        }
+        kind = text.split_once(':').and_then(|(field, _)| Kind::of_field(field));
+        Line { text, kind: None }
+    })
+}
+
+impl<'a> Line<'a> {
+    fn listing(&self) -> Option<Listing<'a>> {
+        let kind = self.kind?;
+        let mut words: Vec<&str> = self.text.split_whitespace().collect();
+        let name = words.pop()?;
+        let mut words = words.into_iter();
+        let (digest, size) = (words.next()?, words.next()?);
+        Some(Listing {
+            kind,
+            digest,
+            size,
+            between: words.collect(),
+            name,
+        })
+    }
+}
+
+impl Listing<'_> {
+    /// The line for the file as it is now; none if it has not changed.
+    fn updated(&self, changed: &BTreeMap<String, Checksums>) -> Option<String> {
+        let checksums = changed.get(self.name)?;
+        let digest = match self.kind {
+            Kind::Md5 => &checksums.md5,
+            Kind::Sha1 => &checksums.sha1,
+            Kind::Sha256 => &checksums.sha256,
+        };
+        let mut line = format!(" {digest} {}", checksums.size);
+        for word in self.between.iter().chain([&self.name]) {
+            line += " ";
+            line += word;
+        }
+        Some(line + "\n")
+    }
 }
 
 #[cfg(test)]
@@ -90,5 +166,36 @@ mod tests {
             update("no newline at the end", &BTreeMap::new()),
             "no newline at the end"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_described_otherwise_is_found() {
+        let known = |size, sha256: &str| BTreeMap::from([("a.deb".to_owned(), (size, sha256.to_owned()))]);
+        let dsc = ("hello.dsc".to_owned(), (10, "3333".to_owned()));
+        let mut all = known(20, "4444");
+        all.extend([dsc]);
+        assert_eq!(contradiction(CHANGES, &all, true), None);
+        assert_eq!(
+            contradiction(CHANGES, &known(20, "4444"), false),
+            None,
+            "a .dsc need not be there"
+        );
+        let said = |known: &BTreeMap<_, _>, complete| contradiction(CHANGES, known, complete).unwrap();
+        assert!(said(&known(20, "4444"), true).contains("hello.dsc"));
+        assert!(said(&known(21, "4444"), false).contains("20 bytes"));
+        assert!(said(&known(20, "5555"), false).contains("SHA-256"));
+    }
+
+    #[test]
+    fn fields_are_known_in_any_case_and_lines_may_begin_with_a_tab() {
+        let text = "FILES:\n\taaaa 1 x.deb\nOther:\n bbbb 1 x.deb\n";
+        let x = Checksums {
+            size: 2,
+            md5: "cccc".into(),
+            sha1: String::new(),
+            sha256: String::new(),
+        };
+        let changed = BTreeMap::from([("x.deb".to_owned(), x)]);
+        assert_eq!(update(text, &changed), "FILES:\n cccc 2 x.deb\nOther:\n bbbb 1 x.deb\n");
     }
 }

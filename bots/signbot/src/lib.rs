@@ -5,6 +5,7 @@
 
 mod checksums;
 mod digest;
+mod unsigned;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -115,6 +116,16 @@ impl From<SigningError> for Stop {
     }
 }
 
+impl Stop {
+    /// The host's words, with the file that they are about.
+    fn over(name: &str, error: SigningError) -> Self {
+        match Self::from(error) {
+            Self::Later(why) => Self::Later(format!("{name}: {why}")),
+            Self::Never(why) => Self::Never(format!("{name}: {why}")),
+        }
+    }
+}
+
 impl From<artifacts::Error> for Stop {
     fn from(error: artifacts::Error) -> Self {
         Self::Later(error.to_string())
@@ -135,16 +146,18 @@ fn key() -> String {
 /// The event of a build's signed copies.
 fn sign(build: Build) -> Result<Sign, Stop> {
     let key = key();
-    let fingerprint = signing::fingerprint(&key)?;
-    let mut changed = BTreeMap::new();
     let mut artifacts = build.artifacts;
+    let known = by_name(&artifacts)?;
+    let mut changed = BTreeMap::new();
+    let fingerprint = signing::fingerprint(&key)?;
     for artifact in artifacts.iter_mut().filter(|artifact| is_package(&artifact.name)) {
-        *artifact = signing::sign_package(&key, &artifact.clone().into())?.into();
+        let signed = signing::sign_package(&key, &artifact.clone().into());
+        *artifact = signed.map_err(|error| Stop::over(&artifact.name, error))?.into();
         changed.insert(artifact.name.clone(), digest::of(artifact)?);
     }
     for suffix in DESCRIPTIONS {
         for artifact in artifacts.iter_mut().filter(|artifact| artifact.name.ends_with(suffix)) {
-            *artifact = description_signed(&key, artifact, &changed)?;
+            *artifact = description_signed(&key, artifact, &known, &changed)?;
             changed.insert(artifact.name.clone(), digest::of(artifact)?);
         }
     }
@@ -162,16 +175,39 @@ fn is_package(name: &str) -> bool {
     [".deb", ".udeb", ".ddeb"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// A clear-signed copy with the checksums of the files that were signed before.
-fn description_signed(key: &str, artifact: &Artifact, changed: &BTreeMap<String, Checksums>) -> Result<Artifact, Stop> {
-    if artifact.size > MAX_DESCRIPTION {
-        return Err(Stop::Never(format!(
-            "{} is larger than {MAX_DESCRIPTION} bytes",
-            artifact.name
-        )));
+/// Size and SHA-256 of a build's files.
+fn by_name(artifacts: &[Artifact]) -> Result<BTreeMap<String, (u64, String)>, Stop> {
+    let mut known = BTreeMap::new();
+    for artifact in artifacts {
+        if known
+            .insert(artifact.name.clone(), (artifact.size, artifact.sha256.clone()))
+            .is_some()
+        {
+            return Err(Stop::Never(format!("the build has two files named {}", artifact.name)));
+        }
     }
-    let text = String::from_utf8(digest::read(artifact)?)
-        .map_err(|_| Stop::Never(format!("{} is not UTF-8 text", artifact.name)))?;
+    Ok(known)
+}
+
+/// A clear-signed copy with the checksums of the files that were signed before. What contradicts the build's files is
+/// not signed: a signature would make people believe it.
+fn description_signed(
+    key: &str,
+    artifact: &Artifact,
+    known: &BTreeMap<String, (u64, String)>,
+    changed: &BTreeMap<String, Checksums>,
+) -> Result<Artifact, Stop> {
+    let refuse = |why: &str| Stop::Never(format!("cannot sign {}: {why}", artifact.name));
+    if artifact.size > MAX_DESCRIPTION {
+        return Err(refuse(&format!("it is larger than {MAX_DESCRIPTION} bytes")));
+    }
+    let text = String::from_utf8(digest::read(artifact)?).map_err(|_| refuse("it is not UTF-8 text"))?;
+    let text = unsigned::unsigned(&text).ok_or_else(|| refuse("it has text outside of its signature"))?;
+    // A .dsc may name the original tarball without the build having it; a .changes names what the build has made.
+    let complete = artifact.name.ends_with(".changes");
+    if let Some(why) = checksums::contradiction(&text, known, complete) {
+        return Err(refuse(&why));
+    }
     let signed = signing::clear_sign(key, checksums::update(&text, changed).as_bytes())?;
     let stored = artifacts::store(&artifact.name, &artifact.media_type, &signed)?;
     Ok(stored.into())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::sync::Arc;
 
+use crate::keys::ar::ArError;
 use crate::keys::{DebError, Encoding, KeyError, Role, SignError, Signer};
 use crate::runtime::{BotContext, Invocation, wit};
 
@@ -62,7 +63,9 @@ impl BotContext {
             for role in roles {
                 match services.keys.signer(&key, *role, &services.passphrases) {
                     Ok(signer) => return Ok(signer),
-                    Err(error) => refusal = refusal.or(Some(error)),
+                    // That it has another role says less than what is wrong with it in this one.
+                    Err(error @ KeyError::WrongRole { .. }) => refusal = refusal.or(Some(error)),
+                    Err(error) => refusal = Some(error),
                 }
             }
             Err(refusal.map_or_else(|| Error::NoKey(key), no_key))
@@ -90,10 +93,7 @@ impl BotContext {
         blocking(move || {
             let package = BufReader::new(File::open(unsigned).map_err(|e| Error::Unavailable(e.to_string()))?);
             let copy = BufWriter::new(File::create(target).map_err(|e| Error::Unavailable(e.to_string()))?);
-            signer.sign_deb(package, copy).map_err(|error| match error {
-                DebError::Write(error) => Error::Unavailable(error.to_string()),
-                other => Error::BadInput(other.to_string()),
-            })
+            signer.sign_deb(package, copy).map_err(bad_package)
         })
         .await?;
         store
@@ -118,6 +118,14 @@ fn bad_input(error: SignError) -> Error {
     match error {
         SignError::AlreadySigned => Error::BadInput(error.to_string()),
         other => Error::NoKey(other.to_string()),
+    }
+}
+
+fn bad_package(error: DebError) -> Error {
+    match error {
+        DebError::Sign(error) => bad_input(error),
+        DebError::Write(_) | DebError::Archive(ArError::Read(_)) => Error::Unavailable(error.to_string()),
+        other => Error::BadInput(other.to_string()),
     }
 }
 
