@@ -3,6 +3,14 @@
 //!
 //! Run with `make bench`. Prints a table; nothing here passes or fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measurement stops where it fails"
+)]
+
 #[path = "../../tests/pipeline/farm.rs"]
 mod farm;
 #[path = "../../tests/pipeline/package.rs"]

@@ -1,5 +1,13 @@
 //! Bots that misbehave: the host goes on, and says what happened.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where it panics"
+)]
+
 mod support;
 
 use foundry_host::supervisor::{Condition, LoadFailure};

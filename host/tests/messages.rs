@@ -1,5 +1,13 @@
 //! Messages: whose are handled, how often, and what becomes of the rest.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails where it panics"
+)]
+
 mod support;
 
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! A private apt: its own sources, lists, cache and status, which trusts one key for one repository.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::farm::Farm;
@@ -92,10 +92,6 @@ impl Apt {
         for directory in ["lib/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(self.root.join(directory)).unwrap();
         }
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 }
 

@@ -113,7 +113,7 @@ impl Bot for Buildbot {
         match work(&commit) {
             Ok(report) => announce(commit, report),
             Err(Stop::Later(why)) => retry_after(LATER, why),
-            Err(Stop::Never(failure)) => announce_failure(commit, failure),
+            Err(Stop::Never(failure)) => announce_failure(commit, *failure),
         }
     }
 }
@@ -123,17 +123,17 @@ enum Stop {
     /// Not now; another attempt may succeed.
     Later(String),
     /// Not from this commit.
-    Never(BuildFailure),
+    Never(Box<BuildFailure>),
 }
 
 impl Stop {
     fn never(phase: &str, reason: impl Into<String>) -> Self {
-        Self::Never(BuildFailure {
+        Self::Never(Box::new(BuildFailure {
             phase: phase.to_owned(),
             reason: reason.into(),
             log_tail: Vec::new(),
             log: None,
-        })
+        }))
     }
 }
 
@@ -153,7 +153,7 @@ fn work(commit: &Commit) -> Result<Report, Stop> {
     };
     log::info(format!("building {} ({})", name_of(commit), info.summary));
     build::run(&source, &request).map_err(|error| match error {
-        build::Error::Failed(failure) => Stop::Never(failure),
+        build::Error::Failed(failure) => Stop::Never(Box::new(failure)),
         build::Error::Unavailable(why) => Stop::Later(why),
     })
 }

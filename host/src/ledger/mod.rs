@@ -59,7 +59,7 @@ pub enum LedgerError {
 }
 
 type Work = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
-type Finish = Box<dyn FnOnce(Result<(), &str>) + Send>;
+type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// The ledger. Cheap to clone.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Ledger {
             Box::new(move |committed| {
                 let result = match committed {
                     Ok(()) => result.map_err(LedgerError::Sqlite),
-                    Err(why) => Err(LedgerError::Commit(why.to_owned())),
+                    Err(why) => Err(LedgerError::Commit(why)),
                 };
                 // The caller may have gone away; its work stands all the same.
                 let _ = answer.send(result);
@@ -141,7 +141,7 @@ fn write(mut connection: Connection, mut queue: mpsc::Receiver<Work>) {
             let _ = connection.execute_batch("ROLLBACK");
         }
         for finish in finishes {
-            finish(committed.as_ref().map(|()| ()).map_err(String::as_str));
+            finish(committed.clone());
         }
     }
 }

@@ -34,6 +34,7 @@ const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which broker carries the messages.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
 pub enum BrokerChoice {
     /// The one inside this process.
     Embedded(foundry_broker::Config),
@@ -106,7 +107,7 @@ pub(super) struct Inner {
 /// A name is taken as soon as its bot is being loaded.
 enum Slot {
     Loading,
-    Running(RunningBot),
+    Running(Box<RunningBot>),
 }
 
 impl Host {
@@ -265,7 +266,7 @@ impl Host {
         };
         let bot = prepared.start();
         let mut session = bot.session();
-        self.with_bots(|bots| bots.insert(name.clone(), Slot::Running(bot)));
+        self.with_bots(|bots| bots.insert(name.clone(), Slot::Running(Box::new(bot))));
         let ready = session.wait_for(|state| *state != ConsumerState::Connecting(None));
         let _ = tokio::time::timeout(SUBSCRIBE_PATIENCE, ready).await;
         tracing::info!(bot = name, source = %spec.source, "loaded");

@@ -75,7 +75,7 @@ pub(super) struct Handler {
 
 /// What an attempt at a message came to.
 enum Attempt {
-    Settled(Settlement),
+    Settled(Box<Settlement>),
     Again { after: Duration, why: String, limit: u32 },
     GiveUp(String),
 }
@@ -123,7 +123,7 @@ impl Handler {
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
         loop {
             let settlement = match self.attempt(&message).await {
-                Attempt::Settled(settlement) => settlement,
+                Attempt::Settled(settlement) => *settlement,
                 Attempt::GiveUp(reason) => self.give_up(event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
                     message.attempt = self.until_written(|| ledger.count_attempt(&group, &event.id)).await;
@@ -152,7 +152,7 @@ impl Handler {
             Ok(Verdict::Done(effects)) => match self.settlement(effects) {
                 Ok(settlement) => {
                     self.health.succeeded();
-                    Attempt::Settled(settlement)
+                    Attempt::Settled(Box::new(settlement))
                 }
                 Err(why) => Attempt::Again {
                     after: Duration::ZERO,

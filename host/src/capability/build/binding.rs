@@ -49,6 +49,10 @@ impl wit::build::Host for Invocation {
 
 impl Invocation {
     /// The bot's request, with the operator's grants and limits.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the contract's error has a failed build's report in it"
+    )]
     fn request(&self, builder: &Builder, tree: PathBuf, output: &Path, asked: Request) -> Result<BuildRequest, Error> {
         let keyrings: Vec<PathBuf> = asked.keyrings.iter().map(PathBuf::from).collect();
         if let Some(file) = keyrings.iter().find(|file| !self.bot.grants.allow_file(file)) {
