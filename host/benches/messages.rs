@@ -12,8 +12,10 @@
 )]
 
 #[path = "../../tests/pipeline/farm.rs"]
+#[allow(dead_code, reason = "the suite uses more of it")]
 mod farm;
 #[path = "../../tests/pipeline/package.rs"]
+#[allow(dead_code, reason = "the suite uses more of it")]
 mod package;
 #[path = "../tests/support/mod.rs"]
 mod support;
