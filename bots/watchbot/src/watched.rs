@@ -54,10 +54,7 @@ pub fn group<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<Watched>, 
                 "--repository {name}#{pattern}: the URL is empty, or longer than {MAX_URL} bytes"
             ));
         }
-        if pattern.is_empty()
-            || pattern.starts_with('-')
-            || pattern.chars().any(|c| c.is_control() || c.is_whitespace())
-        {
+        if !may_name_a_ref(pattern) {
             return Err(format!(
                 "--repository {name}#{pattern:?}: not a branch or a pattern of branches"
             ));
@@ -79,6 +76,19 @@ pub fn group<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<Watched>, 
         }
     }
     Ok(all)
+}
+
+/// Whether some ref that git allows could match (git-check-ref-format(1); `*` stands for any text).
+fn may_name_a_ref(pattern: &str) -> bool {
+    !pattern.is_empty()
+        && !pattern.starts_with(['-', '/', '.'])
+        && !pattern.ends_with(['/', '.'])
+        && !["..", "//", "/.", "@{", ".lock"]
+            .iter()
+            .any(|part| pattern.contains(part))
+        && !pattern
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || "~^:?[\\".contains(c))
 }
 
 /// The URL without a password, and without a user where that is one for HTTP; whether there was a password.
@@ -112,6 +122,28 @@ pub fn branch_of(full_name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_git_allows_no_ref_to_be_called_is_refused() {
+        for bad in [
+            "",
+            "-x",
+            "../../etc",
+            "a..b",
+            "/a",
+            "a/",
+            "a b",
+            "a~1",
+            "a:b",
+            "a/.b",
+            "x.lock",
+            "a\\b",
+        ] {
+            let error = group([format!("/srv/a.git#{bad}").as_str()].into_iter()).unwrap_err();
+            assert!(error.contains("not a branch"), "{bad:?}: {error}");
+        }
+        assert!(group(["/srv/a.git#release/*", "/srv/a.git#refs/tags/v1.*"].into_iter()).is_ok());
+    }
 
     #[test]
     fn branches_of_one_repository_are_asked_for_at_once() {
