@@ -498,6 +498,8 @@ pub(super) fn environment(jobs: usize, source_date_epoch: Option<i64>) -> Vec<(S
         ("SHELL".to_owned(), "/bin/sh".to_owned()),
         ("TZ".to_owned(), "UTC".to_owned()),
         ("DEB_BUILD_OPTIONS".to_owned(), format!("parallel={jobs}")),
+        // The sandbox has no other user: a real chown fails with EINVAL, which fakeroot, unlike EPERM, passes on.
+        ("FAKEROOTDONTTRYCHOWN".to_owned(), "1".to_owned()),
         ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
     ];
     if let Some(epoch) = source_date_epoch {
