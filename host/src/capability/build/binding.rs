@@ -36,7 +36,7 @@ impl wit::build::Host for Invocation {
         };
         let request = match self.request(&builder, tree, output.path(), request) {
             Ok(request) => request,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(Error::Unavailable(refusal))),
         };
         let begun = Instant::now();
         let outcome = builder.run(request, CancellationToken::new(), live).await;
@@ -49,17 +49,13 @@ impl wit::build::Host for Invocation {
 
 impl Invocation {
     /// The bot's request, with the operator's grants and limits.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the contract's error has a failed build's report in it"
-    )]
-    fn request(&self, builder: &Builder, tree: PathBuf, output: &Path, asked: Request) -> Result<BuildRequest, Error> {
+    fn request(&self, builder: &Builder, tree: PathBuf, output: &Path, asked: Request) -> Result<BuildRequest, String> {
         let keyrings: Vec<PathBuf> = asked.keyrings.iter().map(PathBuf::from).collect();
         if let Some(file) = keyrings.iter().find(|file| !self.bot.grants.allow_file(file)) {
             let file = file.display();
-            return Err(Error::Unavailable(format!(
+            return Err(format!(
                 "the file {file} is not granted to this bot (add --allow-file {file})"
-            )));
+            ));
         }
         let limits = builder.limits();
         let asked_time = asked.timeout.map(|seconds| Duration::from_secs(seconds.into()));

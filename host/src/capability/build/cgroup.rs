@@ -28,10 +28,19 @@ pub(super) struct Prevented {
 impl Group {
     /// Makes a group with these limits below our own, with as many of the two controllers as can be had.
     pub fn create(name: &str, limits: &Limits) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let places = places(&mounts, &own);
-        Self::create_in(&places, name, limits)
+        Self::create_in(&own_places(), name, limits)
+    }
+
+    /// Removes a group that a killed host has left.
+    pub fn forget(name: &str) {
+        let places = own_places();
+        let beside = places.unified.as_deref().and_then(Path::parent).map(Path::to_owned);
+        for parent in [places.memory, places.processes, places.unified, beside]
+            .into_iter()
+            .flatten()
+        {
+            let _ = fs::remove_dir(parent.join(name));
+        }
     }
 
     fn create_in(places: &Places, name: &str, limits: &Limits) -> Self {
@@ -131,6 +140,12 @@ struct Places {
     memory: Option<PathBuf>,
     processes: Option<PathBuf>,
     unified: Option<PathBuf>,
+}
+
+fn own_places() -> Places {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    places(&mounts, &own)
 }
 
 /// Finds our own groups in the texts of /proc/self/mounts and /proc/self/cgroup.

@@ -13,7 +13,7 @@ use super::log::Log;
 use super::request::{Backend, BuildRequest, Phase, PhaseTime};
 use super::sandbox::{self, BuildSandbox, InstallSandbox, Root};
 use super::scratch::Scratch;
-use super::stage::{Overlay, Role, Stage, StageError};
+use super::stage::{FILTER, Launch, Overlay, Role, Stage, StageError};
 use super::supervise::{self, Ended, Watch};
 use super::usage::Disk;
 
@@ -134,15 +134,19 @@ impl Job<'_> {
         environment: &[(OsString, OsString)],
         sandbox: &[OsString],
     ) -> Result<(), BuildError> {
-        let waiting = self
-            .stage
-            .start(role, overlays, environment, sandbox)
-            .map_err(|error| match error {
-                StageError::Io(doing, path, source) => BuildError::Io { doing, path, source },
-                StageError::Said(why) => BuildError::NoBackend {
-                    tried: vec![Unavailable { backend, why }],
-                },
-            })?;
+        let launch = Launch {
+            role,
+            overlays,
+            environment,
+            filter: &self.scratch.path().join(FILTER),
+            sandbox,
+        };
+        let waiting = self.stage.start(&launch).map_err(|error| match error {
+            StageError::Io(doing, path, source) => BuildError::Io { doing, path, source },
+            StageError::Said(why) => BuildError::NoBackend {
+                tried: vec![Unavailable { backend, why }],
+            },
+        })?;
         let mut watch = Watch {
             group: &self.group,
             memory: self.request.limits.memory,

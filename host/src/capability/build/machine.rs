@@ -58,7 +58,7 @@ pub(super) fn sandbox_fault() -> Option<String> {
         ("unshare", "util-linux"),
         ("setpriv", "util-linux"),
         ("prlimit", "util-linux"),
-        ("sh", "dash"),
+        ("bash", "bash"),
     ] {
         if tool(name).is_none() {
             return Some(format!("`{name}` is not installed (install the package {package})"));

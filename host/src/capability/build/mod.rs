@@ -34,6 +34,7 @@ mod request;
 mod root;
 mod sandbox;
 mod scratch;
+mod seccomp;
 mod stage;
 mod supervise;
 #[cfg(test)]

@@ -16,18 +16,13 @@ use super::log::Log;
 use super::package::SourcePackage;
 use super::request::{BuildKind, BuildReport, BuildRequest, Observer, Phase};
 use super::scratch::Scratch;
-use super::stage::Stage;
+use super::seccomp;
+use super::stage::{FILTER, Stage};
 use super::tree;
 use super::usage::Disk;
 
-/// Makes an upstream tarball from the tree, the same bytes whenever the files are the same: arguments are the
-/// tarball's stem and the name of its only directory. The time is a constant, since a later revision of the package
-/// must come with the same tarball.
-const MAKE_UPSTREAM: &str = "\
-tar --create --file \"../$1.tar\" --sort=name --format=gnu --mtime=@946684800 \
-    --owner=root:0 --group=root:0 --mode=u=rwX,go=rX \
-    --anchored --exclude=./debian --transform \"s,^\\.,$2,rSh\" .
-xz -T1 -6 \"../$1.tar\"";
+/// Makes an upstream tarball from the tree.
+const MAKE_UPSTREAM: &str = include_str!("make-upstream.sh");
 
 /// Lists the source package with the binary packages that dpkg-buildpackage has made; the argument is the stem of
 /// the build's file names.
@@ -51,17 +46,11 @@ pub(super) fn build(
     let scratch = Scratch::create(&shared.state.join("builds"), &stage)?;
     let log_path = request.output.join("build.log");
     let log = Log::create(&log_path, request.limits.log, observer).attempt("create", &log_path)?;
-    let name = scratch
-        .path()
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
     let mut job = Job {
         shared,
         request,
         stop: &|| token.is_cancelled(),
-        group: Group::create(&format!("foundry-{name}"), &request.limits),
+        group: Group::create(&scratch.group_name(), &request.limits),
         disk: Disk::watch(Job::written(scratch.path()), request.limits.disk),
         stage,
         deadline: begun + request.limits.wall_time,
@@ -133,6 +122,7 @@ impl Job<'_> {
             give(&build, owner)?;
             give(&tmp, owner)?;
         }
+        scratch.file(FILTER, seccomp::filter())?;
         scratch.file("hosts", "127.0.0.1 localhost foundry-build\n::1 localhost\n")?;
         Ok(package)
     }

@@ -141,9 +141,9 @@ impl Job<'_> {
         let user = format!("build:x:{BUILD_USER}:{BUILD_USER}:build:/nonexistent:/bin/sh");
         let group = format!("build:x:{BUILD_USER}:");
         self.scratch
-            .file("passwd", &sandbox::accounts(&read("etc/passwd"), &user))?;
+            .file("passwd", sandbox::accounts(&read("etc/passwd"), &user))?;
         self.scratch
-            .file("group", &sandbox::accounts(&read("etc/group"), &group))?;
+            .file("group", sandbox::accounts(&read("etc/group"), &group))?;
         Ok(())
     }
 }

@@ -121,9 +121,9 @@ impl Job<'_> {
         let hooks = hooks(&sources);
         let sources: String = sources.iter().map(|source| format!("{}\n", source.stanza())).collect();
         self.scratch.file("mirrors.sources", &sources)?;
-        self.scratch.file("transport.conf", &transport())?;
+        self.scratch.file("transport.conf", transport())?;
         self.scratch
-            .file("resolv", &fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
+            .file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
         self.scratch.dir("bootstrap")?;
         let target = self.scratch.dir("root")?;
         let sandbox = BootstrapSandbox {

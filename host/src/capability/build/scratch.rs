@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::cgroup::Group;
 use super::error::{Attempt as _, BuildError};
 use super::stage::Stage;
 
@@ -42,6 +43,11 @@ impl Scratch {
         &self.path
     }
 
+    /// The name of the control group that belongs to it.
+    pub fn group_name(&self) -> String {
+        group_name(&self.path)
+    }
+
     /// Makes a directory in it that only its owner can enter.
     pub fn dir(&self, name: &str) -> Result<PathBuf, BuildError> {
         let path = self.path.join(name);
@@ -53,7 +59,7 @@ impl Scratch {
     }
 
     /// Puts a file that everyone may read into it.
-    pub fn file(&self, name: &str, content: &str) -> Result<PathBuf, BuildError> {
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, BuildError> {
         let path = self.path.join(name);
         fs::write(&path, content).attempt("write", &path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).attempt("change", &path)?;
@@ -83,10 +89,15 @@ pub(super) fn sweep(builds: &Path, stage: &Stage) -> Result<usize, BuildError> {
         } else if is_young(&path) {
             continue;
         }
+        Group::forget(&group_name(&path));
         stage.remove(&path).attempt("remove", &path)?;
         swept += 1;
     }
     Ok(swept)
+}
+
+fn group_name(path: &Path) -> String {
+    format!("foundry-{}", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 fn is_young(path: &Path) -> bool {

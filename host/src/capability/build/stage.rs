@@ -22,11 +22,23 @@ use super::scratch;
 const MADE: &[u8] = b"made\n";
 const MOUNTED: &[u8] = b"mounted\n";
 
-/// Waits for the ids, mounts the overlays, waits for the go, then becomes the sandbox. A pair of arguments is one
-/// overlay.
+/// The file in a build's directory that has the filter for system calls.
+pub(super) const FILTER: &str = "filter";
+
+/// Waits for the ids, mounts the overlays, waits for the go, then becomes the sandbox. The first argument is the file
+/// that bwrap finds at descriptor 9; then each pair is one overlay.
+///
+/// bash, since sh can't close the descriptors above 9. The host's own are closed already; these are what somebody left
+/// open when they started the host.
 const GATE: &str = "\
+for fd in /proc/self/fd/*; do
+    fd=${fd##*/}
+    if ((fd > 2)); then exec {fd}>&-; fi
+done
 echo made
 read -r go || exit 125
+filter=$1
+shift
 while [ \"$1\" != -- ]; do
     mount -t overlay overlay -o \"$1\" \"$2\" || exit 125
     shift 2
@@ -34,7 +46,7 @@ done
 shift
 echo mounted
 read -r go || exit 125
-exec \"$@\" </dev/null";
+exec \"$@\" </dev/null 9<\"$filter\"";
 
 /// Makes the state directory reachable for users who can't enter the directories above it.
 const BIND: &str = "mount --bind \"$1\" /mnt && shift && exec \"$@\"";
@@ -57,6 +69,18 @@ pub(super) struct Overlay {
     pub upper: Option<(PathBuf, PathBuf)>,
     /// Where it appears.
     pub target: PathBuf,
+}
+
+/// What is to be started.
+pub(super) struct Launch<'a> {
+    pub role: Role,
+    pub overlays: &'a [Overlay],
+    /// Besides PATH and the locale.
+    pub environment: &'a [(OsString, OsString)],
+    /// What bwrap finds at descriptor 9.
+    pub filter: &'a Path,
+    /// The bwrap command line, with paths as seen from inside.
+    pub sandbox: &'a [OsString],
 }
 
 /// Starts commands in sandboxes below one state directory.
@@ -108,16 +132,10 @@ impl Stage {
         }
     }
 
-    /// Brings a chain to its gate. `sandbox` is the bwrap command line, with paths as seen from inside.
-    pub fn start(
-        &self,
-        role: Role,
-        overlays: &[Overlay],
-        environment: &[(OsString, OsString)],
-        sandbox: &[OsString],
-    ) -> Result<Waiting, StageError> {
-        let several_ids = role == Role::Installer;
-        let words = self.chain(role, overlays, several_ids)?;
+    /// Brings a chain to its gate.
+    pub fn start(&self, launch: &Launch<'_>) -> Result<Waiting, StageError> {
+        let several_ids = launch.role == Role::Installer;
+        let words = self.chain(launch, several_ids)?;
         let (output, writer) = io::pipe().map_err(|e| StageError::Io("create", "a pipe".into(), e))?;
         let copy = writer
             .try_clone()
@@ -128,11 +146,11 @@ impl Stage {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .args(sandbox)
+            .args(launch.sandbox)
             .env_clear()
             .env("PATH", machine::PATH)
             .env("LC_ALL", "C.UTF-8")
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(writer)
@@ -166,7 +184,7 @@ impl Stage {
         waiting.expect(MOUNTED)
     }
 
-    fn chain(&self, role: Role, overlays: &[Overlay], several_ids: bool) -> Result<Vec<OsString>, StageError> {
+    fn chain(&self, launch: &Launch<'_>, several_ids: bool) -> Result<Vec<OsString>, StageError> {
         let mut words: Vec<OsString> = Vec::new();
         let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
         let build_id = self.build_id.to_string();
@@ -176,16 +194,17 @@ impl Stage {
         }
         let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
         say(&["setpriv", "--pdeathsig", "KILL"]);
-        if self.is_root && role == Role::Builder {
+        if self.is_root && launch.role == Role::Builder {
             say(&["--reuid", &build_id, "--regid", &build_id, "--clear-groups"]);
         }
         if several_ids {
             say(&["unshare", "--user", "--mount"]);
-        } else if !overlays.is_empty() {
+        } else if !launch.overlays.is_empty() {
             say(&["unshare", "--user", "--map-root-user", "--mount"]);
         }
-        say(&["sh", "-c", GATE, "sh"]);
-        for overlay in overlays {
+        say(&["bash", "-c", GATE, "bash"]);
+        words.push(self.inside(launch.filter).into());
+        for overlay in launch.overlays {
             words.push(self.overlay_options(overlay)?);
             words.push(self.inside(&overlay.target).into());
         }
@@ -266,7 +285,14 @@ impl Stage {
             return Err(error);
         }
         let command = words(&[OsStr::new("rm"), OsStr::new("-rf"), OsStr::new("--"), path.as_os_str()]);
-        if let Ok(mut waiting) = self.start(Role::Installer, &[], &[], &command) {
+        let launch = Launch {
+            role: Role::Installer,
+            overlays: &[],
+            environment: &[],
+            filter: Path::new("/dev/null"),
+            sandbox: &command,
+        };
+        if let Ok(mut waiting) = self.start(&launch) {
             waiting.go()?;
             drop(waiting.child.stdin.take());
             waiting.child.wait()?;

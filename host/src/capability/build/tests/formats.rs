@@ -112,6 +112,36 @@ fn the_next_revision_comes_with_the_same_upstream_tarball() {
     assert!(!listing.contains("debian"), "{listing}");
 }
 
+/// What dpkg-source says about a tree of a file `a` with one patch, whose new content is `text` in the tree.
+fn build_with_patch(text: &str) -> (String, String) {
+    let mut sample = Sample::new("demo", "1.0-1", "3.0 (quilt)", &rules("@cat a"));
+    sample.kind = BuildKind::Full;
+    sample.file("a", text);
+    sample.file("debian/patches/series", "# one\nchange.patch\n");
+    sample.file(
+        "debian/patches/change.patch",
+        "Description: a change\n--- a/a\n+++ b/a\n@@ -1 +1 @@\n-old\n+new\n",
+    );
+    let report = sample.build().unwrap();
+    let upstream = report.artifacts.iter().find(|one| one.name.contains(".orig.")).unwrap();
+    let content = std::process::Command::new("tar")
+        .arg("-xOJf")
+        .arg(&upstream.path)
+        .arg("demo-1.0/a")
+        .output()
+        .unwrap();
+    (String::from_utf8(content.stdout).unwrap(), sample.log())
+}
+
+#[test]
+fn patches_are_no_part_of_upstream_whether_the_tree_has_them_applied_or_not() {
+    for in_tree in ["old\n", "new\n"] {
+        let (upstream, log) = build_with_patch(in_tree);
+        assert_eq!(upstream, "old\n");
+        assert!(log.contains("\nnew\n"), "{log}");
+    }
+}
+
 #[test]
 fn an_upstream_tarball_of_the_callers_is_used() {
     let sample = Sample::new("demo", "1.0-1", "3.0 (quilt)", &rules(""));

@@ -83,7 +83,7 @@ fn build_that_reads_secrets_finds_none() {
          @cat /etc/shadow /etc/gshadow /etc/apt/auth.conf /etc/ssh/ssh_host_ed25519_key 2>/dev/null | sed 's/^/SEEN /'\n\
          @find /usr/local /run -mindepth 1 | sed 's/^/SEEN /'\n\
          @env | grep -i -E 'ssh|token|secret|proxy|cargo' | sed 's/^/SEEN /' || true\n\
-         @id; pwd; echo pids: `ls /proc | grep -c '^[0-9]'`; grep -E 'CapEff|NoNewPrivs' /proc/self/status",
+         @id; pwd; echo pids: `ls /proc | grep -c '^[0-9]'`; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; echo descriptors: `ls /proc/self/fd`",
         socket.display(),
         secret.display(),
     ));
@@ -95,8 +95,26 @@ fn build_that_reads_secrets_finds_none() {
         "{log}"
     );
     assert!(
+        log.contains("Seccomp:\t2\n") && log.contains("descriptors: 0 1 2 3\n"),
+        "{log}"
+    );
+    assert!(
         log.contains("CapEff:\t0000000000000000\n") && log.contains("NoNewPrivs:\t1\n"),
         "{log}"
+    );
+}
+
+#[test]
+fn build_that_asks_for_the_kernels_keyrings_is_told_there_are_none() {
+    // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0)
+    let sample = Sample::running(
+        "@perl -e 'require \"syscall.ph\"; my $$r = syscall(&SYS_keyctl, 0, -3, 0); print \"keyring: $$r $$!\\n\"'",
+    );
+    sample.build().unwrap();
+    assert!(
+        sample.log().contains("keyring: -1 Function not implemented\n"),
+        "{}",
+        sample.log()
     );
 }
 

@@ -190,6 +190,13 @@ fn killed_host_leaves_no_process() {
     }
     // Its files are still there, until the next host starts.
     assert_eq!(fs::read_dir(&builds).unwrap().count(), 1);
+    let name = fs::read_dir(&builds).unwrap().next().unwrap().unwrap().file_name();
     sample.builder();
     sample.assert_nothing_left();
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-name"])
+        .arg(format!("foundry-{}", name.display()))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&groups.stdout), "");
 }
