@@ -12,8 +12,8 @@ use crate::supervisor::Inspector;
 /// Which configuration.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked up,
-directories and URLs looked at. A port that is taken is a warning, since the host may be running.
+    after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked
+up, directories and URLs looked at. A port that is taken is a warning, since the host may be running.
 
 Examples:
   foundry-host check -c foundry.toml
@@ -31,6 +31,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let inspector = Inspector::new(state.join("compiled")).map_err(CliError::failed)?;
             let (bots, mut problems) = config::resolve(&config, &inspector).await;
             problems.extend(config::check(&config, &bots, &state));
+            config::sort(&mut problems);
             (problems, config.bots.len())
         }
         Err(ConfigError::Wrong { problems, .. }) => (problems, 0),

@@ -33,32 +33,12 @@ pub async fn ensure(config: &ConfigArgs, context: &Context) -> Result<(), CliErr
 async fn start(config: &ConfigArgs, context: &Context) -> Result<(), CliError> {
     let state = context.state();
     let log = state.join("host.log");
-    let failed = |what: &str, error: std::io::Error| {
-        CliError::failed(format_args!("cannot start a host in the background: {what}: {error}"))
-    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&state)
-        .map_err(|error| failed(&format!("cannot make {}", state.display()), error))?;
-    let file = File::options().create(true).append(true).open(&log);
-    let file = file.map_err(|error| failed(&format!("cannot write {}", log.display()), error))?;
-    let begin = file.metadata().map_or(0, |metadata| metadata.len());
-    let program = std::env::current_exe().map_err(|error| failed("cannot find this program", error))?;
-    let mut command = Command::new(program);
-    command.arg("run").arg("--detached").arg("--state").arg(&state);
-    if let Some(path) = &config.config {
-        command.arg("--config").arg(path);
-    }
-    if context.common.verbose > 0 {
-        command.arg(format!("-{}", "v".repeat(context.common.verbose.into())));
-    }
-    let errors = file
-        .try_clone()
-        .map_err(|error| failed("cannot share its log", error))?;
-    let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
-    let mut child = child.map_err(|error| failed("cannot run this program again", error))?;
-    let ready = ready(&mut child, &log, begin, context);
+        .map_err(|error| failed(&format!("cannot make {}", state.display()), &error))?;
+    let ready = ready(config, &state, &log, context);
     let status = context.patiently("starting a host in the background", ready).await?;
     context.note(format_args!(
         "started host {} in the background: broker {}, log {}",
@@ -69,35 +49,59 @@ async fn start(config: &ConfigArgs, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Wait until the host is ready, or report why it never will be.
-async fn ready(child: &mut Child, log: &Path, begin: u64, context: &Context) -> Result<HostStatus, CliError> {
+/// Run this program again, as a host. What it says goes to the end of its log.
+fn spawn(config: &ConfigArgs, state: &Path, log: &Path, context: &Context) -> Result<(Child, u64), CliError> {
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.map_err(|error| failed(&format!("cannot write {}", log.display()), &error))?;
+    let begin = file.metadata().map_or(0, |metadata| metadata.len());
+    let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
+    let mut command = Command::new(program);
+    command.arg("run").arg("--detached").arg("--state").arg(state);
+    if let Some(path) = &config.config {
+        command.arg("--config").arg(path);
+    }
+    if context.common.verbose > 0 {
+        command.arg(format!("-{}", "v".repeat(context.common.verbose.into())));
+    }
+    let errors = file
+        .try_clone()
+        .map_err(|error| failed("cannot share its log", &error))?;
+    let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
+    let child = child.map_err(|error| failed("cannot run this program again", &error))?;
+    Ok((child, begin))
+}
+
+/// Start hosts until one is ready, or report why none ever will be.
+async fn ready(config: &ConfigArgs, state: &Path, log: &Path, context: &Context) -> Result<HostStatus, CliError> {
     let client = context.client();
-    let mut deadline = Instant::now() + PATIENCE;
-    let mut end = None;
+    let begun = Instant::now();
+    let (mut child, mut begin) = spawn(config, state, log, context)?;
     loop {
         if let Ok(Answer::Status(status)) = client.ask(Request::Status).await
             && status.ready
         {
             return Ok(status);
         }
-        if end.is_none()
-            && let Ok(Some(status)) = child.try_wait()
-        {
-            end = Some(status);
-            // Perhaps another command has just started one; then that will do.
-            let another = status.code() == Some(Exit::Conflict.code().into());
-            let patience = if another && in_use(log, begin) {
-                PATIENCE_WITH_ANOTHER
-            } else {
-                Duration::ZERO
-            };
-            deadline = Instant::now() + patience;
+        if let Ok(Some(end)) = child.try_wait() {
+            // Another command has just started a host, which will do as well; or one is about to end, and leave its
+            // place to the next.
+            if !in_use(log, begin) || begun.elapsed() > PATIENCE_WITH_ANOTHER {
+                return Err(never_ready(Some(end), log, begin));
+            }
+            tokio::time::sleep(PAUSE * 10).await;
+            if matches!(client.ask(Request::Status).await, Err(ClientError::NotRunning(_))) {
+                (child, begin) = spawn(config, state, log, context)?;
+            }
         }
-        if Instant::now() >= deadline {
-            return Err(never_ready(end, log, begin));
+        if begun.elapsed() > PATIENCE {
+            return Err(never_ready(None, log, begin));
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn failed(what: &str, error: &std::io::Error) -> CliError {
+    CliError::failed(format_args!("cannot start a host in the background: {what}: {error}"))
 }
 
 fn never_ready(end: Option<std::process::ExitStatus>, log: &Path, begin: u64) -> CliError {

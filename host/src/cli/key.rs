@@ -19,14 +19,15 @@ use crate::supervisor::parse_duration;
 /// What to do.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Keys have roles: `messages` signs the messages between hosts, `packages` is signbot's, `repository` is
-distbot's, and `commits` are the public keys of committers. KEY is a fingerprint, a key id, or a user id.
+    after_help = "Keys have roles: `messages` signs the messages between hosts, `packages` is signbot's, `repository`
+is distbot's, and `commits` are the public keys of committers. KEY is a fingerprint, a key id, an
+e-mail address or a user id.
 
 Examples:
-  foundry-host key generate                                  one key for each role that has none
+  foundry-host key generate                                one key for each role that has none
   foundry-host key generate --role packages --user-id 'Example packages <packages@example.org>'
   foundry-host key import --role packages --from-gnupg packages@example.org
-  foundry-host key import --role messages other-host.asc     trust the messages of another host
+  foundry-host key import --role messages other-host.asc   trust the messages of another host
   foundry-host key export KEY > archive-key.asc"
 )]
 pub struct Args {

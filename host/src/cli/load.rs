@@ -20,20 +20,21 @@ use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_dura
 #[command(
     override_usage = "foundry-host load [OPTIONS] <BOT> [OPTIONS] [BOT OPTIONS]",
     after_help = "BOT is watchbot, buildbot, signbot, distbot, or a component's file, such as ./lint.wasm.
-If no host is running, one is started in the background. The bot comes back when the host starts again, until it is
-stopped. The rights of a stock bot follow from its options; a bot from a file has those that --allow-… grants.
+If no host is running, one is started in the background. The bot comes back when the host starts
+again, until it is stopped. The rights of a stock bot follow from its options; a bot from a file has
+those that --allow-… grants.
 
 Examples:
   foundry-host load watchbot --repository https://example.org/hello.git#main
-  foundry-host load signbot --help                               shows signbot's options
+  foundry-host load signbot --help
   foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits"
 )]
 pub struct Args {
-    #[command(flatten)]
-    host: HostArgs,
     /// The bot, then its options: see `foundry-host load BOT --help`
     #[arg(required = true, trailing_var_arg = true, value_name = "BOT")]
     bot: Vec<OsString>,
+    #[command(flatten)]
+    host: HostArgs,
 }
 
 /// What the host is told about the bot.

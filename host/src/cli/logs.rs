@@ -18,7 +18,7 @@ const TIME: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]
 Examples:
   foundry-host logs -f
   foundry-host logs buildbot --lines 50
-  foundry-host logs 3f2a91 -f            the log of a run, by the beginning of its id")]
+  foundry-host logs 3f2a91 -f         a run, by the beginning of its id")]
 pub struct Args {
     /// A bot, or a run or the beginning of its id; all bots without it
     #[arg(value_name = "BOT|RUN")]

@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What to run.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Bots start in an order in which nothing is missed: those that read a topic before those that publish to it.
-Bots that were loaded with `load` come back. SIGTERM or SIGINT stops the host; a second one stops it at once.
+    after_help = "Bots start in an order in which nothing is missed: those that read a topic before those that publish
+to it. Bots that were loaded with `load` come back. SIGTERM or SIGINT stops the host; a second one
+stops it at once.
 FOUNDRY_LOG may hold a log filter, such as foundry_host=debug.
 
 Examples:

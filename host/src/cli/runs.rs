@@ -14,7 +14,7 @@ use crate::ledger::{EventRow, Run, RunStatus};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   foundry-host runs
-  foundry-host runs 3f2a91                the run whose id begins so: events, artifacts, why it failed
+  foundry-host runs 3f2a91            one run: its events, its artifacts, why it failed
   foundry-host runs --json | jq -r '.[] | select(.status == \"failed\") | .id'")]
 pub struct Args {
     /// A run, or the beginning of its id

@@ -1,10 +1,14 @@
 //! `shutdown`: stop the host.
 
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::common::Context;
 use super::error::CliError;
-use crate::control::{ClientError, Request};
+use crate::control::{Answer, ClientError, Request};
 
 /// How long the host may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -12,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The bots stop first; work in hand is given back and done after the next start, or by another host.
+    after_help = "The bots stop first; work in hand is given back, and done after the next start or by another host.
 
 Examples:
   foundry-host shutdown"
@@ -22,14 +26,38 @@ pub struct Args {}
 /// Stop the host, and wait until it is gone.
 pub async fn run(context: &mut Context) -> Result<(), CliError> {
     let client = context.client();
+    let Answer::Status(status) = client.ask(Request::Status).await? else {
+        return Err(super::surprised());
+    };
+    // By its handle, since its number may soon be somebody else's. A host in another container has none here.
+    let process = Pid::from_raw(status.pid.cast_signed()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     client.ask(Request::Shutdown).await?;
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        if matches!(client.ask(Request::Status).await, Err(ClientError::NotRunning(_))) {
-            context.note("stopped");
-            return Ok(());
+    let gone = async {
+        while !matches!(client.ask(Request::Status).await, Err(ClientError::NotRunning(_))) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // The socket is gone just before the process is, which still has the state directory.
+        match process {
+            Some(process) => tokio::task::spawn_blocking(move || await_end(&process))
+                .await
+                .unwrap_or(true),
+            None => true,
+        }
+    };
+    match tokio::time::timeout(PATIENCE, gone).await {
+        Ok(true) => {
+            context.note("stopped");
+            Ok(())
+        }
+        Ok(false) | Err(_) => Err(CliError::failed("the host is still stopping; see its log")),
     }
-    Err(CliError::failed("the host is still stopping; see its log"))
+}
+
+/// Whether the process ends in time. A process's descriptor is readable when it has ended (pidfd_open(2)).
+fn await_end(process: &OwnedFd) -> bool {
+    let timeout = Timespec {
+        tv_sec: PATIENCE.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }

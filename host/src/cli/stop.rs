@@ -7,8 +7,8 @@ use crate::control::Request;
 /// Which bots.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Messages in a bot's hands go back to the broker, which gives them to the bot's group.
-A bot that was loaded by hand is forgotten; one of foundry.toml comes back when the host starts again.
+    after_help = "Messages in a bot's hands go back to the broker, which gives them to the bot's group. A bot that was
+loaded by hand is forgotten; one of foundry.toml comes back when the host starts again.
 
 Examples:
   foundry-host stop watchbot

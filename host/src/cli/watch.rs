@@ -11,8 +11,8 @@ use crate::control::{Answer, HostStatus, Request};
 /// Which messages.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Each line begins with what the message's signature is worth: `ok` if bots would handle it,
-`REFUSED` with the reason if they would not, `-` for presence and live logs, which are not signed.
+    after_help = "Each line begins with what the message's signature is worth: `ok` if bots would handle it, `REFUSED`
+with the reason if they would not, `-` for presence and live logs, which are not signed.
 
 Examples:
   foundry-host watch
@@ -100,7 +100,9 @@ fn summary(topic: &str, payload: &Value) -> Vec<String> {
             reason,
         ]
     } else {
-        vec![Some(payload.to_string()).filter(|text| text != "\"\"")]
+        vec![Some(
+            payload.as_str().map_or_else(|| payload.to_string(), ToOwned::to_owned),
+        )]
     };
     parts.into_iter().flatten().collect()
 }

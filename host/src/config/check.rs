@@ -22,7 +22,8 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
     match KeyStore::open(state.join("keys")) {
         Ok(store) => {
             if let Some(key) = &config.messages.key {
-                findings.key(&store, key, &[Role::Messages], None, "messages.key");
+                let line = config.lines.get("messages.key").copied();
+                findings.key(&store, key, &[Role::Messages], line, "messages.key");
             }
             for bot in bots {
                 findings.bot(&store, bot);
@@ -31,7 +32,11 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         Err(error) => findings.add(Severity::Error, None, "host.state", error.to_string(), ""),
     }
     if let BrokerSettings::Embedded(broker) = &config.broker {
-        findings.problems.extend(check_listen(file, broker.listen));
+        let problem = check_listen(file, broker.listen);
+        let line = config.lines.get("broker.listen").copied();
+        findings
+            .problems
+            .extend(problem.map(|problem| Problem { line, ..problem }));
     }
     findings.problems
 }
@@ -106,8 +111,7 @@ impl Findings<'_> {
         let known = match store.find_any(query) {
             Ok(known) => known,
             Err(error) => {
-                let remedy = "`foundry-host key list` shows the keys; `key generate` and `key import` add one";
-                return self.add(Severity::Error, line, setting, error.to_string(), remedy);
+                return self.add(Severity::Error, line, setting, error.to_string(), "");
             }
         };
         let mut wrong = |message, remedy| self.add(Severity::Error, line, setting, message, remedy);
@@ -126,7 +130,7 @@ impl Findings<'_> {
         } else if !roles.iter().any(|role| known.roles.contains(role)) {
             wrong(
                 format!("key {known} does not have the role {names}"),
-                "import it again with --role, or choose another key",
+                "give it the role with `foundry-host key roles`, or choose another key",
             );
         }
     }

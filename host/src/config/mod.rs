@@ -17,6 +17,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -25,7 +26,7 @@ pub use bots::ConfiguredBot;
 pub use broker::BrokerSettings;
 pub use check::{check, check_listen};
 pub use parse::{absolute, absolute_option, is_local, parse_bot_source, parse_size};
-pub use problem::{ConfigError, Problem, Severity, nearest};
+pub use problem::{ConfigError, Problem, Severity, nearest, sort};
 pub use resolve::{ResolvedBot, resolve};
 pub use settings::{SETTINGS, Setting};
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub builds: build::Settings,
     /// Further topics to record.
     pub observe: Vec<String>,
+    /// Lines of settings, for what turns out later to be wrong with them.
+    pub lines: BTreeMap<String, usize>,
     /// Its bots, by name.
     pub bots: Vec<ConfiguredBot>,
 }
@@ -167,6 +170,16 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let passphrases = passphrases(document, base, problems);
     let builds = builds::read(document, problems);
     let bots = bots::read(document, base, problems);
+    let mut lines = BTreeMap::new();
+    for section in [
+        &host,
+        &Section::top(document, "broker", problems),
+        &Section::top(document, "messages", problems),
+    ] {
+        for (key, span, _) in section.entries() {
+            lines.insert(format!("{}.{key}", section.path), problems.line(span.start));
+        }
+    }
     Some(Config {
         path: Some(path.to_owned()),
         name: name?,
@@ -176,6 +189,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         passphrases,
         builds: builds?,
         observe,
+        lines,
         bots,
     })
 }

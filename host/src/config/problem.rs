@@ -90,6 +90,11 @@ pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// Put problems into the order of the file; those of no line come last.
+pub fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|a, b| (a.line.is_none(), a.line, &a.key).cmp(&(b.line.is_none(), b.line, &b.key)));
+}
+
 /// Collects the problems of one file.
 #[derive(Debug)]
 pub(super) struct Problems<'t> {
@@ -131,7 +136,7 @@ impl<'t> Problems<'t> {
 
     /// The problems in the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<Problem> {
-        self.found.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
+        sort(&mut self.found);
         self.found
     }
 }

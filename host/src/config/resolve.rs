@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::parse::absolute_option;
-use super::problem::{Problem, Severity, nearest};
+use super::problem::{Problem, Severity, nearest, sort};
 use super::{Config, ConfiguredBot, base_of, settings};
 use crate::capability::Interface;
 use crate::runtime::wit::types::Description;
@@ -41,6 +41,7 @@ pub async fn resolve(config: &Config, inspector: &Inspector) -> (Vec<ResolvedBot
             }),
         }
     }
+    sort(&mut problems);
     (resolved, problems)
 }
 
@@ -105,7 +106,7 @@ fn wrong_option(description: &Description, error: &OptionError) -> Wrong {
             format!("write {name} = \"{placeholder}\""),
         ),
         OptionError::Repeated(name) => Wrong::new(name, "it may have only one value", "remove the others"),
-        OptionError::Malformed { name, value, why } => Wrong::new(name, format!("{value:?} won't do"), why.clone()),
+        OptionError::Malformed { name, value, why } => Wrong::new(name, format!("{value:?}: {why}"), ""),
     }
 }
 

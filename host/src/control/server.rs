@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
 use super::protocol::{Ask, Failure, FailureKind, MAX_REQUEST, Reply, Request, VERSION};
@@ -45,14 +46,13 @@ impl Server {
         Ok(Self { listener, path, desk })
     }
 
-    /// Answer until the host stops.
-    pub(super) async fn run(self) {
+    /// Answer until the host has stopped. While it stops, what is asked of it is told so.
+    pub(super) async fn run(self, end: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let stopping = self.desk.shutdown.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = stopping.cancelled() => break,
+                () = end.cancelled() => break,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,

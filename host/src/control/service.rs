@@ -58,6 +58,7 @@ pub struct Service {
     host: Host,
     server: JoinHandle<()>,
     shutdown: CancellationToken,
+    end: CancellationToken,
 }
 
 impl Service {
@@ -71,7 +72,7 @@ impl Service {
     pub async fn start(config: &Config, state: &Path) -> Result<Self, StartError> {
         let configured = configured(config, state).await?;
         let host = Host::start(config.host(state.to_owned())).await?;
-        let shutdown = CancellationToken::new();
+        let (shutdown, end) = (CancellationToken::new(), CancellationToken::new());
         let loaded = LoadedBots::of(state);
         let names: BTreeSet<String> = configured.iter().filter_map(|(spec, _)| spec.name.clone()).collect();
         let desk = Arc::new(Desk::new(host.clone(), loaded.clone(), names.clone(), shutdown.clone()));
@@ -85,8 +86,13 @@ impl Service {
                 });
             }
         };
-        let server = tokio::spawn(server.run());
-        let service = Self { host, server, shutdown };
+        let server = tokio::spawn(server.run(end.clone()));
+        let service = Self {
+            host,
+            server,
+            shutdown,
+            end,
+        };
         let bots = service.restorable(&loaded, &names, &desk).await;
         if let Err(failure) = service.load(configured, bots, &desk).await {
             service.stop().await;
@@ -112,6 +118,7 @@ impl Service {
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.host.shutdown().await;
+        self.end.cancel();
         // It removes the socket; commands that come later see that nobody is there.
         let _ = self.server.await;
     }

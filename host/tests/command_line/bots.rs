@@ -1,0 +1,129 @@
+//! `load`, `stop` and `inspect`: what can go wrong, and what it looks like.
+
+use super::home::Home;
+
+#[test]
+fn a_name_can_be_taken_once() {
+    let home = Home::new();
+    let guest = Home::guest("noop");
+    home.ok(&["load", &guest, "--as", "mine"]);
+    let said = home.run(&["load", "--as", "mine", &guest]);
+    assert_eq!(said.code, 6);
+    assert!(said.err.contains("--as"), "{}", said.err);
+    assert_eq!(home.run(&["load", &guest, "--as", "../mine"]).code, 2);
+}
+
+#[test]
+fn what_is_not_granted_is_named_with_the_option_that_grants_it() {
+    let home = Home::new();
+    let guest = Home::guest("greedy");
+    let said = home.run(&["load", &guest]);
+    assert_eq!(said.code, 5);
+    assert!(
+        said.err.contains("foundry:bot/signing@0.1.0") && said.err.contains("--allow-sign KEYID"),
+        "{}",
+        said.err
+    );
+    home.ok(&["load", &guest, "--allow-sign", "0123456789abcdef"]);
+}
+
+#[test]
+fn what_is_no_bot_is_refused() {
+    let home = Home::new();
+    home.write("text.wasm", "hello");
+    let said = home.run(&["load", "./text.wasm"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    assert!(
+        said.err.contains("text.wasm is not a WebAssembly component"),
+        "{}",
+        said.err
+    );
+    let said = home.run(&["load", "./nothing.wasm"]);
+    assert_eq!(said.code, 4, "{}", said.err);
+    let said = home.run(&["load", "lintbot"]);
+    assert_eq!(said.code, 4, "{}", said.err);
+    assert!(
+        said.err.contains("there is no stock bot \"lintbot\"") && said.err.contains("./lintbot.wasm"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn stopping_an_unknown_bot_is_an_error_and_does_not_hang() {
+    let home = Home::new();
+    let _host = home.host(&[]);
+    home.ok(&["load", &Home::guest("noop")]);
+    let said = home.run(&["stop", "nobody", "noop"]);
+    assert_eq!(said.code, 4);
+    assert!(said.err.contains("no bot named nobody"), "{}", said.err);
+    assert!(
+        said.err.contains("stopped noop"),
+        "the others are stopped all the same: {}",
+        said.err
+    );
+    assert_eq!(home.run(&["stop", "noop"]).code, 4);
+}
+
+#[test]
+fn the_list_has_counters_of_its_own_bots() {
+    let home = Home::new();
+    let _host = home.host(&[]);
+    home.ok(&["load", &Home::guest("relay"), "--endpoint", "pub/x"]);
+    super::home::eventually("its first tick is done", || {
+        home.json(&["list"])[0]["local"]["handled"] == 1
+    });
+    let shown = home.ok(&["list"]);
+    let columns = |line: usize| {
+        shown
+            .lines()
+            .nth(line)
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        columns(0).join(" "),
+        "NAME BOT HOST STATUS GROUP READS PUBLISHES DONE FAILED IN HAND AGE"
+    );
+    assert_eq!(
+        columns(1)[..10],
+        [
+            "relay",
+            "relay",
+            "here",
+            "running",
+            "pub/x",
+            "relay-in",
+            "relay-out",
+            "1",
+            "0",
+            "0"
+        ]
+    );
+}
+
+#[test]
+fn inspect_says_what_a_bot_is_and_what_it_needs() {
+    let home = Home::new();
+    let shown = home.ok(&["inspect", &Home::guest("greedy")]);
+    let known: Vec<_> = shown
+        .lines()
+        .filter(|line| !line.starts_with("size") && !line.starts_with("sha256"))
+        .collect();
+    insta::assert_snapshot!(known.join("\n"), @r"
+    name      greedy
+    version   0.1.0
+    summary   wants to sign
+    contract  foundry:bot@0.1.0
+    reads     greedy-in (--watch) as greedy (--endpoint)
+    rights it asks for
+      foundry:bot/log@0.1.0  every bot has it
+      foundry:bot/signing@0.1.0  needs --allow-sign KEYID
+      foundry:bot/types@0.1.0  types only
+    ");
+    let json = home.json(&["inspect", &Home::guest("relay")]);
+    assert_eq!(json["options"][0]["name"], "start");
+    assert_eq!(json["sha256"].as_str().unwrap().len(), 64);
+}

@@ -1,0 +1,169 @@
+//! `key`: OpenPGP keys by hand.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::home::Home;
+
+#[test]
+fn generate_makes_the_keys_that_are_missing() {
+    let home = Home::bare();
+    let made = home.json(&["key", "generate"]);
+    let roles: Vec<_> = made
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["roles"][0].as_str().unwrap())
+        .collect();
+    assert_eq!(roles, ["messages", "packages", "repository"]);
+    assert!(home.json(&["key", "generate"]).as_array().unwrap().is_empty());
+    let shown = home.ok(&["key", "list"]);
+    assert!(
+        shown.starts_with("FINGERPRINT ") && shown.contains("Foundry (packages)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_key_has_the_user_id_kind_and_expiry_that_were_asked_for() {
+    let home = Home::bare();
+    let args = [
+        "key",
+        "generate",
+        "--role",
+        "packages",
+        "--user-id",
+        "Me <me@example.org>",
+        "--expires-in",
+        "30d",
+    ];
+    let key = &home.json(&args)[0];
+    assert_eq!(key["user_ids"][0], "Me <me@example.org>");
+    assert!(key["expires"].is_string());
+    let extended = home.json(&["key", "extend", "me@example.org"]);
+    assert!(extended[0]["expires"].is_null());
+    let roles = home.json(&["key", "roles", "me@example.org", "--role", "repository"]);
+    assert_eq!(roles[0]["roles"][0], "repository");
+    let revoked = home.json(&["key", "revoke", "me@example.org", "--reason", "retired"]);
+    assert_eq!(revoked[0]["revoked"], true);
+}
+
+#[test]
+fn a_secret_key_is_printed_only_when_it_is_asked_for() {
+    let home = Home::bare();
+    home.ok(&["key", "generate", "--role", "packages", "--user-id", "k"]);
+    let public = home.ok(&["key", "export", "k"]);
+    assert!(public.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"), "{public}");
+    for args in [
+        vec!["key", "list", "--json"],
+        vec!["key", "list"],
+        vec!["key", "export", "k"],
+    ] {
+        assert!(!home.ok(&args).contains("PRIVATE"));
+    }
+    home.ok(&["key", "export", "k", "--secret", "-o", "secret.asc"]);
+    let path = home.path().join("secret.asc");
+    assert!(
+        std::fs::read_to_string(&path)
+            .unwrap()
+            .contains("BEGIN PGP PRIVATE KEY")
+    );
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = home.run(&["key", "export", "k", "-o", "secret.asc"]);
+    assert_eq!(said.code, 1, "it must not overwrite: {}", said.err);
+}
+
+#[test]
+fn keys_go_from_one_host_to_another() {
+    let (one, other) = (Home::bare(), Home::bare());
+    one.ok(&["key", "generate", "--role", "messages", "--user-id", "one"]);
+    let file = other.write("one.asc", &one.ok(&["key", "export", "one"]));
+    let imported = other.json(&["key", "import", "--role", "messages", file.to_str().unwrap()]);
+    assert_eq!(imported[0]["has_secret"], false);
+    let said = other.run(&["key", "export", "one", "--secret"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+}
+
+#[test]
+fn a_protected_key_needs_its_passphrase() {
+    let home = Home::bare();
+    let file = home.write("passphrase", "correct horse\n");
+    let path = file.to_str().unwrap();
+    let said = home.run(&["key", "generate", "--role", "packages", "--passphrase-file", path]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("chmod 600"), "{}", said.err);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let key = home.json(&[
+        "key",
+        "generate",
+        "--role",
+        "packages",
+        "--user-id",
+        "p",
+        "--passphrase-file",
+        path,
+    ]);
+    assert_eq!(key[0]["protected"], true);
+    assert!(home.ok(&["key", "list"]).contains("protected"));
+    home.ok(&["key", "extend", "p", "--expires-in", "10d", "--passphrase-file", path]);
+    let wrong = home.write("wrong", "battery staple\n");
+    std::fs::set_permissions(&wrong, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = home.run(&["key", "extend", "p", "--passphrase-file", wrong.to_str().unwrap()]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    assert!(!said.err.contains("battery"), "{}", said.err);
+}
+
+#[test]
+fn a_key_comes_out_of_gnupg() {
+    let home = Home::bare();
+    let gnupg = home.path().join("gnupg");
+    std::fs::create_dir(&gnupg).unwrap();
+    std::fs::set_permissions(&gnupg, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut gpg = Command::new("gpg");
+    gpg.env("GNUPGHOME", &gnupg)
+        .args(["--batch", "--quiet", "--passphrase", "", "--quick-generate-key"]);
+    let made = gpg
+        .args(["Packager <packager@example.org>", "ed25519", "sign", "0"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let query = "packager@example.org";
+    let args = [
+        "key",
+        "import",
+        "--role",
+        "packages",
+        "--from-gnupg",
+        query,
+        "--gnupg-home",
+        gnupg.to_str().unwrap(),
+    ];
+    let imported = home.json(&args);
+    assert_eq!(imported[0]["has_secret"], true);
+    let _ = Command::new("gpgconf")
+        .env("GNUPGHOME", &gnupg)
+        .args(["--kill", "all"])
+        .status();
+    let said = home.run(&[
+        "key",
+        "import",
+        "--role",
+        "packages",
+        "--from-gnupg",
+        "nobody@example.org",
+    ]);
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("nobody@example.org"), "{}", said.err);
+}
+
+#[test]
+fn removing_a_key_is_asked_about() {
+    let home = Home::bare();
+    home.ok(&["key", "generate", "--role", "packages", "--user-id", "k"]);
+    let said = home.run(&["key", "remove", "k"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("--yes"), "{}", said.err);
+    home.ok(&["key", "remove", "k", "--yes"]);
+    let said = home.run(&["key", "remove", "k", "--yes"]);
+    assert_eq!(said.code, 4, "{}", said.err);
+}
