@@ -38,8 +38,8 @@ impl Client {
             buffer: Vec::new(),
             start: 0,
         };
-        // Clean start, no keep alive, receive maximum 100.
-        let mut packet = b"\0\x04MQTT\x05\x02\0\0\x03\x21\0\x64".to_vec();
+        // Clean start, a minute of keep alive (rumqttd refuses to go without), receive maximum 100.
+        let mut packet = b"\0\x04MQTT\x05\x02\0\x3c\x03\x21\0\x64".to_vec();
         packet.extend((id.len() as u16).to_be_bytes());
         packet.extend(id.as_bytes());
         client.stream.write_all(&framed(0x10, &packet))?;
