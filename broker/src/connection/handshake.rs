@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
 use super::aliases::{InAliases, OutAliases};
+use super::seat::Seat;
 use super::{Connection, Context};
 
 use crate::access::{Credentials, Denied, Permissions};
@@ -21,15 +22,29 @@ use crate::topic::TopicName;
 /// Topic aliases that the broker uses towards a client, at most.
 const OUT_ALIASES: u16 = 64;
 
-/// Reads CONNECT, finds the session and answers. `None` when there is nobody to serve.
-pub(super) async fn run<S: AsyncRead + AsyncWrite>(
+/// A CONNECT is small; the will's payload is the largest part of it. Nobody has authenticated yet.
+const CONNECT_BYTES: usize = 256 * 1024;
+
+/// A client that was let in, before it has a session.
+pub(super) struct Admitted<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    input: BytesMut,
+    connect: Connect,
+    will: Option<(Message, u32)>,
+    assigned: bool,
+    permissions: Permissions,
+}
+
+/// Reads CONNECT and decides whether to let the client in. `None` when there is nobody to serve.
+pub(super) async fn admit<S: AsyncRead + AsyncWrite>(
     mut reader: ReadHalf<S>,
     mut writer: WriteHalf<S>,
-    peer: Peer,
-    context: Arc<Context>,
-) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
+    peer: &Peer,
+    context: &Context,
+) -> Option<Admitted<S>> {
     let mut input = BytesMut::with_capacity(4096);
-    let limit = context.limits.packet_bytes as usize;
+    let limit = CONNECT_BYTES.min(context.limits.packet_bytes as usize);
     let frame = loop {
         match next_frame(&mut input, limit) {
             Ok(Some(frame)) => break frame,
@@ -73,7 +88,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
         connect.client_id = assigned_id();
     }
     let credentials = Credentials {
-        peer: &peer,
+        peer,
         user: connect.user_name.as_deref(),
         password: connect.password.take(),
     };
@@ -97,26 +112,15 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
         refuse(&mut writer, connect.version, reason::NOT_AUTHORIZED).await;
         return None;
     }
-    let attaching = context
-        .registry
-        .attach(connect.client_id.clone(), permissions.user.clone(), connect.clean_start);
-    match attaching.await? {
-        Ok(attached) => Some(begin(
-            reader,
-            writer,
-            input,
-            context,
-            connect,
-            will,
-            attached,
-            assigned,
-            permissions,
-        )),
-        Err(code) => {
-            refuse(&mut writer, connect.version, code).await;
-            None
-        }
-    }
+    Some(Admitted {
+        reader,
+        writer,
+        input,
+        connect,
+        will,
+        assigned,
+        permissions,
+    })
 }
 
 fn check(connect: &Connect) -> Result<(), u8> {
@@ -164,21 +168,36 @@ fn assigned_id() -> String {
     format!("foundry-{now:x}-{:x}", RandomState::new().hash_one(now))
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of the handshake come together here, once"
-)]
+impl<S: AsyncRead + AsyncWrite> Admitted<S> {
+    /// Finds the session and answers the CONNECT. Not to be cancelled: a session that was handed over has to be
+    /// given back. `None` when there is nobody to serve.
+    pub(super) async fn attach(mut self, context: Arc<Context>) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
+        let id = self.connect.client_id.clone();
+        let user = self.permissions.user.clone();
+        match context.registry.attach(id, user, self.connect.clean_start).await? {
+            Ok(attached) => Some(begin(self, attached, context)),
+            Err(code) => {
+                refuse(&mut self.writer, self.connect.version, code).await;
+                None
+            }
+        }
+    }
+}
+
 fn begin<S>(
-    reader: ReadHalf<S>,
-    writer: WriteHalf<S>,
-    input: BytesMut,
-    context: Arc<Context>,
-    connect: Connect,
-    will: Option<(Message, u32)>,
+    admitted: Admitted<S>,
     attached: Attached,
-    assigned: bool,
-    permissions: Permissions,
+    context: Arc<Context>,
 ) -> (Connection<S>, oneshot::Receiver<u8>) {
+    let Admitted {
+        reader,
+        writer,
+        input,
+        connect,
+        will,
+        assigned,
+        permissions,
+    } = admitted;
     let limits = &context.limits;
     let Attached {
         mut session,
@@ -223,6 +242,7 @@ fn begin<S>(
         version: connect.version,
         encoder,
         member,
+        seat: Seat::new(Arc::clone(&context), &session, member),
         window,
         capacity,
         packet_limit: connect.maximum_packet_size,

@@ -12,6 +12,10 @@ use crate::routing::{SubscribeRequest, SubscriptionOptions};
 use crate::session::Mail;
 use crate::topic::{Subscribable, TopicFilter, TopicName};
 
+/// A topic that makes the connection panic, to see what happens then.
+#[cfg(test)]
+pub(super) const POISON: &str = "poison";
+
 fn protocol(what: &'static str) -> End {
     End::Closed(reason::PROTOCOL_ERROR, what)
 }
@@ -69,6 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        #[cfg(test)]
+        assert_ne!(publish.topic, POISON, "this is what the test wants");
         let topic = self.topic_of(&publish)?;
         if !self.permissions.may_publish(&topic) {
             return self.forbid(&publish, &topic);

@@ -4,6 +4,7 @@ mod aliases;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod seat;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use self::aliases::{InAliases, OutAliases};
+use self::seat::Seat;
 use crate::access::{Gate, Permissions};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
@@ -81,6 +83,8 @@ struct Connection<S> {
     encoder: Encoder,
     session: Box<Session>,
     member: MemberId,
+    /// What others hold for this connection.
+    seat: Seat,
     /// Deliveries that the client takes unacknowledged.
     window: usize,
     /// Leases that it takes over all groups.
@@ -113,10 +117,12 @@ where
 {
     let (reader, writer) = tokio::io::split(stream);
     let wait = context.limits.connect_timeout();
-    let Ok(Some((connection, stop))) = timeout(wait, handshake::run(reader, writer, peer, context)).await else {
+    let Ok(Some(admitted)) = timeout(wait, handshake::admit(reader, writer, &peer, &context)).await else {
         return;
     };
-    connection.run(stop).await;
+    if let Some((connection, stop)) = admitted.attach(context).await {
+        connection.run(stop).await;
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -227,6 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let ending = Ending {
             will: self.will.take().filter(|_| will),
         };
+        self.seat.leave();
         self.context.registry.detach(self.session, self.member, ending);
     }
 }
@@ -245,4 +252,52 @@ async fn send_some<W: AsyncWrite + Unpin>(
         *flushed = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::{Broker, Config};
+
+    /// Connects with the client identifier `x`, subscribes to a group, and says more.
+    async fn client(broker: &Broker, more: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(broker.address()).await.unwrap();
+        stream
+            .write_all(b"\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01x")
+            .await
+            .unwrap();
+        stream.write_all(b"\x82\x0f\0\x01\0\x0a$share/g/t\x01").await.unwrap();
+        let mut answers = [0; 9];
+        stream.read_exact(&mut answers).await.unwrap();
+        assert_eq!(answers, *b"\x20\x02\0\0\x90\x03\0\x01\x01");
+        stream.write_all(more).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn connection_that_panics_gives_back_its_leases_and_its_client_identifier() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            data_dir: directory.path().to_owned(),
+            ..Config::default()
+        };
+        let broker = Broker::start(config).await.unwrap();
+        // It publishes to its own group, is leased the message, and dies of the next.
+        let mut first = client(&broker, b"\x32\x06\0\x01t\0\x05!").await;
+        let mut lease = [0; 12];
+        first.read_exact(&mut lease).await.unwrap();
+        assert_eq!(broker.groups().await[0].leased, 1);
+        let length = incoming::POISON.len() as u8;
+        let poison = [&[0x30, 2 + length, 0, length], incoming::POISON.as_bytes()].concat();
+        first.write_all(&poison).await.unwrap();
+        assert!(matches!(first.read(&mut lease).await, Ok(0) | Err(_)));
+        let mut second = client(&broker, b"").await;
+        let mut again = [0; 8];
+        second.read_exact(&mut again).await.unwrap();
+        assert_eq!(again, *b"\x3a\x06\0\x01t\0\x01!");
+        broker.stop().await;
+    }
 }

@@ -36,6 +36,7 @@ enum Command {
     Subscribe(SubscribeRequest, oneshot::Sender<()>),
     Unsubscribe(SessionId, Vec<TopicFilter>, oneshot::Sender<Vec<bool>>),
     Forget(SessionId, Vec<TopicFilter>),
+    ForgetAll(SessionId),
     Stop,
 }
 
@@ -83,6 +84,11 @@ impl HubHandle {
     /// Drops the subscriptions of a session that has ended.
     pub fn forget(&self, session: SessionId, filters: Vec<TopicFilter>) {
         self.send(Command::Forget(session, filters));
+    }
+
+    /// Drops the subscriptions of a session of which nothing else is known any more.
+    pub fn forget_all(&self, session: SessionId) {
+        self.send(Command::ForgetAll(session));
     }
 
     /// Ends the hub after what was sent before.
@@ -219,6 +225,11 @@ impl Hub {
             Command::Forget(session, filters) => {
                 for filter in &filters {
                     self.unsubscribe(session, filter);
+                }
+            }
+            Command::ForgetAll(session) => {
+                for filter in self.routes.filters_of(session) {
+                    self.unsubscribe(session, &filter);
                 }
             }
             Command::Stop => self.running = false,

@@ -109,6 +109,15 @@ impl Routes {
         self.routes.iter().map(|(id, route)| (*id, &route.filter))
     }
 
+    /// The filters that a session is subscribed to.
+    pub fn filters_of(&self, session: SessionId) -> Vec<TopicFilter> {
+        let subscribed = self
+            .routes
+            .values()
+            .filter(|route| route.subscribers.contains_key(&session));
+        subscribed.map(|route| route.filter.clone()).collect()
+    }
+
     /// The filters that match a message, found without the router.
     pub fn matching(&self, message: &Message) -> BTreeSet<FilterId> {
         self.tree.matching(&message.topic)

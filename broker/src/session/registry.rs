@@ -19,6 +19,7 @@ use crate::publisher::Publisher;
 enum Command {
     Attach(AttachRequest),
     Detach(Box<Session>, MemberId, Ending),
+    Lost(String, MemberId),
     Stop(oneshot::Sender<()>),
 }
 
@@ -77,6 +78,11 @@ impl RegistryHandle {
     /// Gives a session back.
     pub fn detach(&self, session: Box<Session>, member: MemberId, ending: Ending) {
         drop(self.0.send(Command::Detach(session, member, ending)));
+    }
+
+    /// The connection is gone and its session with it.
+    pub fn lost(&self, client_id: String, member: MemberId) {
+        drop(self.0.send(Command::Lost(client_id, member)));
     }
 
     /// Tells all connections to end, and waits until they have.
@@ -150,6 +156,7 @@ impl Registry {
                 command = self.commands.recv() => match command {
                     Some(Command::Attach(request)) => self.attach(request),
                     Some(Command::Detach(session, member, ending)) => self.detach(session, member, ending),
+                    Some(Command::Lost(client_id, member)) => self.lost(client_id, member),
                     Some(Command::Stop(done)) => self.stop(done),
                     None => return,
                 },
@@ -293,6 +300,16 @@ impl Registry {
                 }
                 self.end(*session);
             }
+        }
+    }
+
+    fn lost(&mut self, client_id: String, member: MemberId) {
+        match self.entries.remove(&client_id) {
+            Some(Entry::Live {
+                member: current, next, ..
+            }) if current == member => next.into_iter().for_each(|request| self.hand_over(request, None, None)),
+            Some(entry) => drop(self.entries.insert(client_id, entry)),
+            None => {}
         }
     }
 
