@@ -124,3 +124,93 @@ impl wit::git::HostSource for Invocation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::capability::git::tests::support::{Upstream, service};
+
+    /// A key in a keyring of its own.
+    struct Committer(tempfile::TempDir);
+
+    impl Committer {
+        fn new() -> Self {
+            let committer = Self(tempfile::tempdir().unwrap());
+            committer.gpg(&[
+                "--quick-generate-key",
+                "C O Mitter <committer@example.org>",
+                "ed25519",
+                "sign",
+            ]);
+            committer
+        }
+
+        fn gpg(&self, arguments: &[&str]) -> Vec<u8> {
+            let mut gpg = Command::new("gpg");
+            gpg.arg("--homedir")
+                .arg(self.0.path())
+                .args(["--batch", "--passphrase", ""])
+                .args(arguments);
+            let output = gpg.stderr(Stdio::null()).output().unwrap();
+            assert!(output.status.success());
+            output.stdout
+        }
+    }
+
+    impl Drop for Committer {
+        fn drop(&mut self) {
+            let _ = Command::new("gpgconf")
+                .arg("--homedir")
+                .arg(self.0.path())
+                .args(["--kill", "all"])
+                .status();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commits_signature_is_judged_by_the_trusted_keys() {
+        let (service, upstream, committer) = (service(), Upstream::new(), Committer::new());
+        let directory = tempfile::tempdir().unwrap();
+        let keys = KeyStore::open(directory.path().join("keys")).unwrap();
+        let url = upstream.bare().display().to_string();
+        let judged = async |commit: &str| {
+            let source = service.git.checkout(&url, "master", commit).await.unwrap();
+            judge(&keys, source.info().signature.as_ref())
+        };
+        let unsigned = upstream.git(&["rev-parse", "HEAD"]);
+        assert!(matches!(judged(&unsigned).await, Signature::Unsigned));
+
+        let home = committer.0.path().display().to_string();
+        let wrapper = directory.path().join("gpg");
+        std::fs::write(&wrapper, format!("#!/bin/sh\nexec gpg --homedir {home} \"$@\"\n")).unwrap();
+        std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let program = format!("gpg.program={}", wrapper.display());
+        upstream.git(&["-c", &program, "commit", "-q", "--allow-empty", "-S", "-m", "signed"]);
+        upstream.push();
+        let signed = upstream.git(&["rev-parse", "HEAD"]);
+        assert!(matches!(judged(&signed).await, Signature::Untrusted(_)));
+
+        let key = keys
+            .import(&committer.gpg(&["--export"]), &[Role::Commits])
+            .unwrap()
+            .remove(0);
+        match judged(&signed).await {
+            Signature::Trusted(fingerprint) => assert_eq!(fingerprint, key.fingerprint.to_string()),
+            other => panic!("{other:?}"),
+        }
+
+        // The signature of that commit on another one.
+        let object = upstream
+            .git(&["cat-file", "commit", "HEAD"])
+            .replace("\n\nsigned", "\n\nforged")
+            + "\n";
+        std::fs::write(directory.path().join("object"), object).unwrap();
+        let object = directory.path().join("object").display().to_string();
+        let forged = upstream.git(&["hash-object", "-t", "commit", "-w", &object]);
+        upstream.git(&["reset", "-q", "--hard", &forged]);
+        upstream.push();
+        assert!(matches!(judged(&forged).await, Signature::Untrusted(_)));
+    }
+}

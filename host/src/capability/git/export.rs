@@ -4,8 +4,10 @@
 //! The tree is hostile until proven otherwise. Each directory and file is created and must not exist before, so that
 //! no path can lead through a symbolic link: whatever a component of a path is, we made it a directory ourselves.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -123,15 +125,13 @@ impl<'a> Export<'a> {
 
     fn link(&mut self, path: &Path, id: Oid) -> Result<(), Failure> {
         let blob = self.blob(path, id)?;
-        let Some(target) = std::str::from_utf8(blob.content())
-            .ok()
-            .filter(|target| !target.is_empty() && !target.contains('\0'))
-        else {
+        let target = blob.content();
+        if target.is_empty() || target.contains(&0) {
             return Err(self.refuse(path, "it is a symbolic link to nothing that can be"));
-        };
+        }
         let whole = self.root.join(path);
         let write = || -> io::Result<()> {
-            symlink(target, &whole)?;
+            symlink(OsStr::from_bytes(target), &whole)?;
             Ok(utimensat(CWD, &whole, &self.times, AtFlags::SYMLINK_NOFOLLOW)?)
         };
         self.made(path, write())
@@ -140,7 +140,12 @@ impl<'a> Export<'a> {
     /// A blob, whose size is counted before it is read.
     fn blob(&mut self, path: &Path, id: Oid) -> Result<git2::Blob<'a>, Failure> {
         let (size, _) = self.repository.odb()?.read_header(id)?;
-        self.done.bytes = self.done.bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        if size > self.limits.file {
+            // It would be in memory as a whole.
+            return Err(self.refuse(path, &format!("the file is larger than {} bytes", self.limits.file)));
+        }
+        self.done.bytes = self.done.bytes.saturating_add(size);
         self.check_limits(path)?;
         Ok(self.repository.find_blob(id)?)
     }
@@ -165,8 +170,7 @@ impl<'a> Export<'a> {
     }
 
     fn checked_name<'n>(&self, directory: &Path, name: &'n [u8]) -> Result<&'n Path, Failure> {
-        use std::os::unix::ffi::OsStrExt;
-        let name = Path::new(std::ffi::OsStr::from_bytes(name));
+        let name = Path::new(OsStr::from_bytes(name));
         let bytes = name.as_os_str().as_bytes();
         let why = match bytes {
             b"" | b"." | b".." => "it has a name that is no file's",

@@ -10,7 +10,7 @@ use super::cache::tracking_ref;
 use super::deadline::Deadline;
 use super::dumb;
 use super::error::GitError;
-use super::http::{HttpSession, Kind};
+use super::http::{Kind, Web};
 use super::location::Location;
 use super::names::Branch;
 use super::remote::connect;
@@ -67,11 +67,12 @@ pub(super) fn fetch(
     wanted: Wanted<'_>,
     cache: &Repository,
     config: &GitConfig,
+    web: &Web,
     deadline: &Deadline,
 ) -> Result<(), Failure> {
     let wire = match wanted.location {
         Location::Http(http) => {
-            let session = HttpSession::new(http, &config.credentials, config.connect_timeout, deadline.clone());
+            let session = web.session(http, deadline.clone());
             if session.kind()? == Kind::Dumb {
                 let reference = dumb::fetch(wanted.location, &session, wanted.branch, cache.path(), config, deadline)?;
                 return prove(wanted, cache, &reference.ok_or_else(|| wanted.no_branch())?);
@@ -102,15 +103,14 @@ fn smart(
     let fetch = |depth: Option<i32>| -> Result<Tip, Failure> {
         conversation.run(|| {
             let mut remote = cache.remote_anonymous(conversation.url())?;
-            let connection = remote.connect_auth(Direction::Fetch, None, None).map_err(explain)?;
+            let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(explain)?;
             let tip = tip(wanted, connection.list().map_err(explain)?)?;
-            drop(connection);
             let depth = depth.unwrap_or(if cache.is_empty()? && tip.commit == wanted.commit {
                 1
             } else {
                 0
             });
-            download(&mut remote, &tip, depth, config, deadline).map_err(explain)?;
+            download(connection.remote(), &tip, depth, config, deadline).map_err(explain)?;
             Ok(tip)
         })
     };

@@ -23,6 +23,13 @@ const USER_AGENT: &str = concat!("git/2.0 (foundry ", env!("CARGO_PKG_VERSION"),
 /// How many redirections are followed.
 const MAX_REDIRECTS: u32 = 5;
 
+/// How many connections are kept for the next request.
+const MAX_IDLE: usize = 64;
+
+/// How long they are kept: for the requests of one fetch. Most servers keep them for longer, and don't close one just
+/// when it is used again.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// What kind of server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -37,6 +44,47 @@ pub(super) enum Advertised {
     Unchanged,
     /// Its refs, and an entity tag to ask with the next time.
     Refs { refs: Vec<Ref>, etag: Option<String> },
+}
+
+/// What all conversations share: connections that are kept for a while, and the certificates that the machine trusts.
+pub(super) struct Web {
+    agent: Agent,
+    sources: CredentialSources,
+}
+
+impl Web {
+    pub(super) fn new(connect_timeout: Duration, sources: CredentialSources) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let config = Config::builder()
+            .user_agent(USER_AGENT)
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .max_redirects(MAX_REDIRECTS)
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_age(IDLE)
+            .timeout_connect(Some(connect_timeout))
+            .build();
+        Self {
+            agent: config.new_agent(),
+            sources,
+        }
+    }
+
+    /// Begin a conversation with a repository's server.
+    pub(super) fn session(&self, location: &HttpLocation, deadline: Deadline) -> HttpSession {
+        HttpSession {
+            shown: Location::Http(location.clone()),
+            location: location.clone(),
+            sources: self.sources.clone(),
+            agent: self.agent.clone(),
+            deadline,
+            learned: Mutex::new(Learned {
+                base: location.url.clone(),
+                credentials: None,
+                advertisement: None,
+            }),
+        }
+    }
 }
 
 /// A conversation with one repository's server.
@@ -54,38 +102,11 @@ struct Learned {
     /// Where the repository is, after redirections.
     base: Url,
     credentials: Option<Credentials>,
+    /// An answer that was not read yet.
+    advertisement: Option<Box<dyn Read + Send>>,
 }
 
 impl HttpSession {
-    pub(super) fn new(
-        location: &HttpLocation,
-        sources: &CredentialSources,
-        connect_timeout: Duration,
-        deadline: Deadline,
-    ) -> Self {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let config = Config::builder()
-            .user_agent(USER_AGENT)
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .max_redirects(MAX_REDIRECTS)
-            // What began encrypted stays encrypted.
-            .https_only(location.url.scheme() == "https")
-            .timeout_connect(Some(connect_timeout))
-            .build();
-        Self {
-            shown: Location::Http(location.clone()),
-            location: location.clone(),
-            sources: sources.clone(),
-            agent: config.new_agent(),
-            deadline,
-            learned: Mutex::new(Learned {
-                base: location.url.clone(),
-                credentials: None,
-            }),
-        }
-    }
-
     /// Ask for the refs; `known` is the entity tag of an earlier answer.
     pub(super) fn advertise(&self, known: Option<&str>) -> Result<Advertised, GitError> {
         let response = self.get_refs(known)?;
@@ -103,9 +124,14 @@ impl HttpSession {
         })
     }
 
-    /// Which kind of server it is.
+    /// Which kind of server it is. A smart one's advertisement is kept, for [`advertisement`](Self::advertisement).
     pub(super) fn kind(&self) -> Result<Kind, GitError> {
-        self.get_refs(None).map(|response| kind_of(&response))
+        let response = self.get_refs(None)?;
+        let kind = kind_of(&response);
+        if kind == Kind::Smart {
+            self.learned().advertisement = Some(Box::new(response.into_body().into_reader()));
+        }
+        Ok(kind)
     }
 
     /// Where the repository is after redirections, and the header that gives access.
@@ -119,6 +145,9 @@ impl HttpSession {
 
     /// The raw advertisement, for libgit2.
     pub(super) fn advertisement(&self) -> Result<Box<dyn Read + Send>, GitError> {
+        if let Some(kept) = self.learned().advertisement.take() {
+            return Ok(kept);
+        }
         Ok(Box::new(self.get_refs(None)?.into_body().into_reader()))
     }
 
@@ -179,6 +208,8 @@ impl HttpSession {
         let remaining = self.remaining()?;
         get.config()
             .timeout_global(Some(remaining))
+            // What began encrypted stays encrypted.
+            .https_only(self.location.url.scheme() == "https")
             .build()
             .call()
             .map_err(|error| self.explain(error))

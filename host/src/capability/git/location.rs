@@ -166,6 +166,16 @@ impl Location {
         matches!(self, Self::Http(http) if http.password.is_some())
     }
 
+    /// The server that has it; none for this machine.
+    pub(super) fn server(&self) -> Option<String> {
+        match self {
+            Self::Local(_) => None,
+            Self::Http(HttpLocation { url, .. }) => Some(url.origin().ascii_serialization()),
+            Self::Ssh(SshLocation { host, port, .. }) => Some(format!("ssh://{host}:{}", port.unwrap_or(22))),
+            Self::Daemon { host, port, .. } => Some(format!("git://{host}:{port}")),
+        }
+    }
+
     /// The directory, if it is on this machine.
     pub(super) fn local(&self) -> Option<&Path> {
         match self {

@@ -21,6 +21,7 @@ mod program;
 mod remote;
 mod source;
 mod transport;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::Semaphore;
 
 pub use advertisement::Ref;
 pub use credentials::CredentialSources;
@@ -43,9 +42,10 @@ pub use source::{CommitInfo, RawSignature, Source};
 use cache::Cache;
 use deadline::Deadline;
 use fetch::{Failure, Wanted};
-use http::Advertised;
+use http::{Advertised, Web};
 use names::Branch;
 use source::Workspace;
+use turns::Turns;
 
 /// How much longer than its deadline a conversation is waited for, should it not keep it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -66,6 +66,8 @@ pub struct GitConfig {
     pub parallel_refs: usize,
     /// How many commits are checked out at the same time.
     pub parallel_checkouts: usize,
+    /// How many of either have to do with one server at the same time.
+    pub parallel_per_server: usize,
     /// How large what is checked out may be.
     pub limits: Limits,
     /// How ssh servers are reached.
@@ -83,6 +85,8 @@ pub struct Limits {
     pub files: u64,
     /// Bytes of a tree's files.
     pub bytes: u64,
+    /// Bytes of one file.
+    pub file: u64,
     /// Bytes that one fetch may bring.
     pub transfer: u64,
 }
@@ -95,6 +99,7 @@ impl Default for GitConfig {
             checkout_timeout: Duration::from_secs(600),
             parallel_refs: 64,
             parallel_checkouts: 4,
+            parallel_per_server: 8,
             limits: Limits::default(),
             ssh: SshProgram::default(),
             git: "git".to_owned(),
@@ -108,6 +113,7 @@ impl Default for Limits {
         Self {
             files: 500_000,
             bytes: 8 << 30,
+            file: 1 << 30,
             transfer: 8 << 30,
         }
     }
@@ -119,10 +125,11 @@ pub struct Git(Arc<Inner>);
 
 struct Inner {
     config: GitConfig,
+    web: Web,
     cache: Cache,
     checkouts: PathBuf,
-    asking: Arc<Semaphore>,
-    checking_out: Arc<Semaphore>,
+    asking: Turns,
+    checking_out: Turns,
     remembered: Mutex<HashMap<String, Remembered>>,
 }
 
@@ -145,9 +152,10 @@ impl Git {
         std::fs::create_dir_all(&checkouts)?;
         Workspace::sweep(&checkouts)?;
         Ok(Self(Arc::new(Inner {
-            asking: Arc::new(Semaphore::new(config.parallel_refs.max(1))),
-            checking_out: Arc::new(Semaphore::new(config.parallel_checkouts.max(1))),
+            asking: Turns::new(config.parallel_refs, config.parallel_per_server),
+            checking_out: Turns::new(config.parallel_checkouts, config.parallel_per_server),
             remembered: Mutex::default(),
+            web: Web::new(config.connect_timeout, config.credentials.clone()),
             config,
             cache,
             checkouts,
@@ -206,6 +214,7 @@ impl Inner {
             remote::refs(
                 location,
                 &self.config,
+                &self.web,
                 deadline,
                 known.as_ref().map(|known| known.etag.as_str()),
             )?,
@@ -244,7 +253,7 @@ impl Inner {
         let held = self.cache.hold(wanted.location, deadline)?;
         let attempt = || {
             let cache = held.open()?;
-            fetch::fetch(wanted, &cache, &self.config, deadline)?;
+            fetch::fetch(wanted, &cache, &self.config, &self.web, deadline)?;
             self.export(wanted, &cache, deadline)
         };
         match attempt() {
@@ -295,15 +304,12 @@ fn at_last(location: &Location, failure: Failure) -> GitError {
 
 /// Do blocking work when it is its turn, with a deadline that begins then. Dropping the future calls the work off.
 async fn blocking<T: Send + 'static>(
-    turns: &Arc<Semaphore>,
+    turns: &Turns,
     location: &Location,
     limit: Duration,
     work: impl FnOnce(Deadline) -> Result<T, GitError> + Send + 'static,
 ) -> Result<T, GitError> {
-    let turn = Arc::clone(turns)
-        .acquire_owned()
-        .await
-        .map_err(|error| GitError::unavailable(location, error))?;
+    let turn = turns.take(location, limit).await?;
     let deadline = Deadline::after(limit);
     let _call_off = deadline.call_off_on_drop();
     let running = tokio::task::spawn_blocking(move || {

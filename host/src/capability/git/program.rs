@@ -24,24 +24,32 @@ pub(super) struct Finished {
     pub(super) errors: String,
 }
 
-/// Variables that could make git or ssh ask somebody, or read another configuration than the one they should.
-const FOREIGN: [&str; 9] = [
-    "SSH_ASKPASS",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_TRACE",
-    "GIT_TRACE_CURL",
-    "GIT_SSH_COMMAND",
+/// Variables that could make ssh ask somebody.
+const ASKING: [&str; 3] = ["SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY"];
+
+/// What the host's environment may tell git: where its configuration, its parts and its certificates are.
+const TOLD: [&str; 6] = [
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_EXEC_PATH",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
 ];
+
+/// Whether a variable of the host's environment is kept from programs: all others of git's lead to other repositories,
+/// programs or settings.
+fn is_foreign(name: &str) -> bool {
+    ASKING.contains(&name) || (name.starts_with("GIT_") && !TOLD.contains(&name))
+}
 
 /// A command that never asks anybody anything.
 pub(super) fn unattended(program: &str) -> Command {
     let mut command = Command::new(program);
-    for name in FOREIGN {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_foreign) {
+            command.env_remove(name);
+        }
     }
     command
         // Empty means that there is none, not even a configured one.
@@ -131,6 +139,28 @@ mod tests {
                 start.elapsed() < Duration::from_secs(5),
                 "the child outlived its parent"
             );
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_git_settings_stay_with_the_host() {
+        for name in [
+            "GIT_DIR",
+            "GIT_CONFIG_COUNT",
+            "GIT_SSH_COMMAND",
+            "GIT_TRACE_CURL",
+            "SSH_ASKPASS",
+        ] {
+            assert!(is_foreign(name), "{name}");
+        }
+        for name in [
+            "GIT_CONFIG_GLOBAL",
+            "SSH_AUTH_SOCK",
+            "HOME",
+            "https_proxy",
+            "SSL_CERT_FILE",
+        ] {
+            assert!(!is_foreign(name), "{name}");
         }
     }
 

@@ -9,13 +9,14 @@ use super::advertisement::{BadAdvertisement, Ref, read_smart};
 use super::deadline::Deadline;
 use super::duplex::Duplex;
 use super::error::GitError;
-use super::http::{Advertised, HttpSession};
+use super::http::{Advertised, Web};
 use super::location::Location;
 
 /// The branches and tags of a repository. `known` is the entity tag of an earlier answer of an HTTP server.
 pub(super) fn refs(
     location: &Location,
     config: &GitConfig,
+    web: &Web,
     deadline: &Deadline,
     known: Option<&str>,
 ) -> Result<Advertised, GitError> {
@@ -24,9 +25,7 @@ pub(super) fn refs(
             refs: local_refs(location, path)?,
             etag: None,
         }),
-        Location::Http(http) => {
-            HttpSession::new(http, &config.credentials, config.connect_timeout, deadline.clone()).advertise(known)
-        }
+        Location::Http(http) => web.session(http, deadline.clone()).advertise(known),
         Location::Ssh(_) | Location::Daemon { .. } => {
             let mut duplex = connect(location, config, deadline)?;
             let refs = read_smart(&mut duplex, false).map_err(|error| match error {

@@ -76,7 +76,10 @@ fn a_hanging_server_leaves_no_threads_behind() {
         .enable_all()
         .build()
         .unwrap();
-    let service = service_with(|config| config.refs_timeout = Duration::from_millis(500));
+    let service = service_with(|config| {
+        config.refs_timeout = Duration::from_millis(500);
+        config.parallel_per_server = 20;
+    });
     let port = server(never);
     let url = format!("git://127.0.0.1:{port}/x");
     let before = threads();
@@ -99,23 +102,48 @@ fn a_hanging_server_leaves_no_threads_behind() {
 }
 
 #[tokio::test]
-async fn many_repositories_are_asked_at_the_same_time() {
+async fn a_hanging_server_holds_up_nobody_for_longer_than_two_time_limits() {
     let service = service_with(|config| config.refs_timeout = Duration::from_millis(1500));
     let upstream = Upstream::new();
     let port = server(never);
-    let mut urls = vec![format!("http://127.0.0.1:{port}/x"); 30];
+    // More than may talk to one server at the same time: the rest never gets its turn.
+    let mut urls = vec![format!("http://127.0.0.1:{port}/x"); 100];
     urls.insert(7, upstream.bare().display().to_string());
     let start = Instant::now();
     let answers = service.git.refs_of(&urls).await;
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
-    assert_eq!(
+    let timed_out = answers
+        .iter()
+        .filter(|answer| matches!(answer, Err(GitError::TimedOut { .. })));
+    assert_eq!(timed_out.count(), 100);
+    assert_eq!(answers[7].as_ref().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn servers_that_hang_do_so_at_the_same_time() {
+    let service = service_with(|config| config.refs_timeout = Duration::from_millis(1500));
+    let urls: Vec<String> = (0..30)
+        .map(|_| format!("http://127.0.0.1:{}/x", server(never)))
+        .collect();
+    let start = Instant::now();
+    let answers = service.git.refs_of(&urls).await;
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
         answers
             .iter()
-            .filter(|answer| matches!(answer, Err(GitError::TimedOut { .. })))
-            .count(),
-        30
+            .all(|answer| matches!(answer, Err(GitError::TimedOut { .. })))
     );
-    assert_eq!(answers[7].as_ref().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_few_connections_is_not_asked_for_more() {
+    let (service, upstream) = (service(), Upstream::new());
+    // git daemon drops connections beyond 32.
+    let daemon = git_daemon(upstream.root());
+    let urls = vec![format!("git://127.0.0.1:{}/x.git", daemon.port); 200];
+    let answers = service.git.refs_of(&urls).await;
+    let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,6 @@
 
 mod cache;
 mod faults;
-mod support;
+pub(super) mod support;
 mod transports;
 mod trees;

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use crate::capability::git::{CredentialSources, Git, GitConfig, GitError, Ref};
 
 /// A repository `x.git`, with a work tree that pushes to it.
-pub(super) struct Upstream {
+pub(in crate::capability::git) struct Upstream {
     root: tempfile::TempDir,
 }
 
 impl Upstream {
     /// With one commit on `master`.
-    pub(super) fn new() -> Self {
+    pub(in crate::capability::git) fn new() -> Self {
         let upstream = Self {
             root: tempfile::tempdir().unwrap(),
         };
@@ -31,24 +31,24 @@ impl Upstream {
         upstream
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(in crate::capability::git) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    pub(super) fn bare(&self) -> PathBuf {
+    pub(in crate::capability::git) fn bare(&self) -> PathBuf {
         self.root().join("x.git")
     }
 
-    pub(super) fn work(&self) -> PathBuf {
+    pub(in crate::capability::git) fn work(&self) -> PathBuf {
         self.root().join("work")
     }
 
-    pub(super) fn git(&self, arguments: &[&str]) -> String {
+    pub(in crate::capability::git) fn git(&self, arguments: &[&str]) -> String {
         git(&self.work(), arguments)
     }
 
     /// Commit a file with this content and push it; returns the commit.
-    pub(super) fn commit(&self, content: &str) -> String {
+    pub(in crate::capability::git) fn commit(&self, content: &str) -> String {
         std::fs::write(self.work().join("file"), content).unwrap();
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "-m", content]);
@@ -57,7 +57,7 @@ impl Upstream {
     }
 
     /// Push all branches and tags, by force, and write what a dumb server needs.
-    pub(super) fn push(&self) {
+    pub(in crate::capability::git) fn push(&self) {
         self.git(&[
             "push",
             "-q",
@@ -72,7 +72,7 @@ impl Upstream {
 }
 
 /// Bytes that don't compress (xorshift).
-pub(super) fn noise(length: usize) -> Vec<u8> {
+pub(in crate::capability::git) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let step = || {
         state ^= state << 13;
@@ -84,7 +84,7 @@ pub(super) fn noise(length: usize) -> Vec<u8> {
 }
 
 /// Run git without anybody's configuration.
-pub(super) fn git(directory: &Path, arguments: &[&str]) -> String {
+pub(in crate::capability::git) fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = hermetic("git").current_dir(directory).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
@@ -94,7 +94,7 @@ pub(super) fn git(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-pub(super) fn hermetic(program: &str) -> Command {
+pub(in crate::capability::git) fn hermetic(program: &str) -> Command {
     let mut command = Command::new(program);
     command
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -109,16 +109,16 @@ pub(super) fn hermetic(program: &str) -> Command {
 }
 
 /// A service with its own cache, which asks nobody for credentials.
-pub(super) struct Service {
-    pub(super) git: Git,
-    pub(super) directory: tempfile::TempDir,
+pub(in crate::capability::git) struct Service {
+    pub(in crate::capability::git) git: Git,
+    pub(in crate::capability::git) directory: tempfile::TempDir,
 }
 
-pub(super) fn service() -> Service {
+pub(in crate::capability::git) fn service() -> Service {
     service_with(|_| {})
 }
 
-pub(super) fn service_with(change: impl FnOnce(&mut GitConfig)) -> Service {
+pub(in crate::capability::git) fn service_with(change: impl FnOnce(&mut GitConfig)) -> Service {
     let mut config = GitConfig {
         refs_timeout: Duration::from_secs(20),
         checkout_timeout: Duration::from_secs(60),
@@ -138,12 +138,17 @@ pub(super) fn service_with(change: impl FnOnce(&mut GitConfig)) -> Service {
 }
 
 impl Service {
-    pub(super) async fn refs(&self, url: &str) -> Result<Vec<Ref>, GitError> {
+    pub(in crate::capability::git) async fn refs(&self, url: &str) -> Result<Vec<Ref>, GitError> {
         self.git.refs(url).await
     }
 
     /// Check out, and return the content of `file`.
-    pub(super) async fn file(&self, url: &str, branch: &str, commit: &str) -> Result<String, GitError> {
+    pub(in crate::capability::git) async fn file(
+        &self,
+        url: &str,
+        branch: &str,
+        commit: &str,
+    ) -> Result<String, GitError> {
         let source = self.git.checkout(url, branch, commit).await?;
         assert_eq!(source.info().id, commit);
         Ok(String::from_utf8(source.read("file")?.unwrap()).unwrap())
@@ -151,9 +156,9 @@ impl Service {
 }
 
 /// A server that ends with the test.
-pub(super) struct Server {
+pub(in crate::capability::git) struct Server {
     child: Child,
-    pub(super) port: u16,
+    pub(in crate::capability::git) port: u16,
 }
 
 impl Drop for Server {
@@ -181,7 +186,7 @@ fn started(mut command: Command, port: u16) -> Server {
 }
 
 /// `git daemon` over all repositories in a directory.
-pub(super) fn git_daemon(directory: &Path) -> Server {
+pub(in crate::capability::git) fn git_daemon(directory: &Path) -> Server {
     let port = free_port();
     // Not `git daemon`: that would leave its child behind when it is killed.
     let exec_path = git(directory, &["--exec-path"]);
@@ -200,7 +205,7 @@ pub(super) fn git_daemon(directory: &Path) -> Server {
 }
 
 /// A web server that only serves files: Python's.
-pub(super) fn file_server(directory: &Path) -> Server {
+pub(in crate::capability::git) fn file_server(directory: &Path) -> Server {
     let port = free_port();
     let mut command = Command::new("python3");
     command
@@ -217,15 +222,15 @@ pub(super) fn file_server(directory: &Path) -> Server {
 }
 
 /// An OpenSSH server, and the client's arguments that reach it.
-pub(super) struct SshServer {
-    pub(super) server: Server,
-    pub(super) arguments: Vec<String>,
+pub(in crate::capability::git) struct SshServer {
+    pub(in crate::capability::git) server: Server,
+    pub(in crate::capability::git) arguments: Vec<String>,
     directory: tempfile::TempDir,
 }
 
 impl SshServer {
     /// None where no sshd is installed.
-    pub(super) fn start() -> Option<Self> {
+    pub(in crate::capability::git) fn start() -> Option<Self> {
         let program = ["/usr/sbin/sshd", "/usr/bin/sshd"]
             .into_iter()
             .find(|program| Path::new(program).exists())?;
@@ -266,33 +271,33 @@ impl SshServer {
         })
     }
 
-    pub(super) fn forget_host(&self) {
+    pub(in crate::capability::git) fn forget_host(&self) {
         std::fs::write(self.directory.path().join("known_hosts"), "").unwrap();
     }
 
-    pub(super) fn forget_user(&self) {
+    pub(in crate::capability::git) fn forget_user(&self) {
         std::fs::write(self.directory.path().join("user.pub"), "").unwrap();
     }
 }
 
 /// What a [`SmartServer`] does besides serving.
 #[derive(Clone, Default)]
-pub(super) struct Manners {
+pub(in crate::capability::git) struct Manners {
     /// Ask for this user and password.
-    pub(super) login: Option<&'static str>,
+    pub(in crate::capability::git) login: Option<&'static str>,
     /// Redirect everything below `/old` to this prefix.
-    pub(super) redirect: Option<String>,
+    pub(in crate::capability::git) redirect: Option<String>,
 }
 
 /// `git http-backend` behind a small web server.
-pub(super) struct SmartServer {
-    pub(super) port: u16,
+pub(in crate::capability::git) struct SmartServer {
+    pub(in crate::capability::git) port: u16,
     /// First lines of the requests.
-    pub(super) requests: Arc<Mutex<Vec<String>>>,
+    pub(in crate::capability::git) requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl SmartServer {
-    pub(super) fn start(directory: &Path, manners: Manners) -> Self {
+    pub(in crate::capability::git) fn start(directory: &Path, manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -383,4 +388,77 @@ fn serve(stream: TcpStream, directory: &Path, manners: &Manners, seen: &Mutex<Ve
         ),
     );
     let _ = stream.write_all(body);
+}
+
+/// TLS in front of a plain server, with a certificate of its own.
+pub(in crate::capability::git) struct TlsServer {
+    pub(in crate::capability::git) server: Server,
+    pub(in crate::capability::git) certificate: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl TlsServer {
+    pub(in crate::capability::git) fn start(plain: u16) -> Self {
+        const PROXY: &str = "
+import socket, ssl, sys, threading
+def copy(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+def serve(raw):
+    try:
+        tls = context.wrap_socket(raw, server_side=True)
+        plain = socket.create_connection(('127.0.0.1', int(sys.argv[2])))
+    except OSError:
+        return
+    threading.Thread(target=copy, args=(tls, plain), daemon=True).start()
+    copy(plain, tls)
+    tls.close()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[3], sys.argv[4])
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+";
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (
+            directory.path().join("certificate.pem"),
+            directory.path().join("key.pem"),
+        );
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+            ])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:false", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let port = free_port();
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", PROXY, &port.to_string(), &plain.to_string()])
+            .arg(&certificate)
+            .arg(&key);
+        Self {
+            server: started(command, port),
+            certificate,
+            _directory: directory,
+        }
+    }
 }

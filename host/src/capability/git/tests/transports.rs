@@ -104,6 +104,70 @@ async fn smart_http() {
 }
 
 #[tokio::test]
+async fn a_checkout_asks_a_smart_server_only_once_for_its_refs() {
+    let (service, upstream) = (service(), Upstream::new());
+    let server = SmartServer::start(upstream.root(), Manners::default());
+    let commit = upstream.commit("content");
+    let url = format!("http://127.0.0.1:{}/x.git", server.port);
+    assert_eq!(service.file(&url, "master", &commit).await.unwrap(), "content");
+    let requests = server.requests.lock().unwrap().clone();
+    let asked = requests.iter().filter(|request| request.starts_with("GET ")).count();
+    assert_eq!(asked, 1, "{requests:?}");
+}
+
+/// Names the port of an HTTPS server whose certificate this process trusts, since it was started so.
+const TRUSTED_PORT: &str = "FOUNDRY_TEST_TRUSTED_PORT";
+
+#[tokio::test]
+async fn https_with_a_certificate_that_the_machine_trusts_and_with_another() {
+    let (service, upstream) = (service(), Upstream::new());
+    if let Ok(port) = std::env::var(TRUSTED_PORT) {
+        let root = std::env::var("FOUNDRY_TEST_ROOT").unwrap();
+        let head = git(std::path::Path::new(&root), &["--git-dir=x.git", "rev-parse", "master"]);
+        let url = format!("https://localhost:{port}/x.git");
+        assert_eq!(service.refs(&url).await.unwrap()[0].commit, head);
+        assert_eq!(service.file(&url, "master", &head).await.unwrap(), "first");
+        let redirected = service
+            .refs(&format!("https://localhost:{port}/old/x.git"))
+            .await
+            .unwrap_err();
+        assert!(redirected.to_string().contains("from https to http"), "{redirected}");
+        return;
+    }
+    let plain = SmartServer::start(upstream.root(), Manners::default());
+    let redirect = Some(format!("http://127.0.0.1:{}", plain.port));
+    let redirecting = SmartServer::start(
+        upstream.root(),
+        Manners {
+            redirect,
+            ..Manners::default()
+        },
+    );
+    let tls = TlsServer::start(redirecting.port);
+    let error = service
+        .refs(&format!("https://localhost:{}/x.git", tls.server.port))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, GitError::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // The certificates are read once: another process, with another list of them.
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name.as_str(), "--exact", "--nocapture"])
+        .env(TRUSTED_PORT, tls.server.port.to_string())
+        .env("FOUNDRY_TEST_ROOT", upstream.root())
+        .env("SSL_CERT_FILE", &tls.certificate)
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
 async fn smart_http_behind_a_redirection() {
     let (service, upstream) = (service(), Upstream::new());
     let target = SmartServer::start(upstream.root(), Manners::default());

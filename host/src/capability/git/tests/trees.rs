@@ -172,6 +172,19 @@ async fn a_link_and_a_directory_of_one_name_do_not_lead_outside() {
 }
 
 #[tokio::test]
+async fn names_and_links_that_are_not_utf8_are_kept_as_they_are() {
+    use std::os::unix::ffi::OsStrExt;
+    let (service, upstream) = (service(), Upstream::new());
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::write(upstream.work().join(odd), "x").unwrap();
+    symlink(odd, upstream.work().join("link")).unwrap();
+    let commit = upstream.commit("content");
+    let source = check_out(&service, &upstream, &commit).await.unwrap();
+    assert_eq!(std::fs::read(source.path().join(odd)).unwrap(), b"x");
+    assert_eq!(std::fs::read_link(source.path().join("link")).unwrap(), odd);
+}
+
+#[tokio::test]
 async fn a_submodule_is_an_empty_directory() {
     let (service, upstream) = (service(), Upstream::new());
     let commit = Oid::from_str(&"a".repeat(40)).unwrap();
@@ -210,6 +223,10 @@ async fn trees_beyond_the_limits_are_refused() {
     );
     let error = check_out(&small, &upstream, &large).await.unwrap_err();
     assert!(error.to_string().contains("more than 10 bytes"), "{error}");
+
+    let one = service_with(|config| config.limits.file = 5);
+    let error = check_out(&one, &upstream, &large).await.unwrap_err();
+    assert!(error.to_string().contains("larger than 5 bytes"), "{error}");
 
     let mut deep = tree_of(&upstream, "file", "x");
     let mut commit = String::new();
