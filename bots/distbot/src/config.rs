@@ -28,6 +28,8 @@ pub struct Config {
     pub label: String,
     /// `Suite` of its metadata; none for what it has been, or its codename.
     pub suite: Option<String>,
+    /// How long its metadata is valid, in milliseconds; none for ever.
+    pub valid_for: Option<u64>,
 }
 
 impl Config {
@@ -73,6 +75,7 @@ impl Config {
             origin: line("origin", one("origin").unwrap_or_else(|| name.clone()))?,
             label: line("label", one("label").unwrap_or_else(|| name.clone()))?,
             suite,
+            valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
             name,
         })
     }
@@ -109,6 +112,34 @@ fn architectures(values: &[String]) -> Result<Vec<String>, String> {
         Ok(architectures)
     }
 }
+
+/// Shorter than this, and clients would refuse a repository whose host is switched off for a night.
+const SHORTEST_VALIDITY: u64 = 60 * 60 * 1000;
+
+fn valid_for(value: &str) -> Result<u64, String> {
+    let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match value.get(number.len()..) {
+        Some("" | "s") => Some(1000),
+        Some("m") => Some(60 * 1000),
+        Some("h") => Some(60 * 60 * 1000),
+        Some("d") => Some(24 * 60 * 60 * 1000),
+        _ => None,
+    };
+    let millis = number
+        .parse::<u64>()
+        .ok()
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    match millis {
+        Some(millis) if millis >= SHORTEST_VALIDITY => Ok(millis),
+        _ => Err(format!(
+            "--valid-for: {value:?} is not a time of an hour or more (such as 14d)"
+        )),
+    }
+}
+
+/// The timer that keeps the repository as it should be.
+pub const REFRESH: &str = "refresh";
 
 /// What distbot is and which options it takes.
 #[must_use]
@@ -172,6 +203,20 @@ pub fn description() -> Description {
         )
         .placeholder("NAME"),
     )
+    .option(OptionBuilder::new(
+        "valid-for",
+        OptionKind::Duration,
+        "have clients refuse metadata that is older, such as 14d; it is signed anew when half of the time is over",
+    ))
+    .option(
+        OptionBuilder::new(
+            REFRESH,
+            OptionKind::Duration,
+            "how often to see that the repository is there and its metadata fresh",
+        )
+        .default("1h"),
+    )
+    .timer(REFRESH, REFRESH)
     .reads("watch", "signs", "pub/distbot")
     .publishes("publish-to", "dists")
     .message_timeout(1800)
@@ -204,6 +249,20 @@ mod tests {
         assert_eq!(config.component, "main");
         assert_eq!(config.suite, None);
         assert_eq!(config.mapping.all_codenames(), ["stable"]);
+        assert_eq!(config.valid_for, None);
+    }
+
+    #[test]
+    fn validity_is_in_the_units_of_the_host() {
+        for (value, millis) in [("3600", 3_600_000), ("90m", 5_400_000), ("14d", 1_209_600_000)] {
+            assert_eq!(parse(&[("valid-for", &[value])]).unwrap().valid_for, Some(millis));
+        }
+    }
+
+    #[test]
+    fn codenames_do_not_share_a_suite() {
+        let error = parse(&[("suite", &["stable"]), ("codename", &["a:sid", "b:trixie"])]).unwrap_err();
+        assert!(error.starts_with("--suite"), "{error}");
     }
 
     #[test]
@@ -234,6 +293,9 @@ mod tests {
             ("suite", "a b"),
             ("origin", "a\nb"),
             ("codename", "main:a/../b"),
+            ("valid-for", "59m"),
+            ("valid-for", "soon"),
+            ("valid-for", "99999999999999999999d"),
         ] {
             let error = parse(&[(option, &[value])]).unwrap_err();
             assert!(error.starts_with(&format!("--{option}")), "{option}={value:?}: {error}");

@@ -51,7 +51,17 @@ impl Bot for Distbot {
 
     fn init() -> Result<(), String> {
         let config = Config::parse(options::all)?;
-        publish::prepare(&Sandbox, &config).map_err(|failure| failure.to_string())
+        publish::check(&Sandbox, &config).map_err(|failure| failure.to_string())
+    }
+
+    fn tick(_refresh: &str) -> Outcome {
+        let refreshed = Config::parse(options::all)
+            .and_then(|config| publish::prepare(&Sandbox, &config).map_err(|failure| failure.to_string()));
+        match refreshed {
+            Ok(()) => Outcome::Done,
+            // The next tick is the next attempt.
+            Err(why) => Outcome::Reject(format!("cannot refresh the repository: {why}")),
+        }
     }
 
     fn handle(message: Message) -> Outcome {

@@ -23,6 +23,16 @@ const WINDOW: u64 = 64 * 1024;
 /// Most bytes that the host gives at once.
 const MAX_READ: u64 = 16 * 1024 * 1024;
 
+/// See that the key can sign and the directory can be published into.
+///
+/// # Errors
+/// [`Failure`] if not.
+pub fn check(host: &dyn Host, config: &Config) -> Result<(), Failure> {
+    host.fingerprint(&config.key)?;
+    host.public_key(&config.key)?;
+    Ok(host.begin(&config.directory).map(drop)?)
+}
+
 /// See that the repository is there and says what the operator wants, with or without packages.
 ///
 /// # Errors

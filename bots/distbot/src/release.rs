@@ -38,23 +38,43 @@ pub struct Release {
 }
 
 impl Release {
-    /// Its text, without the date: the same for the same suite.
+    /// Its text, without a date: the same for the same suite.
     #[must_use]
     pub fn undated(&self) -> String {
-        self.text(None)
+        self.text(&[])
     }
 
-    /// Its text. The date is as RFC 5322 has it.
+    /// Its text. The dates are as RFC 5322 has them.
     #[must_use]
-    pub fn dated(&self, date: &str) -> String {
+    pub fn dated(&self, date: &str, valid_until: Option<&str>) -> String {
+        let dates = [Some(("Date", date)), valid_until.map(|until| ("Valid-Until", until))];
         // Debian's archive has had it so since before apt could read offsets.
-        match date.strip_suffix("+0000") {
-            Some(utc) => self.text(Some(&format!("{utc}UTC"))),
-            None => self.text(Some(date)),
-        }
+        let utc = |date: &str| match date.strip_suffix("+0000") {
+            Some(utc) => format!("{utc}UTC"),
+            None => date.to_owned(),
+        };
+        let dates: Vec<_> = dates
+            .into_iter()
+            .flatten()
+            .map(|(name, date)| (name, utc(date)))
+            .collect();
+        self.text(&dates)
     }
 
-    fn text(&self, date: Option<&str>) -> String {
+    /// The text of the `Release` in an index's directory. apt reads none of it; installers and mirrors do.
+    #[must_use]
+    pub fn of_index(&self, component: &str, architecture: &str) -> String {
+        let mut paragraph = Paragraph::default();
+        paragraph.push("Archive", self.suite.as_ref().unwrap_or(&self.codename));
+        paragraph.push("Origin", &self.origin);
+        paragraph.push("Label", &self.label);
+        paragraph.push("Acquire-By-Hash", "yes");
+        paragraph.push("Component", component);
+        paragraph.push("Architecture", architecture);
+        paragraph.to_string()
+    }
+
+    fn text(&self, dates: &[(&str, String)]) -> String {
         let mut paragraph = Paragraph::default();
         paragraph.push("Origin", &self.origin);
         paragraph.push("Label", &self.label);
@@ -62,8 +82,8 @@ impl Release {
             paragraph.push("Suite", suite);
         }
         paragraph.push("Codename", &self.codename);
-        if let Some(date) = date {
-            paragraph.push("Date", date);
+        for (name, date) in dates {
+            paragraph.push(name, date);
         }
         paragraph.push("Acquire-By-Hash", "yes");
         paragraph.push("Architectures", self.architectures.join(" "));
@@ -148,10 +168,13 @@ mod tests {
     #[test]
     fn the_text_is_as_apt_wants_it() {
         assert_eq!(
-            release().dated("Mon, 23 Nov 2026 09:00:00 +0000"),
+            release().dated(
+                "Mon, 23 Nov 2026 09:00:00 +0000",
+                Some("Mon, 07 Dec 2026 09:00:00 +0000")
+            ),
             format!(
                 "Origin: deb.example.org\nLabel: deb.example.org\nSuite: stable\nCodename: bookworm\nDate: Mon, 23 Nov 2026 \
-                 09:00:00 UTC\nAcquire-By-Hash: yes\nArchitectures: amd64 arm64\nComponents: main\nDescription: Our \
+                 09:00:00 UTC\nValid-Until: Mon, 07 Dec 2026 09:00:00 UTC\nAcquire-By-Hash: yes\nArchitectures: amd64 arm64\nComponents: main\nDescription: Our \
                  packages\nSHA256:\n {} 5 main/binary-amd64/Packages\n {} 5 main/source/Sources\n",
                 "a".repeat(64),
                 "b".repeat(64)
@@ -162,7 +185,7 @@ mod tests {
     #[test]
     fn writing_and_reading_are_inverse() {
         let release = release();
-        assert_eq!(Release::parse(&release.dated("x +0000")), Some(release.clone()));
+        assert_eq!(Release::parse(&release.dated("x +0000", None)), Some(release.clone()));
         assert_eq!(Release::parse(&release.undated()), Some(release));
         assert_eq!(Release::parse("<html>"), None);
     }

@@ -8,6 +8,7 @@ use crate::binary::Binary;
 use crate::config::Config;
 use crate::existing::{Existing, records_path};
 use crate::failure::Failure;
+use crate::generations::Records;
 use crate::host::{Host, Transaction};
 use crate::index::{Conflict, Entry, Index, IndexName};
 use crate::release::{Listed, Release};
@@ -69,10 +70,7 @@ impl Update<'_> {
         let names = self.names(&existing, additions);
         let indices = self.indices(&existing, &names, additions)?;
         let release = self.release(&existing, &names, &indices)?;
-        let unchanged = existing
-            .records
-            .as_ref()
-            .is_some_and(|records| records.key == self.fingerprint)
+        let unchanged = existing.records.as_ref().is_some_and(|records| self.is_fresh(records))
             && existing
                 .release
                 .as_ref()
@@ -85,6 +83,16 @@ impl Update<'_> {
         } else {
             self.sign(&existing, &release)
         }
+    }
+
+    /// Whether the signature is by the right key, and is going to last.
+    fn is_fresh(&self, records: &Records) -> bool {
+        let lasts = match (self.config.valid_for, records.valid_until) {
+            (None, None) => true,
+            (Some(valid_for), Some(until)) => until.saturating_sub(self.host.now()) > valid_for / 2,
+            _ => false,
+        };
+        lasts && records.key == self.fingerprint
     }
 
     /// The indices that the suite has from now on: of every component and architecture that it had or that is asked for.
@@ -247,6 +255,18 @@ impl Update<'_> {
                 self.write_listed(existing, &mut release, &format!("{name}{suffix}"), &compressed)?;
             }
         }
+        for name in names {
+            let architecture = match name {
+                IndexName::Binary { architecture, .. } => architecture,
+                IndexName::Source { .. } => "source",
+            };
+            let text = release.of_index(name.component(), architecture);
+            let path = format!("{}/Release", name.directory());
+            let sha256 = self.host.digest(text.as_bytes()).sha256;
+            if release.files.get(&path).is_none_or(|listed| listed.sha256 != sha256) {
+                self.write_listed(existing, &mut release, &path, text.as_bytes())?;
+            }
+        }
         for (name, path) in &existing.foreign {
             let ours = names.contains(name)
                 && ["", ".gz", ".zst"]
@@ -277,7 +297,9 @@ impl Update<'_> {
     /// Write the signed `Release`, and forget the generations of indices that no client needs.
     fn sign(&self, existing: &Existing<'_>, release: &Release) -> Result<Vec<String>, Failure> {
         let now = self.host.now();
-        let text = release.dated(&self.host.rfc5322(now));
+        let valid_until = self.config.valid_for.map(|valid_for| now.saturating_add(valid_for));
+        let until = valid_until.map(|until| self.host.rfc5322(until));
+        let text = release.dated(&self.host.rfc5322(now), until.as_deref());
         let key = &self.config.key;
         // `InRelease` at the very end: it is what apt asks for, and by it finds the indices under their digests.
         let files = [
@@ -300,6 +322,7 @@ impl Update<'_> {
             self.transaction.remove(&existing.path(&file))?;
         }
         records.key = self.fingerprint.to_owned();
+        records.valid_until = valid_until;
         let json = serde_json::to_vec(&records).map_err(|error| Failure::Later(error.to_string()))?;
         self.transaction.write(&records_path(self.codename), &json)?;
         Ok(last)

@@ -1,5 +1,13 @@
 //! The program as a user meets it: the real binary, in a state directory of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests, which should fail where they are surprised"
+)]
+
 mod background;
 mod bots;
 mod configuration;

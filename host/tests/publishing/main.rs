@@ -1,0 +1,21 @@
+//! distbot as it runs, a component in its host: what apt, gpgv and other real programs make of its repositories.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests, which should fail where they are surprised"
+)]
+
+mod apt;
+mod concurrency;
+mod formats;
+mod kill;
+mod package;
+mod policy;
+mod refresh;
+#[path = "../support/mod.rs"]
+mod support;
+mod takeover;
+mod world;
