@@ -285,6 +285,7 @@ fn ours(directory: &Path) -> Result<(Process, SocketAddr)> {
     let child = Command::new(program)
         .arg(address.to_string())
         .arg(directory.join("ours"))
+        .arg("host")
         .stdout(Stdio::null())
         .spawn()?;
     let process = Process(child);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
-use crate::access::Gate;
+use crate::access::{Gate, Owner};
 use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
@@ -28,6 +28,7 @@ pub struct Broker {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     websocket_address: Option<SocketAddr>,
+    owner: Owner,
     context: Arc<Context>,
     engine: Option<Engine>,
     listening: Vec<JoinHandle<()>>,
@@ -39,9 +40,13 @@ pub struct Broker {
 impl Broker {
     /// Opens the data directory, listens, and serves.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let gate = Gate::new(config.access.clone())?;
-        check_exposure(&config, &gate)?;
+        check_exposure(&config)?;
         let lock = lock(&config.data_dir)?;
+        let owner = Owner::of(&config.data_dir).map_err(|source| Error::DataDirectory {
+            path: config.data_dir.clone(),
+            source,
+        })?;
+        let gate = Gate::new(config.access.clone(), owner.clone())?;
         let listeners = Listeners::bind(&config).await?;
         let Config { data_dir, limits, .. } = config;
         let engine_config = EngineConfig {
@@ -81,6 +86,7 @@ impl Broker {
             address,
             tls_address,
             websocket_address,
+            owner,
             context,
             engine: Some(engine),
             listening,
@@ -102,6 +108,11 @@ impl Broker {
     /// Where it listens for WebSockets.
     pub fn websocket_address(&self) -> Option<SocketAddr> {
         self.websocket_address
+    }
+
+    /// What a program of the same user logs in with to do everything.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     #[cfg(fuzzing)]
@@ -198,7 +209,7 @@ fn lock(directory: &Path) -> Result<File, Error> {
 }
 
 /// Clients of other machines have to be users.
-fn check_exposure(config: &Config, gate: &Gate) -> Result<(), Error> {
+fn check_exposure(config: &Config) -> Result<(), Error> {
     let addresses = [
         Some(config.listen),
         config.tls.as_ref().map(|tls| tls.listen),
@@ -209,7 +220,7 @@ fn check_exposure(config: &Config, gate: &Gate) -> Result<(), Error> {
         .flatten()
         .find(|address| !address.ip().is_loopback());
     match exposed {
-        Some(address) if !gate.has_users() => Err(Error::Unprotected { address }),
+        Some(address) if config.access.users.is_empty() => Err(Error::Unprotected { address }),
         _ => {
             if !config.listen.ip().is_loopback() {
                 tracing::warn!(address = %config.listen, "passwords cross the network in clear: use broker.tls for other machines");

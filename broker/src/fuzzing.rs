@@ -10,7 +10,7 @@ use tokio::time::Duration;
 use crate::codec::{Version, decode as decode_packet, decode_connect, next_frame};
 use crate::connection;
 use crate::listen::Peer;
-use crate::{Broker, Config};
+use crate::{Access, Broker, Config};
 
 /// Decodes as many packets as there are in `bytes`.
 pub fn decode(bytes: &[u8]) {
@@ -48,6 +48,7 @@ impl Conversations {
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             data_dir: std::env::temp_dir().join(format!("foundry-fuzz-{}", std::process::id())),
+            access: Access::open("host"),
             ..Config::default()
         };
         let broker = runtime.block_on(Broker::start(config)).expect("the broker starts");

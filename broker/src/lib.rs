@@ -40,7 +40,7 @@ mod session;
 mod topic;
 mod topic_tree;
 
-pub use access::{Access, Role, User, hash_password};
+pub use access::{Access, Owner, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Config, Limits, Tls, WebSocket};
 pub use error::Error;

@@ -33,11 +33,11 @@ fn guarded() -> TestBroker {
     };
     TestBroker::with(|config| {
         config.access = Access {
-            anonymous: Some("watcher".to_owned()),
             users: [("boss", "host"), ("ann", "clerk"), ("bob", "clerk")]
                 .map(|(name, role)| (name.to_owned(), user(role)))
                 .into(),
             roles: [("clerk".to_owned(), clerk)].into(),
+            ..Access::default()
         };
     })
 }
@@ -87,6 +87,32 @@ fn anonymous_watcher_sees_everything_and_touches_nothing() {
     publish.pkid = 1;
     old.send(rumqttc::Packet::Publish(publish));
     assert!(old.wire.is_closed());
+}
+
+#[test]
+fn owner_does_everything_and_nobody_guesses_the_password() {
+    let broker = TestBroker::with(|config| config.access = Access::default());
+    let login = |password: &str| {
+        let login = Login {
+            username: "owner".to_owned(),
+            password: password.to_owned(),
+        };
+        V5::try_connect(broker.address, connect("x"), None, Some(login))
+    };
+    let kept = std::fs::read_to_string(broker.broker().owner().file()).unwrap();
+    let (mut owner, ack) = login(kept.trim_end());
+    assert_eq!(ack.code, ConnectReturnCode::Success);
+    assert_eq!(
+        owner.subscribe("$share/workers/jobs/#", Q1),
+        [SubscribeReasonCode::Success(Q1)]
+    );
+    assert_eq!(owner.publish(message("jobs/x", Q1, "x")), PubAckReason::Success);
+    let (_, ack) = login("guess");
+    assert_eq!(ack.code, ConnectReturnCode::BadUserNamePassword);
+    // Nobody else may do more than watch.
+    let mut watcher = V5::new(broker.address, "watcher");
+    assert_eq!(watcher.subscribe("#", Q1), [SubscribeReasonCode::Success(Q1)]);
+    assert_eq!(watcher.publish(message("jobs/x", Q1, "x")), PubAckReason::NotAuthorized);
 }
 
 #[test]

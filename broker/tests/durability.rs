@@ -30,7 +30,7 @@ struct Process {
 impl Process {
     fn start(data: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-broker"));
-        Self::spawn(command.args(["127.0.0.1:0", data.to_str().unwrap()]))
+        Self::spawn(command.args(["127.0.0.1:0", data.to_str().unwrap(), "host"]))
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -154,7 +154,7 @@ fn second_broker_on_the_same_data_is_refused() {
 fn start_limited(data: &Path, blocks: u32) -> Process {
     let program = env!("CARGO_BIN_EXE_foundry-broker");
     let script = format!(
-        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {}",
+        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {} host",
         data.display()
     );
     Process::spawn(Command::new("bash").args(["-c", &script]))

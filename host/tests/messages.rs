@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use foundry_host::keys::{KeyStore, NewKey, PassphraseSource, Role};
@@ -57,30 +57,56 @@ async fn events_that_nobody_trusted_signed_are_refused() {
     assert!(reason.contains("letters and digits"), "{reason}");
 }
 
+/// mosquitto_pub to the relay's topic; with a user name and password or without.
+fn mosquitto_pub(host: &TestHost, login: Option<(&str, &str)>, payload: &str) -> Output {
+    let port = host.host.broker().port.to_string();
+    let mut command = Command::new("mosquitto_pub");
+    command.args(["-h", "127.0.0.1", "-p", &port, "-V", "5", "-q", "1"]);
+    if let Some((user, password)) = login {
+        command.args(["-u", user, "-P", password]);
+    }
+    command
+        .args(["-t", "foundry/relay-in", "-m", payload])
+        .output()
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsigned_event_of_mosquitto_pub_is_refused() {
     let host = TestHost::start().await;
     host.load("relay").await;
     let payload = String::from_utf8(serde_json::to_vec(&event("m1", "test.x.v1", json!({}))).unwrap()).unwrap();
-    let port = host.host.broker().port.to_string();
-    let status = Command::new("mosquitto_pub")
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-q",
-            "1",
-            "-t",
-            "foundry/relay-in",
-            "-m",
-            &payload,
-        ])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    eventually("the dead letter", async || host.dead_letters().await.pop()).await;
+    let password = std::fs::read_to_string(host.directory.path().join("broker/owner.password")).unwrap();
+    let published = mosquitto_pub(&host, Some(("owner", password.trim_end())), &payload);
+    assert!(published.status.success(), "{published:?}");
+    let reason = eventually("the dead letter", async || host.dead_letters().await.pop())
+        .await
+        .reason;
+    assert!(reason.contains("sign"), "{reason}");
     assert!(host.events().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_publishes_without_a_user_name() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    // Even an event that would be handled.
+    let signed = String::from_utf8(host.signed("a1", "test.x.v1", json!({}))).unwrap();
+    let refused = mosquitto_pub(&host, None, &signed);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("Not authorized"), "{refused:?}");
+    let refused = mosquitto_pub(&host, Some(("owner", "guess")), &signed);
+    assert!(!refused.status.success(), "{refused:?}");
+    // What is published after it is handled, and it is not.
+    let marker = host.signed("a2", "test.x.v1", json!({}));
+    host.publish("relay-in", marker).await;
+    eventually("the marker is handled", async || {
+        let events = host.events().await;
+        events.into_iter().find(|event| event.run == "run-a2")
+    })
+    .await;
+    assert!(host.events().await.iter().all(|event| event.run != "run-a1"));
+    assert!(host.dead_letters().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

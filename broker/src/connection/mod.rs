@@ -259,7 +259,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::{Broker, Config};
+    use crate::{Access, Broker, Config};
 
     /// Connects with the client identifier `x`, subscribes to a group, and says more.
     async fn client(broker: &Broker, more: &[u8]) -> TcpStream {
@@ -282,6 +282,7 @@ mod tests {
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: directory.path().to_owned(),
+            access: Access::open("host"),
             ..Config::default()
         };
         let broker = Broker::start(config).await.unwrap();

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use foundry_broker::{Broker, Config, GroupStatus};
+use foundry_broker::{Access, Broker, Config, GroupStatus};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -33,11 +33,13 @@ impl TestBroker {
         Self::with(|_| {})
     }
 
+    /// Everybody may do everything, unless the configuration says otherwise.
     pub fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: directory.path().join("data"),
+            access: Access::open("host"),
             ..Config::default()
         };
         configure(&mut config);

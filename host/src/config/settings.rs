@@ -89,7 +89,7 @@ pub(super) const BROKER_ACCESS: Setting = setting(
     "access",
     "table",
     None,
-    "everybody on this machine may do everything, nobody else anything",
+    "everybody on this machine may watch, and the owner of the state directory may do everything",
     "Who may connect to the embedded broker, and do what: `anonymous`, `users`, `roles`.",
 );
 pub(super) const BROKER_LIMITS: Setting = setting(

@@ -127,7 +127,11 @@ impl Host {
         let (broker, address) = match config.broker.clone() {
             BrokerChoice::Embedded(embedded) => {
                 let broker = Broker::start(embedded).await?;
-                let address = BrokerAddress::local(broker.address());
+                let owner = broker.owner();
+                let address = BrokerAddress {
+                    login: Some((owner.user().to_owned(), owner.password().to_owned())),
+                    ..BrokerAddress::local(broker.address())
+                };
                 (Some(broker), address)
             }
             BrokerChoice::External(address) => (None, address),

@@ -27,7 +27,9 @@ fn broker_port(home: &Home) -> String {
 
 fn publish(home: &Home, topic: &str, payload: &str) {
     let port = broker_port(home);
+    let password = std::fs::read_to_string(home.state().join("broker/owner.password")).unwrap();
     let status = Command::new("mosquitto_pub")
+        .args(["-u", "owner", "-P", password.trim_end()])
         .args([
             "-h",
             "127.0.0.1",

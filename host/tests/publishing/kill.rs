@@ -9,7 +9,7 @@ use foundry_host::capability::{Artifact, ArtifactStore};
 
 use crate::apt::Apt;
 use crate::package::Deb;
-use crate::support::{publish, signed};
+use crate::support::{owner_of, publish, signed};
 use crate::world::{World, sign_data};
 
 /// The real host, as a process, with one distbot.
@@ -165,7 +165,8 @@ async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_l
             sign_data("main", &[artifact]),
         );
         process.listening().await;
-        publish(process.port, &Topics::new("foundry").full("signs"), event).await;
+        let broker = owner_of(&process.directory(), process.port);
+        publish(&broker, &Topics::new("foundry").full("signs"), event).await;
         // Publishing takes some tens of milliseconds from here on.
         tokio::time::sleep(Duration::from_micros(random(&mut seed) % 120_000)).await;
         process.kill();

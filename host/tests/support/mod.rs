@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foundry_host::bus::{Event, Topics};
+use foundry_host::bus::{BrokerAddress, Event, Topics};
 use foundry_host::capability::Grants;
 use foundry_host::keys::{KeyStore, PassphraseSource, Role};
 use foundry_host::ledger::{DeadLetter, EventRow};
 use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, OutgoingEvent};
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, MessagesConfig};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use serde_json::{Map, Value, json};
 
@@ -45,9 +45,9 @@ impl TestHost {
         signed(self.directory.path(), id, event_type, data)
     }
 
-    /// Publish bytes on a topic, as any MQTT client can.
+    /// Publish bytes on a topic, as any MQTT client can that the broker lets in.
     pub async fn publish(&self, topic: &str, payload: Vec<u8>) {
-        publish(self.host.broker().port, &self.topics().full(topic), payload).await;
+        publish(self.host.broker(), &self.topics().full(topic), payload).await;
     }
 
     /// Tell the hostile bot what to do.
@@ -119,16 +119,29 @@ pub fn event(id: &str, event_type: &str, data: Value) -> Event {
     Event::of(outgoing, "test/tester")
 }
 
+/// The broker of a host that runs with a state directory, for whoever may read that.
+pub fn owner_of(state: &Path, port: u16) -> BrokerAddress {
+    let password = std::fs::read_to_string(state.join("broker/owner.password")).unwrap();
+    BrokerAddress {
+        login: Some(("owner".to_owned(), password.trim_end().to_owned())),
+        ..BrokerAddress::local(([127, 0, 0, 1], port).into())
+    }
+}
+
 /// Publish with QoS 1 and wait for the acknowledgement.
-pub async fn publish(port: u16, topic: &str, payload: Vec<u8>) {
+pub async fn publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let mut options = MqttOptions::new(format!("tester-{number}"), "127.0.0.1", port);
+    let mut options = MqttOptions::new(format!("tester-{number}"), &broker.host, broker.port);
     options.set_max_packet_size(Some(4 * 1024 * 1024));
+    if let Some((user, password)) = &broker.login {
+        options.set_credentials(user, password);
+    }
     let (client, mut events) = AsyncClient::new(options, 10);
     client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
     loop {
-        if let rumqttc::v5::Event::Incoming(Packet::PubAck(_)) = events.poll().await.unwrap() {
+        if let rumqttc::v5::Event::Incoming(Packet::PubAck(answer)) = events.poll().await.unwrap() {
+            assert_eq!(answer.reason, PubAckReason::Success);
             return;
         }
     }
