@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test test-real lint demo fuzz bench install
+.PHONY: help setup guests build test chaos test-real lint demo fuzz bench install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,12 @@ build: ## build foundry-host, with the stock bots inside
 
 test: setup lint ## everything that must hold: lints, unit tests, end-to-end tests
 	@scripts/test
+
+chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was lost
+	@scripts/setup build test
+	@scripts/own-target
+	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
+		cargo test --quiet --package foundry-host --test chaos -- --nocapture --test-threads=1
 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target

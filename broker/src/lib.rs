@@ -31,6 +31,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+pub mod killpoint;
 mod listen;
 mod message;
 mod publisher;

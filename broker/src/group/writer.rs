@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use super::store::{Store, StoreError};
 use super::types::{Effect, EntryId, GroupId};
 use super::worker::Command;
+use crate::killpoint;
 use crate::message::{Message, Timestamp};
 use crate::receipt::Completion;
 
@@ -80,7 +81,9 @@ impl Writer {
                     match job {
                         Job::Call(call) => call(&store),
                         Job::Batch(batch) => {
+                            killpoint::pass("broker-before-write");
                             let written = batch.write(&store, Timestamp::now());
+                            killpoint::pass("broker-after-write");
                             if written.is_err() {
                                 store.rollback();
                             }

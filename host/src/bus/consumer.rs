@@ -1,6 +1,7 @@
 //! A bot's session: it receives the messages of its groups, and acknowledges each one when it is settled.
 
 use bytes::Bytes;
+use foundry_broker::ATTEMPT_PROPERTY;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
@@ -21,6 +22,8 @@ pub struct Delivery {
     pub payload: Bytes,
     /// Whether it was the broker's retained message.
     pub retained: bool,
+    /// Whether the broker says that somebody may have had it before.
+    pub redelivered: bool,
     publish: Publish,
     client: AsyncClient,
 }
@@ -148,6 +151,7 @@ impl Consumer {
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                         payload: publish.payload.clone(),
                         retained: publish.retain,
+                        redelivered: publish.dup || has_property(&publish, ATTEMPT_PROPERTY),
                         client: client.clone(),
                         publish,
                     };
@@ -159,6 +163,11 @@ impl Consumer {
             }
         }
     }
+}
+
+fn has_property(publish: &Publish, name: &str) -> bool {
+    let properties = publish.properties.iter().flat_map(|all| &all.user_properties);
+    properties.into_iter().any(|(key, _)| key == name)
 }
 
 enum End {

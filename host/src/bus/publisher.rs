@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foundry_broker::killpoint;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
@@ -115,6 +116,7 @@ async fn connection(
                     if !accepted {
                         return format!("the broker refuses a message: {:?}", ack.reason);
                     }
+                    killpoint::pass("before-forget");
                     if let Some(seq) = flight.acknowledged(ack.pkid) {
                         forget(ledger, seq);
                     }

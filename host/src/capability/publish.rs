@@ -1,5 +1,6 @@
 //! `publish`: events that take effect with the outcome.
 
+use foundry_broker::killpoint;
 use sha2::{Digest, Sha256};
 
 use crate::bus::{FAILURES, schema};
@@ -17,6 +18,7 @@ impl wit::publish::Host for Invocation {
             Err(error) => return Ok(Err(error)),
         };
         let id = event.id.clone();
+        killpoint::pass("handle");
         self.effects.events.push(event);
         Ok(Ok(id))
     }

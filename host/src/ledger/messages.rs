@@ -140,8 +140,13 @@ impl Ledger {
 
 fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
     if let Some((group, id)) = &settlement.message {
-        c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
+        let settled = c
+            .prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
             .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+        if settled == 0 {
+            // Somebody else of the group on this host had the same message in hand, and was faster.
+            return Ok(());
+        }
         c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
             .execute(params![group, id])?;
     }
@@ -201,6 +206,22 @@ mod tests {
         assert!(ledger.is_processed("g", "m1").await.unwrap());
         assert!(!ledger.is_processed("other", "m1").await.unwrap());
         assert_eq!(ledger.attempts("g", "m1").await.unwrap(), 0);
+        assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
+        assert_eq!(ledger.outbox(0, 10).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_two_members_had_in_hand_takes_effect_once() {
+        let (_directory, ledger) = ledger();
+        let second = Settlement {
+            writes: vec![StateWrite {
+                key: "k".into(),
+                value: Some(b"second".to_vec()),
+            }],
+            ..settlement()
+        };
+        ledger.settle(settlement()).await.unwrap();
+        ledger.settle(second).await.unwrap();
         assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
         assert_eq!(ledger.outbox(0, 10).await.unwrap().len(), 1);
     }

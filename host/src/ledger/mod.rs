@@ -13,6 +13,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foundry_broker::killpoint;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -136,6 +137,7 @@ fn write(mut connection: Connection, mut queue: mpsc::Receiver<Work>) {
                 Err(_) => break,
             }
         }
+        killpoint::pass("before-commit");
         let committed = connection.execute_batch("COMMIT").map_err(|e| e.to_string());
         if committed.is_err() {
             let _ = connection.execute_batch("ROLLBACK");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use foundry_broker::Broker;
+use foundry_broker::{Broker, killpoint};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -354,6 +354,7 @@ impl Host {
 
     /// Stop all bots, then the host itself.
     pub async fn shutdown(&self) {
+        killpoint::pass("drain");
         self.inner.cancel.cancel();
         let bots = self.with_bots(std::mem::take);
         let ends = bots.into_values().filter_map(|slot| match slot {

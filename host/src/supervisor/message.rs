@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use foundry_broker::killpoint;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +112,9 @@ impl Handler {
     }
 
     async fn handle(&self, event: &Event, delivery: &Delivery) {
+        if delivery.redelivered {
+            tracing::debug!(bot = self.name(), id = event.id, "redelivered");
+        }
         let group = self.groups.get(&delivery.topic).cloned().unwrap_or_default();
         let ledger = &self.link.ledger;
         if self.until_written(|| ledger.is_processed(&group, &event.id)).await {
@@ -142,7 +146,9 @@ impl Handler {
                 message: Some((group.clone(), event.id.clone())),
                 ..settlement
             };
+            killpoint::pass("before-settlement");
             self.until_written(|| ledger.settle(settlement.clone())).await;
+            killpoint::pass("after-settlement");
             return;
         }
     }

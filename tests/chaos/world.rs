@@ -1,0 +1,319 @@
+//! A broker, a host that publishes jobs, and two hosts that both have a member of every stage's group.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Plan;
+use crate::dice::Dice;
+use crate::mosquitto;
+use crate::process::{End, Process};
+use crate::report::Report;
+use crate::tally::{DONE, STAGES, Tally};
+
+const BROKER_POINTS: &[&str] = &["broker-before-write", "broker-after-write"];
+const SOURCE_POINTS: &[&str] = &["before-commit", "before-forget", "handle"];
+const WORKER_POINTS: &[&str] = &[
+    "handle",
+    "before-settlement",
+    "before-commit",
+    "after-settlement",
+    "before-forget",
+];
+
+/// Pause between two looks at the world.
+const STEP: Duration = Duration::from_millis(20);
+
+/// How long nothing may happen before the flow counts as drained.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broker {
+    /// Dies at any time.
+    Embedded,
+    /// Is asked to end: its persistence is a snapshot, which promises nothing for the time since the last.
+    Mosquitto,
+}
+
+pub struct World {
+    directory: tempfile::TempDir,
+    broker: Broker,
+    plan: Plan,
+    port: u16,
+    dice: Dice,
+    processes: Vec<Process>,
+    kills: BTreeMap<String, usize>,
+}
+
+impl World {
+    pub fn build(broker: Broker, plan: Plan) -> Self {
+        let directory = tempfile::Builder::new().prefix("foundry-chaos-").tempdir().unwrap();
+        let mut world = Self {
+            directory,
+            broker,
+            plan,
+            port: free_port(),
+            dice: Dice::new(plan.seed),
+            processes: Vec::new(),
+            kills: BTreeMap::new(),
+        };
+        let broker = match broker {
+            Broker::Embedded => {
+                let listen = format!(
+                    "listen = \"127.0.0.1:{}\"\n\n[broker.access]\nanonymous = \"host\"",
+                    world.port
+                );
+                world.host("hub", &listen, "", BROKER_POINTS)
+            }
+            Broker::Mosquitto => world.mosquitto(),
+        };
+        let url = format!("url = \"mqtt://127.0.0.1:{}\"", world.port);
+        // A host stopped in order shows what a drain is worth.
+        let (left, right) = {
+            let stages = stages();
+            let worker = |name| world.host(name, &url, &stages, WORKER_POINTS);
+            (worker("left"), worker("right"))
+        };
+        let source = format!(
+            "[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
+            foundry_test_guests::path("source").display(),
+            plan.jobs,
+            (plan.jobs / 100).max(3),
+        );
+        let source = world.host("source", &url, &source, SOURCE_POINTS);
+        world.processes.extend([broker, left, right, source]);
+        world
+    }
+
+    /// A host with a configuration; all hosts share a key for messages.
+    fn host(&self, name: &'static str, broker: &str, bots: &str, points: &'static [&'static str]) -> Process {
+        let state = self.state(name);
+        std::fs::create_dir_all(&state).unwrap();
+        let keys = self.directory.path().join("keys");
+        let program = env!("CARGO_BIN_EXE_foundry-host");
+        if !keys.exists() {
+            let mut generate = Command::new(program);
+            generate
+                .args(["key", "generate", "--role", "messages"])
+                .env("FOUNDRY_STATE", &state);
+            assert!(generate.output().unwrap().status.success());
+            copy(&state.join("keys"), &keys);
+        } else {
+            copy(&keys, &state.join("keys"));
+        }
+        let file = self.directory.path().join(format!("{name}.toml"));
+        let config = format!("[host]\nname = \"{name}\"\nstate = {state:?}\n\n[broker]\n{broker}\n\n{bots}");
+        std::fs::write(&file, config).unwrap();
+        let command = [program, "run", "-c", file.to_str().unwrap()]
+            .map(ToOwned::to_owned)
+            .into();
+        Process::new(name, command, self.directory.path().to_owned(), points, true)
+    }
+
+    fn mosquitto(&self) -> Process {
+        let data = self.directory.path().join("mosquitto");
+        std::fs::create_dir(&data).unwrap();
+        let file = self.directory.path().join("mosquitto.conf");
+        std::fs::write(&file, mosquitto::configuration(&data, self.port)).unwrap();
+        let program = ["/usr/sbin/mosquitto", "mosquitto"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .unwrap_or("mosquitto");
+        let command = [program, "-c", file.to_str().unwrap()].map(ToOwned::to_owned).into();
+        Process::new("mosquitto", command, self.directory.path().to_owned(), &[], false)
+    }
+
+    /// Start everything, readers first, so that every group exists before the first job comes.
+    pub fn start(&mut self) {
+        for index in 0..self.processes.len() {
+            self.processes[index].start(None);
+            let name = self.processes[index].name;
+            let begun = Instant::now();
+            while !self.is_ready(name) {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "{name} is not ready\n{}",
+                    self.logs()
+                );
+                std::thread::sleep(STEP);
+            }
+        }
+    }
+
+    fn is_ready(&self, name: &str) -> bool {
+        if name == "mosquitto" {
+            return std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_foundry-host"))
+            .args(["list", "--json", "--state"])
+            .arg(self.state(name))
+            .output()
+            .unwrap();
+        let Ok(bots) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
+            return false;
+        };
+        let own: Vec<_> = bots
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|bot| bot["host"] == name)
+            .collect();
+        let expected = match name {
+            "hub" => 0,
+            "source" => 1,
+            _ => STAGES.len(),
+        };
+        own.len() == expected && own.iter().all(|bot| bot["status"] == "running")
+    }
+
+    /// Kill until there were enough kills, then let the flow drain.
+    pub fn torment(&mut self) -> Report {
+        let begun = Instant::now();
+        let (mut last_kill, mut last_change) = (begun, begun);
+        let mut tally = Tally::default();
+        let mut next = Instant::now();
+        loop {
+            std::thread::sleep(STEP);
+            if self.look_after_the_dead() {
+                last_kill = Instant::now();
+            }
+            if self.ends() < self.plan.kills && Instant::now() >= next {
+                self.strike();
+                next = Instant::now() + Duration::from_millis(self.dice.between(100, 900));
+            }
+            let now = self.tally();
+            if now != tally {
+                tally = now;
+                last_change = Instant::now();
+            }
+            let over = self.ends() >= self.plan.kills
+                && self.processes.iter().all(Process::is_running)
+                && tally.outbox == 0
+                && tally.done.len() as u64 == self.plan.jobs
+                && tally.effects.iter().all(|effects| *effects >= self.plan.jobs);
+            if (over && last_change.elapsed() > QUIET && last_kill.elapsed() > QUIET)
+                || begun.elapsed() > self.plan.patience()
+            {
+                break;
+            }
+        }
+        let said = |what: &str| self.processes.iter().map(|p| p.said().matches(what).count()).sum();
+        Report {
+            broker: match self.broker {
+                Broker::Embedded => "the embedded broker",
+                Broker::Mosquitto => "Mosquitto",
+            },
+            plan: self.plan,
+            kills: self.kills.clone(),
+            redeliveries: said(" redelivered"),
+            recognised: said(" handled already"),
+            dead_letters: tally.dead_letters,
+            tally,
+            took: last_change - begun,
+            drain: last_change.saturating_duration_since(last_kill),
+        }
+    }
+
+    fn ends(&self) -> usize {
+        self.kills.values().sum()
+    }
+
+    /// Count those that ended, and start those that were down long enough, some of them to die at a point.
+    fn look_after_the_dead(&mut self) -> bool {
+        let mut any = false;
+        for index in 0..self.processes.len() {
+            let pause = Duration::from_millis(self.dice.between(0, 600));
+            let name = self.processes[index].name;
+            if let Some(end) = self.processes[index].ended(pause) {
+                let how = match end {
+                    End::At(point) => format!("{name} at {point}"),
+                    End::Killed => format!("{name} killed"),
+                    End::Asked => format!("{name} asked to end"),
+                };
+                *self.kills.entry(how).or_default() += 1;
+                any = true;
+            }
+            if self.processes[index].is_due() {
+                let points = self.processes[index].points;
+                let goes_on = self.ends() < self.plan.kills;
+                let armed = (goes_on && !points.is_empty() && !self.dice.one_in(3))
+                    .then(|| format!("{}:{}", self.dice.pick(points), self.dice.between(1, 25)));
+                self.processes[index].start(armed);
+            }
+        }
+        any
+    }
+
+    /// Kill somebody; now and then ask a host to end instead, which drains it.
+    fn strike(&mut self) {
+        let index = self.dice.between(0, self.processes.len() as u64 - 1) as usize;
+        let gently = self.dice.one_in(5);
+        let process = &mut self.processes[index];
+        if !process.is_running() {
+            return;
+        }
+        if gently || !process.killable {
+            process.ask_to_end();
+        } else {
+            process.kill();
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for name in ["left", "right", "source"] {
+            // A ledger that is being recovered says more at the next look.
+            let _ = tally.add(&self.state(name).join("ledger.sqlite"));
+        }
+        tally
+    }
+
+    /// The ends of all logs.
+    pub fn logs(&self) -> String {
+        let mut all = String::new();
+        for process in &self.processes {
+            let said = process.said();
+            let lines: Vec<_> = said.lines().collect();
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            write!(all, "\n== {}\n{end}\n", process.name).unwrap();
+        }
+        all
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// Every stage, each reading what the one before publishes. One instance each: relays count what they did, and two at
+/// the same time would both write the same count.
+fn stages() -> String {
+    let mut bots = String::new();
+    let relay = foundry_test_guests::path("relay");
+    for (number, stage) in STAGES.iter().enumerate() {
+        let output = match number + 1 {
+            last if last == STAGES.len() => DONE.to_owned(),
+            number => format!("t{}", number + 1),
+        };
+        write!(
+            bots,
+            "[bots.{stage}]\nuse = {relay:?}\nwatch = \"t{}\"\npublish-to = \"{output}\"\nendpoint = \"{stage}\"\n\
+             instances = 1\n\n",
+            number + 1,
+        )
+        .unwrap();
+    }
+    bots
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
