@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real lint demo fuzz bench install
+.PHONY: help setup guests build test chaos test-real lint demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,11 @@ bench: ## measure what the documentation claims
 	@scripts/setup build run
 	@scripts/own-target
 	@benches/run
+
+bench-repo: ## measure publishing beside reprepro, aptly and apt-ftparchive
+	@scripts/setup build run peers
+	@scripts/own-target
+	@benches/repo
 
 install: build ## install foundry-host under PREFIX (default /usr/local) and DESTDIR
 	install -D --mode=755 $(CARGO_TARGET_DIR)/release/foundry-host $(BINDIR)/foundry-host
