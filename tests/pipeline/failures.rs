@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::apt::Apt;
+use crate::apt::{Apt, text};
 use crate::farm::Farm;
 use crate::package::{Repository, run};
 
@@ -23,12 +23,26 @@ fn a_package_that_does_not_build_is_a_failure_event_with_the_log_tail() {
     let id = failure["run"].as_str().unwrap();
     let detail = run(farm.foundry().args(["runs", id]));
     assert!(detail.contains("the compiler says no"), "{detail}");
+    let waited = farm.foundry().args(["runs", "--wait", &commit]).output().unwrap();
+    assert_eq!(waited.status.code(), Some(1));
+    assert!(text(&waited.stdout).contains("the compiler says no"), "{waited:?}");
 
-    // The next commit mends it.
+    // The next commit mends it. Whoever waits for it sees it pass, though it is not announced yet.
     repository.rules("%:\n\tdh $@\n");
     repository.version("1.1");
     let mended = repository.push("master");
-    farm.await_event("foundry.dist.v1", &mended);
+    let waited = farm.foundry().args(["runs", "--wait", &mended]).output().unwrap();
+    assert!(
+        waited.status.success() && text(&waited.stderr).contains("foundry.build.v1"),
+        "{waited:?}"
+    );
+    let never = farm
+        .foundry()
+        .args(["runs", "--wait", "0000000000", "--timeout", "1s"])
+        .output()
+        .unwrap();
+    assert_eq!(never.status.code(), Some(1));
+    assert!(text(&never.stderr).contains("nothing is known of it"), "{never:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod apt;
 mod failures;
 mod farm;
+mod first_pipeline;
 mod kill;
 mod load_balancing;
 mod package;

@@ -1,25 +1,39 @@
 //! `runs`: each commit's way through the pipeline.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::common::Context;
 use super::error::CliError;
+use super::exit::Exit;
 use super::output::{Tint, age, printable, size};
 use crate::capability::LogLine;
 use crate::control::{Answer, Request};
 use crate::ledger::{EventRow, Run, RunStatus};
+use crate::supervisor::parse_duration;
+
+/// How often a run that is waited for is looked at.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Which runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   foundry-host runs
   foundry-host runs 3f2a91            one run: its events, its artifacts, why it failed
+  git push && foundry-host runs --wait \"$(git rev-parse HEAD)\"
   foundry-host runs --json | jq -r '.[] | select(.status == \"failed\") | .id'")]
 pub struct Args {
-    /// A run, or the beginning of its id
+    /// A run, or the beginning of its id; or a commit, for its newest run
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    /// Wait until the run is published or has failed, and show its events meanwhile; exit code 1 if it failed
+    #[arg(long, requires = "run")]
+    wait: bool,
+    /// Longest time to wait
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3h", requires = "wait")]
+    timeout: Duration,
     /// How many of the newest runs
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N", conflicts_with = "run")]
     limit: u32,
@@ -28,8 +42,62 @@ pub struct Args {
 /// Print runs, or one in detail.
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     match args.run {
-        Some(id) => one(id, context).await,
+        Some(id) if args.wait => wait(id, args.timeout, context).await,
+        Some(id) => {
+            let (run, log) = ask(id, context).await?;
+            show(&run, &log, context)
+        }
         None => newest(args.limit, context).await,
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "not a length of time (write 30, 90s, 5m or 1h)".to_owned())
+}
+
+/// Wait for the end of a run, which may not have begun, and show it.
+async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let mut told = 0;
+    loop {
+        let found = match ask(id.clone(), context).await {
+            Ok(found) => Some(found),
+            // A commit may be waited for before watchbot has seen it.
+            Err(CliError::Said(Exit::NotFound, _)) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some((run, log)) = found {
+            for event in run.events.iter().skip(told) {
+                context.note(event_line(event));
+            }
+            told = run.events.len();
+            if matches!(run.status, RunStatus::Published | RunStatus::Failed) {
+                show(&run, &log, context)?;
+                return match run.status {
+                    RunStatus::Failed => Err(CliError::Told(Exit::Failure)),
+                    _ => Ok(()),
+                };
+            }
+        }
+        if begun.elapsed() >= timeout {
+            let so_far = match told {
+                0 => "nothing is known of it (is its branch watched? `foundry-host logs watchbot` may tell)",
+                _ => "it is still under way (wait longer with --timeout)",
+            };
+            return Err(CliError::failed(format_args!(
+                "{id} was not published within {} s: {so_far}",
+                timeout.as_secs()
+            )));
+        }
+        tokio::time::sleep(GLANCE.min(timeout.saturating_sub(begun.elapsed()))).await;
+    }
+}
+
+/// One run, and the end of its log if it failed.
+async fn ask(id: String, context: &Context) -> Result<(Run, Vec<LogLine>), CliError> {
+    match context.client().ask(Request::Run { id }).await? {
+        Answer::Run { run, log } => Ok((*run, log)),
+        _ => Err(super::surprised()),
     }
 }
 
@@ -61,10 +129,7 @@ async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
     context.out.table(&titles, &rows)
 }
 
-async fn one(id: String, context: &mut Context) -> Result<(), CliError> {
-    let Answer::Run { run, log } = context.client().ask(Request::Run { id }).await? else {
-        return Err(super::surprised());
-    };
+fn show(run: &Run, log: &[LogLine], context: &mut Context) -> Result<(), CliError> {
     if context.common.json {
         return context.out.json(&json!({ "run": run, "log": log }));
     }
@@ -91,19 +156,23 @@ async fn one(id: String, context: &mut Context) -> Result<(), CliError> {
     context.out.line(format_args!("updated     {}", run.updated))?;
     context.out.line("events")?;
     for event in &run.events {
-        let subject = event.subject.as_deref().unwrap_or_default();
-        let line = format!("  {}  {}  by {}  {subject}", event.time, event.event_type, event.source);
-        context.out.line(printable(&line).trim_end())?;
+        context.out.line(format_args!("  {}", event_line(event)))?;
     }
-    artifacts(&run, context)?;
+    artifacts(run, context)?;
     for event in run
         .events
         .iter()
         .filter(|event| event.event_type == "foundry.failure.v1")
     {
-        failure(event, &log, context)?;
+        failure(event, log, context)?;
     }
     Ok(())
+}
+
+fn event_line(event: &EventRow) -> String {
+    let subject = event.subject.as_deref().unwrap_or_default();
+    let line = format!("{}  {}  by {}  {subject}", event.time, event.event_type, event.source);
+    printable(&line).trim_end().to_owned()
 }
 
 /// The artifacts of the newest event that has some: what came of the run.

@@ -215,7 +215,7 @@ impl Desk {
     async fn run(&self, id: &str) -> Result<Answer, Failure> {
         let Some(run) = self.host.ledger().run(id).await? else {
             return Err(not_found(format!(
-                "no run, or more than one, has an id that begins with {id} (see `foundry-host runs`)"
+                "no run and no commit, or more than one run, has an id that begins with {id} (see `foundry-host runs`)"
             )));
         };
         let mut log = Vec::new();

@@ -1,6 +1,6 @@
 //! Runs: each commit's way through the pipeline, put together from its events.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, LedgerError};
@@ -144,7 +144,8 @@ impl Ledger {
         self.work(move |c| insert(c, &event)).await
     }
 
-    /// A run by its id, or by the beginning of one; none if there is no such run, or more than one.
+    /// A run by its id or the beginning of one, or the newest run of a commit, by the beginning of its id; none if there
+    /// is no such run, or more than one begins so.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
@@ -157,6 +158,10 @@ impl Ledger {
                 .collect::<rusqlite::Result<_>>()?;
             match runs.as_slice() {
                 [run] => events_of(c, run).map(Run::of),
+                [] => match newest_of_commit(c, &id)? {
+                    Some(run) => events_of(c, &run).map(Run::of),
+                    None => Ok(None),
+                },
                 _ => Ok(None),
             }
         })
@@ -181,6 +186,22 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// Shorter beginnings of a commit's id say too little.
+const SHORTEST_COMMIT: usize = 7;
+
+fn newest_of_commit(c: &Connection, commit: &str) -> rusqlite::Result<Option<String>> {
+    if commit.len() < SHORTEST_COMMIT {
+        return Ok(None);
+    }
+    c.prepare_cached(
+        "SELECT run FROM events
+         WHERE type = 'foundry.commit.v1' AND substr(json_extract(data, '$.ref'), 1, length(?1)) = ?1
+         ORDER BY time DESC, rowid DESC LIMIT 1",
+    )?
+    .query_row([commit], |row| row.get(0))
+    .optional()
 }
 
 fn events_of(c: &Connection, run: &str) -> rusqlite::Result<Vec<EventRow>> {

@@ -1,4 +1,4 @@
-//! Write [Foundry](https://github.com/m10k/foundry) bots in Rust.
+//! Write Foundry bots in Rust.
 //!
 //! A bot is a type that implements [`Bot`]; [`export!`] makes a component of it:
 //!
