@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use crate::access::{Gate, Owner};
+use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
@@ -16,7 +17,7 @@ use crate::group::{DeadLetter, Engine, EngineConfig, GroupLimits, GroupStatus};
 use crate::listen::Listeners;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
-use crate::session::{MailboxLimits, Registry};
+use crate::session::{MailboxLimits, Registry, Session};
 use crate::topic::Subscribable;
 
 /// How long [`Broker::stop`] waits for clients to be told.
@@ -31,8 +32,10 @@ pub struct Broker {
     owner: Owner,
     context: Arc<Context>,
     engine: Option<Engine>,
+    archive: Option<Archive>,
     listening: Vec<JoinHandle<()>>,
-    tasks: Vec<JoinHandle<()>>,
+    hub: Option<JoinHandle<()>>,
+    registry: JoinHandle<()>,
     /// Held as long as the broker lives.
     _lock: File,
 }
@@ -66,21 +69,36 @@ impl Broker {
             messages: limits.queued_messages,
             bytes: limits.queued_bytes,
         };
-        let (hub, hub_handle) = Hub::new(limits.retained_bytes);
+        let (archive, archived) = Archive::start(&data_dir)?;
+        let ends = archived
+            .sessions
+            .iter()
+            .filter_map(|session| Some((session.id, session.ends?)))
+            .collect();
+        let sessions: Vec<Session> = archived
+            .sessions
+            .into_iter()
+            .map(|session| Session::restore(session, mailbox_limits))
+            .collect();
+        let (mut hub, hub_handle) = Hub::new(limits.retained_bytes, archive.handle());
+        hub.restore(&archived.retained, &sessions);
         let engine = Engine::start(&data_dir, engine_config, hub_handle.clone())?;
         let publisher = Publisher::new(hub_handle.clone(), engine.handle());
-        let (registry, registry_handle) = Registry::new(publisher.clone(), mailbox_limits, limits.sessions);
+        let (mut registry, registry_handle) =
+            Registry::new(publisher.clone(), archive.handle(), mailbox_limits, limits.sessions);
+        registry.restore(sessions, &ends, archived.wills);
         let context = Arc::new(Context {
             publisher,
             hub: hub_handle,
             groups: engine.handle(),
+            archive: archive.handle(),
             registry: registry_handle,
             gate,
             limits,
         });
         let (address, tls_address, websocket_address) = (listeners.plain, listeners.tls, listeners.websocket);
         let listening = listeners.serve(&context).into_iter().map(tokio::spawn).collect();
-        let tasks = vec![tokio::spawn(hub.run()), tokio::spawn(registry.run())];
+        let (hub, registry) = (tokio::spawn(hub.run()), tokio::spawn(registry.run()));
         tracing::info!(%address, data = %data_dir.display(), "broker listens");
         Ok(Self {
             address,
@@ -89,8 +107,10 @@ impl Broker {
             owner,
             context,
             engine: Some(engine),
+            archive: Some(archive),
             listening,
-            tasks,
+            hub: Some(hub),
+            registry,
             _lock: lock,
         })
     }
@@ -158,7 +178,7 @@ impl Broker {
         }
     }
 
-    /// Stops listening, tells all clients, and closes the store. Takes five seconds at most.
+    /// Stops listening, tells all clients, and closes the store. Takes ten seconds at most.
     pub async fn stop(mut self) {
         for listener in &self.listening {
             listener.abort();
@@ -166,22 +186,34 @@ impl Broker {
         if timeout(STOP, self.context.registry.stop()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        // The hub gives the archive the last wills, so it ends first.
         self.context.hub.stop();
-        if let Some(mut engine) = self.engine.take()
-            && tokio::task::spawn_blocking(move || engine.stop()).await.is_err()
+        if let Some(hub) = self.hub.take()
+            && timeout(STOP, hub).await.is_err()
         {
-            tracing::error!("cannot wait for the groups' thread");
+            tracing::warn!("routing did not end in time");
+        }
+        let (engine, archive) = (self.engine.take(), self.archive.take());
+        let stop = move || {
+            engine.into_iter().for_each(|mut engine| engine.stop());
+            archive.into_iter().for_each(|mut archive| archive.stop());
+        };
+        if tokio::task::spawn_blocking(stop).await.is_err() {
+            tracing::error!("cannot wait for the threads that write");
         }
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        for task in self.listening.iter().chain(&self.tasks) {
+        for task in self.listening.iter().chain(&self.hub).chain([&self.registry]) {
             task.abort();
         }
         if let Some(mut engine) = self.engine.take() {
             engine.stop();
+        }
+        if let Some(mut archive) = self.archive.take() {
+            archive.stop();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::group::StoreError;
+use crate::database::StoreError;
 use crate::listen::TlsError;
 
 /// Why a broker does not start.
@@ -62,7 +62,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// The groups' store cannot be used.
+    /// What is kept on disk cannot be used.
     #[error("cannot {0}")]
     Store(#[from] StoreError),
 }

@@ -6,7 +6,7 @@
 //! dies. `docs/adr/0006-front-door.md` says why the parts are cut this way.
 //!
 //! What a PUBACK means: the message is on disk for every group that matches, and on its way to every ordinary
-//! subscriber. Retained messages, sessions and what waits for ordinary subscribers are in memory.
+//! subscriber; if it is retained, or for a session that outlives its connection, it is on disk as well.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), foundry_broker::Error> {
@@ -22,10 +22,12 @@
 //! rumqttd reports much on its own: a log filter for the host should have `rumqttd=warn`.
 
 mod access;
+mod archive;
 mod broker;
 mod codec;
 mod config;
 mod connection;
+mod database;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -44,8 +46,9 @@ mod topic_tree;
 pub use access::{Access, Owner, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Config, Limits, Tls, WebSocket};
+pub use database::StoreError;
 pub use error::Error;
-pub use group::{DeadLetter, GroupStatus, StoreError};
+pub use group::{DeadLetter, GroupStatus};
 pub use listen::TlsError;
 
 /// User property of a redelivered group message: which attempt this is.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::archive::Change;
 use crate::group::EngineHandle;
 use crate::message::{Message, SessionId};
 use crate::receipt::{Receipt, receipt};
@@ -38,6 +39,11 @@ impl Publisher {
             self.groups.publish(Arc::clone(message), None);
         }
         self.hub.publish(Arc::clone(message), None);
+    }
+
+    /// Notes a change behind what was published before.
+    pub fn note(&self, change: Change) {
+        self.hub.note(change);
     }
 
     /// Drops the subscriptions of a session that has ended.

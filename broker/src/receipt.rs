@@ -1,17 +1,18 @@
 //! What a publisher waits for before it is acknowledged.
 //!
-//! A publish can have two parties that must be done with it: the groups' engine (on disk) and the hub (routed).
+//! A publish can have several parties that must be done with it: the groups' engine and the archive (on disk) and the
+//! hub (routed).
 //! Each gets a [`Completion`]; the connection keeps the [`Receipt`] and is woken when the last one is done.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::codec::reason;
 use crate::session::Mailbox;
 
 #[derive(Debug)]
 struct Inner {
-    outstanding: AtomicU8,
+    outstanding: AtomicU32,
     reason: AtomicU8,
     mailbox: Arc<Mailbox>,
 }
@@ -27,7 +28,7 @@ pub struct Completion(Option<Arc<Inner>>);
 /// A receipt for one party; the connection that reads `mailbox` is woken.
 pub fn receipt(mailbox: &Arc<Mailbox>) -> (Receipt, Completion) {
     let inner = Arc::new(Inner {
-        outstanding: AtomicU8::new(1),
+        outstanding: AtomicU32::new(1),
         reason: AtomicU8::new(reason::SUCCESS),
         mailbox: Arc::clone(mailbox),
     });
@@ -48,6 +49,14 @@ impl Receipt {
 }
 
 impl Completion {
+    /// Another party that this one calls in.
+    pub fn another(&self) -> Self {
+        if let Some(inner) = &self.0 {
+            inner.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(self.0.clone())
+    }
+
     /// This party has what it needs.
     pub fn done(mut self) {
         self.finish(reason::SUCCESS);

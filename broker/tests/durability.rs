@@ -10,61 +10,17 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::*;
+use support::process::{Process, start_limited};
 use support::v5::{V5, message, receiving};
 
 const Q1: QoS = QoS::AtLeastOnce;
 const JOBS: &str = "$share/workers/jobs/#";
-
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(data: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-broker"));
-        Self::spawn(command.args(["127.0.0.1:0", data.to_str().unwrap(), "host"]))
-    }
-
-    fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Self {
-            child,
-            address: line.trim().parse().unwrap(),
-        }
-    }
-
-    /// SIGTERM, and waits.
-    fn terminate(&mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
-    }
-
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[test]
 fn broker_killed_with_messages_waiting_leased_and_just_acknowledged() {
@@ -148,16 +104,6 @@ fn second_broker_on_the_same_data_is_refused() {
     assert!(!second.status.success());
     let error = String::from_utf8(second.stderr).unwrap();
     assert!(error.contains("in use by another broker"), "{error}");
-}
-
-/// A broker that cannot write files larger than `blocks` KiB: what a full disk looks like to SQLite.
-fn start_limited(data: &Path, blocks: u32) -> Process {
-    let program = env!("CARGO_BIN_EXE_foundry-broker");
-    let script = format!(
-        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {} host",
-        data.display()
-    );
-    Process::spawn(Command::new("bash").args(["-c", &script]))
 }
 
 fn publish(publisher: &mut V5, job: u32) -> PubAckReason {

@@ -13,6 +13,7 @@ use super::seat::Seat;
 use super::{Connection, Context};
 
 use crate::access::{Credentials, Denied, Permissions};
+use crate::archive::Change;
 use crate::codec::{ConnAck, Connect, Encoder, Version, Will, decode_connect, next_frame, reason};
 use crate::listen::Peer;
 use crate::message::{Message, SessionId, Timestamp};
@@ -174,7 +175,12 @@ impl<S: AsyncRead + AsyncWrite> Admitted<S> {
     pub(super) async fn attach(mut self, context: Arc<Context>) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
         let id = self.connect.client_id.clone();
         let user = self.permissions.user.clone();
-        match context.registry.attach(id, user, self.connect.clean_start).await? {
+        let expiry = self.connect.session_expiry.min(context.limits.session_expiry);
+        match context
+            .registry
+            .attach(id, user, self.connect.clean_start, expiry)
+            .await?
+        {
             Ok(attached) => Some(begin(self, attached, context)),
             Err(code) => {
                 refuse(&mut self.writer, self.connect.version, code).await;
@@ -200,12 +206,11 @@ fn begin<S>(
     } = admitted;
     let limits = &context.limits;
     let Attached {
-        mut session,
+        session,
         present,
         member,
         stop,
     } = attached;
-    session.expiry = connect.session_expiry.min(limits.session_expiry);
     session.mailbox.online(member);
     let asked = connect.receive_maximum.map(usize::from);
     let window = asked.unwrap_or(usize::from(u16::MAX)).min(limits.window);
@@ -234,6 +239,14 @@ fn begin<S>(
     if let Err(error) = encoder.connack(&ack, &mut out) {
         tracing::error!(%error, "cannot encode CONNACK");
     }
+    let will = will.map(|(message, delay)| {
+        let publisher = session.id;
+        (Message { publisher, ..message }, delay)
+    });
+    if let Some((message, delay)) = &will {
+        let will = Change::Will(session.id, message.clone(), *delay);
+        context.archive.note(will);
+    }
     let connection = Connection {
         reader,
         writer,
@@ -252,19 +265,12 @@ fn begin<S>(
         in_aliases: InAliases::new(context.limits.topic_aliases),
         out_aliases: OutAliases::new(connect.topic_alias_maximum.min(OUT_ALIASES)),
         owed: VecDeque::new(),
+        remembered: None,
         unanswered: 0,
         unsent_leases: Vec::new(),
         flushed: true,
         is_member: !session.groups.is_empty(),
-        will: will.map(|(message, delay)| {
-            (
-                Message {
-                    publisher: session.id,
-                    ..message
-                },
-                delay,
-            )
-        }),
+        will,
         session,
         context,
         permissions,

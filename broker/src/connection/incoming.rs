@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, End, Owed};
+use crate::archive::Change;
 use crate::codec::{Packet, Publish, Subscribe, SubscribeEntry, Version, reason};
 use crate::group::{Joining, Refusal};
-use crate::message::{Message, QoS, Timestamp};
+use crate::message::{Message, QoS, SessionId, Timestamp};
+use crate::receipt::receipt;
 use crate::routing::{SubscribeRequest, SubscriptionOptions};
 use crate::session::Mail;
 use crate::topic::{Subscribable, TopicFilter, TopicName};
@@ -39,12 +41,22 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             Packet::PubRec { id, reason: code } => self.pubrec(id, code),
             Packet::PubComp { id } => {
-                self.session.outbound.complete(id);
+                if let Some(row) = self.session.outbound.complete(id) {
+                    self.context.archive.note(Change::Done(row));
+                }
                 Ok(())
             }
             Packet::PubRel { id } => {
                 let found = self.session.inbound.remove(&id);
-                self.encoder.pubcomp(id, found, &mut self.out).map_err(encoding)
+                if !self.session.is_lasting() {
+                    return self.encoder.pubcomp(id, found, &mut self.out).map_err(encoding);
+                }
+                // The client will use the packet id again, and must not find it taken after a restart.
+                let (receipt, completion) = receipt(&self.session.mailbox);
+                let forgot = Change::Forgot(self.session.id, id);
+                self.context.archive.write(forgot, completion);
+                self.owed.push_back((Owed::PubComp(id, found), receipt));
+                Ok(())
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Packet::Unsubscribe { id, filters } => self.unsubscribe(id, &filters).await,
@@ -160,16 +172,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             return Ok(());
         }
-        let found = match self.session.outbound.received(id) {
-            Ok(mail) => {
-                if let Some(mail) = mail {
-                    self.delivered(&mail, code);
-                }
-                true
+        let received = self.session.outbound.received(id);
+        let found = received.is_ok();
+        let mail = received.ok().flatten();
+        let Some(kept) = mail.as_ref().and_then(Mail::kept) else {
+            if let Some(mail) = mail {
+                self.delivered(&mail, code);
             }
-            Err(_) => false,
+            return self.encoder.pubrel(id, found, &mut self.out).map_err(encoding);
         };
-        self.encoder.pubrel(id, found, &mut self.out).map_err(encoding)
+        // With PUBREL the client forgets the packet id, so the message must not be sent again after a restart.
+        let (receipt, completion) = receipt(&self.session.mailbox);
+        self.context.archive.write(Change::Received(kept.row), completion);
+        self.owed.push_back((Owed::PubRel(id, found), receipt));
+        Ok(())
     }
 
     /// The client has answered for a delivery. A refused lease goes back to its group; refused ordinary messages
@@ -182,6 +198,22 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 _ => self.context.groups.acknowledge(self.member, delivery.entry),
             }
         }
+        self.is_done_with(mail);
+    }
+
+    /// Notes something about a session that outlives its connection.
+    pub(super) fn note_if_lasting(&self, change: impl FnOnce(SessionId) -> Change) {
+        if self.session.is_lasting() {
+            self.context.archive.note(change(self.session.id));
+        }
+    }
+
+    /// Waits until the disk has what was noted of a session that outlives its connection.
+    async fn settle(&self) -> Result<(), End> {
+        if self.session.is_lasting() && !self.context.archive.settled().await {
+            return Err(End::Closed(reason::UNSPECIFIED, "cannot store the session"));
+        }
+        Ok(())
     }
 
     async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
@@ -216,7 +248,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                         .groups
                         .insert(key.clone(), (options.qos, options.identifier));
                     match self.join(key.clone(), options.qos, options.identifier).await {
-                        Ok(()) => entry.qos as u8,
+                        Ok(()) => {
+                            self.note_if_lasting(|id| Change::Join(id, key, options.qos, options.identifier));
+                            entry.qos as u8
+                        }
                         Err(code) => {
                             self.session.groups.remove(&key);
                             code
@@ -233,6 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             };
             self.context.hub.subscribe(request).await;
         }
+        self.settle().await?;
         self.encoder
             .suback(subscribe.id, &codes, &mut self.out)
             .map_err(encoding)
@@ -277,6 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 }
                 Ok(Subscribable::Shared(key)) => {
                     self.session.groups.remove(&key);
+                    self.note_if_lasting(|session| Change::Quit(session, key.clone()));
                     self.context.groups.quit(key, self.member).await
                 }
             };
@@ -286,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 reason::NO_SUBSCRIPTION_EXISTED
             });
         }
+        self.settle().await?;
         self.encoder.unsuback(id, &codes, &mut self.out).map_err(encoding)
     }
 }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, sleep_until, timeout};
+use tokio::time::{Duration, Instant, sleep_until, timeout, timeout_at};
 
 use self::aliases::{InAliases, OutAliases};
 use self::seat::Seat;
 use crate::access::{Gate, Permissions};
+use crate::archive::{ArchiveHandle, Change};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
 use crate::group::{EngineHandle, EntryId, Leaving, MemberId};
@@ -45,6 +46,8 @@ pub struct Context {
     pub hub: HubHandle,
     /// Group memberships.
     pub groups: EngineHandle,
+    /// What outlives the process.
+    pub archive: ArchiveHandle,
     /// Sessions.
     pub registry: RegistryHandle,
     /// Who may do what.
@@ -64,12 +67,15 @@ enum End {
     Closed(u8, &'static str),
 }
 
-/// An acknowledgement that is owed to a publisher, in the order of the publishes.
+/// An answer that is owed to the client once something is on disk, in the order of what it answers.
 #[derive(Debug)]
 enum Owed {
     Nothing,
     PubAck(u16),
     PubRec(u16),
+    /// With whether the packet id was known, like the next one.
+    PubRel(u16, bool),
+    PubComp(u16, bool),
 }
 
 /// The state of a connection after its handshake.
@@ -98,6 +104,8 @@ struct Connection<S> {
     in_aliases: InAliases,
     out_aliases: OutAliases,
     owed: VecDeque<(Owed, Receipt)>,
+    /// The packet id of the first of them, when it is a PUBREC that waits for it to be on disk.
+    remembered: Option<u16>,
     /// How many PUBACKs are among them.
     unanswered: usize,
     /// QoS 0 leases that are finished when `out` is sent.
@@ -228,13 +236,35 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         if self.is_member {
             self.context.groups.leave(self.member, how);
         }
+        self.answer_for_inbound().await;
         self.session.mailbox.offline();
         self.session.outbound.drop_leases();
+        let had_will = self.will.is_some();
         let ending = Ending {
             will: self.will.take().filter(|_| will),
         };
+        if had_will && ending.will.is_none() {
+            self.context.archive.note(Change::NoWill(self.session.id));
+        }
         self.seat.leave();
         self.context.registry.detach(self.session, self.member, ending);
+    }
+}
+
+impl<S> Connection<S> {
+    /// A QoS 2 publish whose fate the client has not learned will be sent again. Its packet id is remembered if the
+    /// message was taken, and must not be if it was not: then the repetition is all there is.
+    async fn answer_for_inbound(&mut self) {
+        let deadline = Instant::now() + FAREWELL;
+        for (owed, receipt) in std::mem::take(&mut self.owed) {
+            let Owed::PubRec(id) = owed else { continue };
+            while receipt.outcome().is_none() && timeout_at(deadline, self.session.mailbox.woken()).await.is_ok() {}
+            if receipt.outcome() != Some(reason::SUCCESS) {
+                self.session.inbound.remove(&id);
+            } else if self.session.is_lasting() {
+                self.context.archive.note(Change::Took(self.session.id, id));
+            }
+        }
     }
 }
 
@@ -298,7 +328,8 @@ mod tests {
         let mut second = client(&broker, b"").await;
         let mut again = [0; 8];
         second.read_exact(&mut again).await.unwrap();
-        assert_eq!(again, *b"\x3a\x06\0\x01t\0\x01!");
+        // Its session lasts, so the lower packet ids are for what is on disk.
+        assert_eq!(again, *b"\x3a\x06\0\x01t\x80\0!");
         broker.stop().await;
     }
 }

@@ -3,9 +3,11 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, End, OUT_HIGH, Owed};
+use crate::archive::Change;
 use crate::codec::{EncodedPublish, reason};
 use crate::group::Refusal;
 use crate::message::{QoS, Timestamp};
+use crate::receipt::receipt;
 use crate::session::{Mail, Resend};
 
 fn encoding(_: mqtt_protocol_core::mqtt::result_code::MqttError) -> End {
@@ -19,6 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             if let Err(code) = self.join(key.clone(), qos, identifier).await {
                 tracing::warn!(client = self.session.client_id, group = %key, code, "cannot rejoin group");
                 self.session.groups.remove(&key);
+                self.note_if_lasting(|session| Change::Quit(session, key));
             }
         }
         let now = Timestamp::now();
@@ -42,8 +45,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break;
             };
             let v4 = self.version == crate::codec::Version::V4;
-            if outcome != reason::SUCCESS && v4 && !matches!(owed, Owed::Nothing) {
+            let cannot_refuse = match owed {
+                Owed::Nothing => false,
                 // MQTT 3.1.1 cannot say no: without an acknowledgement the client keeps the message.
+                Owed::PubAck(_) | Owed::PubRec(_) => v4,
+                Owed::PubRel(..) | Owed::PubComp(..) => true,
+            };
+            if outcome != reason::SUCCESS && cannot_refuse {
+                if let Owed::PubRec(id) = owed {
+                    self.session.inbound.remove(&id);
+                }
                 return Err(End::Closed(outcome, "message refused"));
             }
             match owed {
@@ -52,15 +63,32 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     self.encoder.puback(id, outcome, &mut self.out).map_err(encoding)?;
                 }
+                Owed::PubRec(id) if outcome == reason::SUCCESS && self.must_remember(id) => {
+                    // The message is on disk; now its packet id goes there, so that a repetition is known after a
+                    // restart of the broker. What comes after it waits.
+                    let (receipt, completion) = receipt(&self.session.mailbox);
+                    let took = Change::Took(self.session.id, id);
+                    self.context.archive.write(took, completion);
+                    self.remembered = Some(id);
+                    self.owed.push_front((Owed::PubRec(id), receipt));
+                }
                 Owed::PubRec(id) => {
+                    self.remembered = None;
                     if outcome != reason::SUCCESS {
                         self.session.inbound.remove(&id);
                     }
                     self.encoder.pubrec(id, outcome, &mut self.out).map_err(encoding)?;
                 }
+                Owed::PubRel(id, found) => self.encoder.pubrel(id, found, &mut self.out).map_err(encoding)?,
+                Owed::PubComp(id, found) => self.encoder.pubcomp(id, found, &mut self.out).map_err(encoding)?,
             }
         }
         Ok(())
+    }
+
+    /// Is the packet id of a QoS 2 publish still to be written?
+    fn must_remember(&self, id: u16) -> bool {
+        self.session.is_lasting() && self.remembered != Some(id)
     }
 
     /// Encodes deliveries while the window and the output have room.
@@ -68,14 +96,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let now = Timestamp::now();
         while self.out.len() < OUT_HIGH {
             let room = self.session.outbound.len() < self.window;
+            let outbound = &self.session.outbound;
+            let fits = |mail: &Mail| room && mail.kept().is_none_or(|kept| !outbound.holds(kept.packet_id));
             let Some(mail) = self
                 .session
                 .mailbox
-                .take(|mail| room || qos_of(mail) == QoS::AtMostOnce)
+                .take(|mail| qos_of(mail) == QoS::AtMostOnce || fits(mail))
             else {
                 break;
             };
             if matches!(&mail, Mail::Ordinary(ordinary) if ordinary.message.is_expired(now)) {
+                self.is_done_with(&mail);
                 continue;
             }
             self.send(mail, now)?;
@@ -93,7 +124,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 .send(mail.clone())
                 .ok_or(End::Closed(reason::IMPLEMENTATION_SPECIFIC, "out of packet ids"))?,
         };
-        let redelivered = matches!(&mail, Mail::Leased(delivery) if delivery.attempt > 1);
+        let redelivered = match &mail {
+            Mail::Leased(delivery) => delivery.attempt > 1,
+            Mail::Ordinary(ordinary) => ordinary.kept.is_some_and(|kept| kept.restored),
+        };
         let mut publish = publish_of(&mail, id, redelivered && id > 0);
         publish.alias = self.out_aliases.of(&publish.message.topic);
         let sent = self
@@ -106,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 self.out_aliases.forget(&publish.message.topic);
             }
             self.session.outbound.acknowledge(id);
+            self.is_done_with(&mail);
         }
         match mail {
             Mail::Leased(delivery) if !sent => self.context.groups.refuse(self.member, delivery.entry, Refusal::Later),
@@ -113,6 +148,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A message needs to be kept no longer.
+    pub(super) fn is_done_with(&self, mail: &Mail) {
+        if let Some(kept) = mail.kept() {
+            self.context.archive.note(Change::Done(kept.row));
+        }
     }
 
     /// QoS 0 leases are done when they are sent.

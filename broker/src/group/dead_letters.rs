@@ -2,8 +2,9 @@
 
 use rusqlite::params;
 
-use super::store::{Store, StoreError, StoredEntry};
+use super::store::{Store, StoredEntry};
 use super::types::{Death, EntryId, GroupId};
+use crate::database::StoreError;
 use crate::message::Timestamp;
 
 /// A message that nobody could be brought to take.
@@ -26,9 +27,10 @@ pub struct DeadLetter {
 impl Store {
     /// Sets a message aside as a dead letter.
     pub(super) fn bury(&self, id: EntryId, attempts: u32, death: Death, now: Timestamp) -> Result<(), StoreError> {
-        let failed = self.failed("set a dead letter aside in");
+        let failed = self.database.failed("set a dead letter aside in");
         let died = i64::try_from(now.0).unwrap_or(i64::MAX);
-        self.connection
+        self.database
+            .connection
             .execute(
                 "INSERT INTO dead (id, group_id, topic, payload, qos, properties, attempts, reason, died)
                  SELECT id, group_id, topic, payload, qos, properties, ?2, ?3, ?4 FROM entries WHERE id = ?1",
@@ -40,8 +42,9 @@ impl Store {
 
     /// The oldest dead letters of a group.
     pub(super) fn dead_letters(&self, group: GroupId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        let failed = self.failed("read the dead letters of");
+        let failed = self.database.failed("read the dead letters of");
         let mut statement = self
+            .database
             .connection
             .prepare(
                 "SELECT id, topic, payload, attempts, reason, died FROM dead WHERE group_id = ?1 ORDER BY id LIMIT ?2",
@@ -64,10 +67,10 @@ impl Store {
 
     /// Puts dead letters of a group back among its messages, as if they had never been tried.
     pub(super) fn revive(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<StoredEntry>, StoreError> {
-        self.begin()?;
+        self.database.begin()?;
         let revived = self.revive_all(group, ids);
         if revived.is_err() {
-            self.rollback();
+            self.database.rollback();
         }
         revived
     }
@@ -80,23 +83,25 @@ impl Store {
                 [id],
                 |entry| revived.push(entry),
             )?;
-            self.connection
+            self.database
+                .connection
                 .execute("DELETE FROM dead WHERE id = ?1", [id])
-                .map_err(self.failed("requeue a dead letter in"))?;
+                .map_err(self.database.failed("requeue a dead letter in"))?;
         }
         for entry in &revived {
             self.insert(entry.id, entry.group, &entry.message)?;
         }
-        self.commit()?;
+        self.database.commit()?;
         Ok(revived)
     }
 
     /// Deletes dead letters of a group.
     pub(super) fn discard_dead(&self, group: GroupId, ids: Option<&[i64]>) -> Result<usize, StoreError> {
-        let failed = self.failed("discard a dead letter in");
+        let failed = self.database.failed("discard a dead letter in");
         let mut count = 0;
         for id in self.dead_ids(group, ids)? {
             count += self
+                .database
                 .connection
                 .execute("DELETE FROM dead WHERE id = ?1", [id])
                 .map_err(&failed)?;
@@ -106,8 +111,9 @@ impl Store {
 
     /// Those of `ids` that are dead letters of the group; all of them without ids.
     fn dead_ids(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<i64>, StoreError> {
-        let failed = self.failed("read the dead letters of");
+        let failed = self.database.failed("read the dead letters of");
         let mut statement = self
+            .database
             .connection
             .prepare("SELECT id FROM dead WHERE group_id = ?1 ORDER BY id")
             .map_err(&failed)?;

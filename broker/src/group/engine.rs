@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::dead_letters::DeadLetter;
-use super::store::StoreError;
 use super::types::{EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use super::worker::{Command, Worker};
 use crate::codec::reason;
+use crate::database::StoreError;
 use crate::message::Message;
 use crate::receipt::Completion;
 use crate::routing::HubHandle;

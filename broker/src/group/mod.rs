@@ -23,7 +23,6 @@ mod writer;
 
 pub use dead_letters::DeadLetter;
 pub use engine::{Engine, EngineConfig, EngineHandle};
-pub use store::StoreError;
 pub use types::{Delivery, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
 
 use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};

@@ -1,16 +1,12 @@
 //! The groups on disk.
-//!
-//! SQLite in WAL mode with `synchronous=FULL`: when a commit returns, the transaction survives a power cut.
-//! One connection on one thread writes; nothing else reads.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use mqtt_protocol_core::mqtt::ArcPayload;
-use mqtt_protocol_core::mqtt::packet::Property;
-use rusqlite::{Connection, ErrorCode, Params, params};
+use rusqlite::{Params, params};
 
 use super::types::{EntryId, GroupId};
+use crate::database::{self, Database, StoreError, encode_properties, parse_properties};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 
@@ -46,60 +42,6 @@ const SCHEMA: &str = "
     CREATE INDEX dead_by_group ON dead (group_id);
 ";
 
-/// The store cannot be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// SQLite says no.
-    #[error("{action} {}: {source}", path.display())]
-    Sqlite {
-        /// What was tried.
-        action: &'static str,
-        /// The database.
-        path: PathBuf,
-        /// Why it failed.
-        source: rusqlite::Error,
-    },
-    /// Written by a later version of this program.
-    #[error("{} has format {found}, this program knows formats up to {VERSION} (use the newer foundry-host)", path.display())]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its format.
-        found: i64,
-    },
-    /// The system gives no thread.
-    #[error("start the groups' thread: {source}")]
-    Thread {
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The broker is stopping.
-    #[error("use the groups' store: the broker is stopping")]
-    Stopped,
-    /// A row that this program cannot have written.
-    #[error("{} is damaged: {what} (restore it from a backup, or move it away to start empty)", path.display())]
-    Damaged {
-        /// The database.
-        path: PathBuf,
-        /// What is wrong in it.
-        what: String,
-    },
-}
-
-impl StoreError {
-    /// Wraps an error of SQLite; damage has a remedy of its own.
-    fn sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
-        let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
-                path,
-                what: source.to_string(),
-            },
-            _ => Self::Sqlite { action, path, source },
-        }
-    }
-}
-
 /// A queued message as stored.
 #[derive(Debug)]
 pub(super) struct StoredEntry {
@@ -120,66 +62,26 @@ pub(super) struct StoredGroup {
 /// The database.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) connection: Connection,
-    pub(super) path: PathBuf,
+    pub(super) database: Database,
 }
 
 impl Store {
     /// Opens the database at `path`, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |action| move |source| StoreError::sqlite(action, path, source);
-        let connection = Connection::open(path).map_err(failed("open"))?;
-        let store = Self {
-            connection,
-            path: path.to_owned(),
-        };
-        store
-            .connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;")
-            .map_err(failed("set up"))?;
-        let found: i64 = store
-            .connection
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(failed("read the format of"))?;
-        match found {
-            0 => {
-                let create = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
-                store
-                    .connection
-                    .execute_batch(&create)
-                    .map_err(failed("create the tables of"))?;
-            }
-            // A crash can leave messages of a group that was just removed.
-            VERSION => store.run(
-                "clean up",
-                "DELETE FROM entries WHERE group_id NOT IN (SELECT id FROM groups)",
-            )?,
-            found => {
-                return Err(StoreError::Newer {
-                    path: path.to_owned(),
-                    found,
-                });
-            }
-        }
-        Ok(store)
-    }
-
-    /// Says what failed, and on which file.
-    pub(super) fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
-        move |source| StoreError::sqlite(action, &self.path, source)
-    }
-
-    fn damaged(&self, what: String) -> StoreError {
-        StoreError::Damaged {
-            path: self.path.clone(),
-            what,
-        }
+        let database = Database::open(path, SCHEMA, VERSION)?;
+        // A crash can leave messages of a group that was just removed.
+        database.run(
+            "clean up",
+            "DELETE FROM entries WHERE group_id NOT IN (SELECT id FROM groups)",
+        )?;
+        Ok(Self { database })
     }
 
     /// All groups.
     pub(super) fn groups(&self) -> Result<Vec<StoredGroup>, StoreError> {
-        let failed = self.failed("read the groups of");
+        let failed = self.database.failed("read the groups of");
         let mut statement = self
+            .database
             .connection
             .prepare(
                 "SELECT id, filter, (SELECT count(*) FROM dead WHERE group_id = groups.id) FROM groups ORDER BY id",
@@ -194,7 +96,7 @@ impl Store {
         for row in rows {
             let (id, filter, dead) = row.map_err(&failed)?;
             let Ok(Subscribable::Shared(key)) = Subscribable::parse(&filter) else {
-                return Err(self.damaged(format!("group {id} has the filter {filter:?}")));
+                return Err(self.database.damaged(format!("group {id} has the filter {filter:?}")));
             };
             let dead = usize::try_from(dead).unwrap_or(0);
             groups.push(StoredGroup {
@@ -214,9 +116,10 @@ impl Store {
             each,
         )?;
         let sql = "SELECT max(coalesce((SELECT max(id) FROM entries), 0), coalesce((SELECT max(id) FROM dead), 0))";
-        self.connection
+        self.database
+            .connection
             .query_row(sql, [], |row| row.get(0))
-            .map_err(self.failed("read the messages of"))
+            .map_err(self.database.failed("read the messages of"))
     }
 
     /// Reads rows of messages: id, group, topic, payload, QoS, expiry, properties and attempts.
@@ -226,8 +129,8 @@ impl Store {
         params: impl Params,
         mut each: impl FnMut(StoredEntry),
     ) -> Result<(), StoreError> {
-        let failed = self.failed("read the messages of");
-        let mut statement = self.connection.prepare(sql).map_err(&failed)?;
+        let failed = self.database.failed("read the messages of");
+        let mut statement = self.database.connection.prepare(sql).map_err(&failed)?;
         let mut rows = statement.query(params).map_err(&failed)?;
         while let Some(row) = rows.next().map_err(&failed)? {
             let id: i64 = row.get(0).map_err(&failed)?;
@@ -236,17 +139,20 @@ impl Store {
             let qos: u8 = row.get(4).map_err(&failed)?;
             let expires: Option<i64> = row.get(5).map_err(&failed)?;
             let properties: Vec<u8> = row.get(6).map_err(&failed)?;
-            let topic =
-                TopicName::new(&topic).map_err(|error| self.damaged(format!("the topic of message {id} {error}")))?;
-            let qos = QoS::from_bits(qos).ok_or_else(|| self.damaged(format!("message {id} has QoS {qos}")))?;
-            let properties = parse_properties(&properties)
-                .ok_or_else(|| self.damaged(format!("the properties of message {id} cannot be read")))?;
+            let topic = TopicName::new(&topic)
+                .map_err(|error| self.database.damaged(format!("the topic of message {id} {error}")))?;
+            let qos =
+                QoS::from_bits(qos).ok_or_else(|| self.database.damaged(format!("message {id} has QoS {qos}")))?;
+            let properties = parse_properties(&properties).ok_or_else(|| {
+                self.database
+                    .damaged(format!("the properties of message {id} cannot be read"))
+            })?;
             each(StoredEntry {
                 id: EntryId(id),
                 group: GroupId(row.get(1).map_err(&failed)?),
                 message: Arc::new(Message {
                     topic,
-                    payload: ArcPayload::new(Arc::from(payload.as_slice()), 0, payload.len()),
+                    payload: database::payload(&payload),
                     qos,
                     retain: false,
                     expires: expires.and_then(|at| u64::try_from(at).ok()).map(Timestamp),
@@ -259,36 +165,13 @@ impl Store {
         Ok(())
     }
 
-    /// Starts a transaction.
-    pub(super) fn begin(&self) -> Result<(), StoreError> {
-        self.run("begin a transaction in", "BEGIN IMMEDIATE")
-    }
-
-    /// Ends the transaction: from here on it survives a power cut.
-    pub(super) fn commit(&self) -> Result<(), StoreError> {
-        self.run("commit to", "COMMIT")
-    }
-
-    /// Gives the transaction up, if there is one.
-    pub(super) fn rollback(&self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.run("roll back", "ROLLBACK")
-        {
-            tracing::error!(%error, "cannot roll back");
-        }
-    }
-
-    fn run(&self, action: &'static str, sql: &str) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed(action))?;
-        statement.execute([]).map(drop).map_err(self.failed(action))
-    }
-
     /// Creates a group.
     pub(super) fn create_group(&self, key: &GroupKey) -> Result<GroupId, StoreError> {
-        self.connection
+        self.database
+            .connection
             .execute("INSERT INTO groups (filter) VALUES (?1)", [key.to_string()])
-            .map_err(self.failed("create a group in"))?;
-        Ok(GroupId(self.connection.last_insert_rowid()))
+            .map_err(self.database.failed("create a group in"))?;
+        Ok(GroupId(self.database.connection.last_insert_rowid()))
     }
 
     /// Deletes a group with all that is in it.
@@ -298,17 +181,19 @@ impl Store {
             "DELETE FROM dead WHERE group_id = ?1",
             "DELETE FROM groups WHERE id = ?1",
         ] {
-            self.connection
+            self.database
+                .connection
                 .execute(sql, [id.0])
-                .map_err(self.failed("delete a group from"))?;
+                .map_err(self.database.failed("delete a group from"))?;
         }
         Ok(())
     }
 
     /// Stores a message for a group.
     pub(super) fn insert(&self, id: EntryId, group: GroupId, message: &Message) -> Result<(), StoreError> {
-        let failed = self.failed("write a message to");
+        let failed = self.database.failed("write a message to");
         let mut statement = self
+            .database
             .connection
             .prepare_cached(
                 "INSERT INTO entries (id, group_id, topic, payload, qos, expires, properties) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -330,8 +215,9 @@ impl Store {
 
     /// Deletes a message.
     pub(super) fn remove(&self, id: EntryId) -> Result<(), StoreError> {
-        let failed = self.failed("delete a message from");
+        let failed = self.database.failed("delete a message from");
         let mut statement = self
+            .database
             .connection
             .prepare_cached("DELETE FROM entries WHERE id = ?1")
             .map_err(&failed)?;
@@ -340,25 +226,12 @@ impl Store {
 
     /// Notes how often a message was tried.
     pub(super) fn set_attempts(&self, id: EntryId, attempts: u32) -> Result<(), StoreError> {
-        let failed = self.failed("update a message in");
+        let failed = self.database.failed("update a message in");
         let mut statement = self
+            .database
             .connection
             .prepare_cached("UPDATE entries SET attempts = ?2 WHERE id = ?1")
             .map_err(&failed)?;
         statement.execute(params![id.0, attempts]).map(drop).map_err(&failed)
     }
-}
-
-fn encode_properties(properties: &[Property]) -> Vec<u8> {
-    properties.iter().flat_map(Property::to_continuous_buffer).collect()
-}
-
-fn parse_properties(mut bytes: &[u8]) -> Option<Vec<Property>> {
-    let mut properties = Vec::new();
-    while !bytes.is_empty() {
-        let (property, used) = Property::parse(bytes).ok()?;
-        properties.push(property);
-        bytes = bytes.get(used..)?;
-    }
-    Some(properties)
 }

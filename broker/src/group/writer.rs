@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use super::store::{Store, StoreError};
+use super::store::Store;
 use super::types::{Effect, EntryId, GroupId};
 use super::worker::Command;
+use crate::database::StoreError;
 use crate::killpoint;
 use crate::message::{Message, Timestamp};
 use crate::receipt::Completion;
@@ -37,7 +38,7 @@ impl Batch {
         if self.writes.is_empty() && self.planned.iter().all(|plan| plan.targets.is_empty()) {
             return Ok(());
         }
-        store.begin()?;
+        store.database.begin()?;
         for plan in &self.planned {
             for (group, entry) in &plan.targets {
                 store.insert(*entry, *group, &plan.message)?;
@@ -53,7 +54,7 @@ impl Batch {
                 } => store.bury(*entry, *attempts, *death, now)?,
             }
         }
-        store.commit()
+        store.database.commit()
     }
 }
 
@@ -85,7 +86,7 @@ impl Writer {
                             let written = batch.write(&store, Timestamp::now());
                             killpoint::pass("broker-after-write");
                             if written.is_err() {
-                                store.rollback();
+                                store.database.rollback();
                             }
                             // The worker is gone only when nobody waits any more.
                             drop(answers.send(Command::Written(batch, written)));

@@ -1,5 +1,8 @@
 //! The task that owns ordinary routing: subscriptions, retained messages, and the link to rumqttd's router.
 //!
+//! Subscriptions of sessions that outlive their connections are matched here, and their mail goes by way of the
+//! [archive](crate::archive); the publisher is acknowledged when it is on disk. The others are rumqttd's:
+//!
 //! It works in rounds. What waits in the channel is one round: its messages go to the router as tickets, followed
 //! by a fence; when the fence is back, the publishers are acknowledged; when a whole fence brought no more matches,
 //! the round's messages are let go. A router that dies is started anew, learns all filters again, and the round
@@ -15,9 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::retained::Retained;
 use super::router::{Answer, RouterGone, RouterLink, Ticket};
 use super::routes::{FilterId, Routes, SubscriptionOptions};
-use crate::message::{Message, SessionId, Timestamp};
+use crate::archive::{ArchiveHandle, Change};
+use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::receipt::Completion;
-use crate::session::{Mailbox, Ordinary};
+use crate::session::{Mailbox, Ordinary, Session};
 use crate::topic::TopicFilter;
 use crate::topic_tree::FilterTree;
 
@@ -37,6 +41,7 @@ enum Command {
     Unsubscribe(SessionId, Vec<TopicFilter>, oneshot::Sender<Vec<bool>>),
     Forget(SessionId, Vec<TopicFilter>),
     ForgetAll(SessionId),
+    Note(Change),
     Stop,
 }
 
@@ -91,6 +96,11 @@ impl HubHandle {
         self.send(Command::ForgetAll(session));
     }
 
+    /// Notes a change in the archive, behind those of what was sent before.
+    pub fn note(&self, change: Change) {
+        self.send(Command::Note(change));
+    }
+
     /// Ends the hub after what was sent before.
     pub fn stop(&self) {
         self.send(Command::Stop);
@@ -102,7 +112,10 @@ impl HubHandle {
 pub struct Hub {
     commands: mpsc::UnboundedReceiver<Command>,
     routes: Routes,
+    /// The subscriptions of sessions that outlive their connections; the router does not know them.
+    lasting: Routes,
     retained: Retained,
+    archive: ArchiveHandle,
     link: Option<RouterLink>,
     hasher: RandomState,
     known_topics: HashSet<u64>,
@@ -119,12 +132,14 @@ pub struct Hub {
 
 impl Hub {
     /// A hub, and how to talk to it.
-    pub fn new(retained_bytes: usize) -> (Self, HubHandle) {
+    pub fn new(retained_bytes: usize, archive: ArchiveHandle) -> (Self, HubHandle) {
         let (sender, commands) = mpsc::unbounded_channel();
         let hub = Self {
             commands,
             routes: Routes::default(),
+            lasting: Routes::default(),
             retained: Retained::new(retained_bytes),
+            archive,
             link: None,
             hasher: RandomState::new(),
             known_topics: HashSet::new(),
@@ -136,6 +151,18 @@ impl Hub {
             running: true,
         };
         (hub, HubHandle(sender))
+    }
+
+    /// Takes up what there was before the broker's start.
+    pub fn restore(&mut self, retained: &[Arc<Message>], sessions: &[Session]) {
+        for message in retained {
+            self.retained.store(message);
+        }
+        for session in sessions {
+            for (filter, options) in &session.subscriptions {
+                self.lasting.add(session.id, &session.mailbox, filter, *options);
+            }
+        }
     }
 
     /// Routes until it is told to stop.
@@ -151,7 +178,9 @@ impl Hub {
                     }
                 }
                 _ = tick.tick() => {
-                    self.retained.expire(Timestamp::now());
+                    for topic in self.retained.expire(Timestamp::now()) {
+                        self.archive.note(Change::Unretain(topic));
+                    }
                     if self.link.is_none() {
                         self.start_router();
                     }
@@ -191,29 +220,42 @@ impl Hub {
     fn take_in(&mut self, command: Command) {
         match command {
             Command::Publish(message, completion) => {
-                if message.retain && !self.retained.store(&message) {
-                    tracing::warn!(topic = %message.topic, "retained messages are full, not keeping this one");
+                if message.retain {
+                    self.retain(&message, completion.as_ref());
+                }
+                if !self.lasting.is_empty() {
+                    for (session, mailbox, mail) in self.lasting.deliveries(&message) {
+                        let completion = completion.as_ref().map(Completion::another);
+                        self.deliver(session, mailbox, mail, completion);
+                    }
                 }
                 self.waiting.extend(completion);
                 self.route(message);
             }
             Command::Subscribe(request, done) => {
                 let now = Timestamp::now();
+                let lasting = request.mailbox.is_lasting();
                 for (filter, options, handling) in request.filters {
-                    let added = self.routes.add(request.session, &request.mailbox, &filter, options);
-                    if let Some(id) = added.new_filter {
+                    let routes = if lasting { &mut self.lasting } else { &mut self.routes };
+                    let added = routes.add(request.session, &request.mailbox, &filter, options);
+                    if lasting {
+                        let change = Change::Subscribe(request.session, filter.clone(), options);
+                        self.archive.note(change);
+                    } else if let Some(id) = added.new_filter {
                         self.learn_filter(id, &filter);
                     }
                     if handling == 2 || (handling == 1 && added.replaced) {
                         continue;
                     }
                     for message in self.retained.matching(&filter, now) {
-                        request.mailbox.put(Ordinary {
+                        let mail = Ordinary {
                             qos: options.qos.min(message.qos),
                             message,
                             retain: true,
                             subscription: options.identifier,
-                        });
+                            kept: None,
+                        };
+                        self.deliver(request.session, &request.mailbox, mail, None);
                     }
                 }
                 done.send(()).ok();
@@ -228,15 +270,51 @@ impl Hub {
                 }
             }
             Command::ForgetAll(session) => {
-                for filter in self.routes.filters_of(session) {
+                let mut filters = self.routes.filters_of(session);
+                filters.extend(self.lasting.filters_of(session));
+                for filter in filters {
                     self.unsubscribe(session, &filter);
                 }
+                self.archive.note(Change::End(session));
+                self.archive.note(Change::NoWill(session));
             }
+            Command::Note(change) => self.archive.note(change),
             Command::Stop => self.running = false,
         }
     }
 
+    fn retain(&mut self, message: &Arc<Message>, completion: Option<&Completion>) {
+        let kept = self.retained.store(message);
+        if !kept {
+            tracing::warn!(topic = %message.topic, "retained messages are full, not keeping this one");
+        }
+        let change = match kept && !message.payload.is_empty() {
+            true => Change::Retain(Arc::clone(message)),
+            false => Change::Unretain(message.topic.clone()),
+        };
+        match completion {
+            Some(completion) => self.archive.write(change, completion.another()),
+            None => self.archive.note(change),
+        }
+    }
+
+    /// Gives a session its mail, by way of the disk if the session lasts and the mail has to arrive.
+    fn deliver(&self, session: SessionId, mailbox: &Arc<Mailbox>, mail: Ordinary, completion: Option<Completion>) {
+        if mailbox.is_lasting() && mail.qos > QoS::AtMostOnce {
+            self.archive.deliver(session, mailbox, mail, completion);
+        } else {
+            mailbox.put(mail);
+            if let Some(completion) = completion {
+                completion.done();
+            }
+        }
+    }
+
     fn unsubscribe(&mut self, session: SessionId, filter: &TopicFilter) -> bool {
+        if self.lasting.remove(session, filter).0 {
+            self.archive.note(Change::Unsubscribe(session, filter.clone()));
+            return true;
+        }
         let (existed, unwanted) = self.routes.remove(session, filter);
         if let Some(id) = unwanted {
             self.unrouted.remove(filter, &id);
@@ -359,8 +437,8 @@ mod tests {
 
     use super::super::router::POISON;
     use super::*;
+    use crate::archive::Archive;
     use crate::group::MemberId;
-    use crate::message::QoS;
     use crate::receipt::receipt;
     use crate::session::{Mail, MailboxLimits};
     use crate::topic::TopicName;
@@ -378,10 +456,13 @@ mod tests {
     }
 
     fn mailbox() -> Arc<Mailbox> {
-        let mailbox = Mailbox::new(MailboxLimits {
-            messages: 1000,
-            bytes: 1 << 20,
-        });
+        let mailbox = Mailbox::new(
+            MailboxLimits {
+                messages: 1000,
+                bytes: 1 << 20,
+            },
+            false,
+        );
         mailbox.online(MemberId(1));
         mailbox
     }
@@ -442,7 +523,9 @@ mod tests {
 
     #[tokio::test]
     async fn router_killed_in_a_round_loses_nothing_and_repeats_nothing() {
-        let (hub, handle) = Hub::new(1 << 20);
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, _) = Archive::start(directory.path()).unwrap();
+        let (hub, handle) = Hub::new(1 << 20, archive.handle());
         let running = tokio::spawn(hub.run());
         let mailbox = subscribed(&handle, &["a", "b", POISON]).await;
         publish_all(&handle, &["a", POISON, "b"]).await;
@@ -460,7 +543,9 @@ mod tests {
 
     #[tokio::test]
     async fn messages_of_one_filter_stay_in_order_over_the_death_of_the_router() {
-        let (hub, handle) = Hub::new(1 << 20);
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, _) = Archive::start(directory.path()).unwrap();
+        let (hub, handle) = Hub::new(1 << 20, archive.handle());
         let running = tokio::spawn(hub.run());
         let mailbox = subscribed(&handle, &["t/#"]).await;
         publish_all(&handle, &["t/1", "t/2", POISON, "t/3"]).await;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::message::{Message, Timestamp};
 use crate::topic::{TopicFilter, TopicName};
 
-/// Retained messages, in memory: they are gone after a restart of the broker, and hosts announce their presence
-/// again when they reconnect.
+/// Retained messages. The [archive](crate::archive) keeps them over a restart of the broker.
 #[derive(Debug)]
 pub struct Retained {
     messages: BTreeMap<TopicName, Arc<Message>>,
@@ -59,15 +58,15 @@ impl Retained {
             .collect()
     }
 
-    /// Lets go of expired messages.
-    pub fn expire(&mut self, now: Timestamp) {
+    /// Lets go of expired messages, and says which topics have none any more.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<TopicName> {
         let bytes = &mut self.bytes;
-        self.messages.retain(|_, message| {
-            let keep = !message.is_expired(now);
-            if !keep {
+        let expired = self.messages.extract_if(.., |_, message| message.is_expired(now));
+        expired
+            .map(|(topic, message)| {
                 *bytes = bytes.saturating_sub(message.size());
-            }
-            keep
-        });
+                topic
+            })
+            .collect()
     }
 }

@@ -129,17 +129,45 @@ impl Routes {
         let Some(route) = self.routes.get(&id) else {
             return;
         };
-        for (session, subscriber) in &route.subscribers {
-            let options = &subscriber.options;
-            if options.no_local && *session == message.publisher {
-                continue;
-            }
-            subscriber.mailbox.put(Ordinary {
-                message: Arc::clone(message),
-                qos: options.qos.min(message.qos),
-                retain: message.retain && options.retain_as_published,
-                subscription: options.identifier,
-            });
+        for (_, mailbox, mail) in deliveries(route, message) {
+            mailbox.put(mail);
         }
     }
+
+    /// Everything that a message brings about by these subscriptions.
+    pub fn deliveries<'a>(
+        &'a self,
+        message: &'a Arc<Message>,
+    ) -> impl Iterator<Item = (SessionId, &'a Arc<Mailbox>, Ordinary)> {
+        let matching = self.matching(message);
+        matching
+            .into_iter()
+            .filter_map(|id| self.routes.get(&id))
+            .flat_map(move |route| deliveries(route, message))
+    }
+
+    /// Are there no subscriptions at all?
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+fn deliveries<'a>(
+    route: &'a Route,
+    message: &'a Arc<Message>,
+) -> impl Iterator<Item = (SessionId, &'a Arc<Mailbox>, Ordinary)> {
+    let wanted = |(session, subscriber): &(&SessionId, &Subscriber)| {
+        !(subscriber.options.no_local && **session == message.publisher)
+    };
+    route.subscribers.iter().filter(wanted).map(|(session, subscriber)| {
+        let options = &subscriber.options;
+        let mail = Ordinary {
+            message: Arc::clone(message),
+            qos: options.qos.min(message.qos),
+            retain: message.retain && options.retain_as_published,
+            subscription: options.identifier,
+            kept: None,
+        };
+        (*session, &subscriber.mailbox, mail)
+    })
 }

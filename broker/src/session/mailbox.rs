@@ -27,6 +27,16 @@ pub enum Mail {
     Leased(group::Delivery),
 }
 
+impl Mail {
+    /// Where it is on disk.
+    pub fn kept(&self) -> Option<Kept> {
+        match self {
+            Self::Ordinary(ordinary) => ordinary.kept,
+            Self::Leased(_) => None,
+        }
+    }
+}
+
 /// A message by an ordinary subscription.
 #[derive(Debug, Clone)]
 pub struct Ordinary {
@@ -38,37 +48,72 @@ pub struct Ordinary {
     pub retain: bool,
     /// Subscription identifier.
     pub subscription: Option<u32>,
+    /// Where it is on disk, if it is for a session that lasts.
+    pub kept: Option<Kept>,
 }
+
+/// A message on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Its row in the archive.
+    pub row: i64,
+    /// The packet id that it is delivered with, now and after a restart of the broker.
+    pub packet_id: u16,
+    /// It was there when the broker started, so it may have been sent before.
+    pub restored: bool,
+}
+
+/// Packet ids of mail on disk; the others are for what ends with the connection.
+pub const KEPT_IDS: u16 = 0x7fff;
 
 #[derive(Debug, Default)]
 struct Queue {
     mail: VecDeque<Mail>,
     bytes: usize,
+    /// Messages and bytes that are on their way to disk.
+    reserved: (usize, usize),
+    last_kept_id: u16,
     online: bool,
     member: Option<group::MemberId>,
+}
+
+impl Queue {
+    fn unreserve(&mut self, size: usize) {
+        let (messages, bytes) = self.reserved;
+        self.reserved = (messages.saturating_sub(1), bytes.saturating_sub(size));
+    }
 }
 
 /// A session's queue. Others put in without waiting; the session's connection takes out.
 ///
 /// The bounds hold for ordinary messages; leases are bounded by the member's capacity. What does not fit is
 /// dropped and counted: an ordinary subscriber that cannot keep up must not stop the publishers.
+///
+/// What a lasting session gets comes here by way of the disk: [`Mailbox::reserve`], then [`Mailbox::put_kept`].
 #[derive(Debug)]
 pub struct Mailbox {
     queue: Mutex<Queue>,
     limits: MailboxLimits,
+    lasting: bool,
     dropped: AtomicU64,
     notify: Notify,
 }
 
 impl Mailbox {
     /// An empty mailbox of a session that is not connected.
-    pub fn new(limits: MailboxLimits) -> Arc<Self> {
+    pub fn new(limits: MailboxLimits, lasting: bool) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::default(),
             limits,
+            lasting,
             dropped: AtomicU64::new(0),
             notify: Notify::new(),
         })
+    }
+
+    /// Does the session outlive its connection?
+    pub fn is_lasting(&self) -> bool {
+        self.lasting
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -83,17 +128,68 @@ impl Mailbox {
         if mail.qos == QoS::AtMostOnce && !queue.online {
             return;
         }
-        if queue.mail.len() >= self.limits.messages || queue.bytes.saturating_add(size) > self.limits.bytes {
+        if !self.has_room(&queue, size) {
             drop(queue);
-            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(topic = %mail.message.topic, "subscriber is too slow, dropping messages");
-            }
+            self.overflows(&mail);
             return;
         }
         queue.bytes += size;
         queue.mail.push_back(Mail::Ordinary(mail));
         drop(queue);
         self.wake();
+    }
+
+    fn has_room(&self, queue: &Queue, size: usize) -> bool {
+        let (messages, bytes) = queue.reserved;
+        queue.mail.len() + messages < self.limits.messages
+            && queue.bytes.saturating_add(bytes).saturating_add(size) <= self.limits.bytes
+    }
+
+    fn overflows(&self, mail: &Ordinary) {
+        if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(topic = %mail.message.topic, "subscriber is too slow, dropping messages");
+        }
+    }
+
+    /// Makes room for a message that goes to disk first, and gives it a packet id; `None` when it is over the bounds.
+    pub fn reserve(&self, mail: &Ordinary) -> Option<u16> {
+        let size = mail.message.size();
+        let mut queue = self.lock();
+        if !self.has_room(&queue, size) {
+            drop(queue);
+            self.overflows(mail);
+            return None;
+        }
+        queue.reserved.0 += 1;
+        queue.reserved.1 += size;
+        queue.last_kept_id = queue.last_kept_id % KEPT_IDS + 1;
+        Some(queue.last_kept_id)
+    }
+
+    /// Gives back the room of a message that could not be stored.
+    pub fn cancel(&self, mail: &Ordinary) {
+        self.lock().unreserve(mail.message.size());
+    }
+
+    /// Queues a message that is on disk, in the room that was made for it.
+    pub fn put_kept(&self, mail: Ordinary) {
+        let size = mail.message.size();
+        let mut queue = self.lock();
+        queue.unreserve(size);
+        queue.bytes += size;
+        queue.mail.push_back(Mail::Ordinary(mail));
+        drop(queue);
+        self.wake();
+    }
+
+    /// Queues a message that was on disk when the broker started; they come in their order.
+    pub fn restore(&self, packet_id: u16, mail: Option<Ordinary>) {
+        let mut queue = self.lock();
+        queue.last_kept_id = packet_id;
+        if let Some(mail) = mail {
+            queue.bytes += mail.message.size();
+            queue.mail.push_back(Mail::Ordinary(mail));
+        }
     }
 
     /// Queues a lease of `member`; one that comes after that member's connection has ended is nobody's.

@@ -8,8 +8,8 @@ use super::mailbox::Mail;
 enum Stage {
     /// PUBLISH sent; PUBACK or PUBREC will end the stage.
     Sent(Mail),
-    /// PUBREL sent; PUBCOMP ends it. The client has the message.
-    Released,
+    /// PUBREL sent; PUBCOMP ends it. The client has the message; its row in the archive is kept for the packet id.
+    Released(Option<i64>),
 }
 
 /// What to send again when a session resumes.
@@ -22,48 +22,80 @@ pub enum Resend<'a> {
 }
 
 /// Unacknowledged deliveries, in the order of their sending.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbound {
     flights: BTreeMap<u64, (u16, Stage)>,
     by_id: HashMap<u16, u64>,
+    /// Packet ids from here on are given to what has none.
+    first_id: u16,
     last_id: u16,
     last_flight: u64,
 }
 
 impl Outbound {
+    /// Nothing under way. Mail on disk brings its packet id along; the others get one from `first_id` on.
+    pub fn new(first_id: u16) -> Self {
+        Self {
+            flights: BTreeMap::new(),
+            by_id: HashMap::new(),
+            first_id,
+            last_id: first_id - 1,
+            last_flight: 0,
+        }
+    }
+
+    /// Is this packet id in use?
+    pub fn holds(&self, id: u16) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    /// A delivery whose message the client has, from before the broker's start.
+    pub fn restore_released(&mut self, id: u16, row: i64) {
+        self.fly(id, Stage::Released(Some(row)));
+    }
+
+    fn fly(&mut self, id: u16, stage: Stage) {
+        self.last_flight += 1;
+        self.by_id.insert(id, self.last_flight);
+        self.flights.insert(self.last_flight, (id, stage));
+    }
+
     /// How many deliveries are under way.
     pub fn len(&self) -> usize {
         self.flights.len()
     }
 
-    /// Gives a delivery a packet id; `None` when all 65,535 are in use.
+    /// Notes a delivery and says its packet id; `None` when it would have one that is in use.
     pub fn send(&mut self, mail: Mail) -> Option<u16> {
-        if self.by_id.len() >= usize::from(u16::MAX) {
-            return None;
-        }
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.by_id.contains_key(&self.last_id) {
-                break;
+        let id = match mail.kept() {
+            Some(kept) => Some(kept.packet_id).filter(|id| !self.holds(*id))?,
+            None => self.free_id()?,
+        };
+        self.fly(id, Stage::Sent(mail));
+        Some(id)
+    }
+
+    fn free_id(&mut self) -> Option<u16> {
+        for _ in self.first_id..=u16::MAX {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(self.first_id);
+            if !self.holds(self.last_id) {
+                return Some(self.last_id);
             }
         }
-        self.last_flight += 1;
-        self.by_id.insert(self.last_id, self.last_flight);
-        self.flights.insert(self.last_flight, (self.last_id, Stage::Sent(mail)));
-        Some(self.last_id)
+        None
     }
 
     /// PUBACK: ends a delivery. `None` when there is none of that id that waits for it.
     pub fn acknowledge(&mut self, id: u16) -> Option<Mail> {
         let flight = *self.by_id.get(&id)?;
         let (_, stage) = self.flights.get(&flight)?;
-        if matches!(stage, Stage::Released) {
+        if matches!(stage, Stage::Released(_)) {
             return None;
         }
         self.by_id.remove(&id);
         match self.flights.remove(&flight)? {
             (_, Stage::Sent(mail)) => Some(mail),
-            (_, Stage::Released) => None,
+            (_, Stage::Released(_)) => None,
         }
     }
 
@@ -71,22 +103,26 @@ impl Outbound {
     pub fn received(&mut self, id: u16) -> Result<Option<Mail>, UnknownId> {
         let flight = self.by_id.get(&id).ok_or(UnknownId)?;
         let (_, stage) = self.flights.get_mut(flight).ok_or(UnknownId)?;
-        match std::mem::replace(stage, Stage::Released) {
+        let row = match stage {
+            Stage::Sent(mail) => mail.kept().map(|kept| kept.row),
+            Stage::Released(row) => *row,
+        };
+        match std::mem::replace(stage, Stage::Released(row)) {
             Stage::Sent(mail) => Ok(Some(mail)),
-            Stage::Released => Ok(None),
+            Stage::Released(_) => Ok(None),
         }
     }
 
-    /// PUBCOMP: ends a QoS 2 delivery.
-    pub fn complete(&mut self, id: u16) -> bool {
-        let Some(flight) = self.by_id.get(&id).copied() else {
-            return false;
+    /// PUBCOMP: ends a QoS 2 delivery. Says which row of the archive is not needed any more.
+    pub fn complete(&mut self, id: u16) -> Option<i64> {
+        let flight = *self.by_id.get(&id)?;
+        let Some((_, Stage::Released(row))) = self.flights.get(&flight) else {
+            return None;
         };
-        if !matches!(self.flights.get(&flight), Some((_, Stage::Released))) {
-            return false;
-        }
+        let row = *row;
         self.by_id.remove(&id);
-        self.flights.remove(&flight).is_some()
+        self.flights.remove(&flight);
+        row
     }
 
     /// Lets go of leases: they ended with the connection.
@@ -105,7 +141,7 @@ impl Outbound {
     pub fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
         self.flights.values().map(|(id, stage)| match stage {
             Stage::Sent(mail) => Resend::Publish(*id, mail),
-            Stage::Released => Resend::PubRel(*id),
+            Stage::Released(_) => Resend::PubRel(*id),
         })
     }
 }

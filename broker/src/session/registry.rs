@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{MailboxLimits, Session};
+use crate::archive::{ArchiveHandle, Change};
 use crate::codec::reason;
 use crate::group::MemberId;
 use crate::message::{Message, SessionId, Timestamp};
@@ -27,6 +28,7 @@ struct AttachRequest {
     client_id: String,
     user: Option<String>,
     clean_start: bool,
+    expiry: u32,
     reply: oneshot::Sender<Result<Attached, u8>>,
 }
 
@@ -57,18 +59,21 @@ pub struct RegistryHandle(mpsc::UnboundedSender<Command>);
 // Not bounded itself: each connection has at most one command in it.
 impl RegistryHandle {
     /// Waits for the session of a client identifier, or a reason code: a session belongs to the user who made it.
+    /// It will outlive its connection by `expiry` seconds.
     /// `None` when a newer connection came in between, or the broker stops.
     pub async fn attach(
         &self,
         client_id: String,
         user: Option<String>,
         clean_start: bool,
+        expiry: u32,
     ) -> Option<Result<Attached, u8>> {
         let (reply, attached) = oneshot::channel();
         let request = AttachRequest {
             client_id,
             user,
             clean_start,
+            expiry,
             reply,
         };
         drop(self.0.send(Command::Attach(request)));
@@ -107,6 +112,9 @@ enum Entry {
     },
 }
 
+/// The last will of a session's client, and the seconds to wait with it.
+pub type Will = (SessionId, Message, u32);
+
 /// The registry's state.
 pub struct Registry {
     commands: mpsc::UnboundedReceiver<Command>,
@@ -114,6 +122,7 @@ pub struct Registry {
     /// When to look at which parked session; entries may be out of date.
     deadlines: BinaryHeap<Reverse<(Instant, String)>>,
     publisher: Publisher,
+    archive: ArchiveHandle,
     limits: MailboxLimits,
     sessions: usize,
     last_session: u64,
@@ -131,13 +140,19 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     /// A registry for up to `sessions` sessions, and how to talk to it.
-    pub fn new(publisher: Publisher, limits: MailboxLimits, sessions: usize) -> (Self, RegistryHandle) {
+    pub fn new(
+        publisher: Publisher,
+        archive: ArchiveHandle,
+        limits: MailboxLimits,
+        sessions: usize,
+    ) -> (Self, RegistryHandle) {
         let (sender, commands) = mpsc::unbounded_channel();
         let registry = Self {
             commands,
             entries: HashMap::new(),
             deadlines: BinaryHeap::new(),
             publisher,
+            archive,
             limits,
             sessions,
             last_session: 0,
@@ -145,6 +160,39 @@ impl Registry {
             stopping: None,
         };
         (registry, RegistryHandle(sender))
+    }
+
+    /// Takes up the sessions from before the broker's start, and publishes the wills of clients that did not say
+    /// goodbye to the broker that died. A will that is to wait does so, and is dropped if its client comes back.
+    pub fn restore(&mut self, sessions: Vec<Session>, ends: &HashMap<SessionId, Timestamp>, wills: Vec<Will>) {
+        let now = (Instant::now(), Timestamp::now());
+        let instant = |at: Timestamp| now.0 + Duration::from_millis(at.0.saturating_sub(now.1.0));
+        let mut wills: HashMap<SessionId, (Message, u32)> = wills
+            .into_iter()
+            .map(|(session, message, delay)| (session, (message, delay)))
+            .collect();
+        self.last_session = wills.keys().map(|id| id.0).max().unwrap_or(0);
+        for session in sessions {
+            self.last_session = self.last_session.max(session.id.0);
+            let ends = ends.get(&session.id).map(|at| instant(*at));
+            let will = match wills.remove(&session.id) {
+                Some((message, delay)) if delay > 0 => {
+                    let due = now.0 + Duration::from_secs(u64::from(delay));
+                    Some((message, ends.map_or(due, |ends| ends.min(due))))
+                }
+                Some(immediate) => {
+                    wills.insert(session.id, immediate);
+                    None
+                }
+                None => None,
+            };
+            self.keep(Box::new(session), ends, will);
+        }
+        let mut wills: Vec<_> = wills.into_iter().collect();
+        wills.sort_by_key(|(session, _)| *session);
+        for (session, (message, _)) in wills {
+            self.publish_will(session, message);
+        }
     }
 
     /// Works until it is stopped and all connections have given their sessions back.
@@ -214,7 +262,7 @@ impl Registry {
                 self.entries.insert(client_id, live);
             }
             Some(Entry::Parked { session, will, .. }) => {
-                let will = will.map(|(message, _)| (message, true));
+                let will = will.map(|(message, _)| (session.id, message, true));
                 self.hand_over(request, Some(session), will);
             }
             None => self.hand_over(request, None, None),
@@ -223,12 +271,17 @@ impl Registry {
 
     /// Gives the session to the new connection, or a new one if it asked for a clean start. A will that still waits
     /// for its delay is dropped when the session goes on (MQTT 5 section 3.1.3.2.2).
-    fn hand_over(&mut self, request: AttachRequest, found: Option<Box<Session>>, will: Option<(Message, bool)>) {
+    fn hand_over(
+        &mut self,
+        request: AttachRequest,
+        found: Option<Box<Session>>,
+        will: Option<(SessionId, Message, bool)>,
+    ) {
         let continues = !request.clean_start && found.is_some();
-        if let Some((message, delayed)) = will
-            && !(continues && delayed)
-        {
-            self.publish_will(message);
+        match will {
+            Some((session, _, true)) if continues => self.archive.note(Change::NoWill(session)),
+            Some((session, message, _)) => self.publish_will(session, message),
+            None => {}
         }
         if !continues && self.entries.len() >= self.sessions {
             tracing::warn!(limit = self.sessions, "too many sessions");
@@ -238,22 +291,19 @@ impl Registry {
             }
             return;
         }
-        let session = match found {
-            Some(session) if continues => session,
+        let mut session = match found {
+            Some(session) if continues => {
+                self.archive.note(Change::Resume(session.id, request.expiry));
+                session
+            }
             found => {
                 if let Some(old) = found {
                     self.end(*old);
                 }
-                self.last_session += 1;
-                let mut session = Box::new(Session::new(
-                    SessionId(self.last_session),
-                    request.client_id.clone(),
-                    self.limits,
-                ));
-                session.user.clone_from(&request.user);
-                session
+                self.begin(&request)
             }
         };
+        session.expiry = request.expiry;
         self.last_member += 1;
         let member = MemberId(self.last_member);
         let (stop, stopped) = oneshot::channel();
@@ -279,6 +329,23 @@ impl Registry {
         }
     }
 
+    fn begin(&mut self, request: &AttachRequest) -> Box<Session> {
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        let (client_id, lasting) = (request.client_id.clone(), request.expiry > 0);
+        let mut session = Box::new(Session::new(id, client_id, self.limits, lasting));
+        session.user.clone_from(&request.user);
+        if lasting {
+            self.archive.note(Change::Open {
+                session: id,
+                client_id: request.client_id.clone(),
+                user: request.user.clone(),
+                expiry: request.expiry,
+            });
+        }
+        session
+    }
+
     fn detach(&mut self, session: Box<Session>, member: MemberId, ending: Ending) {
         let client_id = session.client_id.clone();
         match self.entries.remove(&client_id) {
@@ -286,7 +353,7 @@ impl Registry {
                 member: current, next, ..
             }) if current == member => match next {
                 Some(request) => {
-                    let will = ending.will.map(|(message, delay)| (message, delay > 0));
+                    let will = ending.will.map(|(message, delay)| (session.id, message, delay > 0));
                     let found = (session.expiry > 0).then_some(session);
                     self.hand_over(request, found, will);
                 }
@@ -316,7 +383,7 @@ impl Registry {
     fn park(&mut self, session: Box<Session>, ending: Ending) {
         if session.expiry == 0 {
             if let Some((message, _)) = ending.will {
-                self.publish_will(message);
+                self.publish_will(session.id, message);
             }
             self.end(*session);
             return;
@@ -325,13 +392,19 @@ impl Registry {
         let ends = (session.expiry != u32::MAX).then(|| now + Duration::from_secs(u64::from(session.expiry)));
         let will = match ending.will {
             Some((message, 0)) => {
-                self.publish_will(message);
+                self.publish_will(session.id, message);
                 None
             }
             // The will comes at the latest with the session's end.
             Some((message, delay)) => Some((message, now + Duration::from_secs(u64::from(delay.min(session.expiry))))),
             None => None,
         };
+        let wall = (session.expiry != u32::MAX).then(|| Timestamp::now().plus_seconds(session.expiry));
+        self.archive.note(Change::Park(session.id, session.expiry, wall));
+        self.keep(session, ends, will);
+    }
+
+    fn keep(&mut self, session: Box<Session>, ends: Option<Instant>, will: Option<(Message, Instant)>) {
         let client_id = session.client_id.clone();
         for at in ends.iter().chain(will.as_ref().map(|(_, at)| at)) {
             self.deadlines.push(Reverse((*at, client_id.clone())));
@@ -347,13 +420,15 @@ impl Registry {
             let Some(Reverse((_, client_id))) = self.deadlines.pop() else {
                 return;
             };
-            let Some(Entry::Parked { ends, will, .. }) = self.entries.get_mut(&client_id) else {
+            let Some(Entry::Parked { ends, will, session }) = self.entries.get_mut(&client_id) else {
                 continue;
             };
             let ended = ends.is_some_and(|at| at <= now);
-            let due = will.take_if(|(_, at)| *at <= now);
-            if let Some((message, _)) = due {
-                self.publish_will(message);
+            let due = will
+                .take_if(|(_, at)| *at <= now)
+                .map(|(message, _)| (session.id, message));
+            if let Some((session, message)) = due {
+                self.publish_will(session, message);
             }
             if ended && let Some(Entry::Parked { session, .. }) = self.entries.remove(&client_id) {
                 tracing::debug!(client_id, "session expired");
@@ -362,16 +437,20 @@ impl Registry {
         }
     }
 
-    fn publish_will(&self, mut message: Message) {
+    fn publish_will(&self, session: SessionId, mut message: Message) {
         // Its expiry interval counts from now: see `Connection::will_message`.
         if let Some(interval) = message.expires {
             message.expires = Some(Timestamp(Timestamp::now().0.saturating_add(interval.0)));
         }
         self.publisher.publish(&Arc::new(message));
+        self.publisher.note(Change::NoWill(session));
     }
 
     fn end(&self, session: Session) {
-        self.publisher
-            .forget(session.id, session.subscriptions.into_keys().collect());
+        let (id, lasting) = (session.id, session.is_lasting());
+        self.publisher.forget(id, session.subscriptions.into_keys().collect());
+        if lasting {
+            self.publisher.note(Change::End(id));
+        }
     }
 }

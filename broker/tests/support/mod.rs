@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses another part")]
 
+pub mod process;
 pub mod v4;
 pub mod v5;
 
