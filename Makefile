@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real lint demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos test-real test-languages lint demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,10 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target
 	@tests/real/run
+
+test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each language; prints the times
+	@scripts/own-target
+	@tests/languages/run
 
 lint: ## formatting, clippy, shellcheck
 	@scripts/setup build

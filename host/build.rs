@@ -15,7 +15,7 @@ const PREBUILT: &str = "FOUNDRY_GUESTS_DIR";
 fn main() -> ExitCode {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     println!("cargo::rerun-if-changed=build.rs");
-    match embed() {
+    match embed().and_then(|()| embed_sdk()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             println!("cargo::error={}", message.replace('\n', " "));
@@ -55,6 +55,50 @@ fn embed() -> Result<(), String> {
     source.push_str("]\n");
     let generated = out.join("stock_bots.rs");
     fs::write(&generated, source).map_err(|error| failed("write", &generated, &error))
+}
+
+/// The SDKs and the contract, for `foundry-host new` and `build`.
+fn embed_sdk() -> Result<(), String> {
+    let repository = directory("CARGO_MANIFEST_DIR")?.join("..");
+    let mut files = Vec::new();
+    for top in ["sdk", "wit"] {
+        collect(&repository, Path::new(top), &mut files)?;
+    }
+    files.sort_unstable();
+    let mut source = String::from("&[\n");
+    for file in files {
+        let path = repository.join(&file);
+        let _ = writeln!(
+            source,
+            "    SdkFile {{ path: {:?}, text: include_str!({:?}) }},",
+            file.display().to_string(),
+            path.display().to_string()
+        );
+    }
+    source.push_str("]\n");
+    let generated = directory("OUT_DIR")?.join("sdk_files.rs");
+    fs::write(&generated, source).map_err(|error| failed("write", &generated, &error))
+}
+
+/// What is in a directory of sources; what tools leave there is not.
+fn collect(repository: &Path, directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    const LEFT_BY_TOOLS: [&str; 4] = ["target", "build", "node_modules", "__pycache__"];
+    let path = repository.join(directory);
+    println!("cargo::rerun-if-changed={}", path.display());
+    for entry in fs::read_dir(&path).map_err(|error| failed("read", &path, &error))? {
+        let entry = entry.map_err(|error| failed("read", &path, &error))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || LEFT_BY_TOOLS.contains(&name.as_ref()) {
+            continue;
+        }
+        if entry.path().is_dir() {
+            collect(repository, &directory.join(name.as_ref()), files)?;
+        } else {
+            files.push(directory.join(name.as_ref()));
+        }
+    }
+    Ok(())
 }
 
 /// Build scripts run in their package's directory, where a relative path of the operator's shell means something else.

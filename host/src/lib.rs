@@ -13,3 +13,4 @@ pub mod ledger;
 pub mod runtime;
 pub mod stock;
 pub mod supervisor;
+pub mod toolkit;

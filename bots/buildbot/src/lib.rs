@@ -94,7 +94,7 @@ impl Bot for Buildbot {
         .message_timeout(MESSAGE_TIMEOUT)
     }
 
-    fn init() -> Result<(), String> {
+    fn configure() -> Result<(), String> {
         kind().map(drop)
     }
 

@@ -49,7 +49,7 @@ impl Bot for Distbot {
         config::description()
     }
 
-    fn init() -> Result<(), String> {
+    fn configure() -> Result<(), String> {
         let config = Config::parse(options::all)?;
         publish::check(&Sandbox, &config).map_err(|failure| failure.to_string())
     }

@@ -47,7 +47,7 @@ impl Bot for Signbot {
             .message_timeout(30 * 60)
     }
 
-    fn init() -> Result<(), String> {
+    fn configure() -> Result<(), String> {
         signing::fingerprint(&key()).map(drop).map_err(|error| text_of(&error))
     }
 

@@ -58,7 +58,7 @@ impl Bot for Watchbot {
         .message_timeout(600)
     }
 
-    fn init() -> Result<(), String> {
+    fn configure() -> Result<(), String> {
         for watched in watched()? {
             if watched.has_password {
                 log::warn(format!(

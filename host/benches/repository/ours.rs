@@ -25,7 +25,7 @@ impl Ours {
         let (world, distbot) = runtime.block_on(async {
             let world = World::new().await;
             let distbot = world.distbot(&[]).await;
-            distbot.init().await.unwrap();
+            distbot.configure().await.unwrap();
             (world, distbot)
         });
         Self {

@@ -20,11 +20,17 @@ pub enum Exit {
     Refused = 5,
     /// Somebody else has the name, the port or the state directory.
     Conflict = 6,
+    /// `test`: the bot asks for another attempt.
+    Retry = 7,
+    /// `test`: the bot gives the message up.
+    Reject = 8,
+    /// `test`: the bot's code failed.
+    Fault = 9,
 }
 
 impl Exit {
     /// All of them, with what the documentation says of each.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Ok, "it did what was asked"),
         (Self::Failure, "it failed; the message says at what"),
         (Self::Usage, "the command line or the configuration is wrong"),
@@ -35,6 +41,9 @@ impl Exit {
             Self::Conflict,
             "somebody else has the name, the port or the state directory",
         ),
+        (Self::Retry, "`test`: the bot asks for another attempt"),
+        (Self::Reject, "`test`: the bot gives the message up"),
+        (Self::Fault, "`test`: the bot's code failed"),
     ];
 
     /// The number.

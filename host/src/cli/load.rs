@@ -85,7 +85,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl HostArgs {
     /// What was given before the bot's name, and what after it.
-    fn merged(self, later: Self) -> Self {
+    pub(super) fn merged(self, later: Self) -> Self {
         let join = |mut first: Vec<_>, second: Vec<_>| {
             first.extend(second);
             first

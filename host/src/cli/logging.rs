@@ -13,6 +13,15 @@ pub const FILTER_VARIABLE: &str = "FOUNDRY_LOG";
 ///
 /// At `debug`, the crate pgp would print secret keys, and rumqttd everything that passes; they get no more than `warn`.
 pub fn start(common: &CommonArgs, normally: &str) {
+    begin(common, normally, None);
+}
+
+/// Begin, without the lines of bots: the verb prints those itself.
+pub fn start_without_bots(common: &CommonArgs, normally: &str) {
+    begin(common, normally, Some("off"));
+}
+
+fn begin(common: &CommonArgs, normally: &str, bots: Option<&str>) {
     let level = match (common.quiet, common.verbose) {
         (true, _) => "error",
         (false, 0) => normally,
@@ -20,7 +29,8 @@ pub fn start(common: &CommonArgs, normally: &str) {
         (false, _) => "trace",
     };
     let others = if common.quiet { "error" } else { "warn" };
-    let filter = format!("{others},foundry_host={level},foundry_broker={level},bot={level}");
+    let bots = bots.unwrap_or(level);
+    let filter = format!("{others},foundry_host={level},foundry_broker={level},bot={bots}");
     let asked = std::env::var(FILTER_VARIABLE).ok();
     let filter = EnvFilter::try_new(asked.as_deref().unwrap_or(&filter)).unwrap_or_else(|_| EnvFilter::new(filter));
     let filter = match "pgp=warn".parse() {

@@ -1,6 +1,7 @@
 //! The command line: one verb, one file. A verb parses, calls the library, and prints.
 
 mod bot_command;
+mod build;
 mod check;
 mod common;
 mod completions;
@@ -17,12 +18,14 @@ mod logging;
 mod logs;
 mod man;
 mod names;
+mod new;
 mod output;
 mod run;
 mod runs;
 mod shutdown;
 mod status;
 mod stop;
+mod test;
 mod watch;
 
 use std::ffi::OsString;
@@ -79,6 +82,12 @@ enum Verb {
     Runs(runs::Args),
     /// Show what a bot is, which options it has, and which rights it asks for
     Inspect(inspect::Args),
+    /// Make a project for a bot of your own
+    New(new::Args),
+    /// Build a bot's project to a component
+    Build(build::Args),
+    /// Let a bot handle one event in a world of its own, and show what it did
+    Test(test::Args),
     /// Check a configuration without running it
     Check(check::Args),
     /// Manage OpenPGP keys
@@ -125,8 +134,10 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<(), CliError> {
     let mut context = Context::new(cli.common);
     let context = &mut context;
-    if !matches!(cli.verb, Verb::Run(_)) {
-        logging::start(&context.common, "warn");
+    match cli.verb {
+        Verb::Run(_) => {}
+        Verb::Test(_) => logging::start_without_bots(&context.common, "warn"),
+        _ => logging::start(&context.common, "warn"),
     }
     match cli.verb {
         Verb::Run(args) => run::run(args, context).await,
@@ -137,6 +148,9 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Watch(args) => watch::run(args, context).await,
         Verb::Runs(args) => runs::run(args, context).await,
         Verb::Inspect(args) => inspect::run(args, context).await,
+        Verb::New(args) => new::run(args, context),
+        Verb::Build(args) => build::run(args, context).await,
+        Verb::Test(args) => test::run(args, context).await,
         Verb::Check(args) => check::run(args, context).await,
         Verb::Key(args) => key::run(args, context).await,
         Verb::DeadLetters(args) => dead_letters::run(args, context).await,

@@ -16,7 +16,7 @@ const PACKAGE: &str = "foundry:bot/";
 const VERSION: &str = "@0.1.0";
 
 /// What every bot exports.
-const EXPORTS: [&str; 4] = ["describe", "init", "handle", "tick"];
+const EXPORTS: [&str; 4] = ["describe", "configure", "handle", "tick"];
 
 /// Compiled components in a directory of the host, keyed by the digest of the component and the engine's version:
 /// compilation takes seconds for large guests, loading the result milliseconds.

@@ -89,8 +89,8 @@ impl Instances {
     ///
     /// # Errors
     /// A [`Fault`] if its code fails. The inner error is the bot's own refusal.
-    pub async fn init(&self) -> Result<Result<(), String>, Fault> {
-        self.call(None, async |world, store| world.call_init(store).await)
+    pub async fn configure(&self) -> Result<Result<(), String>, Fault> {
+        self.call(None, async |world, store| world.call_configure(store).await)
             .await
             .map(|(answer, _)| answer)
     }

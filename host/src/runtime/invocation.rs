@@ -87,7 +87,7 @@ impl Effects {
 pub struct Invocation {
     /// The bot.
     pub bot: Arc<BotContext>,
-    /// The message in hand; none for `describe`, `init` and `tick`.
+    /// The message in hand; none for `describe`, `configure` and `tick`.
     pub message: Option<MessageContext>,
     /// What it did so far.
     pub effects: Effects,

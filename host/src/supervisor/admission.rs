@@ -18,10 +18,10 @@ use crate::runtime::wit::types::Description;
 use crate::runtime::{BotContext, Instances, Limits};
 
 /// Bytes of state that a bot may keep.
-const STATE_LIMIT: u64 = 16 * 1024 * 1024;
+pub(super) const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Limits of `init`, which does no work.
-const ASKING: Limits = Limits {
+/// Limits of `configure`, which does no work.
+pub(super) const ASKING: Limits = Limits {
     memory: 256 * 1024 * 1024,
     guest_time: Duration::from_secs(5),
     wall_time: Duration::from_secs(30),
@@ -52,22 +52,7 @@ impl Inner {
             Arc::clone(&bot),
             ASKING,
         );
-        match asking.init().await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => {
-                return Err(LoadFailure::Refused {
-                    name: name.to_owned(),
-                    why,
-                });
-            }
-            Err(fault) => {
-                return Err(LoadFailure::Fault {
-                    name: name.to_owned(),
-                    call: "init",
-                    fault,
-                });
-            }
-        }
+        configure(&asking, name).await?;
         let instances = Instances::new(
             self.inspector.engine().clone(),
             admitted,
@@ -131,8 +116,22 @@ impl Inner {
     }
 }
 
+/// Let a bot check its options.
+pub(super) async fn configure(asking: &Instances, name: &str) -> Result<(), LoadFailure> {
+    let name = name.to_owned();
+    match asking.configure().await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(LoadFailure::Refused { name, why }),
+        Err(fault) => Err(LoadFailure::Fault {
+            name,
+            call: "configure",
+            fault,
+        }),
+    }
+}
+
 /// The operator's limits, else what the bot asks for, else the host's defaults.
-fn limits(spec: &BotSpec, description: &Description) -> Limits {
+pub(super) fn limits(spec: &BotSpec, description: &Description) -> Limits {
     let defaults = Limits::default();
     let asked = description
         .message_timeout

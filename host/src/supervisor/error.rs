@@ -74,7 +74,7 @@ pub enum LoadFailure {
     Fault {
         /// The bot.
         name: String,
-        /// Such as `init`.
+        /// Such as `configure`.
         call: &'static str,
         /// How.
         fault: Fault,

@@ -11,6 +11,7 @@ mod options;
 mod order;
 mod spec;
 mod timers;
+mod trial;
 
 pub use admission::is_bot_name;
 pub use error::{HostError, LoadFailure};
@@ -19,3 +20,4 @@ pub use inspector::{Flow, Inspector, check_options};
 pub use options::{ENDPOINT, OptionError, known_options, parse_duration};
 pub use order::starting_order;
 pub use spec::{BotSource, BotSpec, BotStatus, Condition};
+pub use trial::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};

@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 19] = [
     "run",
     "load",
     "list",
@@ -11,6 +11,9 @@ const VERBS: [&str; 16] = [
     "watch",
     "runs",
     "inspect",
+    "new",
+    "build",
+    "test",
     "check",
     "key",
     "dead-letters",

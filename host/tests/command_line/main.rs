@@ -8,6 +8,7 @@
     reason = "helpers of tests, which should fail where they are surprised"
 )]
 
+mod authoring;
 mod background;
 mod bots;
 mod configuration;

@@ -23,7 +23,7 @@ async fn the_same_packages_twice_change_no_byte() {
     );
     // Another event with the same packages, another instance of distbot.
     let restarted = world.distbot(&[]).await;
-    restarted.init().await.unwrap();
+    restarted.configure().await.unwrap();
     restarted.refresh().await;
     restarted.publish("main", &packages).await;
     assert!(world.everything() == before);
@@ -208,10 +208,15 @@ async fn options_that_cannot_work_are_refused_at_the_start() {
         ("gpg-key", "0123456789ABCDEF0123456789ABCDEF01234567"),
         ("output", "/etc"),
     ] {
-        let refused = world.distbot(&[(option, &[value])]).await.init().await;
+        let refused = world.distbot(&[(option, &[value])]).await.configure().await;
         assert!(refused.is_err(), "--{option} {value:?}");
     }
-    let refused = world.distbot(&[("output", &["/etc"])]).await.init().await.unwrap_err();
+    let refused = world
+        .distbot(&[("output", &["/etc"])])
+        .await
+        .configure()
+        .await
+        .unwrap_err();
     assert!(
         refused.starts_with("/etc is not empty and holds no APT repository: it has "),
         "{refused}"

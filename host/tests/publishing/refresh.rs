@@ -8,7 +8,7 @@ use crate::world::World;
 async fn a_repository_without_packages_is_one_that_apt_accepts() {
     let world = World::new().await;
     let distbot = world.distbot(&[]).await;
-    distbot.init().await.unwrap();
+    distbot.configure().await.unwrap();
     distbot.refresh().await;
     let apt = Apt::local(&world.repository(), "stable");
     apt.update();

@@ -138,8 +138,8 @@ fn walk(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 pub struct Distbot(Instances);
 
 impl Distbot {
-    pub async fn init(&self) -> Result<(), String> {
-        self.0.init().await.unwrap()
+    pub async fn configure(&self) -> Result<(), String> {
+        self.0.configure().await.unwrap()
     }
 
     /// Its timer goes off.

@@ -30,6 +30,8 @@
 pub mod events;
 pub mod log;
 pub mod options;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 
 mod describe;
 mod outcome;
@@ -64,7 +66,7 @@ pub trait Bot {
     ///
     /// # Errors
     /// A sentence for the operator if the bot can't work with them.
-    fn init() -> Result<(), String> {
+    fn configure() -> Result<(), String> {
         Ok(())
     }
 
@@ -93,9 +95,9 @@ macro_rules! export {
                     <$bot as $crate::Bot>::describe().into()
                 }
 
-                fn init() -> ::core::result::Result<(), ::std::string::String> {
+                fn configure() -> ::core::result::Result<(), ::std::string::String> {
                     $crate::__start();
-                    <$bot as $crate::Bot>::init()
+                    <$bot as $crate::Bot>::configure()
                 }
 
                 fn handle(message: $crate::Message) -> $crate::bindings::foundry::bot::types::Outcome {

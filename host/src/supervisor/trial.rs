@@ -1,0 +1,256 @@
+//! One bot in a world of its own: no broker, no other bot, nothing kept. What authors' tests run their bots in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::admission::{ASKING, STATE_LIMIT, limits};
+use super::error::{HostError, LoadFailure};
+use super::inspector::{self, Inspector};
+use super::options;
+use super::spec::BotSpec;
+use crate::bus::schema;
+use crate::capability::build::{Builder, Settings};
+use crate::capability::git::{Git, GitConfig};
+use crate::capability::site::Sites;
+use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
+use crate::keys::{KeyStore, PassphraseSource};
+use crate::ledger::{Ledger, LedgerError, Settlement};
+use crate::runtime::wit::types::Message;
+use crate::runtime::{BotContext, Effects, Fault, Instances, OutgoingEvent, StateWrite, Verdict};
+
+/// A bot that is ready for one message after another.
+pub struct Trial {
+    instances: Instances,
+    services: Arc<Services>,
+    name: String,
+    topic: String,
+    // Holds everything that the services keep; gone with the trial.
+    _directory: TempDir,
+}
+
+/// An event as an author writes it for a test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialEvent {
+    /// CloudEvents type.
+    pub event_type: String,
+    /// Topic without prefix; by default the first that the bot reads.
+    pub topic: Option<String>,
+    /// The event's id, which those of published events derive from.
+    pub id: String,
+    /// What it is about.
+    pub subject: Option<String>,
+    /// Data.
+    pub data: Map<String, Value>,
+    /// Attempts at it before this one.
+    pub attempt: u32,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialReport {
+    /// The outcome.
+    pub outcome: TrialOutcome,
+    /// Events that would have been published.
+    pub published: Vec<OutgoingEvent>,
+    /// The bot's whole state afterwards.
+    pub state: BTreeMap<String, Vec<u8>>,
+    /// What it logged.
+    pub log: Vec<LogLine>,
+    /// From the call to its end.
+    pub took: Duration,
+}
+
+/// How a message ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialOutcome {
+    /// Done.
+    Done,
+    /// The bot asks for another attempt.
+    Retry {
+        /// At least this much later.
+        after: Duration,
+        /// Why.
+        why: String,
+    },
+    /// The bot gives the message up.
+    Reject(String),
+    /// The bot's code failed.
+    Fault(Fault),
+}
+
+/// Why there was no trial.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The bot can't be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadFailure),
+    /// The world can't be set up.
+    #[error("cannot set up a world for the test: {0}")]
+    World(String),
+    /// The event isn't one that any host would deliver.
+    #[error("the event would never reach a bot: {0}")]
+    Event(#[from] schema::SchemaError),
+    /// The state can't be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Trial {
+    /// Load a bot, as a host would: options and grants are checked, and the bot's `configure` is called.
+    ///
+    /// # Errors
+    /// [`TrialError`], which says what is wrong and what to do.
+    pub async fn load(inspector: &Inspector, spec: &BotSpec) -> Result<Self, TrialError> {
+        let (component, description) = inspector.inspect(&spec.source).await?;
+        let name = spec.name.clone().unwrap_or_else(|| description.name.clone());
+        let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
+            name: name.clone(),
+            error,
+        })?;
+        let grants = inspector::grants(spec, &component, &description, &resolved.values);
+        let admitted = component
+            .admit(inspector.engine(), &grants)
+            .map_err(LoadFailure::Admission)?;
+        let directory = tempfile::tempdir().map_err(world)?;
+        let services = Arc::new(services(directory.path())?);
+        let bot = Arc::new(BotContext {
+            source: format!("test/{name}"),
+            name: name.clone(),
+            options: resolved.values,
+            outputs: resolved.outputs,
+            grants,
+            state_limit: STATE_LIMIT,
+            services: Arc::clone(&services),
+        });
+        let engine = inspector.engine();
+        let asking = Instances::new(engine.clone(), admitted.clone(), Arc::clone(&bot), ASKING);
+        super::admission::configure(&asking, &name).await?;
+        Ok(Self {
+            instances: Instances::new(engine.clone(), admitted, bot, limits(spec, &description)),
+            services,
+            name,
+            topic: resolved
+                .inputs
+                .first()
+                .map(|(_, topic)| topic.clone())
+                .unwrap_or_default(),
+            _directory: directory,
+        })
+    }
+
+    /// Give the bot state from earlier messages.
+    ///
+    /// # Errors
+    /// [`TrialError::Ledger`].
+    pub async fn set_state(&self, state: BTreeMap<String, Vec<u8>>) -> Result<(), TrialError> {
+        let writes = state.into_iter().map(|(key, value)| StateWrite {
+            key,
+            value: Some(value),
+        });
+        self.settle(writes.collect()).await
+    }
+
+    /// Let the bot handle an event.
+    ///
+    /// # Errors
+    /// [`TrialError`] if there was nothing to handle; how the bot fares is in the report.
+    pub async fn handle(&self, event: TrialEvent) -> Result<TrialReport, TrialError> {
+        schema::check(&event.event_type, &event.data)?;
+        let message = Message {
+            run: event.id.chars().take(12).collect(),
+            id: event.id,
+            topic: event.topic.unwrap_or_else(|| self.topic.clone()),
+            event_type: event.event_type,
+            source: "test/tester".to_owned(),
+            subject: event.subject,
+            time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            attempt: event.attempt,
+            data: Value::Object(event.data).to_string(),
+        };
+        self.report(self.instances.handle(&message)).await
+    }
+
+    /// Tell the bot that a timer went off.
+    ///
+    /// # Errors
+    /// [`TrialError::Ledger`].
+    pub async fn tick(&self, timer: &str) -> Result<TrialReport, TrialError> {
+        self.report(self.instances.tick(timer)).await
+    }
+
+    async fn report(&self, work: impl Future<Output = Result<Verdict, Fault>>) -> Result<TrialReport, TrialError> {
+        let mut lines = self.services.logs.listen();
+        let start = Instant::now();
+        let verdict = work.await;
+        let took = start.elapsed();
+        let mut log = Vec::new();
+        loop {
+            match lines.try_recv() {
+                Ok(line) => log.push(LogLine::clone(&line)),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        let (outcome, effects) = match verdict {
+            Ok(Verdict::Done(effects)) => (TrialOutcome::Done, effects),
+            Ok(Verdict::Retry { after, why }) => (TrialOutcome::Retry { after, why }, Effects::default()),
+            Ok(Verdict::Reject(why)) => (TrialOutcome::Reject(why), Effects::default()),
+            Err(fault) => (TrialOutcome::Fault(fault), Effects::default()),
+        };
+        self.settle(effects.state_writes().collect()).await?;
+        Ok(TrialReport {
+            outcome,
+            published: effects.events,
+            state: self.state().await?,
+            log,
+            took,
+        })
+    }
+
+    async fn settle(&self, writes: Vec<StateWrite>) -> Result<(), TrialError> {
+        let settlement = Settlement {
+            bot: self.name.clone(),
+            writes,
+            ..Settlement::default()
+        };
+        Ok(self.services.ledger.settle(settlement).await?)
+    }
+
+    async fn state(&self) -> Result<BTreeMap<String, Vec<u8>>, TrialError> {
+        let mut state = BTreeMap::new();
+        for key in self.services.ledger.state_keys(&self.name, "").await? {
+            if let Some(value) = self.services.ledger.state(&self.name, &key).await? {
+                state.insert(key, value);
+            }
+        }
+        Ok(state)
+    }
+}
+
+fn world(error: impl std::fmt::Display) -> TrialError {
+    TrialError::World(error.to_string())
+}
+
+/// The capabilities of a host, all of whose memory is in one directory.
+fn services(directory: &Path) -> Result<Services, TrialError> {
+    Ok(Services {
+        ledger: Ledger::open(&directory.join("ledger.sqlite"))?,
+        artifacts: ArtifactStore::local(&directory.join("artifacts")).map_err(world)?,
+        logs: Arc::new(LogHub::new(directory.join("logs"))),
+        git: Git::new(directory.join("git"), GitConfig::default()).map_err(world)?,
+        keys: Arc::new(KeyStore::open(directory.join("keys")).map_err(world)?),
+        passphrases: PassphraseSource::none(),
+        sites: Sites::new(),
+        builder: Builder::new(&directory.join("build"), Settings::default())
+            .map_err(HostError::Builds)
+            .map_err(world)?,
+    })
+}

@@ -1,0 +1,87 @@
+//! From a project to a component.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{Attempt, BuildError};
+use super::manifest::{Language, Manifest};
+use super::{c, javascript, python, rust};
+
+/// A component that was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The bot.
+    pub name: String,
+    /// The component's file.
+    pub component: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A build: what is built, and where the parts go.
+pub(super) struct Job<'a> {
+    pub(super) manifest: &'a Manifest,
+    /// The project's directory, absolute.
+    pub(super) project: &'a Path,
+    /// Where everything that is made goes.
+    pub(super) build: &'a Path,
+    /// The component.
+    pub(super) output: &'a Path,
+}
+
+impl Job<'_> {
+    /// The file with the bot.
+    pub(super) fn source(&self) -> PathBuf {
+        self.project.join(&self.manifest.source)
+    }
+
+    /// A tool isn't there.
+    pub(super) fn missing(&self, tool: &'static str, remedy: &'static str) -> BuildError {
+        BuildError::Missing {
+            bot: self.manifest.name.clone(),
+            tool,
+            remedy,
+        }
+    }
+
+    /// What was made is no component.
+    pub(super) fn failed(&self, why: impl std::fmt::Display) -> BuildError {
+        BuildError::Component {
+            bot: self.manifest.name.clone(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Build the project in a directory. Runs the tools of its language, and installs nothing. Blocks.
+///
+/// The component appears by a rename, so that whoever watches the file never sees half of it.
+///
+/// # Errors
+/// [`BuildError`], with what the tool said.
+pub fn build(project: &Path) -> Result<Built, BuildError> {
+    let manifest = Manifest::read(project)?;
+    let project = project.canonicalize().attempt("find", project)?;
+    let build = project.join("build");
+    std::fs::create_dir_all(&build).attempt("create", &build)?;
+    let unfinished = build.join(format!(".{}.wasm.new", manifest.name));
+    let job = Job {
+        manifest: &manifest,
+        project: &project,
+        build: &build,
+        output: &unfinished,
+    };
+    match manifest.language {
+        Language::Rust => rust::build(&job)?,
+        Language::Python => python::build(&job)?,
+        Language::Javascript | Language::Typescript => javascript::build(&job)?,
+        Language::C => c::build(&job)?,
+    }
+    let component = build.join(format!("{}.wasm", manifest.name));
+    let size = std::fs::metadata(&unfinished).attempt("find", &unfinished)?.len();
+    std::fs::rename(&unfinished, &component).attempt("write", &component)?;
+    Ok(Built {
+        name: manifest.name,
+        component,
+        size,
+    })
+}

@@ -1,0 +1,39 @@
+//! JavaScript and TypeScript: rolldown makes one module of the bot and its SDK, jco puts it into QuickJS.
+
+use std::process::Command;
+
+use super::build::Job;
+use super::commands::{find, run};
+use super::error::BuildError;
+use super::world;
+
+const REMEDY: &str = "run `npm install` here: package.json names it";
+
+/// Build a JavaScript or TypeScript bot.
+pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
+    let own = ["node_modules/.bin"];
+    let rolldown = find(job.project, &own, "rolldown").ok_or_else(|| job.missing("rolldown", REMEDY))?;
+    let jco = find(job.project, &own, "jco").ok_or_else(|| job.missing("jco", REMEDY))?;
+    let wit = world::write(job.manifest, job.build)?;
+    let bundle = job.build.join("bundle.js");
+    let mut bundling = Command::new(rolldown);
+    bundling
+        .arg(job.source())
+        .args(["--format", "esm", "--log-level", "warn", "--file"])
+        .arg(&bundle);
+    for interface in world::interfaces(job.manifest) {
+        let import = format!("foundry:bot/{}@0.1.0", interface.name());
+        bundling.args(["--external", &import]);
+    }
+    run(&job.manifest.name, job.project, &mut bundling)?;
+    let mut command = Command::new(jco);
+    command
+        .arg("componentize")
+        .arg(&bundle)
+        .arg("--wit")
+        .arg(wit)
+        .args(["--world-name", world::WORLD])
+        .args(["--backend", "qjs", "--backend-qjs-stub-wasi", "--out"])
+        .arg(job.output);
+    run(&job.manifest.name, job.project, &mut command).map(drop)
+}

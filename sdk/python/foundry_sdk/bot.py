@@ -1,0 +1,69 @@
+"""From a class to a component."""
+
+import traceback
+from typing import Any, Callable, Type
+
+import wit_world
+from componentize_py_types import Err
+from wit_world.imports import types as _wit
+
+from . import log
+from .description import Description
+from .message import Message
+from .outcome import Reject, Retry
+
+
+class Bot:
+    """A bot. Implement :meth:`handle` for messages, :meth:`tick` for timers."""
+
+    #: What the bot is: its name, options, topics and timers.
+    description: Description
+
+    def configure(self) -> None:
+        """Check the options, once, before the first message; raise ``ValueError`` if the bot can't work with them."""
+
+    def handle(self, message: Message) -> None:
+        """Handle one message."""
+        raise Reject(f"this bot does not handle messages ({message.type})")
+
+    def tick(self, timer: str) -> None:
+        """A timer went off."""
+
+
+def export(bot: Type[Bot]) -> type:
+    """Make a component of a bot. Assign the result to ``WitWorld``: that is the name which the tool looks for."""
+
+    class WitWorld(wit_world.WitWorld):
+        def describe(self) -> _wit.Description:
+            return bot.description._to_wit()
+
+        def configure(self) -> None:
+            try:
+                bot().configure()
+            except ValueError as refusal:
+                raise Err(str(refusal)) from refusal
+            except Exception:
+                log.error(traceback.format_exc())
+                raise
+
+        def handle(self, message: _wit.Message) -> _wit.Outcome:
+            return _outcome(lambda: bot().handle(Message._from_wit(message)))
+
+        def tick(self, timer: str) -> _wit.Outcome:
+            return _outcome(lambda: bot().tick(timer))
+
+    return WitWorld
+
+
+def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
+    try:
+        work()
+    except Retry as retry:
+        millis = max(0, round(retry.after.total_seconds() * 1000))
+        return _wit.Outcome_Retry(_wit.Retry(millis, retry.why))
+    except Reject as reject:
+        return _wit.Outcome_Reject(reject.why)
+    except BaseException:
+        log.error(traceback.format_exc())
+        raise
+    return _wit.Outcome_Done()
