@@ -245,7 +245,14 @@ fn orderly_goodbye_does_not_count_as_an_attempt() {
         member = V5::new(broker.address, "worker");
         member.subscribe(JOBS, Q1);
     }
-    assert!(!member.take().dup);
+    // Another may have done its work, though; no attempt is told of.
+    let again = member.take();
+    assert!(
+        again.dup
+            && again
+                .properties
+                .is_none_or(|properties| properties.user_properties.is_empty())
+    );
     assert_eq!(broker.group("workers").dead, 0);
 }
 
@@ -365,7 +372,7 @@ fn dead_letters_can_be_listed_requeued_and_discarded() {
     let mut member = V5::new(broker.address, "worker");
     member.subscribe(JOBS, Q1);
     let again = member.take();
-    assert_eq!((number(&again), again.dup), (1, false));
+    assert_eq!((number(&again), again.dup), (1, true));
     assert_eq!(
         broker.wait(broker.broker().discard_dead_letters(JOBS, Some(vec![letters[0].id]))),
         1

@@ -101,6 +101,8 @@ impl Process {
         match (status.signal().map(Signal::from_named_raw), self.armed.take()) {
             (Some(Some(Signal::ABORT)), Some(point)) => End::At(point.split(':').next().unwrap_or_default().to_owned()),
             (Some(Some(Signal::KILL)), _) => End::Killed,
+            // Asked before it could listen to that.
+            (Some(Some(Signal::TERM)), _) => End::Asked,
             _ if status.success() => End::Asked,
             _ => panic!("{} ended by itself with {status}:\n{}", self.name, self.said()),
         }

@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 .ok_or(End::Closed(reason::IMPLEMENTATION_SPECIFIC, "out of packet ids"))?,
         };
         let redelivered = match &mail {
-            Mail::Leased(delivery) => delivery.attempt > 1,
+            Mail::Leased(delivery) => delivery.again,
             Mail::Ordinary(ordinary) => ordinary.kept.is_some_and(|kept| kept.restored),
         };
         let mut publish = publish_of(&mail, id, redelivered && id > 0);

@@ -156,7 +156,7 @@ impl Groups {
         if let Some(queue) = self.groups.get_mut(&group) {
             queue.dead += 1;
         }
-        let Entry { message, attempts } = entry;
+        let Entry { message, attempts, .. } = entry;
         effects.push(Effect::Dead {
             group,
             entry: id,
@@ -232,6 +232,7 @@ impl Groups {
                 message: Arc::clone(&entry.message),
                 qos: membership.qos.min(entry.message.qos),
                 attempt: entry.attempts,
+                again: std::mem::replace(&mut entry.again, true),
                 subscription: membership.subscription,
             };
             let overdue = self.limits.lease.map(|lease| Timestamp(now.0.saturating_add(lease)));

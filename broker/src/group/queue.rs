@@ -69,7 +69,13 @@ impl Groups {
         };
         queue.messages += 1;
         queue.bytes += message.size();
-        self.wait(group, id, Entry { message, attempts });
+        let entry = Entry {
+            message,
+            attempts,
+            // Who had it when the broker ended, nobody knows.
+            again: true,
+        };
+        self.wait(group, id, entry);
     }
 
     /// Removes a group with everything in it; the caller deletes it from disk.
@@ -138,7 +144,12 @@ impl Groups {
             effects.push(Effect::Remove(id));
             return;
         }
-        self.wait(group, id, Entry { message, attempts: 0 });
+        let entry = Entry {
+            message,
+            attempts: 0,
+            again: false,
+        };
+        self.wait(group, id, entry);
         self.dispatch(group, now, effects);
     }
 

@@ -19,6 +19,8 @@ pub(super) type Place = (Reverse<u8>, EntryId);
 pub(super) struct Entry {
     pub(super) message: Arc<Message>,
     pub(super) attempts: u32,
+    /// Whether a member may have had it, counted as an attempt or not.
+    pub(super) again: bool,
 }
 
 impl Entry {

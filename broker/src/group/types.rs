@@ -104,6 +104,8 @@ pub struct Delivery {
     pub qos: QoS,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// Whether a member may have had it before, in this life of the broker or in one that ended.
+    pub again: bool,
     /// The member's subscription identifier.
     pub subscription: Option<u32>,
 }

@@ -10,9 +10,11 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions};
+use super::publisher::AGAIN_PROPERTY;
+use crate::ledger::DeadLetter;
 
 /// How long a clean end of the session may take.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A received message, unacknowledged.
 pub struct Delivery {
@@ -22,17 +24,33 @@ pub struct Delivery {
     pub payload: Bytes,
     /// Whether it was the broker's retained message.
     pub retained: bool,
-    /// Whether the broker says that somebody may have had it before.
-    pub redelivered: bool,
-    publish: Publish,
-    client: AsyncClient,
+    /// Whether somebody may have had it before: the broker brings it again, or its publisher sends it again.
+    pub again: bool,
+    /// The number of the dead letter that it was.
+    pub revived: Option<i64>,
+    receipt: Option<(Publish, AsyncClient)>,
 }
 
 impl Delivery {
+    /// A dead letter that is tried again, from the ledger.
+    #[must_use]
+    pub fn of_dead_letter(letter: DeadLetter) -> Self {
+        Self {
+            topic: letter.topic,
+            payload: letter.payload.into(),
+            retained: false,
+            again: false,
+            revived: Some(letter.seq),
+            receipt: None,
+        }
+    }
+
     /// Acknowledge it (PUBACK). If the connection that brought it is gone, the broker has given the message to
     /// somebody else or brings it again, and this does nothing.
     pub async fn acknowledge(&self) {
-        if let Err(error) = self.client.ack(&self.publish).await {
+        if let Some((publish, client)) = &self.receipt
+            && let Err(error) = client.ack(publish).await
+        {
             tracing::debug!(topic = self.topic, %error, "the acknowledgement came too late");
         }
     }
@@ -151,9 +169,11 @@ impl Consumer {
                         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                         payload: publish.payload.clone(),
                         retained: publish.retain,
-                        redelivered: publish.dup || has_property(&publish, ATTEMPT_PROPERTY),
-                        client: client.clone(),
-                        publish,
+                        again: publish.dup
+                            || has_property(&publish, ATTEMPT_PROPERTY)
+                            || has_property(&publish, AGAIN_PROPERTY),
+                        revived: None,
+                        receipt: Some((publish, client.clone())),
                     };
                     if deliveries.send(delivery).await.is_err() {
                         return End::Cancelled;

@@ -1,9 +1,12 @@
 //! Messages: the envelope and its signature, and the MQTT sessions that carry it.
 
+mod claims;
 mod connection;
 mod consumer;
 mod event;
+mod flight;
 mod observer;
+mod peers;
 mod publisher;
 pub mod schema;
 mod tap;
@@ -13,6 +16,7 @@ pub use connection::{BrokerAddress, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerState, Delivery};
 pub use event::{Event, MAX_EVENT, Refusal};
 pub use observer::{Observer, Presence};
-pub use publisher::{LiveMessage, Publisher};
+pub use peers::{Clearance, Peers};
+pub use publisher::{AGAIN_PROPERTY, LiveMessage, Publisher, PublisherStatus};
 pub use tap::{Seal, Sighting, tap};
 pub use topics::{FAILURES, Topics};

@@ -14,7 +14,7 @@ use super::consumer::{Consumer, ConsumerState, Delivery};
 use super::event::Event;
 use super::topics::Topics;
 use crate::keys::TrustedKeys;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 
 /// Messages that may be unacknowledged at the observer.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -54,8 +54,10 @@ pub struct Observer {
 impl Observer {
     /// Begin to watch the broker. Events on `event_topics` (without prefix) are recorded for `runs`.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a different part of the host")]
     pub fn start(
         options: ConnectionOptions,
+        host: &str,
         topics: Topics,
         event_topics: &[String],
         trusted: Arc<TrustedKeys>,
@@ -78,6 +80,7 @@ impl Observer {
         }
         .start(cancel);
         let recorder = Recorder {
+            host: host.to_owned(),
             bots: Arc::clone(&bots),
             topics,
             trusted,
@@ -99,6 +102,7 @@ impl Observer {
 }
 
 struct Recorder {
+    host: String,
     bots: Arc<Mutex<BTreeMap<String, Presence>>>,
     topics: Topics,
     trusted: Arc<TrustedKeys>,
@@ -111,7 +115,7 @@ impl Recorder {
         while let Some(delivery) = deliveries.recv().await {
             let topic = self.topics.short(&delivery.topic);
             if topic.starts_with("bots/") {
-                self.presence(topic, &delivery.payload);
+                self.presence(topic, &delivery.payload).await;
             } else {
                 self.event(topic, &delivery.payload).await;
             }
@@ -119,17 +123,41 @@ impl Recorder {
         }
     }
 
-    fn presence(&self, topic: &str, payload: &[u8]) {
-        let Ok(mut bots) = self.bots.lock() else { return };
-        match serde_json::from_slice::<Presence>(payload) {
-            // A bot speaks for itself only.
-            Ok(presence) if topic == format!("bots/{}/{}", presence.host, presence.bot) => {
-                bots.insert(topic.to_owned(), presence);
+    async fn presence(&self, topic: &str, payload: &[u8]) {
+        // A bot speaks for itself only.
+        let presence = serde_json::from_slice::<Presence>(payload)
+            .ok()
+            .filter(|presence| topic == format!("bots/{}/{}", presence.host, presence.bot));
+        let left = {
+            let Ok(mut bots) = self.bots.lock() else { return };
+            match presence.clone() {
+                Some(presence) => bots.insert(topic.to_owned(), presence),
+                None => bots.remove(topic),
             }
-            _ => {
-                bots.remove(topic);
-            }
+        };
+        if let Err(error) = self.membership(presence.as_ref(), left.as_ref()).await {
+            tracing::warn!(%error, "cannot note who else is in a group");
         }
+    }
+
+    /// Note which other hosts have a member of which group, also of those that are away: they may have settled what
+    /// comes here again. Only one that takes its leave is forgotten.
+    async fn membership(&self, now: Option<&Presence>, before: Option<&Presence>) -> Result<(), LedgerError> {
+        let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.host);
+        if let Some((presence, group)) = now.and_then(|presence| Some((presence, group_of(presence)?))) {
+            return self.ledger.remember_peer(&group, &presence.host).await;
+        }
+        let Some((left, group)) = before.and_then(|left| Some((left, group_of(left)?))) else {
+            return Ok(());
+        };
+        let has_another = self.bots.lock().is_ok_and(|bots| {
+            bots.values()
+                .any(|other| other.host == left.host && other.group.as_ref() == Some(&group))
+        });
+        if has_another {
+            return Ok(());
+        }
+        self.ledger.forget_peer(&group, &left.host).await
     }
 
     /// Refused events are the business of the bots they were meant for; here they are just not recorded.

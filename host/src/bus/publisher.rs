@@ -1,23 +1,27 @@
 //! The outbox's way to the broker: a row is forgotten only when the broker has acknowledged it (PUBACK).
 
-use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use foundry_broker::killpoint;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions};
-use crate::ledger::{Ledger, LedgerError};
+use super::flight::{Carried, Fate, Flight, packet_size};
+use crate::ledger::{Ledger, LedgerError, OutboxRow};
 
-/// Rows that are on their way at the same time.
-const WINDOW: usize = 128;
+/// User property of an event that another host, or this one before, may have published already.
+pub const AGAIN_PROPERTY: &str = "foundry-again";
 
 /// Live messages that may wait; more are dropped, since nothing depends on them.
 const LIVE: usize = 4096;
+
+/// Pause before the ledger is asked again to forget a row.
+const LEDGER_PAUSE: Duration = Duration::from_secs(1);
 
 /// A message that is only for whoever listens now: log lines, presence.
 #[derive(Debug, Clone)]
@@ -30,108 +34,289 @@ pub struct LiveMessage {
     pub retain: bool,
 }
 
+/// How the publisher and its broker are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublisherStatus {
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Why not, or why a topic's events wait.
+    pub trouble: Option<String>,
+}
+
 /// Publishes the ledger's outbox, and live messages.
 #[derive(Clone)]
 pub struct Publisher {
     live: mpsc::Sender<LiveMessage>,
+    status: watch::Receiver<PublisherStatus>,
 }
 
 impl Publisher {
-    /// Run until cancelled, over any number of connections.
+    /// Run until cancelled, over any number of connections. An event that nobody subscribes to is kept for
+    /// `readers_patience`, for brokers that forget shared subscriptions when they restart.
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
         hello: Option<LiveMessage>,
+        readers_patience: Duration,
         ledger: Ledger,
         cancel: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (live, queue) = mpsc::channel(LIVE);
-        let task = tokio::spawn(run(options, hello, ledger, queue, cancel));
-        (Self { live }, task)
+        let (status, watcher) = watch::channel(PublisherStatus::default());
+        let (gone, goners) = mpsc::unbounded_channel();
+        let line = Line {
+            options,
+            hello,
+            ledger,
+            live: queue,
+            status,
+            gone,
+            goners,
+            warned: false,
+        };
+        let task = tokio::spawn(line.run(readers_patience, cancel));
+        (Self { live, status: watcher }, task)
     }
 
     /// Send a live message, if there is room for it.
     pub fn live(&self, message: LiveMessage) {
         let _ = self.live.try_send(message);
     }
-}
 
-async fn run(
-    options: ConnectionOptions,
-    hello: Option<LiveMessage>,
-    ledger: Ledger,
-    mut live: mpsc::Receiver<LiveMessage>,
-    cancel: CancellationToken,
-) {
-    let mut backoff = Backoff::new();
-    let mut warned = false;
-    loop {
-        let end = tokio::select! {
-            end = connection(&options, hello.as_ref(), &ledger, &mut live, &mut backoff, &mut warned) => end,
-            () = cancel.cancelled() => return,
-        };
-        // Said once, not at each attempt: the broker may be away for hours.
-        if !std::mem::replace(&mut warned, true) {
-            tracing::warn!(broker = ?options.broker, why = end, "no connection to the broker; messages wait in the outbox");
-        }
-        tokio::select! {
-            () = backoff.pause() => {}
-            () = cancel.cancelled() => return,
-        }
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> PublisherStatus {
+        self.status.borrow().clone()
     }
 }
 
-/// One connection. Whatever was unacknowledged at its end is sent again by the next one, from the ledger.
-async fn connection(
-    options: &ConnectionOptions,
-    hello: Option<&LiveMessage>,
-    ledger: &Ledger,
-    live: &mut mpsc::Receiver<LiveMessage>,
-    backoff: &mut Backoff,
-    warned: &mut bool,
-) -> String {
-    let (client, mut events) = options.client();
-    let mut flight = Flight::default();
-    let mut connected = false;
-    loop {
-        tokio::select! {
-            event = events.poll() => match event {
-                Err(error) => return error.to_string(),
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    connected = true;
-                    backoff.reset();
-                    if std::mem::take(warned) {
-                        tracing::info!(broker = ?options.broker, "connected to the broker again");
-                    }
-                    if let Some(hello) = hello {
-                        send_live(&client, hello);
-                    }
-                    if let Err(error) = flight.fill(ledger, &client).await {
-                        return error.to_string();
-                    }
-                }
-                Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => flight.left(packet_id),
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                    if !accepted {
-                        return format!("the broker refuses a message: {:?}", ack.reason);
-                    }
-                    killpoint::pass("before-forget");
-                    if let Some(seq) = flight.acknowledged(ack.pkid) {
-                        forget(ledger, seq);
-                    }
-                    if flight.has_room() && let Err(error) = flight.fill(ledger, &client).await {
-                        return error.to_string();
-                    }
-                }
-                Ok(_) => {}
-            },
-            () = ledger.outbox_changed(), if connected => {
-                if let Err(error) = flight.fill(ledger, &client).await {
-                    return error.to_string();
-                }
+/// The publisher's end of the line to the broker.
+struct Line {
+    options: ConnectionOptions,
+    hello: Option<LiveMessage>,
+    ledger: Ledger,
+    live: mpsc::Receiver<LiveMessage>,
+    status: watch::Sender<PublisherStatus>,
+    /// Rows that the ledger has forgotten.
+    gone: mpsc::UnboundedSender<i64>,
+    goners: mpsc::UnboundedReceiver<i64>,
+    warned: bool,
+}
+
+impl Line {
+    async fn run(mut self, readers_patience: Duration, cancel: CancellationToken) {
+        let doubtful = tokio::select! {
+            doubtful = self.doubtful() => doubtful,
+            () = cancel.cancelled() => return,
+        };
+        let mut flight = Flight::new(doubtful, readers_patience);
+        let mut backoff = Backoff::new();
+        loop {
+            let end = tokio::select! {
+                end = self.connection(&mut flight, &mut backoff) => end,
+                () = cancel.cancelled() => return,
+            };
+            // Said once, not at each attempt: the broker may be away for hours.
+            if !std::mem::replace(&mut self.warned, true) {
+                tracing::warn!(broker = ?self.options.broker, why = end, "no connection to the broker; messages wait in the outbox");
             }
-            Some(message) = live.recv(), if connected => send_live(&client, &message),
+            self.status.send_replace(PublisherStatus {
+                connected: false,
+                trouble: Some(end),
+            });
+            tokio::select! {
+                () = backoff.pause() => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    /// The newest row that a process that ended may have sent.
+    async fn doubtful(&self) -> i64 {
+        loop {
+            match self.ledger.newest_in_outbox().await {
+                Ok(seq) => return seq,
+                Err(error) => tracing::error!(%error, "cannot read the outbox; trying again"),
+            }
+            tokio::time::sleep(LEDGER_PAUSE).await;
+        }
+    }
+
+    /// One connection. Whatever was unacknowledged at its end is sent again by the next one, from the ledger.
+    async fn connection(&mut self, flight: &mut Flight, backoff: &mut Backoff) -> String {
+        let (client, mut events) = self.options.client();
+        let mut largest = None;
+        let mut connected = false;
+        flight.reconnected();
+        loop {
+            let alarm = flight.alarm(Instant::now()).filter(|_| connected);
+            let fill = tokio::select! {
+                event = events.poll() => match event {
+                    Err(error) => return error.to_string(),
+                    Ok(Event::Incoming(Packet::ConnAck(connack))) => {
+                        connected = true;
+                        backoff.reset();
+                        largest = largest_packet(&connack);
+                        self.greet(&client);
+                        true
+                    }
+                    Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => {
+                        flight.left(packet_id);
+                        false
+                    }
+                    Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                        self.answered(flight, &ack);
+                        flight.has_room()
+                    }
+                    Ok(_) => false,
+                },
+                () = self.ledger.outbox_changed(), if connected => true,
+                () = until(alarm), if alarm.is_some() => true,
+                Some(seq) = self.goners.recv() => {
+                    flight.gone(seq);
+                    false
+                }
+                Some(message) = self.live.recv(), if connected => {
+                    send_live(&client, &message);
+                    false
+                }
+            };
+            if fill && let Err(error) = self.fill(flight, &client, largest).await {
+                return error.to_string();
+            }
+        }
+    }
+
+    fn greet(&mut self, client: &AsyncClient) {
+        if std::mem::take(&mut self.warned) {
+            tracing::info!(broker = ?self.options.broker, "connected to the broker again");
+        }
+        self.status.send_replace(PublisherStatus {
+            connected: true,
+            trouble: None,
+        });
+        if let Some(hello) = &self.hello {
+            send_live(client, hello);
+        }
+    }
+
+    fn answered(&self, flight: &mut Flight, ack: &PubAck) {
+        match flight.answered(ack.pkid, ack.reason, Instant::now()) {
+            None => {}
+            Some(Fate::Forget(seq)) => {
+                killpoint::pass("before-forget");
+                self.forget(seq);
+                self.status.send_if_modified(|status| status.trouble.take().is_some());
+            }
+            Some(Fate::Bury(seq, why)) => self.bury(seq, why),
+            Some(Fate::Later(why, pause)) => {
+                let said = ack
+                    .properties
+                    .as_ref()
+                    .and_then(|properties| properties.reason_string.clone());
+                let why = said.map_or_else(|| why.clone(), |said| format!("{why}: {said}"));
+                tracing::debug!(why, ?pause, "an event waits");
+                self.status
+                    .send_modify(|status| status.trouble = Some(format!("events wait: {why}")));
+            }
+        }
+    }
+
+    /// Hand more rows to the client, up to the window.
+    async fn fill(&self, flight: &mut Flight, client: &AsyncClient, largest: Option<usize>) -> Result<(), LedgerError> {
+        let now = Instant::now();
+        let (after, limit) = flight.next_rows(now);
+        if limit == 0 {
+            flight.there_is_more(true);
+            return Ok(());
+        }
+        let rows = self
+            .ledger
+            .outbox(after, limit as u32, flight.waiting_topics(now))
+            .await?;
+        flight.there_is_more(rows.len() == limit);
+        for row in rows {
+            if !flight.wants(row.seq) {
+                continue;
+            }
+            let again = row.again || flight.is_doubtful(row.seq);
+            let property = again.then_some((AGAIN_PROPERTY, "1"));
+            let size = packet_size(&row.topic, row.payload.len(), property);
+            if let Some(largest) = largest.filter(|largest| size > *largest) {
+                self.bury(
+                    row.seq,
+                    format!("it makes a packet of {size} bytes, and the broker takes {largest} at most"),
+                );
+                continue;
+            }
+            let seq = row.seq;
+            let carried = Carried {
+                seq,
+                topic: row.topic.clone(),
+            };
+            if !publish(client, row, property) {
+                flight.put_back(seq);
+                break;
+            }
+            flight.sent(carried);
+        }
+        Ok(())
+    }
+
+    /// Forget an acknowledged row. Nobody waits for it: the ledger commits many of these at once, and a row that a
+    /// crash brings back is only sent again.
+    fn forget(&self, seq: i64) {
+        let (ledger, gone) = (self.ledger.clone(), self.gone.clone());
+        tokio::spawn(async move {
+            while let Err(error) = ledger.published(vec![seq]).await {
+                if matches!(error, LedgerError::Closed) {
+                    return;
+                }
+                tracing::warn!(%error, "a published message stays in the outbox");
+                tokio::time::sleep(LEDGER_PAUSE).await;
+            }
+            let _ = gone.send(seq);
+        });
+    }
+
+    /// Set a row aside that the broker will never take.
+    fn bury(&self, seq: i64, why: String) {
+        let (ledger, gone) = (self.ledger.clone(), self.gone.clone());
+        tokio::spawn(async move {
+            loop {
+                match ledger.refused(seq, &why).await {
+                    Ok(Some(number)) => {
+                        tracing::warn!(
+                            number,
+                            why,
+                            "an event is a dead letter (see `foundry-host dead-letters`)"
+                        );
+                        break;
+                    }
+                    Ok(None) => break,
+                    Err(LedgerError::Closed) => return,
+                    Err(error) => tracing::warn!(%error, "cannot set a refused event aside; trying again"),
+                }
+                tokio::time::sleep(LEDGER_PAUSE).await;
+            }
+            let _ = gone.send(seq);
+        });
+    }
+}
+
+/// Returns whether the client had room for it.
+fn publish(client: &AsyncClient, row: OutboxRow, property: Option<(&str, &str)>) -> bool {
+    let OutboxRow { topic, payload, .. } = row;
+    match property {
+        None => client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok(),
+        Some((name, value)) => {
+            let properties = PublishProperties {
+                user_properties: vec![(name.to_owned(), value.to_owned())],
+                ..PublishProperties::default()
+            };
+            client
+                .try_publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
+                .is_ok()
         }
     }
 }
@@ -140,67 +325,14 @@ fn send_live(client: &AsyncClient, message: &LiveMessage) {
     let _ = client.try_publish(&message.topic, QoS::AtMostOnce, message.retain, message.payload.clone());
 }
 
-/// Forget an acknowledged row. Nobody waits for it: the ledger commits many of these at once, and a row that a crash
-/// brings back is only sent again.
-fn forget(ledger: &Ledger, seq: i64) {
-    let ledger = ledger.clone();
-    tokio::spawn(async move {
-        if let Err(error) = ledger.published(vec![seq]).await {
-            tracing::warn!(%error, "a published message stays in the outbox and will be sent again");
-        }
-    });
+/// The largest packet that the broker takes, if it says.
+fn largest_packet(connack: &ConnAck) -> Option<usize> {
+    let largest = connack.properties.as_ref()?.max_packet_size?;
+    Some(largest as usize)
 }
 
-/// The outbox rows that are on their way, and which packet carries which.
-#[derive(Default)]
-struct Flight {
-    last: i64,
-    more: bool,
-    queued: VecDeque<i64>,
-    carried: HashMap<u16, i64>,
-}
-
-impl Flight {
-    fn in_hand(&self) -> usize {
-        self.queued.len() + self.carried.len()
-    }
-
-    /// Whether rows that had no room last time may have it now: half a window at a time, so that one read of the
-    /// ledger serves many acknowledgements.
-    fn has_room(&self) -> bool {
-        self.more && self.in_hand() <= WINDOW / 2
-    }
-
-    /// Hand more rows to the client, up to the window.
-    async fn fill(&mut self, ledger: &Ledger, client: &AsyncClient) -> Result<(), LedgerError> {
-        let room = WINDOW.saturating_sub(self.in_hand());
-        let rows = ledger.outbox(self.last, room as u32).await?;
-        self.more = rows.len() == room;
-        for row in rows {
-            if client
-                .try_publish(&row.topic, QoS::AtLeastOnce, false, row.payload)
-                .is_err()
-            {
-                self.more = true;
-                break;
-            }
-            self.last = row.seq;
-            self.queued.push_back(row.seq);
-        }
-        Ok(())
-    }
-
-    /// The client has given the oldest queued row a packet id. QoS 0 messages have packet id 0.
-    fn left(&mut self, packet_id: u16) {
-        if packet_id != 0
-            && let Some(seq) = self.queued.pop_front()
-        {
-            self.carried.insert(packet_id, seq);
-        }
-    }
-
-    /// The row that an acknowledged packet carried.
-    fn acknowledged(&mut self, packet_id: u16) -> Option<i64> {
-        self.carried.remove(&packet_id)
+async fn until(alarm: Option<Instant>) {
+    if let Some(alarm) = alarm {
+        tokio::time::sleep_until(alarm.into()).await;
     }
 }

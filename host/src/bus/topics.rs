@@ -50,6 +50,12 @@ impl Topics {
         self.full(&format!("bots/{host}/{bot}"))
     }
 
+    /// Where a host is asked about messages that it may have settled, and answered.
+    #[must_use]
+    pub fn peer(&self, host: &str) -> String {
+        self.full(&format!("peers/{host}"))
+    }
+
     /// The filter of a shared subscription (MQTT 5, section 4.8.2). A group's name may hold what a share name may
     /// not: the original's endpoints are called `pub/buildbot`.
     #[must_use]

@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -36,7 +37,7 @@ use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration
 use problem::Problems;
 use reader::Section;
 use settings::{
-    HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY, MESSAGES_MAX_AGE,
+    HOST_DRAIN, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY, MESSAGES_MAX_AGE,
     MESSAGES_OBSERVE, MESSAGES_PREFIX, MESSAGES_TRUST,
 };
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub passphrases: PassphraseSource,
     /// How packages are built.
     pub builds: build::Settings,
+    /// How long messages in hand may take when a bot is stopped.
+    pub drain: Duration,
     /// Further topics to record.
     pub observe: Vec<String>,
     /// Lines of settings, for what turns out later to be wrong with them.
@@ -130,6 +133,7 @@ impl Config {
             passphrases: self.passphrases.clone(),
             observe: self.observe.clone(),
             builds: self.builds.clone(),
+            drain: self.drain,
         }
     }
 }
@@ -159,6 +163,9 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let state = host
         .text(&HOST_STATE, problems)
         .map(|found| absolute(found.value, base));
+    let drain = host.parsed(&HOST_DRAIN, problems, |text| {
+        parse_duration(text).ok_or_else(|| "write \"5s\" or \"2m\"".to_owned())
+    });
     let broker = broker::read(document, base, problems);
     let messages = messages(document, problems);
     let observe = Section::top(document, "messages", problems);
@@ -188,6 +195,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         messages: messages?,
         passphrases,
         builds: builds?,
+        drain: drain?.value,
         observe,
         lines,
         bots,
@@ -242,6 +250,7 @@ fn messages(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Messa
         key,
         trust,
         max_age: max_age?.value,
+        ..MessagesConfig::default()
     })
 }
 

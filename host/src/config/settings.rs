@@ -52,6 +52,14 @@ pub(super) const HOST_STATE: Setting = setting(
     "`/var/lib/foundry` for root, else `$XDG_STATE_HOME/foundry` or `~/.local/state/foundry`",
     "Where the host keeps its ledger, keys, artifacts, logs and control socket. `--state` and `FOUNDRY_STATE` go before it.",
 );
+pub(super) const HOST_DRAIN: Setting = setting(
+    "host",
+    "drain",
+    "time",
+    Some("5s"),
+    "",
+    "How long messages in hand may take to be finished when a bot or the host is stopped. The others are done again.",
+);
 pub(super) const BROKER_LISTEN: Setting = setting(
     "broker",
     "listen",
@@ -307,6 +315,7 @@ pub(super) const GRANT_FILES: Setting = setting(
 pub const SETTINGS: &[Setting] = &[
     HOST_NAME,
     HOST_STATE,
+    HOST_DRAIN,
     BROKER_LISTEN,
     BROKER_URL,
     BROKER_TLS,

@@ -1,14 +1,45 @@
 //! Messages that were given up, with the reason.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, outbox};
 
 /// Dead letters that are kept; the oldest go first, so that a flood of forged events can't fill the disk.
 const MAX_KEPT: i64 = 10_000;
+
+/// Bytes of dead letters that are kept, for the same reason.
+const MAX_BYTES: i64 = 256 * 1024 * 1024;
+
+/// Bytes of one that are kept: all of it, if it can be an event.
+const MAX_PAYLOAD: usize = 512 * 1024;
+
+/// Which way a dead letter was going.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadLetterKind {
+    /// To a bot of this host, which gave it up or had to refuse it.
+    #[default]
+    Message,
+    /// From a bot of this host to the broker, which will not take it.
+    Outbox,
+    /// To any member of a group: the embedded broker gave it up.
+    Group,
+}
+
+impl DeadLetterKind {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Outbox => "outbox",
+            Self::Group => "group",
+        }
+    }
+}
 
 /// A message that was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +58,15 @@ pub struct DeadLetter {
     pub reason: String,
     /// How often it was tried.
     pub attempts: u32,
-    /// The message as it came, at most its first 64 KiB.
+    /// The message as it came, at most as much of it as an event may have.
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub payload: Vec<u8>,
+    /// Which way it was going.
+    #[serde(default)]
+    pub kind: DeadLetterKind,
+    /// Whether its bot is to try it again.
+    #[serde(default)]
+    pub requeued: bool,
 }
 
 fn as_text<S: serde::Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -52,14 +89,18 @@ impl DeadLetter {
             id,
             reason,
             attempts,
-            payload: payload.get(..64 * 1024).unwrap_or(payload).to_owned(),
+            payload: payload.get(..MAX_PAYLOAD).unwrap_or(payload).to_owned(),
+            kind: DeadLetterKind::Message,
+            requeued: false,
         }
     }
 }
 
-pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<()> {
+/// Returns its number.
+pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64> {
     c.prepare_cached(
-        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         dead.at,
@@ -68,11 +109,20 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<()> 
         dead.id,
         dead.reason,
         dead.attempts,
-        dead.payload
+        dead.payload,
+        dead.kind.name()
     ])?;
+    let number = c.last_insert_rowid();
     c.prepare_cached("DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - ?")?
         .execute([MAX_KEPT])?;
-    Ok(())
+    // Of the newest up to the bound, and none older than the first that goes beyond it.
+    c.prepare_cached(
+        "DELETE FROM dead_letters WHERE seq <= (
+             SELECT max(seq) FROM (SELECT seq, sum(length(payload)) OVER (ORDER BY seq DESC) AS bytes FROM dead_letters)
+             WHERE bytes > ?)",
+    )?
+    .execute([MAX_BYTES])?;
+    Ok(number)
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
@@ -85,6 +135,11 @@ fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         reason: row.get(5)?,
         attempts: row.get(6)?,
         payload: row.get(7)?,
+        kind: match row.get_ref(8)?.as_str()? {
+            "outbox" => DeadLetterKind::Outbox,
+            _ => DeadLetterKind::Message,
+        },
+        requeued: row.get(9)?,
     })
 }
 
@@ -94,7 +149,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn bury(&self, dead: DeadLetter) -> Result<(), LedgerError> {
-        self.work(move |c| insert(c, &dead)).await
+        self.work(move |c| insert(c, &dead).map(drop)).await
     }
 
     /// The dead letters, oldest first.
@@ -104,7 +159,7 @@ impl Ledger {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, LedgerError> {
         self.work(|c| {
             c.prepare_cached(
-                "SELECT seq, at, bot, topic, id, reason, attempts, payload FROM dead_letters ORDER BY seq",
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued FROM dead_letters ORDER BY seq",
             )?
             .query_map([], row)?
             .collect()
@@ -117,15 +172,80 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn take_dead_letter(&self, seq: i64) -> Result<Option<DeadLetter>, LedgerError> {
-        use rusqlite::OptionalExtension;
         self.work(move |c| {
             c.prepare_cached(
                 "DELETE FROM dead_letters WHERE seq = ?
-                 RETURNING seq, at, bot, topic, id, reason, attempts, payload",
+                 RETURNING seq, at, bot, topic, id, reason, attempts, payload, kind, requeued",
             )?
             .query_row([seq], row)
             .optional()
         })
         .await
     }
+
+    /// Try a dead letter again: one of the outbox goes back there, and one that was for a bot waits for it, until it is
+    /// settled. Returns whether there is such a dead letter.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn requeue_dead_letter(&self, seq: i64) -> Result<bool, LedgerError> {
+        let requeued = self.work(move |c| requeue(c, seq)).await?;
+        if let Some(added) = requeued {
+            self.outbox_grew(added);
+            self.dead_letters_requeued.notify_waiters();
+        }
+        Ok(requeued.is_some())
+    }
+
+    /// Wait until a dead letter is requeued.
+    pub fn dead_letter_requeued(&self) -> impl Future<Output = ()> + use<> {
+        std::sync::Arc::clone(&self.dead_letters_requeued).notified_owned()
+    }
+
+    /// The dead letters that a bot is to try again, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn requeued(&self, bot: &str) -> Result<Vec<DeadLetter>, LedgerError> {
+        let bot = bot.to_owned();
+        self.work(move |c| {
+            c.prepare_cached(
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued FROM dead_letters
+                 WHERE requeued AND bot = ? ORDER BY seq",
+            )?
+            .query_map([bot], row)?
+            .collect()
+        })
+        .await
+    }
+
+    /// A requeued dead letter is one again, for a new reason.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn refused_again(&self, seq: i64, reason: String) -> Result<(), LedgerError> {
+        self.work(move |c| {
+            c.prepare_cached("UPDATE dead_letters SET requeued = 0, reason = ? WHERE seq = ?")?
+                .execute(params![reason, seq])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Returns what came into the outbox; none if there is no such dead letter.
+fn requeue(c: &Connection, seq: i64) -> rusqlite::Result<Option<outbox::Size>> {
+    let found = c
+        .prepare_cached("UPDATE dead_letters SET requeued = 1 WHERE seq = ? RETURNING kind = 'outbox'")?
+        .query_row([seq], |row| row.get::<_, bool>(0))
+        .optional()?;
+    if found != Some(true) {
+        return Ok(found.map(|_| outbox::Size::default()));
+    }
+    let (topic, payload): (String, Vec<u8>) = c.query_row(
+        "DELETE FROM dead_letters WHERE seq = ? RETURNING topic, payload",
+        [seq],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    outbox::insert(c, &topic, &payload, false).map(Some)
 }

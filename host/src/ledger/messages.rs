@@ -4,19 +4,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
 use super::dead_letters::{self, DeadLetter};
+use super::outbox;
 use super::runs::{self, EventRow};
 use super::{Ledger, LedgerError};
 use crate::runtime::StateWrite;
 
-/// A signed event that waits for the broker's acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxRow {
-    /// Position in the outbox.
-    pub seq: i64,
-    /// Full topic.
-    pub topic: String,
-    /// The signed event.
-    pub payload: Vec<u8>,
+/// What a ledger knows of an event that came for a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its effects are here.
+    pub settled: bool,
+    /// Another host was promised that it isn't settled here without asking.
+    pub promised: bool,
 }
 
 /// Everything that takes effect when a message, or a timer's tick, is over: in one transaction.
@@ -34,6 +33,10 @@ pub struct Settlement {
     pub events: Vec<EventRow>,
     /// The message itself, if it was given up.
     pub dead: Option<DeadLetter>,
+    /// Whether another host may publish the same events, since it may have had the same message.
+    pub again: bool,
+    /// The dead letter that the message was, if it was tried again from there.
+    pub revived: Option<i64>,
 }
 
 impl Ledger {
@@ -42,23 +45,42 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing took effect then.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), LedgerError> {
-        let publishes = !settlement.publish.is_empty();
-        self.work(move |c| settle(c, &settlement)).await?;
-        if publishes {
-            self.outbox_changed.notify_one();
-        }
+        let added = self.work(move |c| settle(c, &settlement)).await?;
+        self.outbox_grew(added);
         Ok(())
     }
 
-    /// Whether a group has settled an event already.
+    /// What is known of an event before it is handled for a group.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn is_processed(&self, group: &str, id: &str) -> Result<bool, LedgerError> {
+    pub async fn known(&self, group: &str, id: &str) -> Result<Known, LedgerError> {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
-            c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?
-                .exists(params![group, id])
+            Ok(Known {
+                settled: is_settled(c, &group, &id)?,
+                promised: c
+                    .prepare_cached("SELECT 1 FROM promises WHERE grp = ? AND id = ?")?
+                    .exists(params![group, id])?,
+            })
+        })
+        .await
+    }
+
+    /// Promise another host not to settle an event without asking. Returns whether that is possible: it isn't when the
+    /// event is settled.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn promise(&self, group: &str, id: &str) -> Result<bool, LedgerError> {
+        let (group, id) = (group.to_owned(), id.to_owned());
+        self.work(move |c| {
+            if is_settled(c, &group, &id)? {
+                return Ok(false);
+            }
+            c.prepare_cached("INSERT OR IGNORE INTO promises VALUES (?, ?, ?)")?
+                .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+            Ok(true)
         })
         .await
     }
@@ -94,35 +116,15 @@ impl Ledger {
         .await
     }
 
-    /// The outbox's oldest rows after a position.
+    /// Remember that another host has settled an event.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
+    pub async fn settled_elsewhere(&self, group: &str, id: &str) -> Result<(), LedgerError> {
+        let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
-            c.prepare_cached("SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?")?
-                .query_map(params![after, limit], |row| {
-                    Ok(OutboxRow {
-                        seq: row.get(0)?,
-                        topic: row.get(1)?,
-                        payload: row.get(2)?,
-                    })
-                })?
-                .collect()
-        })
-        .await
-    }
-
-    /// Forget outbox rows that the broker has acknowledged.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger fails.
-    pub async fn published(&self, seqs: Vec<i64>) -> Result<(), LedgerError> {
-        self.work(move |c| {
-            let mut delete = c.prepare_cached("DELETE FROM outbox WHERE seq = ?")?;
-            for seq in seqs {
-                delete.execute([seq])?;
-            }
+            c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
+                .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
             Ok(())
         })
         .await
@@ -133,19 +135,41 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn forget_processed_before(&self, time: OffsetDateTime) -> Result<usize, LedgerError> {
-        self.work(move |c| c.execute("DELETE FROM processed WHERE at < ?", [time.unix_timestamp()]))
-            .await
+        self.work(move |c| {
+            c.execute("DELETE FROM promises WHERE at < ?", [time.unix_timestamp()])?;
+            c.execute("DELETE FROM processed WHERE at < ?", [time.unix_timestamp()])
+        })
+        .await
     }
 }
 
-fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
+fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?
+        .exists(params![group, id])
+}
+
+/// Returns what came into the outbox.
+fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::Size> {
+    if let Some(seq) = settlement.revived {
+        let found = c
+            .prepare_cached("DELETE FROM dead_letters WHERE seq = ?")?
+            .execute([seq])?;
+        if found == 0 {
+            return Ok(outbox::Size::default());
+        }
+        // It was settled when it was given up.
+        if let Some((group, id)) = &settlement.message {
+            c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ?")?
+                .execute(params![group, id])?;
+        }
+    }
     if let Some((group, id)) = &settlement.message {
         let settled = c
             .prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
             .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
         if settled == 0 {
             // Somebody else of the group on this host had the same message in hand, and was faster.
-            return Ok(());
+            return Ok(outbox::Size::default());
         }
         c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
             .execute(params![group, id])?;
@@ -160,9 +184,9 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
                 .execute(params![settlement.bot, write.key])?,
         };
     }
+    let mut added = outbox::Size::default();
     for (topic, payload) in &settlement.publish {
-        c.prepare_cached("INSERT INTO outbox (topic, payload) VALUES (?, ?)")?
-            .execute(params![topic, payload])?;
+        added += outbox::insert(c, topic, payload, settlement.again)?;
     }
     for event in &settlement.events {
         runs::insert(c, event)?;
@@ -170,7 +194,7 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<()> {
     if let Some(dead) = &settlement.dead {
         dead_letters::insert(c, dead)?;
     }
-    Ok(())
+    Ok(added)
 }
 
 #[cfg(test)]
@@ -199,15 +223,15 @@ mod tests {
     #[tokio::test]
     async fn a_settlement_is_all_there() {
         let (_directory, ledger) = ledger();
-        assert!(!ledger.is_processed("g", "m1").await.unwrap());
+        assert!(!ledger.known("g", "m1").await.unwrap().settled);
         assert_eq!(ledger.count_attempt("g", "m1").await.unwrap(), 1);
         assert_eq!(ledger.count_attempt("g", "m1").await.unwrap(), 2);
         ledger.settle(settlement()).await.unwrap();
-        assert!(ledger.is_processed("g", "m1").await.unwrap());
-        assert!(!ledger.is_processed("other", "m1").await.unwrap());
+        assert!(ledger.known("g", "m1").await.unwrap().settled);
+        assert!(!ledger.known("other", "m1").await.unwrap().settled);
         assert_eq!(ledger.attempts("g", "m1").await.unwrap(), 0);
         assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
-        assert_eq!(ledger.outbox(0, 10).await.unwrap().len(), 1);
+        assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -223,7 +247,18 @@ mod tests {
         ledger.settle(settlement()).await.unwrap();
         ledger.settle(second).await.unwrap();
         assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
-        assert_eq!(ledger.outbox(0, 10).await.unwrap().len(), 1);
+        assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_settled_cannot_be_promised_and_a_promise_survives_a_reopening() {
+        let (directory, ledger) = ledger();
+        assert!(ledger.promise("g", "m0").await.unwrap());
+        ledger.settle(settlement()).await.unwrap();
+        assert!(!ledger.promise("g", "m1").await.unwrap());
+        drop(ledger);
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        assert!(ledger.known("g", "m0").await.unwrap().promised);
     }
 
     #[tokio::test]
@@ -232,12 +267,12 @@ mod tests {
         ledger.settle(settlement()).await.unwrap();
         drop(ledger);
         let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
-        assert!(ledger.is_processed("g", "m1").await.unwrap());
-        let rows = ledger.outbox(0, 10).await.unwrap();
+        assert!(ledger.known("g", "m1").await.unwrap().settled);
+        let rows = ledger.outbox(0, 10, Vec::new()).await.unwrap();
         ledger
             .published(rows.iter().map(|row| row.seq).collect())
             .await
             .unwrap();
-        assert_eq!(ledger.outbox(0, 10).await.unwrap(), []);
+        assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap(), []);
     }
 }

@@ -6,6 +6,8 @@
 
 mod dead_letters;
 mod messages;
+mod outbox;
+mod peers;
 mod runs;
 mod schema;
 mod state;
@@ -15,10 +17,11 @@ use std::sync::Arc;
 
 use foundry_broker::killpoint;
 use rusqlite::Connection;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use dead_letters::DeadLetter;
-pub use messages::{OutboxRow, Settlement};
+pub use dead_letters::{DeadLetter, DeadLetterKind};
+pub use messages::{Known, Settlement};
+pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
 pub use runs::{EventRow, Run, RunStatus};
 
 /// Work that may wait for the writer; more waits in its callers.
@@ -67,6 +70,8 @@ type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
 pub struct Ledger {
     queue: mpsc::Sender<Work>,
     outbox_changed: Arc<Notify>,
+    outbox_level: Arc<watch::Sender<OutboxStatus>>,
+    dead_letters_requeued: Arc<Notify>,
 }
 
 impl Ledger {
@@ -81,17 +86,15 @@ impl Ledger {
         };
         let mut connection = Connection::open(path).map_err(open)?;
         schema::prepare(&mut connection, path)?;
+        let level = outbox::measure(&connection).map_err(open)?;
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::spawn(move || write(connection, work));
         Ok(Self {
             queue,
             outbox_changed: Arc::new(Notify::new()),
+            outbox_level: Arc::new(watch::Sender::new(OutboxStatus::of(level, OutboxLimits::default()))),
+            dead_letters_requeued: Arc::new(Notify::new()),
         })
-    }
-
-    /// Wait until something was put into the outbox.
-    pub async fn outbox_changed(&self) {
-        self.outbox_changed.notified().await;
     }
 
     /// Do a piece of work inside the next transaction.

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     -- What bots keep.
     CREATE TABLE state (
         bot TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
@@ -45,7 +46,29 @@ const MIGRATIONS: [&str; 1] = ["
         seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, bot TEXT NOT NULL, topic TEXT NOT NULL,
         id TEXT, reason TEXT NOT NULL, attempts INTEGER NOT NULL, payload BLOB NOT NULL
     );
-"];
+",
+    "
+    -- Whether another host may have published the same event.
+    ALTER TABLE outbox ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+
+    -- Whether the message came in ('message') or the broker refuses to take it ('outbox'), and whether its bot is to
+    -- try it again.
+    ALTER TABLE dead_letters ADD COLUMN kind TEXT NOT NULL DEFAULT 'message';
+    ALTER TABLE dead_letters ADD COLUMN requeued INTEGER NOT NULL DEFAULT 0;
+
+    -- Events that another host was promised: they are not settled here without asking.
+    CREATE TABLE promises (
+        grp TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (grp, id)
+    ) WITHOUT ROWID;
+
+    -- Other hosts with a member of a group. They may have settled what comes here a second time.
+    CREATE TABLE peers (
+        grp TEXT NOT NULL, host TEXT NOT NULL,
+        PRIMARY KEY (grp, host)
+    ) WITHOUT ROWID;
+",
+];
 
 /// Set a connection up and bring its file to the newest version.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {

@@ -4,15 +4,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Handler, Health};
 use super::spec::{BotStatus, Condition};
 use super::timers;
-use crate::bus::{ConnectionOptions, Consumer, ConsumerState, LiveMessage, Presence, Publisher};
+use crate::bus::{ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, Presence, Publisher};
 use crate::capability::Level;
+use crate::ledger::OutboxStatus;
+
+/// How long messages that are let go of may take to finish what cannot be interrupted.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// A bot that is ready to start.
 pub(super) struct Prepared {
@@ -31,7 +35,10 @@ pub(super) struct RunningBot {
     health: Arc<Health>,
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
+    /// It takes no more messages.
     cancel: CancellationToken,
+    /// It lets go of those that it has.
+    abandon: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -57,17 +64,25 @@ impl RunningBot {
         self.session.clone()
     }
 
-    /// End it. Messages in hand go back to the broker.
-    pub(super) async fn stop(self) {
+    /// End it. Messages in hand may be finished for so long; the others go back to the broker.
+    pub(super) async fn stop(self, drain: Duration) {
         self.cancel.cancel();
-        let _ = self.task.await;
+        let abandon = async {
+            tokio::time::sleep(drain).await;
+            self.abandon.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = self.task => {}
+            () = abandon => {}
+        }
     }
 }
 
 impl Prepared {
     /// Start it.
     pub(super) fn start(mut self) -> RunningBot {
-        let cancel = CancellationToken::new();
+        let (cancel, abandon) = (CancellationToken::new(), CancellationToken::new());
         let condition = Arc::new(Mutex::new((Condition::Starting, None)));
         let health = Arc::clone(&self.handler.health);
         let presence = self.presence("running", None);
@@ -88,6 +103,7 @@ impl Prepared {
             condition: Arc::clone(&condition),
             session: session.clone(),
             cancel: cancel.clone(),
+            abandon: abandon.clone(),
             end_of_session,
             _hello: hello,
         };
@@ -98,6 +114,7 @@ impl Prepared {
             condition,
             session,
             cancel,
+            abandon,
             task,
         }
     }
@@ -126,6 +143,7 @@ struct Life {
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
     cancel: CancellationToken,
+    abandon: CancellationToken,
     end_of_session: CancellationToken,
     _hello: watch::Sender<Option<(String, Vec<u8>)>>,
 }
@@ -134,27 +152,29 @@ impl Life {
     async fn run(mut self, mut deliveries: tokio::sync::mpsc::Receiver<crate::bus::Delivery>, session: JoinHandle<()>) {
         let handler = Arc::clone(&self.prepared.handler);
         let places = Arc::new(Semaphore::new(usize::from(self.prepared.instances)));
-        let mut work = JoinSet::new();
+        let (mut work, mut helpers) = (JoinSet::new(), JoinSet::new());
         for (timer, interval) in std::mem::take(&mut self.prepared.timers) {
-            work.spawn(timers::run(Arc::clone(&handler), timer, interval));
+            helpers.spawn(timers::run(Arc::clone(&handler), timer, interval));
         }
+        helpers.spawn(revive(Arc::clone(&handler), Arc::clone(&places), self.abandon.clone()));
         let quarantine = handler.health.quarantine.clone();
+        let mut outbox = handler.link.ledger.outbox_level();
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 () = quarantine.cancelled() => break,
                 Ok(()) = self.session.changed() => self.follow_session(),
                 // A broker that honours the receive maximum never makes us wait for a place.
-                Ok(place) = Arc::clone(&places).acquire_owned(), if !deliveries.is_closed() => {
+                Some(place) = place_for_work(&places, &mut outbox), if !deliveries.is_closed() => {
                     tokio::select! {
                         () = self.cancel.cancelled() => break,
                         () = quarantine.cancelled() => break,
                         Ok(()) = self.session.changed() => self.follow_session(),
                         delivery = deliveries.recv() => {
                             let Some(delivery) = delivery else { continue };
-                            let handler = Arc::clone(&handler);
+                            let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                             work.spawn(async move {
-                                handler.deliver(&delivery).await;
+                                handler.deliver(&delivery, &abandon).await;
                                 drop(place);
                             });
                         }
@@ -163,7 +183,11 @@ impl Life {
                 Some(_) = work.join_next(), if !work.is_empty() => {}
             }
         }
-        work.shutdown().await;
+        helpers.shutdown().await;
+        if quarantine.is_cancelled() {
+            self.abandon.cancel();
+        }
+        finish(work, &self.abandon).await;
         self.end_of_session.cancel();
         let _ = session.await;
         if quarantine.is_cancelled() && !self.cancel.is_cancelled() {
@@ -203,5 +227,40 @@ impl Life {
         if let Ok(mut condition) = self.condition.lock() {
             *condition = now;
         }
+    }
+}
+
+/// A place among the messages in hand, once there is one and the outbox has room for what comes of it.
+async fn place_for_work(
+    places: &Arc<Semaphore>,
+    outbox: &mut watch::Receiver<OutboxStatus>,
+) -> Option<OwnedSemaphorePermit> {
+    outbox.wait_for(|status| !status.full).await.ok()?;
+    Arc::clone(places).acquire_owned().await.ok()
+}
+
+/// Try the bot's dead letters again that the operator asks for.
+async fn revive(handler: Arc<Handler>, places: Arc<Semaphore>, abandon: CancellationToken) {
+    let ledger = &handler.link.ledger;
+    loop {
+        let next = ledger.dead_letter_requeued();
+        for letter in handler.until_written(|| ledger.requeued(handler.name())).await {
+            let Ok(_place) = places.acquire().await else { return };
+            handler.deliver(&Delivery::of_dead_letter(letter), &abandon).await;
+        }
+        next.await;
+    }
+}
+
+/// Wait for messages in hand, and for those that are let go of.
+async fn finish(mut work: JoinSet<()>, abandon: &CancellationToken) {
+    let abandoned = async {
+        abandon.cancelled().await;
+        tokio::time::sleep(LETTING_GO).await;
+    };
+    tokio::select! {
+        () = async { while work.join_next().await.is_some() {} } => {}
+        // The ledger cannot be written: what is in hand comes again.
+        () = abandoned => work.shutdown().await,
     }
 }

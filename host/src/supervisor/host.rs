@@ -18,19 +18,26 @@ use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
-    BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Presence, Publisher, Topics,
+    BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Peers, Presence, Publisher,
+    PublisherStatus, Topics,
 };
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::site::Sites;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, OutboxLimits};
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
 
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an event is kept for subscribers that may come back, where the broker may have forgotten them.
+const READERS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a stopping host waits for its last events to be published.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Which broker carries the messages.
 #[derive(Debug, Clone)]
@@ -53,6 +60,10 @@ pub struct MessagesConfig {
     pub trust: Vec<Fingerprint>,
     /// Older messages are refused.
     pub max_age: Duration,
+    /// How much the outbox may hold before bots take no more messages.
+    pub outbox: OutboxLimits,
+    /// How long to wait for a host that is away and may have settled a message that came here again.
+    pub peer_patience: Duration,
 }
 
 impl Default for MessagesConfig {
@@ -62,6 +73,8 @@ impl Default for MessagesConfig {
             key: None,
             trust: Vec::new(),
             max_age: Duration::from_secs(14 * 24 * 3600),
+            outbox: OutboxLimits::default(),
+            peer_patience: Duration::from_secs(60),
         }
     }
 }
@@ -81,6 +94,8 @@ pub struct HostConfig {
     pub passphrases: PassphraseSource,
     /// How packages are built.
     pub builds: build::Settings,
+    /// How long messages in hand may take to be finished when a bot is stopped.
+    pub drain: Duration,
     /// Topics, besides the stock ones, whose events `runs` shows.
     pub observe: Vec<String>,
 }
@@ -100,6 +115,9 @@ pub(super) struct Inner {
     observer: Observer,
     bots: Mutex<BTreeMap<String, Slot>>,
     broker: Mutex<Option<Broker>>,
+    drain: Duration,
+    /// The host takes no more bots; then, everything ends.
+    stopping: CancellationToken,
     pub(super) cancel: CancellationToken,
     _lock: File,
 }
@@ -160,15 +178,37 @@ impl Host {
             receive_maximum: 1,
             will: None,
         };
+        ledger.limit_outbox(config.messages.outbox);
+        let readers_patience = match broker {
+            // Its groups outlive it.
+            Some(_) => Duration::ZERO,
+            None => READERS_PATIENCE,
+        };
+        let publisher = start_publisher(&connection, &config.name, &topics, readers_patience, &ledger, &cancel);
+        let peers = Peers::start(
+            ConnectionOptions {
+                client_id: format!("foundry-{}-peers", config.name),
+                ..connection.clone()
+            },
+            &config.name,
+            topics.clone(),
+            Arc::clone(&signer),
+            Arc::clone(&trusted),
+            ledger.clone(),
+            publisher.clone(),
+            config.messages.peer_patience,
+            config.messages.max_age,
+            cancel.clone(),
+        );
         let link = Arc::new(Link {
             host: config.name.clone(),
             topics: topics.clone(),
             signer,
             trusted: Arc::clone(&trusted),
             ledger: ledger.clone(),
+            peers,
             max_age: config.messages.max_age,
         });
-        let publisher = start_publisher(&connection, &link, &cancel);
         let mut observed: Vec<String> = ["commits", "builds", "signs", "dists", FAILURES]
             .map(ToOwned::to_owned)
             .into();
@@ -186,6 +226,7 @@ impl Host {
                 client_id: format!("foundry-{}-observer", config.name),
                 ..connection.clone()
             },
+            &config.name,
             topics.clone(),
             &observed,
             trusted,
@@ -211,6 +252,8 @@ impl Host {
                 observer,
                 bots: Mutex::default(),
                 broker: Mutex::new(broker),
+                drain: config.drain,
+                stopping: CancellationToken::new(),
                 cancel,
                 _lock: lock,
             }),
@@ -239,6 +282,12 @@ impl Host {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.inner.link.ledger
+    }
+
+    /// How the way to the broker is.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherStatus {
+        self.inner.publisher.status()
     }
 
     /// The host's capabilities.
@@ -279,7 +328,7 @@ impl Host {
 
     /// Take a name for a bot.
     async fn reserve(&self, spec: &BotSpec) -> Result<String, LoadFailure> {
-        if self.inner.cancel.is_cancelled() {
+        if self.inner.stopping.is_cancelled() {
             return Err(LoadFailure::Stopping);
         }
         let wanted = match (&spec.name, &spec.source) {
@@ -334,7 +383,7 @@ impl Host {
             .ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
     }
 
-    /// Stop a bot. Messages in its hands go back to the broker.
+    /// Stop a bot. Messages in its hands are finished, as far as they are in time; the others go back to the broker.
     ///
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
@@ -347,21 +396,28 @@ impl Host {
             }
             None => None,
         });
-        bot.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))?.stop().await;
+        let bot = bot.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))?;
+        bot.stop(self.inner.drain).await;
         tracing::info!(bot = name, "stopped");
         Ok(())
     }
 
-    /// Stop all bots, then the host itself.
+    /// Stop all bots, then the host itself: messages in hand are finished as far as they are in time, and what they led
+    /// to is published.
     pub async fn shutdown(&self) {
         killpoint::pass("drain");
-        self.inner.cancel.cancel();
+        self.inner.stopping.cancel();
         let bots = self.with_bots(std::mem::take);
         let ends = bots.into_values().filter_map(|slot| match slot {
-            Slot::Running(bot) => Some(bot.stop()),
+            Slot::Running(bot) => Some(bot.stop(self.inner.drain)),
             Slot::Loading => None,
         });
         futures::future::join_all(ends).await;
+        if self.inner.publisher.status().connected {
+            let mut level = self.ledger().outbox_level();
+            let _ = tokio::time::timeout(LAST_WORDS, level.wait_for(|status| status.size.rows == 0)).await;
+        }
+        self.inner.cancel.cancel();
         let broker = self.inner.broker.lock().ok().and_then(|mut broker| broker.take());
         if let Some(broker) = broker {
             broker.stop().await;
@@ -448,11 +504,18 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
     Ok((signer, trusted))
 }
 
-fn start_publisher(connection: &ConnectionOptions, link: &Link, cancel: &CancellationToken) -> Publisher {
-    let topic = link.topics.host(&link.host);
+fn start_publisher(
+    connection: &ConnectionOptions,
+    host: &str,
+    topics: &Topics,
+    readers_patience: Duration,
+    ledger: &Ledger,
+    cancel: &CancellationToken,
+) -> Publisher {
+    let topic = topics.host(host);
     let presence = |status: &str| {
         let version = env!("CARGO_PKG_VERSION");
-        serde_json::json!({ "host": link.host, "status": status, "version": version })
+        serde_json::json!({ "host": host, "status": status, "version": version })
             .to_string()
             .into_bytes()
     };
@@ -468,7 +531,7 @@ fn start_publisher(connection: &ConnectionOptions, link: &Link, cancel: &Cancell
         payload: presence("online"),
         retain: true,
     };
-    Publisher::start(options, Some(hello), link.ledger.clone(), cancel.clone()).0
+    Publisher::start(options, Some(hello), readers_patience, ledger.clone(), cancel.clone()).0
 }
 
 /// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.

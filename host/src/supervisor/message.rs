@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Delivery, Event, FAILURES, Topics};
+use crate::bus::{Delivery, Event, FAILURES, Peers, Refusal, Topics};
 use crate::capability::{Level, derive_id};
 use crate::keys::{Signer, TrustedKeys};
 use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
@@ -36,6 +36,7 @@ pub(super) struct Link {
     pub(super) signer: Arc<Signer>,
     pub(super) trusted: Arc<TrustedKeys>,
     pub(super) ledger: Ledger,
+    pub(super) peers: Peers,
     pub(super) max_age: Duration,
 }
 
@@ -82,74 +83,120 @@ enum Attempt {
 }
 
 impl Handler {
-    /// Handle a message until it is settled, and acknowledge it. Dropping this future leaves the message with the
-    /// broker, which gives it to another member of the group or brings it again.
-    pub(super) async fn deliver(&self, delivery: &Delivery) {
+    /// Handle a message until it is settled, and acknowledge it. A message that is not settled when `abandon` is
+    /// cancelled stays with the broker, which gives it to another member of the group or brings it again.
+    pub(super) async fn deliver(&self, delivery: &Delivery, abandon: &CancellationToken) {
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
-        match Event::verify(
+        let verified = Event::verify(
             &delivery.payload,
             &self.link.trusted,
             OffsetDateTime::now_utc(),
             self.link.max_age,
-        ) {
+        );
+        let is_over = match verified {
             Err(refusal) => {
-                let why = format!("refused a message on {}: {refusal}", delivery.topic);
-                self.log(None, Level::Warn, &why);
-                let dead = DeadLetter::now(
-                    self.name(),
-                    &delivery.topic,
-                    None,
-                    refusal.to_string(),
-                    0,
-                    &delivery.payload,
-                );
-                self.until_written(|| self.link.ledger.bury(dead.clone())).await;
+                self.refuse(delivery, &refusal).await;
+                true
             }
-            Ok(event) => self.handle(&event, delivery).await,
+            Ok(event) => self.handle(&event, delivery, abandon).await,
+        };
+        if is_over {
+            delivery.acknowledge().await;
         }
-        delivery.acknowledge().await;
     }
 
-    async fn handle(&self, event: &Event, delivery: &Delivery) {
-        if delivery.redelivered {
+    /// A message that is not an event for bots is a dead letter.
+    async fn refuse(&self, delivery: &Delivery, refusal: &Refusal) {
+        let why = format!("refused a message on {}: {refusal}", delivery.topic);
+        self.log(None, Level::Warn, &why);
+        let reason = refusal.to_string();
+        let ledger = &self.link.ledger;
+        if let Some(number) = delivery.revived {
+            self.until_written(|| ledger.refused_again(number, reason.clone()))
+                .await;
+            return;
+        }
+        let dead = DeadLetter::now(self.name(), &delivery.topic, None, reason, 0, &delivery.payload);
+        self.until_written(|| ledger.bury(dead.clone())).await;
+    }
+
+    /// Returns whether the message is over and done with.
+    async fn handle(&self, event: &Event, delivery: &Delivery, abandon: &CancellationToken) -> bool {
+        if delivery.again {
             tracing::debug!(bot = self.name(), id = event.id, "redelivered");
         }
         let group = self.groups.get(&delivery.topic).cloned().unwrap_or_default();
         let ledger = &self.link.ledger;
-        if self.until_written(|| ledger.is_processed(&group, &event.id)).await {
+        let known = self.until_written(|| ledger.known(&group, &event.id)).await;
+        let mut clearance = self
+            .link
+            .peers
+            .clearance(&group, &event.id, delivery.again || known.promised);
+        if delivery.revived.is_none() && known.settled {
             tracing::debug!(bot = self.name(), id = event.id, "handled already");
-            return;
+            return true;
+        }
+        let cleared = tokio::select! {
+            cleared = clearance.to_begin() => cleared,
+            () = abandon.cancelled() => return false,
+        };
+        if !cleared {
+            return self.settled_elsewhere(&group, event).await;
         }
         let topic = self.link.topics.short(&delivery.topic);
         self.until_written(|| ledger.record_event(event.row(topic))).await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
+        let settled = tokio::select! {
+            settled = self.outcome(&mut message, &group, event, delivery) => settled,
+            () = abandon.cancelled() => return false,
+        };
+        let settlement = Settlement {
+            message: Some((group.clone(), event.id.clone())),
+            again: clearance.had_to_ask(),
+            revived: delivery.revived,
+            ..settled
+        };
+        let cleared = tokio::select! {
+            cleared = clearance.to_settle() => cleared,
+            () = abandon.cancelled() => return false,
+        };
+        if !cleared {
+            return self.settled_elsewhere(&group, event).await;
+        }
+        killpoint::pass("before-settlement");
+        self.until_written(|| ledger.settle(settlement.clone())).await;
+        killpoint::pass("after-settlement");
+        true
+    }
+
+    async fn settled_elsewhere(&self, group: &str, event: &Event) -> bool {
+        tracing::debug!(bot = self.name(), id = event.id, "handled already, by another host");
+        self.until_written(|| self.link.ledger.settled_elsewhere(group, &event.id))
+            .await;
+        true
+    }
+
+    /// Attempt by attempt, what a message comes to.
+    async fn outcome(&self, message: &mut Message, group: &str, event: &Event, delivery: &Delivery) -> Settlement {
         loop {
-            let settlement = match self.attempt(&message).await {
-                Attempt::Settled(settlement) => *settlement,
-                Attempt::GiveUp(reason) => self.give_up(event, delivery, message.attempt, &reason),
+            match self.attempt(message).await {
+                Attempt::Settled(settlement) => return *settlement,
+                Attempt::GiveUp(reason) => return self.give_up(event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
-                    message.attempt = self.until_written(|| ledger.count_attempt(&group, &event.id)).await;
-                    if message.attempt < limit {
-                        let pause = after.max(backoff(message.attempt));
-                        let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
-                        self.log(Some(&event.run), Level::Warn, &text);
-                        tokio::time::sleep(pause).await;
-                        continue;
+                    let ledger = &self.link.ledger;
+                    message.attempt = self.until_written(|| ledger.count_attempt(group, &event.id)).await;
+                    if message.attempt >= limit {
+                        let reason = format!("{why} (after {} attempts)", message.attempt);
+                        return self.give_up(event, delivery, message.attempt, &reason);
                     }
-                    let reason = format!("{why} (after {} attempts)", message.attempt);
-                    self.give_up(event, delivery, message.attempt, &reason)
+                    let pause = after.max(backoff(message.attempt));
+                    let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
+                    self.log(Some(&event.run), Level::Warn, &text);
+                    tokio::time::sleep(pause).await;
                 }
-            };
-            let settlement = Settlement {
-                message: Some((group.clone(), event.id.clone())),
-                ..settlement
-            };
-            killpoint::pass("before-settlement");
-            self.until_written(|| ledger.settle(settlement.clone())).await;
-            killpoint::pass("after-settlement");
-            return;
+            }
         }
     }
 

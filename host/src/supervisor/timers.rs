@@ -14,8 +14,13 @@ use crate::runtime::Verdict;
 pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration) {
     let mut interval = tokio::time::interval(interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut outbox = handler.link.ledger.outbox_level();
     loop {
         interval.tick().await;
+        // A dead broker must not fill the disk.
+        if outbox.wait_for(|status| !status.full).await.is_err() {
+            return;
+        }
         tick(&handler, &timer).await;
     }
 }

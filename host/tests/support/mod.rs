@@ -80,6 +80,7 @@ pub fn config(directory: &Path) -> HostConfig {
         messages: MessagesConfig::default(),
         passphrases: PassphraseSource::none(),
         builds: foundry_host::capability::build::Settings::default(),
+        drain: Duration::from_secs(5),
         observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],
     }
 }
