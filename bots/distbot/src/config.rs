@@ -1,9 +1,11 @@
 //! What the operator wants published, and where.
 
+use apt_repository::release::Automatic;
+use apt_repository::settings::Settings;
+use apt_repository::syntax::{is_architecture, is_one_line, is_suite_name};
 use foundry_sdk::{Description, OptionBuilder, OptionKind};
 
 use crate::mapping::Mapping;
-use crate::syntax::{is_architecture, is_one_line, is_suite_name};
 
 /// The options, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,24 +14,10 @@ pub struct Config {
     pub name: String,
     /// Its directory.
     pub directory: String,
-    /// Architectures that are accepted, beside `all`.
-    pub architectures: Vec<String>,
-    /// The key that signs its metadata.
-    pub key: String,
-    /// One line about it.
-    pub description: String,
     /// From branches to codenames.
     pub mapping: Mapping,
-    /// The component that packages go to.
-    pub component: String,
-    /// `Origin` of its metadata.
-    pub origin: String,
-    /// `Label` of its metadata.
-    pub label: String,
-    /// `Suite` of its metadata; none for what it has been, or its codename.
-    pub suite: Option<String>,
-    /// How long its metadata is valid, in milliseconds; none for ever.
-    pub valid_for: Option<u64>,
+    /// What its suites are.
+    pub settings: Settings,
 }
 
 impl Config {
@@ -62,12 +50,10 @@ impl Config {
         if suite.is_some() && mapping.all_codenames().len() > 1 {
             return Err("--suite: there are several codenames, and each needs a suite of its own".to_owned());
         }
-        Ok(Self {
-            directory: needed("output")?,
+        let settings = Settings {
             architectures: architectures(&values("arch"))?,
             key: needed("gpg-key")?,
             description: line("description", needed("description")?)?,
-            mapping,
             component: suite_name(
                 "component",
                 one("component").unwrap_or_else(|| DEFAULT_COMPONENT.to_owned()),
@@ -75,7 +61,14 @@ impl Config {
             origin: line("origin", one("origin").unwrap_or_else(|| name.clone()))?,
             label: line("label", one("label").unwrap_or_else(|| name.clone()))?,
             suite,
+            automatic: one("automatic").map_or(Ok(Automatic::Yes), |value| automatic(&value))?,
             valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
+            keep: one("keep").map(|value| keep(&value)).transpose()?,
+        };
+        Ok(Self {
+            directory: needed("output")?,
+            mapping,
+            settings,
             name,
         })
     }
@@ -136,6 +129,20 @@ fn valid_for(value: &str) -> Result<u64, String> {
             "--valid-for: {value:?} is not a time of an hour or more (such as 14d)"
         )),
     }
+}
+
+fn automatic(value: &str) -> Result<Automatic, String> {
+    match value {
+        "yes" => Ok(Automatic::Yes),
+        "upgrades" => Ok(Automatic::Upgrades),
+        "no" => Ok(Automatic::No),
+        _ => Err(format!("--automatic: {value:?} is none of yes, upgrades and no")),
+    }
+}
+
+fn keep(value: &str) -> Result<usize, String> {
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("--keep: {value:?} is not a number of versions (1 or more)"))
 }
 
 /// The timer that keeps the repository as it should be.
@@ -209,6 +216,13 @@ pub fn description() -> Description {
         "have clients refuse metadata that is older, such as 14d; it is signed anew when half of the time is over",
     ))
     .option(
+        text(
+            "keep",
+            "how many versions of a package to keep in a suite when a new one is published; all without it",
+        )
+        .placeholder("NUMBER"),
+    )
+    .option(
         OptionBuilder::new(
             REFRESH,
             OptionKind::Duration,
@@ -244,18 +258,21 @@ mod tests {
     #[test]
     fn what_is_not_given_follows_from_what_is() {
         let config = parse(&[]).unwrap();
-        assert_eq!(config.origin, "deb.example.org");
-        assert_eq!(config.label, "deb.example.org");
-        assert_eq!(config.component, "main");
-        assert_eq!(config.suite, None);
+        assert_eq!(config.settings.origin, "deb.example.org");
+        assert_eq!(config.settings.label, "deb.example.org");
+        assert_eq!(config.settings.component, "main");
+        assert_eq!(config.settings.suite, None);
         assert_eq!(config.mapping.all_codenames(), ["stable"]);
-        assert_eq!(config.valid_for, None);
+        assert_eq!(config.settings.valid_for, None);
     }
 
     #[test]
     fn validity_is_in_the_units_of_the_host() {
         for (value, millis) in [("3600", 3_600_000), ("90m", 5_400_000), ("14d", 1_209_600_000)] {
-            assert_eq!(parse(&[("valid-for", &[value])]).unwrap().valid_for, Some(millis));
+            assert_eq!(
+                parse(&[("valid-for", &[value])]).unwrap().settings.valid_for,
+                Some(millis)
+            );
         }
     }
 
@@ -270,6 +287,7 @@ mod tests {
         assert_eq!(
             parse(&[("arch", &["amd64,i386", "arm64", "amd64"])])
                 .unwrap()
+                .settings
                 .architectures,
             ["amd64", "i386", "arm64"]
         );
@@ -293,6 +311,9 @@ mod tests {
             ("suite", "a b"),
             ("origin", "a\nb"),
             ("codename", "main:a/../b"),
+            ("automatic", "maybe"),
+            ("keep", "0"),
+            ("keep", "all"),
             ("valid-for", "59m"),
             ("valid-for", "soon"),
             ("valid-for", "99999999999999999999d"),

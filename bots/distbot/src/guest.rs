@@ -1,44 +1,34 @@
 //! The host, as a component reaches it.
 
-use foundry_sdk::{Artifact, artifacts, bindings, clock, log, signing, site};
+use apt_repository::failure::Failure;
+use apt_repository::host::{Checksum, Digest, Host, Piece, Splice, Spliced, Text, Transaction};
+use foundry_sdk::{Artifact, bindings, clock, log, signing, site};
 
-use crate::host::{Host, Transaction};
+use bindings::foundry::bot::site::Transaction as HostTransaction;
 
 /// The host that runs this component.
 #[derive(Debug, Clone, Copy)]
 pub struct Sandbox;
 
 impl Host for Sandbox {
-    fn read_artifact(&self, artifact: &Artifact, offset: u64, length: u32) -> Result<Vec<u8>, artifacts::Error> {
-        artifacts::read(artifact, offset, length)
+    fn digest(&self, bytes: &[u8]) -> Digest {
+        digest(site::digest_of(bytes))
     }
 
-    fn begin(&self, directory: &str) -> Result<Box<dyn Transaction + '_>, site::Error> {
-        Ok(Box::new(site::begin(directory)?))
+    fn fingerprint(&self, key: &str) -> Result<String, Failure> {
+        signing::fingerprint(key).map_err(cannot_sign)
     }
 
-    fn compress(&self, how: site::Compression, bytes: &[u8]) -> Vec<u8> {
-        site::compress(how, bytes)
+    fn clear_sign(&self, key: &str, text: &[u8]) -> Result<Vec<u8>, Failure> {
+        signing::clear_sign(key, text).map_err(cannot_sign)
     }
 
-    fn digest(&self, bytes: &[u8]) -> site::Digest {
-        site::digest_of(bytes)
+    fn detach_sign(&self, key: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+        signing::detach_sign(key, bytes).map_err(cannot_sign)
     }
 
-    fn fingerprint(&self, key: &str) -> Result<String, signing::Error> {
-        signing::fingerprint(key)
-    }
-
-    fn clear_sign(&self, key: &str, text: &[u8]) -> Result<Vec<u8>, signing::Error> {
-        signing::clear_sign(key, text)
-    }
-
-    fn detach_sign(&self, key: &str, bytes: &[u8]) -> Result<Vec<u8>, signing::Error> {
-        signing::detach_sign(key, bytes)
-    }
-
-    fn public_key(&self, key: &str) -> Result<String, signing::Error> {
-        signing::public_key(key)
+    fn public_key(&self, key: &str) -> Result<String, Failure> {
+        signing::public_key(key).map_err(cannot_sign)
     }
 
     fn now(&self) -> u64 {
@@ -54,30 +44,122 @@ impl Host for Sandbox {
     }
 }
 
-type HostTransaction = bindings::foundry::bot::site::Transaction;
+/// A transaction of the host.
+pub struct SiteTransaction(HostTransaction);
 
-impl Transaction for HostTransaction {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, site::Error> {
-        Self::read(self, path)
+impl SiteTransaction {
+    /// Open one on a directory.
+    ///
+    /// # Errors
+    /// [`Failure`] if the directory can't be published into.
+    pub fn begin(directory: &str) -> Result<Self, Failure> {
+        site::begin(directory).map(Self).map_err(refused)
     }
 
-    fn list(&self, path: &str) -> Result<Vec<String>, site::Error> {
-        Self::list(self, path)
+    /// Add an artifact as a file that never changes.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is there with other bytes, or can't be copied.
+    pub fn add(&self, path: &str, artifact: &Artifact) -> Result<Digest, Failure> {
+        self.0.add(path, artifact).map(digest).map_err(refused)
+    }
+}
+
+impl Transaction for SiteTransaction {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.0.read(path).map_err(refused)
     }
 
-    fn write(&self, path: &str, bytes: &[u8]) -> Result<(), site::Error> {
-        Self::write(self, path, bytes)
+    fn list(&self, path: &str) -> Result<Vec<String>, Failure> {
+        self.0.list(path).map_err(refused)
     }
 
-    fn add(&self, path: &str, artifact: &Artifact) -> Result<site::Digest, site::Error> {
-        Self::add(self, path, artifact)
+    fn write(&self, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write(path, bytes).map_err(refused)
     }
 
-    fn remove(&self, path: &str) -> Result<(), site::Error> {
-        Self::remove(self, path)
+    fn text(&self, path: &str) -> Result<Option<Text>, Failure> {
+        let piece = |piece: site::Piece| Piece {
+            label: piece.label,
+            size: piece.size,
+        };
+        let text = self.0.text(path).map_err(refused)?;
+        Ok(text.map(|text| Text {
+            checksum: checksum(text.checksum),
+            pieces: text.pieces.into_iter().map(piece).collect(),
+        }))
     }
 
-    fn commit(&self, last: &[String]) -> Result<(), site::Error> {
-        Self::commit(self, last)
+    fn read_piece(&self, path: &str, number: usize) -> Result<Vec<u8>, Failure> {
+        self.0.read_piece(path, small(number)?).map_err(refused)
+    }
+
+    fn splice(&self, path: &str, changes: Vec<Splice>) -> Result<Spliced, Failure> {
+        let change = |change: Splice| {
+            let pieces = change.pieces.into_iter();
+            Ok(site::Splice {
+                first: small(change.first)?,
+                count: small(change.count)?,
+                pieces: pieces
+                    .map(|piece| site::NewPiece {
+                        label: piece.label,
+                        text: piece.text.into_bytes(),
+                    })
+                    .collect(),
+            })
+        };
+        let changes: Vec<_> = changes.into_iter().map(change).collect::<Result<_, Failure>>()?;
+        let spliced = self.0.splice(path, &changes).map_err(refused)?;
+        let files = spliced.files.into_iter();
+        Ok(Spliced {
+            text: checksum(spliced.text),
+            files: files.map(|(suffix, file)| (suffix, checksum(file))).collect(),
+        })
+    }
+
+    fn link(&self, path: &str, name: &str) -> Result<(), Failure> {
+        self.0.link(path, name).map_err(refused)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Failure> {
+        self.0.remove(path).map_err(refused)
+    }
+
+    fn commit(&self, last: &[String]) -> Result<(), Failure> {
+        self.0.commit(last).map_err(refused)
+    }
+}
+
+fn small(number: usize) -> Result<u32, Failure> {
+    u32::try_from(number).map_err(|error| Failure::Repository(error.to_string()))
+}
+
+fn digest(site::Digest { size, md5, sha256 }: site::Digest) -> Digest {
+    Digest { size, md5, sha256 }
+}
+
+fn checksum(site::Checksum { size, sha256 }: site::Checksum) -> Checksum {
+    Checksum { size, sha256 }
+}
+
+fn refused(error: site::Error) -> Failure {
+    match error {
+        site::Error::NotGranted(what) => Failure::Repository(format!("may not publish into {what}")),
+        site::Error::BadPath(path) => Failure::Repository(format!("{path} leads out of the repository")),
+        site::Error::Conflict((path, existing, new)) => Failure::Conflict {
+            what: path,
+            existing,
+            new,
+        },
+        site::Error::Foreign(what) => Failure::Repository(what),
+        site::Error::Unavailable(why) => Failure::Later(why),
+    }
+}
+
+fn cannot_sign(error: signing::Error) -> Failure {
+    match error {
+        signing::Error::NotGranted(key) => Failure::Signing(format!("may not sign with {key}")),
+        signing::Error::NoKey(why) | signing::Error::BadInput(why) => Failure::Signing(why),
+        signing::Error::Unavailable(why) => Failure::Later(why),
     }
 }

@@ -1,43 +1,26 @@
 //! distbot: publishes signed packages in an APT repository.
 //!
 //! ```text
-//! sign event -> [deb, control, binary, source]  what the packages are; hostile input
-//!            -> [mapping, config]               which suites they go to
-//!            -> [publish]                       one transaction for all files and suites
-//!            -> [suite, existing, index]        each suite's indices, with the new packages in them
-//!            -> [release, generations]          the signed Release, and indices under their digests
+//! sign event -> [mapping, config]  which suites its packages go to
+//!            -> [build]            what the packages are
+//!            -> [publish]          one transaction for all files and suites
 //! ```
 //!
-//! The published indices are the record of what a suite has; there is no database beside them that could disagree.
+//! What a repository is, and how it changes, is in the crate `apt-repository`.
 
-pub mod armour;
-pub mod binary;
+pub mod build;
 pub mod config;
-pub mod control;
-pub mod deb;
-pub mod existing;
-pub mod failure;
-pub mod generations;
 pub mod guest;
-pub mod host;
-pub mod index;
 pub mod mapping;
-pub mod pool;
 pub mod publish;
-pub mod release;
-pub mod source;
-pub mod suite;
-pub mod syntax;
-pub mod version;
 
 use std::time::Duration;
 
+use apt_repository::failure::Failure;
 use foundry_sdk::events::{Dist, EventData, Failure as FailureEvent, Sign};
 use foundry_sdk::{Bot, Description, Event, Message, Outcome, export, log, options, retry_after};
 
 use config::Config;
-use failure::Failure;
-use guest::Sandbox;
 
 /// How long to wait when the disk is full or a store doesn't answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,12 +34,12 @@ impl Bot for Distbot {
 
     fn configure() -> Result<(), String> {
         let config = Config::parse(options::all)?;
-        publish::check(&Sandbox, &config).map_err(|failure| failure.to_string())
+        publish::check(&config).map_err(|failure| failure.to_string())
     }
 
     fn tick(_refresh: &str) -> Outcome {
         let refreshed = Config::parse(options::all)
-            .and_then(|config| publish::prepare(&Sandbox, &config).map_err(|failure| failure.to_string()));
+            .and_then(|config| publish::prepare(&config).map_err(|failure| failure.to_string()));
         match refreshed {
             Ok(()) => Outcome::Done,
             // The next tick is the next attempt.
@@ -73,7 +56,7 @@ impl Bot for Distbot {
             Ok(config) => config,
             Err(why) => return Outcome::Reject(why),
         };
-        let said = match publish::publish(&Sandbox, &config, &sign) {
+        let said = match publish::publish(&config, &sign) {
             Ok(dists) if dists.is_empty() => {
                 log::info(format!(
                     "{} is on {}, which no --codename publishes",

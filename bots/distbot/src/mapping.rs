@@ -1,8 +1,7 @@
 //! Which branch's packages are published under which codename.
 
+use apt_repository::syntax::is_suite_name;
 use foundry_sdk::options::matches;
-
-use crate::syntax::is_suite_name;
 
 /// The codename when no `--codename` is given, for every branch.
 pub const DEFAULT_CODENAME: &str = "stable";

@@ -1,7 +1,7 @@
 //! Several writers and many readers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::apt::{Apt, Web};
 use crate::package::Deb;
@@ -35,34 +35,37 @@ async fn two_distbots_on_one_directory_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clients_that_update_during_publications_never_see_a_mismatch() {
+    // `FOUNDRY_TEST_UPDATES=500` for a longer look.
+    let wanted: usize = std::env::var("FOUNDRY_TEST_UPDATES").map_or(10, |updates| updates.parse().unwrap());
     let world = World::new().await;
     let distbot = world.distbot(&[]).await;
     distbot.refresh().await;
     let web = Web::serve(&world.repository());
     let done = Arc::new(AtomicBool::new(false));
     let (uri, repository, stop) = (web.uri(), world.repository(), Arc::clone(&done));
+    let updated = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&updated);
     let client = tokio::task::spawn_blocking(move || {
-        let mut updates = 0;
-        while !stop.load(Ordering::Relaxed) || updates < 10 {
+        while !stop.load(Ordering::Relaxed) {
             // A new client each time: it downloads every index.
             Apt::new(&uri, "stable", &repository).update();
-            updates += 1;
+            counted.fetch_add(1, Ordering::Relaxed);
         }
-        updates
     });
-    for number in 0..40 {
-        distbot
-            .publish(
-                "main",
-                &world
-                    .build(&[Deb::new(&format!("package-{number}"), "1", "amd64")])
-                    .await,
-            )
-            .await;
+    let mut published = 0;
+    while published < 40 || updated.load(Ordering::Relaxed) < wanted {
+        assert!(!client.is_finished(), "a client failed after {published} publications");
+        let package = Deb::new(&format!("package-{published}"), "1", "amd64");
+        distbot.publish("main", &world.build(&[package]).await).await;
+        published += 1;
     }
     done.store(true, Ordering::Relaxed);
-    let updates = client.await.unwrap();
+    client.await.unwrap();
+    println!(
+        "{} updates during {published} publications",
+        updated.load(Ordering::Relaxed)
+    );
     let apt = Apt::local(&world.repository(), "stable");
     apt.update();
-    assert_eq!(apt.knows().len(), 40, "after {updates} updates");
+    assert_eq!(apt.knows().len(), published);
 }

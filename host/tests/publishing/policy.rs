@@ -114,7 +114,7 @@ async fn packages_for_all_architectures_are_in_the_index_of_each() {
                 .await,
         )
         .await;
-    let index = |architecture: &str| world.read(&format!("dists/stable/main/binary-{architecture}/Packages"));
+    let index = |architecture: &str| world.index(&format!("dists/stable/main/binary-{architecture}/Packages"));
     assert!(index("amd64").contains("Package: docs\n") && !index("amd64").contains("Package: hello\n"));
     assert!(index("arm64").contains("Package: docs\n") && index("arm64").contains("Package: hello\n"));
 }
@@ -233,4 +233,20 @@ async fn other_messages_are_rejected() {
     message.event_type = "foundry.sign.v1".to_owned();
     message.data = "{}".to_owned();
     assert!(matches!(distbot.handle(&message).await, Verdict::Reject(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apt_takes_from_a_suite_what_its_operator_wants_it_to_take() {
+    for (automatic, priority) in [("yes", "500"), ("upgrades", "100"), ("no", "1")] {
+        let world = World::new().await;
+        let distbot = world.distbot(&[("automatic", &[automatic])]).await;
+        distbot
+            .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
+            .await;
+        let apt = Apt::local(&world.repository(), "stable");
+        apt.update();
+        let policy = apt.run("apt-cache", &["policy", "hello"]);
+        let line = policy.lines().find(|line| line.contains("file:")).unwrap();
+        assert_eq!(line.split_whitespace().next(), Some(priority), "{automatic}: {policy}");
+    }
 }

@@ -28,7 +28,7 @@ async fn an_architecture_that_comes_later_gets_the_packages_for_all() {
         )
         .await;
     world.distbot(&[("arch", &["riscv64"])]).await.refresh().await;
-    let index = world.read("dists/stable/main/binary-riscv64/Packages");
+    let index = world.index("dists/stable/main/binary-riscv64/Packages");
     assert!(
         index.contains("Package: docs\n") && !index.contains("Package: hello\n"),
         "{index}"
@@ -87,7 +87,7 @@ async fn an_index_that_another_program_changed_keeps_its_packages() {
         .await;
     let path = "dists/stable/main/binary-amd64/Packages";
     let changed = world
-        .read(path)
+        .index(path)
         .replace("Package: hello\n", "Package: hello\nSection: misc\n");
     std::fs::write(world.repository().join(path), changed).unwrap();
     distbot

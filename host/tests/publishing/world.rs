@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,7 +12,7 @@ use foundry_host::runtime::wit::types::Message;
 use foundry_host::runtime::{BotContext, ComponentCache, Engine, Instances, Limits, OutgoingEvent, Verdict};
 use serde_json::{Value, json};
 
-use crate::package::Deb;
+use crate::package::{Deb, run};
 use crate::support::TestHost;
 
 pub struct World {
@@ -53,6 +54,13 @@ impl World {
     /// A file of the repository.
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// An index of the repository, unpacked by gzip; it is not published uncompressed.
+    pub fn index(&self, path: &str) -> String {
+        run(Command::new("gzip")
+            .arg("-dc")
+            .arg(self.repository().join(format!("{path}.gz"))))
     }
 
     /// Every file of the repository.
@@ -124,6 +132,10 @@ impl World {
 }
 
 fn walk(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    if directory.ends_with(".foundry/transactions") {
+        // What is swept there is swept while others go on.
+        return;
+    }
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -17,6 +17,12 @@ pub(super) const COMMITTED: &str = ".foundry/transactions/committed";
 /// The plan's name in both.
 const PLAN: &str = "plan.json";
 
+/// From so many files on, having the whole file system on disk costs less than having each of them there.
+const MANY: usize = 512;
+
+/// How many files are written to disk at the same time.
+const SYNCS: usize = 16;
+
 /// The changes of one transaction, in the order of their taking effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Plan {
@@ -43,20 +49,18 @@ impl Plan {
     /// Everything that may fail for lack of space comes before the commit.
     pub(super) fn commit(&self, root: &Dir, directory: &Path) -> Result<(), SiteError> {
         let placements = || self.first.iter().chain(&self.last);
-        for placement in placements() {
-            let staged = staged_path(STAGING, placement.staged);
-            let file = root
-                .open(&staged)
-                .map_err(SiteError::io("open", directory.join(&staged)))?;
-            file.sync_all()
-                .map_err(SiteError::io("write", directory.join(&staged)))?;
-        }
-        for parent in placements()
+        let staged: Vec<_> = placements()
+            .map(|placement| staged_path(STAGING, placement.staged))
+            .collect();
+        sync(root, directory, staged.iter().map(String::as_str))?;
+        let parents: BTreeSet<_> = placements()
             .filter_map(|placement| parent_of(&placement.path))
-            .collect::<BTreeSet<_>>()
-        {
-            make_directories(root, directory, parent)?;
+            .collect();
+        let mut changed = BTreeSet::new();
+        for parent in parents {
+            make_directories(root, directory, parent, &mut changed)?;
         }
+        sync(root, directory, changed.iter().map(String::as_str))?;
         let path = format!("{STAGING}/{PLAN}");
         let json = serde_json::to_vec(self)
             .map_err(io::Error::from)
@@ -64,21 +68,22 @@ impl Plan {
         root.write(&path, json)
             .and_then(|()| root.open(&path)?.sync_all())
             .map_err(SiteError::io("write", directory.join(&path)))?;
-        sync_directory(root, directory, STAGING)?;
+        sync(root, directory, [STAGING])?;
         root.rename(STAGING, root, COMMITTED)
             .map_err(SiteError::io("rename", directory.join(STAGING)))?;
-        sync_directory(root, directory, TRANSACTIONS)
+        sync(root, directory, [TRANSACTIONS])
     }
 
     /// The steps that carry it out. Doing the first of them, and later all of them, is the same as doing them once.
     pub(super) fn steps(&self) -> Vec<Step<'_>> {
-        let parents: BTreeSet<_> = self.first.iter().map(|placement| parent_of(&placement.path)).collect();
+        let parents = |placements: &'_ [Placement]| -> BTreeSet<String> {
+            let parents = placements.iter().map(|placement| parent_of(&placement.path));
+            parents.map(|parent| parent.unwrap_or(".").to_owned()).collect()
+        };
         let mut steps: Vec<_> = self.first.iter().map(Step::Place).collect();
-        steps.extend(parents.into_iter().map(Step::Sync));
-        for placement in &self.last {
-            steps.push(Step::Place(placement));
-            steps.push(Step::Sync(parent_of(&placement.path)));
-        }
+        steps.push(Step::Sync(parents(&self.first)));
+        steps.extend(self.last.iter().map(Step::Place));
+        steps.push(Step::Sync(parents(&self.last)));
         steps.extend(self.removals.iter().map(|path| Step::Remove(path)));
         steps
     }
@@ -89,8 +94,8 @@ impl Plan {
 pub(super) enum Step<'a> {
     /// Rename a staged file to its place.
     Place(&'a Placement),
-    /// Have a directory's entries on disk before going on; none is the site itself.
-    Sync(Option<&'a str>),
+    /// Have the entries of directories on disk before going on.
+    Sync(BTreeSet<String>),
     /// Remove a file.
     Remove(&'a str),
 }
@@ -106,7 +111,7 @@ impl Step<'_> {
                     placed => placed.map_err(SiteError::io("write", directory.join(&placement.path))),
                 }
             }
-            Self::Sync(path) => sync_directory(root, directory, path.unwrap_or(".")),
+            Self::Sync(paths) => sync(root, directory, paths.iter().map(String::as_str)),
             Self::Remove(path) => match root.remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(SiteError::io("remove", directory.join(path))(error))
@@ -158,7 +163,8 @@ pub(super) fn staged_path(base: &str, staged: u64) -> String {
 }
 
 /// Make a directory and those above it, readable by web servers whatever the umask is; our own records stay private.
-fn make_directories(root: &Dir, directory: &Path, path: &str) -> Result<(), SiteError> {
+/// Directories that get an entry by that are added to `changed`.
+fn make_directories(root: &Dir, directory: &Path, path: &str, changed: &mut BTreeSet<String>) -> Result<(), SiteError> {
     let mut made = PathBuf::new();
     for name in path.split('/') {
         let parent = made.clone();
@@ -172,15 +178,8 @@ fn make_directories(root: &Dir, directory: &Path, path: &str) -> Result<(), Site
                 let mode = if made.starts_with(PRIVATE) { 0o700 } else { 0o755 };
                 root.set_permissions(&made, PermissionsExt::from_mode(mode))
                     .map_err(failed)?;
-                sync_directory(
-                    root,
-                    directory,
-                    if parent.as_os_str().is_empty() {
-                        Path::new(".")
-                    } else {
-                        &parent
-                    },
-                )?;
+                let parent = parent.to_string_lossy().into_owned();
+                changed.insert(if parent.is_empty() { ".".to_owned() } else { parent });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !root.metadata(&made).map_err(failed)?.is_dir() {
@@ -200,11 +199,31 @@ pub(super) fn bad_path(error: &io::Error, path: &str) -> Option<SiteError> {
     escapes.then(|| SiteError::BadPath(path.to_owned()))
 }
 
-fn sync_directory(root: &Dir, directory: &Path, path: impl AsRef<Path>) -> Result<(), SiteError> {
-    let path = path.as_ref();
-    root.open(path)
-        .and_then(|opened| opened.sync_all())
-        .map_err(SiteError::io("write", directory.join(path)))
+/// Have files or directories on disk. Together, since the file system's journal then writes them together.
+fn sync<'a>(root: &Dir, directory: &Path, paths: impl IntoIterator<Item = &'a str>) -> Result<(), SiteError> {
+    let paths: Vec<_> = paths.into_iter().collect();
+    if paths.len() > MANY {
+        let whole = root.open(".").and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
+        return whole.map_err(SiteError::io("write", directory));
+    }
+    let sync_one = |path: &&str| {
+        root.open(path)
+            .and_then(|opened| opened.sync_all())
+            .map_err(SiteError::io("write", directory.join(path)))
+    };
+    std::thread::scope(|scope| {
+        let share = paths.len().div_ceil(SYNCS).max(1);
+        let mut shares = paths.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares
+            .map(|share| scope.spawn(move || share.iter().try_for_each(sync_one)))
+            .collect();
+        let mut result = own.iter().try_for_each(sync_one);
+        for other in others {
+            result = result.and(other.join().unwrap_or(Err(SiteError::Stopping)));
+        }
+        result
+    })
 }
 
 fn parent_of(path: &str) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use wasmtime::component::Resource;
 
-use super::{Compression, Digest, SiteError, Transaction, compress};
+use super::{Checksum, Compression, Digest, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress};
 use crate::capability::{Artifact, ArtifactError, ArtifactStore};
 use crate::runtime::{Invocation, wit};
 
@@ -112,6 +112,46 @@ impl wit::site::HostTransaction for Invocation {
         Ok(self.table.get_mut(&transaction)?.remove(&path).map_err(Error::from))
     }
 
+    async fn text(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<Option<wit::site::Text>, Error>> {
+        let text = self.table.get(&transaction)?.text(&path).await;
+        Ok(text.map(|text| text.map(Into::into)).map_err(Error::from))
+    }
+
+    async fn read_piece(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        number: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let piece = self.table.get(&transaction)?.read_piece(&path, number as usize).await;
+        Ok(piece.map_err(Error::from))
+    }
+
+    async fn splice(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        changes: Vec<wit::site::Splice>,
+    ) -> wasmtime::Result<Result<wit::site::Spliced, Error>> {
+        let changes = changes.into_iter().map(Into::into).collect();
+        let spliced = self.table.get_mut(&transaction)?.splice(&path, changes).await;
+        Ok(spliced.map(Into::into).map_err(Error::from))
+    }
+
+    async fn link(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        name: String,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let linked = self.table.get_mut(&transaction)?.link(&path, &name).await;
+        Ok(linked.map_err(Error::from))
+    }
+
     async fn commit(
         &mut self,
         transaction: Resource<Transaction>,
@@ -138,6 +178,7 @@ impl From<SiteError> for Error {
             SiteError::Conflict { path, existing, new } => Self::Conflict((path, existing, new)),
             SiteError::Foreign { .. } => Self::Foreign(error.to_string()),
             SiteError::NotWritten(_)
+            | SiteError::BadSplice
             | SiteError::Over
             | SiteError::Io { .. }
             | SiteError::Damaged { .. }
@@ -171,6 +212,55 @@ impl From<wit::site::Compression> for Compression {
             wit::site::Compression::Gzip => Self::Gzip,
             wit::site::Compression::Xz => Self::Xz,
             wit::site::Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Checksum> for wit::site::Checksum {
+    fn from(Checksum { size, sha256 }: Checksum) -> Self {
+        Self { size, sha256 }
+    }
+}
+
+impl From<Text> for wit::site::Text {
+    fn from(text: Text) -> Self {
+        let pieces = text.pieces.into_iter();
+        Self {
+            checksum: text.checksum.into(),
+            pieces: pieces
+                .map(|piece| wit::site::Piece {
+                    label: piece.label,
+                    size: piece.size,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<wit::site::Splice> for Splice {
+    fn from(splice: wit::site::Splice) -> Self {
+        let pieces = splice.pieces.into_iter();
+        Self {
+            first: splice.first as usize,
+            count: splice.count as usize,
+            pieces: pieces
+                .map(|piece| NewPiece {
+                    label: piece.label,
+                    text: piece.text,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<Spliced> for wit::site::Spliced {
+    fn from(spliced: Spliced) -> Self {
+        let files = spliced.files.into_iter();
+        Self {
+            text: spliced.text.into(),
+            files: files
+                .map(|(suffix, checksum)| (suffix.to_owned(), checksum.into()))
+                .collect(),
         }
     }
 }

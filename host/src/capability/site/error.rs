@@ -30,6 +30,9 @@ pub enum SiteError {
     /// The commit names a file that the transaction does not write.
     #[error("the transaction was to end with {0}, which it does not write")]
     NotWritten(String),
+    /// Pieces of a text are replaced that it doesn't have, or not in their order.
+    #[error("the pieces to replace are not pieces of the text in their order")]
+    BadSplice,
     /// The transaction has been committed already.
     #[error("the transaction has been committed already")]
     Over,

@@ -10,6 +10,7 @@
 //!     transactions/
 //!         staging/           being collected; swept if its owner died
 //!         committed/         being applied; finished by the next writer if its owner died
+//!     texts/                 which pieces large texts are made of; made anew if lost
 //!     ...                    the bot's own records
 //! ```
 
@@ -21,6 +22,10 @@ mod error;
 mod layout;
 mod lock;
 mod path;
+mod running;
+mod splice;
+mod text;
+mod texts;
 mod transaction;
 
 pub use binding::AddError;
@@ -28,6 +33,7 @@ pub use compress::{Compression, compress};
 pub use digest::Digest;
 pub use error::SiteError;
 pub use lock::Sites;
+pub use text::{Checksum, NewPiece, Piece, Splice, Spliced, Text};
 pub use transaction::{StagedFile, Transaction};
 
 /// The site's directory for records that aren't published.
@@ -38,3 +44,5 @@ const TRANSACTIONS: &str = ".foundry/transactions";
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;

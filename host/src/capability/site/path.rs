@@ -25,6 +25,11 @@ impl SitePath {
         }
     }
 
+    /// A path of the host's own records.
+    pub(super) fn host(path: String) -> Self {
+        Self(path)
+    }
+
     /// The path as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
@@ -52,10 +57,14 @@ fn is_plain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\''))
 }
 
-/// Whether the host keeps its lock or its transactions there.
+/// Whether the host keeps its lock, its transactions or its tables there.
 pub(super) fn is_hosts(path: &str) -> bool {
     path.strip_prefix(PRIVATE).is_some_and(|rest| {
-        rest.is_empty() || rest == "/lock" || rest == "/transactions" || rest.starts_with("/transactions/")
+        let of = |directory: &str| {
+            rest.strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        rest.is_empty() || rest == "/lock" || of("/transactions") || of("/texts")
     })
 }
 
@@ -98,6 +107,7 @@ mod tests {
             ".foundry/lock",
             ".foundry/transactions",
             ".foundry/transactions/staging-1/0",
+            ".foundry/texts/dists/stable/main/binary-amd64/Packages",
             &long,
         ] {
             assert!(matches!(SitePath::parse(path), Err(SiteError::BadPath(_))), "{path:?}");

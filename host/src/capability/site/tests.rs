@@ -335,7 +335,7 @@ fn what_refers_to_other_files_comes_after_them_and_removals_at_the_end() {
         .into_iter()
         .map(|step| match step {
             apply::Step::Place(placement) => format!("place {}", placement.path),
-            apply::Step::Sync(path) => format!("sync {}", path.unwrap_or(".")),
+            apply::Step::Sync(paths) => format!("sync {}", Vec::from_iter(paths).join(" ")),
             apply::Step::Remove(path) => format!("remove {path}"),
         })
         .collect();
@@ -344,10 +344,8 @@ fn what_refers_to_other_files_comes_after_them_and_removals_at_the_end() {
         [
             "place pool/main/a.deb",
             "place dists/Packages",
-            "sync dists",
-            "sync pool/main",
+            "sync dists pool/main",
             "place dists/Release",
-            "sync dists",
             "place dists/InRelease",
             "sync dists",
             "remove dists/gone",

@@ -22,12 +22,12 @@ pub struct Transaction {
     directory: PathBuf,
     /// The right to write; given up at the end.
     lock: Option<SiteLock>,
-    changes: BTreeMap<SitePath, Change>,
+    pub(super) changes: BTreeMap<SitePath, Change>,
     next: u64,
 }
 
 #[derive(Debug)]
-enum Change {
+pub(super) enum Change {
     /// A staged file replaces what is there.
     Write { staged: u64 },
     /// A staged file that never changes again.
@@ -37,7 +37,7 @@ enum Change {
 }
 
 impl Change {
-    fn staged(&self) -> Option<u64> {
+    pub(super) fn staged(&self) -> Option<u64> {
         match self {
             Self::Write { staged } | Self::Add { staged, .. } => Some(*staged),
             Self::Remove => None,
@@ -63,10 +63,8 @@ impl Transaction {
     pub async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, SiteError> {
         self.open()?;
         let path = SitePath::parse(path)?;
-        let source = match self.changes.get(&path).map(Change::staged) {
-            Some(None) => return Ok(None),
-            Some(Some(staged)) => staged_path(STAGING, staged),
-            None => path.as_str().to_owned(),
+        let Some(source) = self.source(&path) else {
+            return Ok(None);
         };
         self.blocking(move |root, directory| match read(root, &source) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -219,13 +217,24 @@ impl Transaction {
             if plan == Plan::default() {
                 return apply::remove_tree(root, directory, STAGING);
             }
+            // One that only removes has staged nothing.
+            make_staging(root, directory)?;
             plan.commit(root, directory)?;
             apply::finish(root, directory)
         })
         .await
     }
 
-    fn open(&self) -> Result<(), SiteError> {
+    /// Where a file's bytes are, as they would be after the transaction; none if it goes away.
+    pub(super) fn source(&self, path: &SitePath) -> Option<String> {
+        match self.changes.get(path).map(Change::staged) {
+            Some(None) => None,
+            Some(Some(staged)) => Some(staged_path(STAGING, staged)),
+            None => Some(path.as_str().to_owned()),
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<(), SiteError> {
         if self.lock.is_some() {
             Ok(())
         } else {
@@ -233,13 +242,13 @@ impl Transaction {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Dir, &Path) -> Result<T, SiteError> + Send + 'static,
     ) -> Result<T, SiteError> {
@@ -301,12 +310,12 @@ fn plan(mut changes: BTreeMap<SitePath, Change>, last: &[String]) -> Result<Plan
     Ok(plan)
 }
 
-fn failed(action: &'static str, directory: &Path, path: &str) -> impl FnOnce(io::Error) -> SiteError {
+pub(super) fn failed(action: &'static str, directory: &Path, path: &str) -> impl FnOnce(io::Error) -> SiteError {
     let (full, path) = (directory.join(path), path.to_owned());
     move |error| bad_path(&error, &path).unwrap_or_else(|| SiteError::io(action, full)(error))
 }
 
-fn make_staging(root: &Dir, directory: &Path) -> Result<(), SiteError> {
+pub(super) fn make_staging(root: &Dir, directory: &Path) -> Result<(), SiteError> {
     let mut private = DirBuilder::new();
     private.recursive(true).mode(0o700);
     root.create_dir_with(STAGING, &private)
@@ -314,7 +323,7 @@ fn make_staging(root: &Dir, directory: &Path) -> Result<(), SiteError> {
 }
 
 /// A new file that web servers may read, whatever the umask is.
-fn create(root: &Dir, path: &str) -> io::Result<cap_std::fs::File> {
+pub(super) fn create(root: &Dir, path: &str) -> io::Result<cap_std::fs::File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o644);
     let file = root.open_with(path, &options)?;

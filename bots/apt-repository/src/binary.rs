@@ -1,6 +1,6 @@
 //! A binary package: what its control file says, and its paragraph in an index.
 
-use foundry_sdk::site::Digest;
+use crate::host::Digest;
 
 use crate::control::{ControlError, Field, Paragraph};
 use crate::index::{Entry, IndexName};

@@ -16,6 +16,18 @@ pub struct Listed {
     pub sha256: String,
 }
 
+/// Whether apt takes packages from a suite by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Automatic {
+    /// Installs and upgrades.
+    #[default]
+    Yes,
+    /// Upgrades of what was installed from it, as with backports.
+    Upgrades,
+    /// Nothing, as with experimental.
+    No,
+}
+
 /// What a suite is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Release {
@@ -33,6 +45,8 @@ pub struct Release {
     pub components: Vec<String>,
     /// One line about it.
     pub description: String,
+    /// Whether apt installs from it without being told to.
+    pub automatic: Automatic,
     /// Files below its directory, by path.
     pub files: BTreeMap<String, Listed>,
 }
@@ -85,6 +99,12 @@ impl Release {
         for (name, date) in dates {
             paragraph.push(name, date);
         }
+        if self.automatic != Automatic::Yes {
+            paragraph.push("NotAutomatic", "yes");
+        }
+        if self.automatic == Automatic::Upgrades {
+            paragraph.push("ButAutomaticUpgrades", "yes");
+        }
         paragraph.push("Acquire-By-Hash", "yes");
         paragraph.push("Architectures", self.architectures.join(" "));
         paragraph.push("Components", self.components.join(" "));
@@ -130,6 +150,11 @@ impl Release {
             architectures: words("Architectures"),
             components: words("Components"),
             description: one("Description").unwrap_or_default(),
+            automatic: match (one("NotAutomatic").as_deref(), one("ButAutomaticUpgrades").as_deref()) {
+                (Some("yes"), Some("yes")) => Automatic::Upgrades,
+                (Some("yes"), _) => Automatic::No,
+                _ => Automatic::Yes,
+            },
             files: paragraph
                 .get("SHA256")
                 .unwrap_or_default()
@@ -156,6 +181,7 @@ mod tests {
             codename: "bookworm".to_owned(),
             architectures: vec!["amd64".to_owned(), "arm64".to_owned()],
             components: vec!["main".to_owned()],
+            automatic: Automatic::Upgrades,
             description: "Our packages".to_owned(),
             files: [
                 ("main/source/Sources".to_owned(), listed("b")),
@@ -174,7 +200,7 @@ mod tests {
             ),
             format!(
                 "Origin: deb.example.org\nLabel: deb.example.org\nSuite: stable\nCodename: bookworm\nDate: Mon, 23 Nov 2026 \
-                 09:00:00 UTC\nValid-Until: Mon, 07 Dec 2026 09:00:00 UTC\nAcquire-By-Hash: yes\nArchitectures: amd64 arm64\nComponents: main\nDescription: Our \
+                 09:00:00 UTC\nValid-Until: Mon, 07 Dec 2026 09:00:00 UTC\nNotAutomatic: yes\nButAutomaticUpgrades: yes\nAcquire-By-Hash: yes\nArchitectures: amd64 arm64\nComponents: main\nDescription: Our \
                  packages\nSHA256:\n {} 5 main/binary-amd64/Packages\n {} 5 main/source/Sources\n",
                 "a".repeat(64),
                 "b".repeat(64)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foundry_sdk::site::Digest;
+use crate::host::Digest;
 
 use crate::armour::{self, ArmourError};
 use crate::control::{ControlError, Paragraph};

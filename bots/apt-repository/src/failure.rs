@@ -1,6 +1,6 @@
 //! Why a commit's packages were not published.
 
-use foundry_sdk::{artifacts, signing, site};
+use crate::index::{Conflict, IndexError};
 
 /// Why nothing was published. Either it will never work, or it may later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,43 +73,14 @@ impl Failure {
     }
 }
 
-impl From<site::Error> for Failure {
-    fn from(error: site::Error) -> Self {
-        match error {
-            site::Error::NotGranted(what) => Self::Repository(format!("may not publish into {what}")),
-            site::Error::BadPath(path) => Self::Repository(format!("{path} leads out of the repository")),
-            site::Error::Conflict((path, existing, new)) => Self::Conflict {
-                what: path,
-                existing,
-                new,
-            },
-            site::Error::Foreign(what) => Self::Repository(what),
-            site::Error::Unavailable(why) => Self::Later(why),
-        }
+impl From<Conflict> for Failure {
+    fn from(Conflict { what, existing, new }: Conflict) -> Self {
+        Self::Conflict { what, existing, new }
     }
 }
 
-impl From<signing::Error> for Failure {
-    fn from(error: signing::Error) -> Self {
-        match error {
-            signing::Error::NotGranted(key) => Self::Signing(format!("may not sign with {key}")),
-            signing::Error::NoKey(why) | signing::Error::BadInput(why) => Self::Signing(why),
-            signing::Error::Unavailable(why) => Self::Later(why),
-        }
-    }
-}
-
-impl Failure {
-    /// An artifact could not be read.
-    #[must_use]
-    pub fn artifact(file: &str, error: artifacts::Error) -> Self {
-        let why = match error {
-            artifacts::Error::NotFound(digest) => format!("no artifact has the digest {digest}"),
-            artifacts::Error::Corrupt(digest) => format!("the stored bytes are not those of {digest}"),
-            artifacts::Error::BadName(name) => format!("{name:?} is not a file name"),
-            artifacts::Error::BadRange => "it is shorter than its event says".to_owned(),
-            artifacts::Error::Unavailable(why) => return Self::Later(format!("{file}: {why}")),
-        };
-        Self::bad_file(file, why)
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Self {
+        Self::Repository(error.to_string())
     }
 }

@@ -85,20 +85,24 @@ impl<'a> Existing<'a> {
     /// # Errors
     /// [`Failure`] if it can't be unpacked.
     pub fn index_text(&self, name: &IndexName) -> Result<Option<String>, Failure> {
+        let mut damaged = None;
         for suffix in SUFFIXES {
             let path = self.path(&format!("{name}{suffix}"));
             let Some(bytes) = self.transaction.read(&path)? else {
                 continue;
             };
             let mut text = String::new();
-            let reader = decompress(suffix, bytes.as_slice()).map_err(|why| unreadable(&path, &why))?;
-            reader
-                .take(MAX_INDEX)
-                .read_to_string(&mut text)
-                .map_err(|error| unreadable(&path, &error))?;
-            return Ok(Some(text));
+            let unpacked = decompress(suffix, bytes.as_slice()).and_then(|reader| {
+                let read = reader.take(MAX_INDEX).read_to_string(&mut text);
+                read.map_err(|error| error.to_string())
+            });
+            match unpacked {
+                Ok(_) => return Ok(Some(text)),
+                // Its siblings say the same.
+                Err(why) => damaged = damaged.or(Some(unreadable(&path, &why))),
+            }
         }
-        Ok(None)
+        damaged.map_or(Ok(None), Err)
     }
 
     /// The packages of an index; none if there is none.
@@ -106,10 +110,8 @@ impl<'a> Existing<'a> {
     /// # Errors
     /// [`Failure`] if it is not an index.
     pub fn index(&self, name: &IndexName) -> Result<Option<Index>, Failure> {
-        let parse =
-            |text: String| Index::parse(&text).map_err(|error| unreadable(&self.path(&name.to_string()), &error));
         match self.index_text(name)? {
-            Some(text) => parse(text).map(Some),
+            Some(text) => self.parse(name, &text).map(Some),
             // Its packages would be lost without a word.
             None => match self.foreign.iter().find(|(foreign, _)| foreign == name) {
                 Some((_, path)) => Err(unreadable(
@@ -119,6 +121,14 @@ impl<'a> Existing<'a> {
                 None => Ok(None),
             },
         }
+    }
+
+    /// An index, or a piece of one.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is not an index.
+    pub fn parse(&self, name: &IndexName, text: &str) -> Result<Index, Failure> {
+        Index::parse(text).map_err(|error| unreadable(&self.path(&name.to_string()), &error))
     }
 
     fn read_release(&self) -> Result<Option<Release>, Failure> {

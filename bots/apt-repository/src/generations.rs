@@ -15,6 +15,9 @@ pub struct Records {
     /// Until when its signature is valid, in milliseconds since 1970; none for ever.
     #[serde(default)]
     pub valid_until: Option<u64>,
+    /// For how long each signature is valid, in milliseconds; none for ever.
+    #[serde(default)]
+    pub valid_for: Option<u64>,
     /// Superseded generations, oldest first.
     #[serde(default)]
     generations: Vec<Generation>,

@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foundry_sdk::site::{Compression, Digest};
-
 use crate::binary::Binary;
-use crate::config::Config;
 use crate::existing::{Existing, records_path};
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::{Host, Transaction};
-use crate::index::{Conflict, Entry, Index, IndexName};
+use crate::host::{Checksum, Digest, Host, Splice, Spliced, Transaction};
+use crate::index::{Entry, Index, IndexName};
+use crate::pieces::{self, Edits};
 use crate::release::{Listed, Release};
+use crate::settings::Settings;
 use crate::source::Source;
-
-/// How an index is published: as it is, for those who look, and compressed, for apt.
-const COMPRESSIONS: [(&str, Compression); 2] = [(".gz", Compression::Gzip), (".zst", Compression::Zstd)];
 
 /// A package that goes into a suite; its files are in the pool.
 #[derive(Debug)]
@@ -53,7 +49,7 @@ pub struct Update<'a> {
     /// The repository's open transaction.
     pub transaction: &'a dyn Transaction,
     /// What the operator wants.
-    pub config: &'a Config,
+    pub settings: &'a Settings,
     /// Fingerprint of the key.
     pub fingerprint: &'a str,
     /// The suite.
@@ -66,9 +62,44 @@ impl Update<'_> {
     /// # Errors
     /// [`Failure`] if nothing may be published.
     pub fn add(&self, additions: &[Addition]) -> Result<Vec<String>, Failure> {
+        let component = &self.settings.component;
+        let installers = additions.iter().filter(|addition| addition.installer());
+        let needed = installers.flat_map(|_| self.settings.architectures.iter());
+        let needed = needed.map(|architecture| IndexName::Binary {
+            component: component.clone(),
+            architecture: architecture.clone(),
+            installer: true,
+        });
+        self.change(&needed.collect(), |name| {
+            let additions = additions
+                .iter()
+                .filter(|addition| name.component() == component && addition.belongs_to(name));
+            Edits {
+                insert: additions.map(|addition| addition.entry(component)).collect(),
+                keep: self.settings.keep,
+                ..Edits::default()
+            }
+        })
+    }
+
+    /// Change indices, of which some are needed whether the suite had them before or not. Returns the files that the
+    /// transaction has to end with; none if the suite is as it should be.
+    ///
+    /// # Errors
+    /// [`Failure`] if nothing may be published.
+    pub fn change(
+        &self,
+        needed: &BTreeSet<IndexName>,
+        edits: impl Fn(&IndexName) -> Edits,
+    ) -> Result<Vec<String>, Failure> {
         let existing = Existing::read(self.transaction, self.codename)?;
-        let names = self.names(&existing, additions);
-        let indices = self.indices(&existing, &names, additions)?;
+        let names = self.names(&existing, needed);
+        let mut indices = BTreeMap::new();
+        for name in &names {
+            if let Some(spliced) = self.index(&existing, name, edits(name))? {
+                indices.insert(name.clone(), spliced);
+            }
+        }
         let release = self.release(&existing, &names, &indices)?;
         let unchanged = existing.records.as_ref().is_some_and(|records| self.is_fresh(records))
             && existing
@@ -87,7 +118,7 @@ impl Update<'_> {
 
     /// Whether the signature is by the right key, and is going to last.
     fn is_fresh(&self, records: &Records) -> bool {
-        let lasts = match (self.config.valid_for, records.valid_until) {
+        let lasts = match (self.settings.valid_for, records.valid_until) {
             (None, None) => true,
             (Some(valid_for), Some(until)) => until.saturating_sub(self.host.now()) > valid_for / 2,
             _ => false,
@@ -96,13 +127,14 @@ impl Update<'_> {
     }
 
     /// The indices that the suite has from now on: of every component and architecture that it had or that is asked for.
-    fn names(&self, existing: &Existing<'_>, additions: &[Addition]) -> BTreeSet<IndexName> {
+    fn names(&self, existing: &Existing<'_>, needed: &BTreeSet<IndexName>) -> BTreeSet<IndexName> {
         let listed = existing.release.iter().flat_map(|release| release.files.keys());
         let listed: BTreeSet<_> = listed.filter_map(|path| IndexName::from_path(path)).collect();
-        let before: BTreeSet<_> = listed.into_iter().chain(existing.foreign_names()).collect();
+        let before = listed.into_iter().chain(existing.foreign_names());
+        let before: BTreeSet<_> = before.chain(needed.iter().cloned()).collect();
         let mut components: BTreeSet<_> = before.iter().map(|name| name.component().to_owned()).collect();
-        components.insert(self.config.component.clone());
-        let mut architectures: BTreeSet<_> = self.config.architectures.iter().cloned().collect();
+        components.insert(self.settings.component.clone());
+        let mut architectures: BTreeSet<_> = self.settings.architectures.iter().cloned().collect();
         architectures.extend(before.iter().filter_map(|name| match name {
             IndexName::Binary { architecture, .. } if architecture != "all" => Some(architecture.clone()),
             _ => None,
@@ -110,8 +142,7 @@ impl Update<'_> {
         let mut names = BTreeSet::new();
         for component in components {
             let has_installer = |name: &IndexName| matches!(name, IndexName::Binary { component: of, installer: true, .. } if *of == component);
-            let gets_installer = component == self.config.component && additions.iter().any(Addition::installer);
-            let installer = gets_installer || before.iter().any(has_installer);
+            let installer = before.iter().any(has_installer);
             for architecture in &architectures {
                 for installer in if installer { &[false, true][..] } else { &[false] } {
                     let (component, architecture) = (component.clone(), architecture.clone());
@@ -127,56 +158,57 @@ impl Update<'_> {
         names
     }
 
-    /// The indices that change. The others stay as they are, unread: cost follows the change.
-    fn indices(
-        &self,
-        existing: &Existing<'_>,
-        names: &BTreeSet<IndexName>,
-        additions: &[Addition],
-    ) -> Result<BTreeMap<IndexName, Index>, Failure> {
-        let mut changed = BTreeMap::new();
-        for name in names {
-            let additions = additions
-                .iter()
-                .filter(|addition| *name.component() == self.config.component && addition.belongs_to(name));
-            let entries: Vec<_> = additions
-                .map(|addition| addition.entry(&self.config.component))
-                .collect();
-            let listed = existing.lists(name);
-            if listed && entries.is_empty() {
-                continue;
-            }
-            let (mut index, mut rewrite) = if listed {
-                self.load(existing, name)?
-            } else {
-                (self.adopt(existing, name)?, true)
-            };
-            for entry in entries {
-                rewrite |= index.insert(entry)?;
-            }
-            if rewrite {
-                changed.insert(name.clone(), index);
-            }
+    /// Change an index. None if it stays as it is, which is known without reading it if nothing is to happen to it.
+    fn index(&self, existing: &Existing<'_>, name: &IndexName, edits: Edits) -> Result<Option<Spliced>, Failure> {
+        let path = existing.path(&name.to_string());
+        if !existing.lists(name) {
+            let mut index = self.adopt(existing, name)?;
+            edits.apply(&mut index)?;
+            return self.write_whole(&path, &index).map(Some);
         }
-        Ok(changed)
-    }
-
-    /// An index that distbot wrote, and whether it has to be written again because someone else changed it.
-    fn load(&self, existing: &Existing<'_>, name: &IndexName) -> Result<(Index, bool), Failure> {
-        let index = existing.index(name)?.unwrap_or_default();
-        let digest = self.host.digest(index.to_string().as_bytes());
+        if edits.is_empty() {
+            return Ok(None);
+        }
         let listed = existing
             .release
             .as_ref()
             .and_then(|release| release.files.get(&name.to_string()));
-        let touched = listed.is_none_or(|listed| listed.sha256 != digest.sha256);
-        if touched {
-            let path = existing.path(&name.to_string());
+        let text = self.transaction.text(&path)?.filter(|_| !edits.rewrite);
+        let sound = text.filter(|text| listed.is_some_and(|listed| listed.sha256 == text.checksum.sha256));
+        if let Some(text) = sound {
+            let read = |number| {
+                let text = self.transaction.read_piece(&path, number)?;
+                existing.parse(name, &String::from_utf8_lossy(&text))
+            };
+            let splices = pieces::edit(&text.pieces, edits, read)?;
+            return if splices.is_empty() {
+                Ok(None)
+            } else {
+                self.transaction.splice(&path, splices).map(Some)
+            };
+        }
+        let mut index = existing.index(name)?.unwrap_or_default();
+        let digest = self.host.digest(index.to_string().as_bytes());
+        if listed.is_none_or(|listed| listed.sha256 != digest.sha256) {
             self.host.warn(&format!(
                 "{path} is not what its Release says: another program changed it; its packages stay"
             ));
         }
-        Ok((index, touched))
+        edits.apply(&mut index)?;
+        self.write_whole(&path, &index).map(Some)
+    }
+
+    /// Write an index from scratch, whatever is there.
+    fn write_whole(&self, path: &str, index: &Index) -> Result<Spliced, Failure> {
+        // Others publish it uncompressed as well.
+        self.transaction.remove(path)?;
+        let count = self.transaction.text(path)?.map_or(0, |text| text.pieces.len());
+        let splice = Splice {
+            first: 0,
+            count,
+            pieces: pieces::cut(index),
+        };
+        self.transaction.splice(path, vec![splice])
     }
 
     /// An index that distbot writes for the first time: with what another program's had, and the packages for all
@@ -217,10 +249,10 @@ impl Update<'_> {
         &self,
         existing: &Existing<'_>,
         names: &BTreeSet<IndexName>,
-        indices: &BTreeMap<IndexName, Index>,
+        indices: &BTreeMap<IndexName, Spliced>,
     ) -> Result<Release, Failure> {
         let before = existing.release.as_ref();
-        let suite = match (&self.config.suite, before) {
+        let suite = match (&self.settings.suite, before) {
             (Some(suite), _) => Some(suite.clone()),
             // apt asks its user when it changes.
             (None, Some(before)) => before.suite.clone(),
@@ -235,24 +267,27 @@ impl Update<'_> {
             .collect();
         let components: BTreeSet<_> = names.iter().map(|name| name.component().to_owned()).collect();
         let mut release = Release {
-            origin: self.config.origin.clone(),
-            label: self.config.label.clone(),
+            origin: self.settings.origin.clone(),
+            label: self.settings.label.clone(),
             suite,
             codename: self.codename.to_owned(),
             architectures: architectures.into_iter().collect(),
             components: components.into_iter().collect(),
-            description: self.config.description.clone(),
+            description: self.settings.description.clone(),
+            automatic: self.settings.automatic,
             files: match (&existing.records, before) {
                 (Some(_), Some(before)) => before.files.clone(),
                 _ => BTreeMap::new(),
             },
         };
-        for (name, index) in indices {
-            let text = index.to_string();
-            self.write_listed(existing, &mut release, &name.to_string(), text.as_bytes())?;
-            for (suffix, compression) in COMPRESSIONS {
-                let compressed = self.host.compress(compression, text.as_bytes());
-                self.write_listed(existing, &mut release, &format!("{name}{suffix}"), &compressed)?;
+        for (name, Spliced { text, files }) in indices {
+            // Clients check what they have unpacked, though no one offers it: as in Debian's own archive.
+            release.files.insert(name.to_string(), text.clone().into());
+            for (suffix, checksum) in files {
+                let path = format!("{name}{suffix}");
+                self.transaction
+                    .link(&existing.path(&path), &existing.path(&by_hash(&path, &checksum.sha256)))?;
+                release.files.insert(path, checksum.clone().into());
             }
         }
         for name in names {
@@ -263,15 +298,17 @@ impl Update<'_> {
             let text = release.of_index(name.component(), architecture);
             let path = format!("{}/Release", name.directory());
             let sha256 = self.host.digest(text.as_bytes()).sha256;
-            if release.files.get(&path).is_none_or(|listed| listed.sha256 != sha256) {
+            let listed = release.files.get(&path).is_some_and(|listed| listed.sha256 == sha256);
+            if !listed || !existing.has(&path)? {
                 self.write_listed(existing, &mut release, &path, text.as_bytes())?;
             }
         }
         for (name, path) in &existing.foreign {
             let ours = names.contains(name)
-                && ["", ".gz", ".zst"]
-                    .iter()
-                    .any(|suffix| *path == existing.path(&format!("{name}{suffix}")));
+                && indices.get(name).is_some_and(|spliced| {
+                    let published = |suffix: &str| existing.path(&format!("{name}{suffix}"));
+                    spliced.files.iter().any(|(suffix, _)| *path == published(suffix))
+                });
             if !ours {
                 self.transaction.remove(path)?;
             }
@@ -279,7 +316,7 @@ impl Update<'_> {
         Ok(release)
     }
 
-    /// Write a file that the `Release` lists, under its own name and under that of its digest.
+    /// Write a small file that the `Release` lists, under its own name and under that of its digest.
     fn write_listed(
         &self,
         existing: &Existing<'_>,
@@ -289,7 +326,8 @@ impl Update<'_> {
     ) -> Result<(), Failure> {
         let Digest { size, sha256, .. } = self.host.digest(bytes);
         self.transaction.write(&existing.path(path), bytes)?;
-        self.transaction.write(&existing.path(&by_hash(path, &sha256)), bytes)?;
+        self.transaction
+            .link(&existing.path(path), &existing.path(&by_hash(path, &sha256)))?;
         release.files.insert(path.to_owned(), Listed { size, sha256 });
         Ok(())
     }
@@ -297,10 +335,10 @@ impl Update<'_> {
     /// Write the signed `Release`, and forget the generations of indices that no client needs.
     fn sign(&self, existing: &Existing<'_>, release: &Release) -> Result<Vec<String>, Failure> {
         let now = self.host.now();
-        let valid_until = self.config.valid_for.map(|valid_for| now.saturating_add(valid_for));
+        let valid_until = self.settings.valid_for.map(|valid_for| now.saturating_add(valid_for));
         let until = valid_until.map(|until| self.host.rfc5322(until));
         let text = release.dated(&self.host.rfc5322(now), until.as_deref());
-        let key = &self.config.key;
+        let key = &self.settings.key;
         // `InRelease` at the very end: it is what apt asks for, and by it finds the indices under their digests.
         let files = [
             ("Release.gpg", self.host.detach_sign(key, text.as_bytes())?),
@@ -323,9 +361,16 @@ impl Update<'_> {
         }
         records.key = self.fingerprint.to_owned();
         records.valid_until = valid_until;
+        records.valid_for = self.settings.valid_for;
         let json = serde_json::to_vec(&records).map_err(|error| Failure::Later(error.to_string()))?;
         self.transaction.write(&records_path(self.codename), &json)?;
         Ok(last)
+    }
+}
+
+impl From<Checksum> for Listed {
+    fn from(Checksum { size, sha256 }: Checksum) -> Self {
+        Self { size, sha256 }
     }
 }
 
@@ -342,11 +387,5 @@ fn by_hash(path: &str, sha256: &str) -> String {
     match path.rsplit_once('/') {
         Some((directory, _)) => format!("{directory}/by-hash/SHA256/{sha256}"),
         None => format!("by-hash/SHA256/{sha256}"),
-    }
-}
-
-impl From<Conflict> for Failure {
-    fn from(Conflict { what, existing, new }: Conflict) -> Self {
-        Self::Conflict { what, existing, new }
     }
 }

@@ -1,6 +1,7 @@
 //! Indices: `Packages` and `Sources`, the lists of what a suite has.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::syntax::{is_architecture, is_sha256, is_suite_name};
@@ -112,6 +113,17 @@ pub struct Entry {
     pub text: String,
 }
 
+/// By what a package is found in an index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Name of the package, or of the source package.
+    pub package: String,
+    /// Version.
+    pub version: String,
+    /// Architecture; `source` for source packages.
+    pub architecture: String,
+}
+
 /// The same package and version is there with other bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -154,14 +166,52 @@ impl Entry {
         })
     }
 
+    /// By what it is found.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+
+    /// A field of its paragraph; of a field with several lines the first.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        field(&self.text, name)
+    }
+
+    /// Have the same version added again. True if that changes the entry.
+    fn meet(&mut self, new: Self) -> Result<bool, Conflict> {
+        match (&self.sha256, &new.sha256) {
+            (Some(existing), Some(sha256)) if existing != sha256 => Err(Conflict {
+                what: format!("{} {} ({})", new.package, new.version, new.architecture),
+                existing: existing.clone(),
+                new: sha256.clone(),
+            }),
+            // The same file: keep the paragraph that its users have.
+            (Some(_), _) => Ok(false),
+            (None, _) => {
+                *self = new;
+                Ok(true)
+            }
+        }
+    }
+
     /// Where it is in an index: by name, then version as Debian orders them, then architecture.
     fn order(&self, other: &Self) -> Ordering {
+        self.order_of(&other.package, &other.version, &other.architecture)
+    }
+
+    fn order_of(&self, package: &str, version: &str, architecture: &str) -> Ordering {
         self.package
-            .cmp(&other.package)
-            .then_with(|| version::compare(&self.version, &other.version))
+            .as_str()
+            .cmp(package)
+            .then_with(|| version::compare(&self.version, version))
             // Versions that are equal to dpkg may be written differently.
-            .then_with(|| self.version.cmp(&other.version))
-            .then_with(|| self.architecture.cmp(&other.architecture))
+            .then_with(|| self.version.as_str().cmp(version))
+            .then_with(|| self.architecture.as_str().cmp(architecture))
     }
 }
 
@@ -196,6 +246,52 @@ impl Index {
         &self.entries
     }
 
+    /// Its packages, out of it.
+    #[must_use]
+    pub fn take(self) -> Vec<Entry> {
+        self.entries
+    }
+
+    /// Add an index whose packages all come after this one's.
+    pub fn append(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+    }
+
+    /// Remove a package. False if it wasn't there.
+    pub fn remove(&mut self, key: &Key) -> bool {
+        let place = self
+            .entries
+            .binary_search_by(|there| there.order_of(&key.package, &key.version, &key.architecture));
+        place.map(|place| self.entries.remove(place)).is_ok()
+    }
+
+    /// Whether a package is in it.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        let order = |there: &Entry| there.order_of(&key.package, &key.version, &key.architecture);
+        self.entries.binary_search_by(order).is_ok()
+    }
+
+    /// Of some packages, keep only so many versions for each architecture: the newest. True if others were there.
+    pub fn keep_newest(&mut self, keep: usize, packages: &BTreeSet<String>) -> bool {
+        let mut kept: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        // From the end, where the newest versions are.
+        let fates: Vec<bool> = self
+            .entries
+            .iter()
+            .rev()
+            .map(|entry| {
+                let count = kept.entry((&entry.package, &entry.architecture)).or_default();
+                *count += 1;
+                *count <= keep || !packages.contains(&entry.package)
+            })
+            .collect();
+        let before = self.entries.len();
+        let mut fates = fates.into_iter().rev();
+        self.entries.retain(|_| fates.next().unwrap_or(true));
+        self.entries.len() < before
+    }
+
     /// Add a package. False if it was there.
     ///
     /// # Errors
@@ -206,25 +302,35 @@ impl Index {
                 self.entries.insert(place, entry);
                 Ok(true)
             }
-            Ok(place) => {
-                let Some(there) = self.entries.get_mut(place) else {
-                    return Ok(false);
-                };
-                match (&there.sha256, &entry.sha256) {
-                    (Some(existing), Some(new)) if existing != new => Err(Conflict {
-                        what: format!("{} {} ({})", entry.package, entry.version, entry.architecture),
-                        existing: existing.clone(),
-                        new: new.clone(),
-                    }),
-                    // The same file: keep the paragraph that its users have.
-                    (Some(_), _) => Ok(false),
-                    (None, _) => {
-                        *there = entry;
-                        Ok(true)
-                    }
+            Ok(place) => match self.entries.get_mut(place) {
+                Some(there) => there.meet(entry),
+                None => Ok(false),
+            },
+        }
+    }
+
+    /// Add many packages. True if one of them was not there.
+    ///
+    /// # Errors
+    /// [`Conflict`] if the version of one is there with other bytes; some may have been added then.
+    pub fn merge(&mut self, mut new: Vec<Entry>) -> Result<bool, Conflict> {
+        new.sort_by(Entry::order);
+        let mut old = std::mem::take(&mut self.entries).into_iter().peekable();
+        let mut changed = false;
+        for entry in new {
+            while let Some(before) = old.next_if(|there| there.order(&entry) != Ordering::Greater) {
+                self.entries.push(before);
+            }
+            match self.entries.last_mut() {
+                Some(there) if there.order(&entry) == Ordering::Equal => changed |= there.meet(entry)?,
+                _ => {
+                    self.entries.push(entry);
+                    changed = true;
                 }
             }
         }
+        self.entries.extend(old);
+        Ok(changed)
     }
 }
 
@@ -346,6 +452,18 @@ mod tests {
         );
         assert!(Index::parse("<html>\n").is_err());
         assert_eq!(Index::parse("\n\n\n").unwrap(), Index::default());
+    }
+
+    #[test]
+    fn retention_keeps_the_newest_versions_of_the_named_packages() {
+        let mut index = Index::default();
+        for (package, version) in [("a", "1.9"), ("a", "1.10"), ("a", "1.2"), ("b", "1"), ("b", "2")] {
+            index.insert(entry(package, version, 'a')).unwrap();
+        }
+        let named = BTreeSet::from(["a".to_owned()]);
+        assert!(index.keep_newest(2, &named));
+        assert_eq!(versions(&index), ["a=1.9", "a=1.10", "b=1", "b=2"]);
+        assert!(!index.keep_newest(2, &named));
     }
 
     #[test]

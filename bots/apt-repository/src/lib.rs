@@ -1,0 +1,32 @@
+//! APT repositories: their formats, and how they change. distbot publishes with it, and `foundry-host repo` mends with it.
+//!
+//! ```text
+//! [deb, control, binary, source]  what packages are; hostile input
+//! [suite]                         a suite's change: its indices, then the signed Release over all of them
+//! [operate]                       what an operator does: copy, promote, remove, restore
+//! [existing]                      what a suite has, whoever made it
+//! [index, pieces]                 lists of packages, and how little of them a change touches
+//! [release, generations]          the Release, and superseded indices under their digests
+//! [host]                          what all of this asks of the one who runs it
+//! ```
+//!
+//! The published indices are the record of what a suite has; there is no database beside them that could disagree.
+
+pub mod armour;
+pub mod binary;
+pub mod control;
+pub mod deb;
+pub mod existing;
+pub mod failure;
+pub mod generations;
+pub mod host;
+pub mod index;
+pub mod operate;
+pub mod pieces;
+pub mod pool;
+pub mod release;
+pub mod settings;
+pub mod source;
+pub mod suite;
+pub mod syntax;
+pub mod version;

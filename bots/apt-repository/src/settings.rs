@@ -1,0 +1,58 @@
+//! What the operator wants a suite to be.
+
+use crate::existing::Existing;
+use crate::index::IndexName;
+use crate::release::Automatic;
+
+/// What a suite's metadata says, and who signs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The key that signs its metadata.
+    pub key: String,
+    /// Architectures that are served at least, beside `all`.
+    pub architectures: Vec<String>,
+    /// One line about it.
+    pub description: String,
+    /// The component that packages go to.
+    pub component: String,
+    /// `Origin`.
+    pub origin: String,
+    /// `Label`.
+    pub label: String,
+    /// `Suite`; none for what it has been, or its codename.
+    pub suite: Option<String>,
+    /// Whether apt takes packages from it by itself.
+    pub automatic: Automatic,
+    /// How long a signature is valid, in milliseconds; none for ever.
+    pub valid_for: Option<u64>,
+    /// How many versions of a package to keep when one is added; none for all.
+    pub keep: Option<usize>,
+}
+
+impl Settings {
+    /// What a suite is already, for changes that leave it so; none if there is no suite.
+    #[must_use]
+    pub fn of(existing: &Existing<'_>) -> Option<Self> {
+        let release = existing.release.as_ref()?;
+        let records = existing.records.clone().unwrap_or_default();
+        let indices = release.files.keys().filter_map(|path| IndexName::from_path(path));
+        let component = release.components.first().cloned();
+        Some(Self {
+            key: records.key,
+            architectures: release
+                .architectures
+                .iter()
+                .filter(|name| *name != "all" && *name != "source")
+                .cloned()
+                .collect(),
+            description: release.description.clone(),
+            component: component.or_else(|| indices.map(|name| name.component().to_owned()).next())?,
+            origin: release.origin.clone(),
+            label: release.label.clone(),
+            suite: release.suite.clone(),
+            automatic: release.automatic,
+            valid_for: records.valid_for,
+            keep: None,
+        })
+    }
+}

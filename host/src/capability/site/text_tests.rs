@@ -1,0 +1,219 @@
+//! Texts in pieces: what their files unpack to, and what is left of them when something goes wrong.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PATH: &str = "dists/stable/main/binary-amd64/Packages";
+
+fn piece(label: &str, text: &str) -> NewPiece {
+    NewPiece {
+        label: label.to_owned(),
+        text: text.as_bytes().to_vec(),
+    }
+}
+
+fn splice(first: usize, count: usize, pieces: Vec<NewPiece>) -> Splice {
+    Splice { first, count, pieces }
+}
+
+async fn change(site: &Path, changes: Vec<Splice>) -> Spliced {
+    let mut transaction = Sites::new().begin(site).await.unwrap();
+    let spliced = transaction.splice(PATH, changes).await.unwrap();
+    transaction.commit(&[]).await.unwrap();
+    spliced
+}
+
+/// What the usual programs make of the published files.
+fn unpacked(site: &Path) -> [Vec<u8>; 2] {
+    [("gzip", "gz"), ("zstd", "zst")].map(|(program, suffix)| {
+        let file = site.join(format!("{PATH}.{suffix}"));
+        let output = Command::new(program).args(["-dc"]).arg(file).output().unwrap();
+        assert!(output.status.success(), "{program}");
+        output.stdout
+    })
+}
+
+fn checksum(bytes: &[u8]) -> Checksum {
+    let Digest { size, sha256, .. } = Digest::of(bytes);
+    Checksum { size, sha256 }
+}
+
+/// The checksums are those of the files, and of what they unpack to.
+fn assert_sound(site: &Path, spliced: &Spliced, expected: &[u8]) {
+    assert_eq!(spliced.text, checksum(expected));
+    for (suffix, listed) in &spliced.files {
+        assert_eq!(
+            *listed,
+            checksum(&fs::read(site.join(format!("{PATH}{suffix}"))).unwrap()),
+            "{suffix}"
+        );
+    }
+    for text in unpacked(site) {
+        assert!(text == expected);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_piece_leaves_the_others_as_they_are() {
+    let site = tempfile::tempdir().unwrap();
+    let first = change(
+        site.path(),
+        vec![splice(0, 0, vec![piece("a", "one\n"), piece("b", "two\n")])],
+    )
+    .await;
+    assert_sound(site.path(), &first, b"one\ntwo\n");
+    let second = change(
+        site.path(),
+        vec![splice(1, 1, vec![piece("b", "zwei\n"), piece("c", "drei\n")])],
+    )
+    .await;
+    assert_sound(site.path(), &second, b"one\nzwei\ndrei\n");
+    let mut transaction = Sites::new().begin(site.path()).await.unwrap();
+    let text = transaction.text(PATH).await.unwrap().unwrap();
+    assert_eq!(text.checksum, second.text);
+    let labels: Vec<_> = text
+        .pieces
+        .iter()
+        .map(|piece| (piece.label.as_str(), piece.size))
+        .collect();
+    assert_eq!(labels, [("a", 4), ("b", 5), ("c", 5)]);
+    assert_eq!(transaction.read_piece(PATH, 2).await.unwrap(), b"drei\n");
+
+    // Twice in one transaction, and none of it if that is dropped.
+    transaction.splice(PATH, vec![splice(0, 1, Vec::new())]).await.unwrap();
+    let text = transaction.text(PATH).await.unwrap().unwrap();
+    assert_eq!(text.pieces.len(), 2);
+    transaction
+        .splice(PATH, vec![splice(2, 0, vec![piece("d", "vier\n")])])
+        .await
+        .unwrap();
+    assert_eq!(transaction.read_piece(PATH, 2).await.unwrap(), b"vier\n");
+    drop(transaction);
+    assert_sound(site.path(), &second, b"one\nzwei\ndrei\n");
+}
+
+#[tokio::test]
+async fn files_that_something_else_changed_are_no_text_of_ours() {
+    let site = tempfile::tempdir().unwrap();
+    let known = async |expected: bool| {
+        let transaction = Sites::new().begin(site.path()).await.unwrap();
+        assert_eq!(transaction.text(PATH).await.unwrap().is_some(), expected);
+    };
+    let whole = || vec![splice(0, 0, vec![piece("a", "one\n")])];
+    change(site.path(), whole()).await;
+    known(true).await;
+    let gz = site.path().join(format!("{PATH}.gz"));
+    let bytes = fs::read(&gz).unwrap();
+    fs::remove_file(&gz).unwrap();
+    known(false).await;
+    // The same bytes in another file: a copy from a backup, of which we can't know.
+    fs::write(&gz, bytes).unwrap();
+    known(false).await;
+    change(site.path(), whole()).await;
+    known(true).await;
+    fs::write(site.path().join(PATH), "uncompressed").unwrap();
+    known(false).await;
+    fs::remove_file(site.path().join(PATH)).unwrap();
+    known(true).await;
+    fs::write(site.path().join(format!("{}/{PATH}.json", text::TEXTS)), "{}").unwrap();
+    known(false).await;
+    let spliced = change(site.path(), whole()).await;
+    assert_sound(site.path(), &spliced, b"one\n");
+}
+
+#[tokio::test]
+async fn splices_that_do_not_fit_are_refused() {
+    let site = tempfile::tempdir().unwrap();
+    change(
+        site.path(),
+        vec![splice(0, 0, vec![piece("a", "one\n"), piece("b", "two\n")])],
+    )
+    .await;
+    for changes in [
+        vec![splice(1, 2, Vec::new())],
+        vec![splice(3, 0, Vec::new())],
+        vec![splice(1, 1, Vec::new()), splice(0, 1, Vec::new())],
+        vec![splice(0, 2, Vec::new()), splice(1, 1, Vec::new())],
+        vec![splice(usize::MAX, usize::MAX, Vec::new())],
+    ] {
+        let mut transaction = Sites::new().begin(site.path()).await.unwrap();
+        let refused = transaction.splice(PATH, changes).await;
+        assert!(matches!(refused, Err(SiteError::BadSplice)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_the_same_file_until_one_of_them_is_written() {
+    let site = tempfile::tempdir().unwrap();
+    let mut transaction = Sites::new().begin(site.path()).await.unwrap();
+    transaction.write("a", b"one".to_vec()).await.unwrap();
+    transaction.link("a", "by-hash/a").await.unwrap();
+    assert!(transaction.link("never/was", "b").await.is_err());
+    transaction.commit(&[]).await.unwrap();
+    let mut transaction = Sites::new().begin(site.path()).await.unwrap();
+    transaction.write("a", b"two".to_vec()).await.unwrap();
+    transaction.commit(&[]).await.unwrap();
+    assert_eq!(fs::read(site.path().join("by-hash/a")).unwrap(), b"one");
+    assert_eq!(fs::read(site.path().join("a")).unwrap(), b"two");
+}
+
+/// Changes of a text of so many pieces, by where they are in it.
+fn apply(pieces: &mut Vec<NewPiece>, places: &[(prop::sample::Index, bool)], texts: &[(u8, usize)]) -> Vec<Splice> {
+    let mut numbers: Vec<_> = places
+        .iter()
+        .map(|(place, replace)| (place.index(pieces.len() + 1), *replace))
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup_by_key(|(number, _)| *number);
+    let changes: Vec<_> = numbers
+        .into_iter()
+        .zip(texts)
+        .map(|((number, replace), (byte, size))| {
+            let text = vec![*byte; *size];
+            let new = NewPiece {
+                label: byte.to_string(),
+                text,
+            };
+            let new = if *size == 0 { Vec::new() } else { vec![new] };
+            splice(number, usize::from(replace && number < pieces.len()), new)
+        })
+        .collect();
+    for change in changes.iter().rev() {
+        pieces.splice(change.first..change.first + change.count, change.pieces.clone());
+    }
+    if pieces.is_empty() {
+        // A text of nothing is a piece of nothing.
+        pieces.push(NewPiece::default());
+    }
+    changes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn whatever_is_spliced_it_is_the_text_and_so_are_its_checksums(
+        steps in prop::collection::vec(
+            (
+                prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..6),
+                // Some so large that marks are between them.
+                prop::collection::vec((any::<u8>(), prop_oneof![0usize..50, 400_000usize..900_000]), 6),
+            ),
+            1..5,
+        ),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let site = tempfile::tempdir().unwrap();
+        let mut pieces = Vec::new();
+        for (places, texts) in steps {
+            let changes = apply(&mut pieces, &places, &texts);
+            let spliced = runtime.block_on(change(site.path(), changes));
+            let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.text.iter().copied()).collect();
+            assert_sound(site.path(), &spliced, &expected);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a transaction does with texts in pieces, and files under several names.
+
+use std::fs::File;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+
+use super::SiteError;
+use super::apply::{STAGING, staged_path};
+use super::path::SitePath;
+use super::splice::{Files, read_piece, splice};
+use super::text::{FASTEST, NewPiece, PACKED, Segment, Splice, Spliced, Stamp, TEXTS, Table, Text, segments};
+use super::transaction::{Change, Transaction, create, failed, make_staging};
+
+/// Where a text's table and files are at the moment.
+#[derive(Debug, Clone)]
+struct Sources {
+    table: String,
+    /// In the order of [`PACKED`].
+    files: Vec<String>,
+    /// Where another program would publish the text uncompressed.
+    plain: String,
+}
+
+impl Sources {
+    /// The table, if it describes what is published.
+    fn read(&self, root: &Dir) -> Option<Table> {
+        // We never write it: whoever did had something else to say.
+        let foreign = root.exists(&self.plain);
+        (!foreign)
+            .then(|| Table::read(root, &self.table, &self.files))
+            .flatten()
+    }
+
+    fn file(&self, root: &Dir, directory: &Path, number: usize) -> Result<File, SiteError> {
+        let path = self.files.get(number).map(String::as_str).unwrap_or_default();
+        let opened = root.open(path).map_err(failed("read", directory, path))?;
+        Ok(opened.into_std())
+    }
+}
+
+impl Transaction {
+    /// A text that was written in pieces, as it would be after the transaction; none if there is none, or its files have
+    /// been changed by something else.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad.
+    pub async fn text(&self, path: &str) -> Result<Option<Text>, SiteError> {
+        self.open()?;
+        let Some(sources) = self.sources(path)? else {
+            return Ok(None);
+        };
+        self.blocking(move |root, _| Ok(sources.read(root).map(|table| table.text())))
+            .await
+    }
+
+    /// What one of its pieces says.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the text or the piece isn't there.
+    pub async fn read_piece(&self, path: &str, number: usize) -> Result<Vec<u8>, SiteError> {
+        self.open()?;
+        let sources = self.sources(path)?.ok_or(SiteError::BadSplice)?;
+        self.blocking(move |root, directory| {
+            let table = sources.read(root).ok_or(SiteError::BadSplice)?;
+            let file = sources.file(root, directory, FASTEST)?;
+            read_piece(&table, &file, number).map_err(failed("read", directory, &sources.plain))
+        })
+        .await
+    }
+
+    /// Change a text, or write a new one: `changes` are of the pieces that [`text`](Self::text) gives, of none if it gives
+    /// none. The text is published only compressed.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the changes don't fit, or there is no space.
+    pub async fn splice(&mut self, path: &str, changes: Vec<Splice>) -> Result<Spliced, SiteError> {
+        self.open()?;
+        let sources = self.sources(path)?;
+        let targets: Vec<_> = PACKED
+            .iter()
+            .map(|(suffix, _)| SitePath::parse(&format!("{path}{suffix}")).map(|path| (path, self.number())))
+            .collect::<Result<_, _>>()?;
+        let table_target = (table_path(path), self.number());
+        let staged: Vec<_> = targets
+            .iter()
+            .map(|(_, number)| staged_path(STAGING, *number))
+            .collect();
+        let staged_table = staged_path(STAGING, table_target.1);
+        let spliced = self
+            .blocking(move |root, directory| {
+                make_staging(root, directory)?;
+                let table = sources.as_ref().and_then(|sources| sources.read(root));
+                let empty = NewPiece::default();
+                let mut segments = segments(table.as_ref().map_or(0, |table| table.rows.len()), &changes)?;
+                if segments.is_empty() {
+                    // No bytes at all are not what unpacks to nothing.
+                    segments.push(Segment::New(&empty));
+                }
+                let open = |number| {
+                    sources
+                        .as_ref()
+                        .map(|sources| sources.file(root, directory, number))
+                        .transpose()
+                };
+                let (old, plain) = match table {
+                    Some(table) => {
+                        let files: Vec<_> = (0..PACKED.len())
+                            .filter_map(|number| open(number).transpose())
+                            .collect::<Result<_, _>>()?;
+                        (Some((table, files)), open(FASTEST)?)
+                    }
+                    None => (None, None),
+                };
+                let new = staged
+                    .iter()
+                    .map(|path| {
+                        create(root, path)
+                            .map(cap_std::fs::File::into_std)
+                            .map_err(failed("write", directory, path))
+                    })
+                    .collect::<Result<_, _>>()?;
+                let written = splice(Files { old, plain, new }, &segments);
+                let (rows, checksums) = written.map_err(failed("write", directory, &staged_table))?;
+                let mut checksums = checksums.into_iter();
+                let text = checksums.next().ok_or(SiteError::BadSplice)?;
+                let stamps = staged
+                    .iter()
+                    .map(|path| Stamp::of(root, path).map_err(failed("read", directory, path)))
+                    .collect::<Result<_, _>>()?;
+                let table = Table {
+                    text: text.clone(),
+                    rows,
+                    stamps,
+                };
+                let json = serde_json::to_vec(&table).map_err(std::io::Error::from);
+                json.and_then(|json| root.write(&staged_table, json)).map_err(failed(
+                    "write",
+                    directory,
+                    &staged_table,
+                ))?;
+                let suffixes = PACKED.iter().map(|(suffix, _)| *suffix);
+                Ok(Spliced {
+                    text,
+                    files: suffixes.zip(checksums).collect(),
+                })
+            })
+            .await?;
+        for (path, staged) in targets.into_iter().chain([table_target]) {
+            self.changes.insert(path, Change::Write { staged });
+        }
+        Ok(spliced)
+    }
+
+    /// Give a file of the transaction, or one that is there, another name. Writing to either later leaves the other as it is.
+    ///
+    /// # Errors
+    /// [`SiteError`] if a path is bad or there is no such file.
+    pub async fn link(&mut self, path: &str, name: &str) -> Result<(), SiteError> {
+        self.open()?;
+        let (path, name) = (SitePath::parse(path)?, SitePath::parse(name)?);
+        let source = self
+            .source(&path)
+            .ok_or_else(|| SiteError::NotWritten(path.to_string()))?;
+        let staged = self.number();
+        let target = staged_path(STAGING, staged);
+        self.blocking(move |root, directory| {
+            make_staging(root, directory)?;
+            root.hard_link(&source, root, &target)
+                .map_err(failed("link", directory, path.as_str()))
+        })
+        .await?;
+        self.changes.insert(name, Change::Write { staged });
+        Ok(())
+    }
+
+    fn sources(&self, path: &str) -> Result<Option<Sources>, SiteError> {
+        let table = self.source(&table_path(path));
+        let files = PACKED
+            .iter()
+            .map(|(suffix, _)| SitePath::parse(&format!("{path}{suffix}")).map(|path| self.source(&path)))
+            .collect::<Result<Option<Vec<_>>, _>>()?;
+        Ok(table.zip(files).map(|(table, files)| Sources {
+            table,
+            files,
+            plain: path.to_owned(),
+        }))
+    }
+}
+
+fn table_path(path: &str) -> SitePath {
+    SitePath::host(format!("{TEXTS}/{path}.json"))
+}
