@@ -20,6 +20,7 @@ mod man;
 mod names;
 mod new;
 mod output;
+mod repo;
 mod run;
 mod runs;
 mod shutdown;
@@ -92,6 +93,8 @@ enum Verb {
     Check(check::Args),
     /// Manage OpenPGP keys
     Key(key::Args),
+    /// Look after APT repositories
+    Repo(repo::Args),
     /// Show or drop messages that were given up
     DeadLetters(dead_letters::Args),
     /// Tell whether a host is running, and how it is
@@ -153,6 +156,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Test(args) => test::run(args, context).await,
         Verb::Check(args) => check::run(args, context).await,
         Verb::Key(args) => key::run(args, context).await,
+        Verb::Repo(args) => repo::run(args, context).await,
         Verb::DeadLetters(args) => dead_letters::run(args, context).await,
         Verb::Status(_) => status::run(context).await,
         Verb::HashPassword(_) => hash_password::run(context),

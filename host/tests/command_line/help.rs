@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "run",
     "load",
     "list",
@@ -16,6 +16,7 @@ const VERBS: [&str; 19] = [
     "test",
     "check",
     "key",
+    "repo",
     "dead-letters",
     "status",
     "shutdown",
@@ -44,6 +45,16 @@ fn help_of_each_way_to_handle_keys() {
         "generate", "import", "list", "export", "roles", "extend", "revoke", "remove",
     ] {
         insta::assert_snapshot!(format!("help_key_{what}"), home.ok(&["key", what, "--help"]));
+    }
+}
+
+#[test]
+fn help_of_each_way_to_look_after_repositories() {
+    let home = Home::bare();
+    for what in [
+        "list", "show", "copy", "promote", "remove", "check", "repair", "gc", "snapshot", "rollback", "import",
+    ] {
+        insta::assert_snapshot!(format!("help_repo_{what}"), home.ok(&["repo", what, "--help"]));
     }
 }
 

@@ -12,6 +12,8 @@ mod apt;
 mod concurrency;
 mod formats;
 mod kill;
+mod mirror;
+mod operator;
 mod package;
 mod policy;
 mod refresh;

@@ -1,0 +1,358 @@
+//! Repositories in an operator's hands: what `foundry-host repo` does.
+//!
+//! The engine is distbot's own crate, `apt-repository`, on the same transactions and with the same lock. So whatever an
+//! operator does is published as safely as a package is, and bots wait for it as for each other.
+
+mod check;
+mod import;
+mod native;
+mod snapshots;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use apt_repository::existing::Existing;
+use apt_repository::failure::Failure;
+use apt_repository::host::{Host as _, Transaction as _};
+use apt_repository::index::IndexName;
+use apt_repository::operate::{self, Changes, Contents, Selection};
+use apt_repository::settings::Settings;
+use apt_repository::suite::Update;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::capability::site::{SiteError, Sites};
+use crate::keys::{KeyStore, PassphraseSource};
+
+use native::{Native, SiteTransaction};
+
+pub use check::Problem;
+pub use snapshots::Snapshot;
+
+/// Where users get the key.
+const KEY_FILE: &str = "key.asc";
+
+/// Why an operation failed. Nothing has happened then.
+#[derive(Debug, Error)]
+pub enum RepositoryError {
+    /// The directory holds no repository.
+    #[error("there is no APT repository in {} (it has no directory dists)", .0.display())]
+    NoRepository(PathBuf),
+    /// The site can't be opened.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The repository has no such suite.
+    #[error("there is no suite {suite} (there are: {there})")]
+    NoSuite {
+        /// The name.
+        suite: String,
+        /// Those that there are.
+        there: String,
+    },
+    /// Another program signed the suite, and it isn't said who does from now on.
+    #[error("{0} has not been signed by Foundry yet (say with --gpg-key which key of the key store signs it)")]
+    NoKey(String),
+    /// Nothing matches.
+    #[error("no package of {0} is meant by that")]
+    NoPackage(String),
+    /// There is no such snapshot, or there is one of that name.
+    #[error("{0}")]
+    Snapshot(String),
+    /// The engine refused.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// The program is ending.
+    #[error("cut off, because the program is ending")]
+    Stopping,
+}
+
+/// A package in a suite.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Package {
+    /// Suite.
+    pub suite: String,
+    /// Component.
+    pub component: String,
+    /// Name.
+    pub package: String,
+    /// Version.
+    pub version: String,
+    /// Architecture; `source` for source packages.
+    pub architecture: String,
+    /// SHA-256 of the package, or of the .dsc.
+    pub sha256: Option<String>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// Packages that a suite has got.
+    pub added: Vec<Package>,
+    /// Packages that a suite has lost.
+    pub removed: Vec<Package>,
+    /// Files that were removed.
+    pub files: Vec<String>,
+    /// Bytes of those.
+    pub bytes: u64,
+}
+
+/// A repository, not yet locked.
+#[derive(Debug)]
+pub struct Repository {
+    directory: PathBuf,
+    native: Native,
+    /// A key other than the one that signed last.
+    key: Option<String>,
+}
+
+impl Repository {
+    /// The repository in a directory, signed with the keys of a store; `key` if not with the one that signed it last.
+    #[must_use]
+    pub fn new(directory: PathBuf, keys: KeyStore, passphrases: PassphraseSource, key: Option<String>) -> Self {
+        Self {
+            directory,
+            native: Native { keys, passphrases },
+            key,
+        }
+    }
+
+    /// Do something with it while no one else writes to it. The work may wait for the disk.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if there is no repository, or the work fails.
+    pub async fn open<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Desk) -> Result<T, RepositoryError> + Send + 'static,
+    ) -> Result<T, RepositoryError> {
+        // Opening would make a repository of an empty directory.
+        if !self.directory.join("dists").is_dir() {
+            return Err(RepositoryError::NoRepository(self.directory));
+        }
+        let transaction = Sites::new().begin(&self.directory).await?;
+        let runtime = tokio::runtime::Handle::current();
+        let worked = tokio::task::spawn_blocking(move || {
+            let desk = Desk {
+                directory: self.directory,
+                native: self.native,
+                key: self.key,
+                transaction: SiteTransaction::new(runtime, transaction),
+            };
+            work(&desk)
+        });
+        worked.await.unwrap_or(Err(RepositoryError::Stopping))
+    }
+}
+
+/// A repository that no one else writes to.
+#[derive(Debug)]
+pub struct Desk {
+    directory: PathBuf,
+    native: Native,
+    key: Option<String>,
+    transaction: SiteTransaction,
+}
+
+impl Desk {
+    /// The suites that it has.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if it can't be read.
+    pub fn suites(&self) -> Result<Vec<String>, RepositoryError> {
+        Ok(operate::suites(&self.transaction)?)
+    }
+
+    /// The packages that are meant, of one suite or all.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if a suite isn't there or can't be read.
+    pub fn list(&self, suite: Option<&str>, selection: &Selection) -> Result<Vec<Package>, RepositoryError> {
+        let suites = match suite {
+            Some(suite) => vec![suite.to_owned()],
+            None => self.suites()?,
+        };
+        let mut packages = BTreeSet::new();
+        for suite in suites {
+            for (name, index) in self.contents(&suite)? {
+                let meant = index.entries().iter().filter(|entry| selection.has(&name, entry));
+                packages.extend(meant.map(|entry| package(&suite, &name, entry)));
+            }
+        }
+        Ok(packages.into_iter().collect())
+    }
+
+    /// The paragraphs of the packages that are meant, without repetition.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn show(&self, suite: &str, selection: &Selection) -> Result<Vec<String>, RepositoryError> {
+        let mut texts = Vec::new();
+        for (name, index) in self.contents(suite)? {
+            for entry in index.entries().iter().filter(|entry| selection.has(&name, entry)) {
+                if !texts.contains(&entry.text) {
+                    texts.push(entry.text.clone());
+                }
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Have packages of one suite in another as well: all that are meant, or the newest where they are newer.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if nothing is meant, or the other suite has other bytes.
+    pub fn copy(
+        &self,
+        from: &str,
+        to: &str,
+        selection: &Selection,
+        newest: bool,
+        dry_run: bool,
+    ) -> Result<Done, RepositoryError> {
+        let source = self.contents(from)?;
+        let target = if self.suites()?.iter().any(|suite| suite == to) {
+            self.contents(to)?
+        } else {
+            Contents::new()
+        };
+        if operate::remove(&source, selection).is_empty() {
+            return Err(RepositoryError::NoPackage(from.to_owned()));
+        }
+        let changes = if newest {
+            operate::promote(&source, &target, selection)
+        } else {
+            operate::copy(&source, &target, selection)
+        };
+        self.apply(to, from, &target, changes, dry_run)
+    }
+
+    /// Take packages out of a suite. Their files stay until [`Self::gc`].
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if nothing is meant.
+    pub fn remove(&self, suite: &str, selection: &Selection, dry_run: bool) -> Result<Done, RepositoryError> {
+        let contents = self.contents(suite)?;
+        let changes = operate::remove(&contents, selection);
+        if changes.is_empty() {
+            return Err(RepositoryError::NoPackage(suite.to_owned()));
+        }
+        self.apply(suite, suite, &contents, changes, dry_run)
+    }
+
+    /// Remove the files of the pool that no suite and no snapshot has.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if a suite can't be read: its files would be lost.
+    pub fn gc(&self, dry_run: bool) -> Result<Done, RepositoryError> {
+        let mut needed = BTreeSet::new();
+        let mut need = |contents: Contents| {
+            let entries = contents.values().flat_map(|index| index.entries());
+            needed.extend(entries.flat_map(operate::files).map(|file| file.path));
+        };
+        for suite in self.suites()? {
+            need(self.contents(&suite)?);
+        }
+        for snapshot in self.snapshots(None)? {
+            need(self.snapshot_contents(&snapshot)?);
+        }
+        let mut done = Done::default();
+        for file in self.transaction.list("pool")? {
+            if !needed.contains(&file) {
+                done.bytes += std::fs::metadata(self.directory.join(&file)).map_or(0, |metadata| metadata.len());
+                self.transaction.remove(&file)?;
+                done.files.push(file);
+            }
+        }
+        if !dry_run && !done.files.is_empty() {
+            self.transaction.commit(&[])?;
+        }
+        Ok(done)
+    }
+
+    fn contents(&self, suite: &str) -> Result<Contents, RepositoryError> {
+        let suites = self.suites()?;
+        if !suites.iter().any(|there| there == suite) {
+            return Err(RepositoryError::NoSuite {
+                suite: suite.to_owned(),
+                there: suites.join(", "),
+            });
+        }
+        Ok(operate::contents(&Existing::read(&self.transaction, suite)?)?)
+    }
+
+    /// Change a suite, which is as `like` if it is new. `before` is what it has.
+    fn apply(
+        &self,
+        suite: &str,
+        like: &str,
+        before: &Contents,
+        changes: Changes,
+        dry_run: bool,
+    ) -> Result<Done, RepositoryError> {
+        let mut done = Done::default();
+        for (name, edits) in &changes {
+            done.added
+                .extend(edits.insert.iter().map(|entry| package(suite, name, entry)));
+            let index = before.get(name);
+            let gone = index.into_iter().flat_map(|index| index.entries());
+            let gone = gone.filter(|entry| edits.remove.contains(&entry.key()));
+            done.removed.extend(gone.map(|entry| package(suite, name, entry)));
+        }
+        for packages in [&mut done.added, &mut done.removed] {
+            packages.sort();
+            packages.dedup();
+        }
+        if dry_run || changes.is_empty() {
+            return Ok(done);
+        }
+        let last = self.change(suite, like, &changes)?;
+        self.transaction.commit(&last)?;
+        Ok(done)
+    }
+
+    /// Write a suite's changes; the commit is the caller's.
+    fn change(&self, suite: &str, like: &str, changes: &Changes) -> Result<Vec<String>, RepositoryError> {
+        let settings = |suite: &str| {
+            let existing = Existing::read(&self.transaction, suite)?;
+            Ok::<_, Failure>(Settings::of(&existing))
+        };
+        let mut settings = match settings(suite)? {
+            Some(settings) => settings,
+            None => Settings {
+                suite: None,
+                ..settings(like)?.ok_or_else(|| RepositoryError::NoPackage(like.to_owned()))?
+            },
+        };
+        if let Some(key) = &self.key {
+            settings.key.clone_from(key);
+            let public = self.native.public_key(key)?;
+            self.transaction.write(KEY_FILE, public.as_bytes())?;
+        } else if settings.key.is_empty() {
+            return Err(RepositoryError::NoKey(suite.to_owned()));
+        }
+        let update = Update {
+            host: &self.native,
+            transaction: &self.transaction,
+            settings: &settings,
+            fingerprint: &self.native.fingerprint(&settings.key)?,
+            codename: suite,
+        };
+        let needed = changes.keys().cloned().collect();
+        Ok(update.change(&needed, |name| changes.get(name).cloned().unwrap_or_default())?)
+    }
+}
+
+fn package(suite: &str, name: &IndexName, entry: &apt_repository::index::Entry) -> Package {
+    Package {
+        suite: suite.to_owned(),
+        component: name.component().to_owned(),
+        package: entry.package.clone(),
+        version: entry.version.clone(),
+        architecture: entry.architecture.clone(),
+        sha256: entry.sha256.clone(),
+    }
+}
+
+/// A path below a directory, for messages.
+fn below(directory: &Path, path: &str) -> String {
+    directory.join(path).display().to_string()
+}

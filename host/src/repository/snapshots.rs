@@ -1,0 +1,130 @@
+//! Snapshots: a suite's indices under a name, to which it can go back. They cost no space but the indices', and keep the
+//! files of their packages from being collected.
+
+use std::collections::BTreeSet;
+
+use apt_repository::deb::decompress;
+use apt_repository::existing::Existing;
+use apt_repository::host::Transaction as _;
+use apt_repository::index::{Index, IndexName};
+use apt_repository::operate::{self, Contents};
+use apt_repository::syntax::is_suite_name;
+use serde::Serialize;
+
+use super::{Desk, Done, RepositoryError, below};
+
+const SNAPSHOTS: &str = ".foundry/snapshots";
+
+/// A suite as it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Snapshot {
+    /// The suite.
+    pub suite: String,
+    /// What it is called.
+    pub name: String,
+}
+
+impl Desk {
+    /// The snapshots of a suite, or of all.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if they can't be read.
+    pub fn snapshots(&self, suite: Option<&str>) -> Result<Vec<Snapshot>, RepositoryError> {
+        let files = self.transaction.list(SNAPSHOTS)?;
+        let snapshots = files.iter().filter_map(|file| {
+            let mut names = file.strip_prefix(SNAPSHOTS)?.split('/').skip(1);
+            let (suite, name) = (names.next()?.to_owned(), names.next()?.to_owned());
+            Some(Snapshot { suite, name })
+        });
+        let wanted = |snapshot: &Snapshot| suite.is_none_or(|suite| suite == snapshot.suite);
+        let snapshots: BTreeSet<_> = snapshots.filter(wanted).collect();
+        Ok(snapshots.into_iter().collect())
+    }
+
+    /// Keep a suite as it is under a name.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if the name isn't one, or is taken.
+    pub fn snapshot(&self, suite: &str, name: &str) -> Result<Snapshot, RepositoryError> {
+        let snapshot = Snapshot {
+            suite: suite.to_owned(),
+            name: name.to_owned(),
+        };
+        if !is_suite_name(name) {
+            let why = format!("{name:?} can't be a snapshot's name (use letters, digits, and . _ ~ + -)");
+            return Err(RepositoryError::Snapshot(why));
+        }
+        if self.snapshots(Some(suite))?.contains(&snapshot) {
+            let why = format!("{suite} has a snapshot {name} already (choose another name)");
+            return Err(RepositoryError::Snapshot(why));
+        }
+        let contents = self.contents(suite)?;
+        let existing = Existing::read(&self.transaction, suite)?;
+        for (index, packages) in contents {
+            let target = format!("{}/{index}", snapshot.directory());
+            let packed = existing.path(&format!("{index}.zst"));
+            // Ours are never written to, so that the same file will do.
+            if existing.lists(&index) && self.transaction.text(&existing.path(&index.to_string()))?.is_some() {
+                self.transaction.link(&packed, &format!("{target}.zst"))?;
+            } else {
+                self.transaction.write(&target, packages.to_string().as_bytes())?;
+            }
+        }
+        self.transaction.commit(&[])?;
+        Ok(snapshot)
+    }
+
+    /// Have a suite as it was.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if there is no such snapshot, or files of its packages are gone.
+    pub fn rollback(&self, suite: &str, name: &str, dry_run: bool) -> Result<Done, RepositoryError> {
+        let snapshots = self.snapshots(Some(suite))?;
+        let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.name == name) else {
+            let there: Vec<_> = snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
+            let why = format!("{suite} has no snapshot {name} (it has: {})", there.join(", "));
+            return Err(RepositoryError::Snapshot(why));
+        };
+        let (now, then) = (self.contents(suite)?, self.snapshot_contents(snapshot)?);
+        let changes = operate::restore(&now, &then);
+        let entries = changes.values().flat_map(|edits| &edits.insert);
+        let gone = entries
+            .flat_map(operate::files)
+            .find(|file| !self.directory.join(&file.path).is_file());
+        if let Some(file) = gone {
+            let why = format!(
+                "{} is gone; the snapshot {name} can't be restored",
+                below(&self.directory, &file.path)
+            );
+            return Err(RepositoryError::Snapshot(why));
+        }
+        self.apply(suite, suite, &now, changes, dry_run)
+    }
+
+    pub(super) fn snapshot_contents(&self, snapshot: &Snapshot) -> Result<Contents, RepositoryError> {
+        let directory = format!("{}/", snapshot.directory());
+        let mut contents = Contents::new();
+        for file in self.transaction.list(&snapshot.directory())? {
+            let path = file.strip_prefix(&directory).unwrap_or_default();
+            let (path, suffix) = match path.strip_suffix(".zst") {
+                Some(path) => (path, ".zst"),
+                None => (path, ""),
+            };
+            let (Some(name), Some(bytes)) = (IndexName::from_path(path), self.transaction.read(&file)?) else {
+                continue;
+            };
+            let unreadable = |why: String| RepositoryError::Snapshot(format!("cannot read {file}: {why}"));
+            let text = decompress(suffix, &bytes)
+                .and_then(|reader| std::io::read_to_string(reader).map_err(|error| error.to_string()));
+            let index = Index::parse(&text.map_err(&unreadable)?);
+            contents.insert(name, index.map_err(|error| unreadable(error.to_string()))?);
+        }
+        Ok(contents)
+    }
+}
+
+impl Snapshot {
+    fn directory(&self) -> String {
+        format!("{SNAPSHOTS}/{}/{}", self.suite, self.name)
+    }
+}

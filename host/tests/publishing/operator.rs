@@ -1,0 +1,274 @@
+//! `foundry-host repo`, as an operator calls it, on repositories that distbot publishes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::apt::{Apt, text};
+use crate::package::{Deb, run, source};
+use crate::world::World;
+
+/// The program, with the key store of the world's host.
+fn repo(world: &World, arguments: &[&str]) -> Output {
+    let (verb, rest) = arguments.split_first().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_foundry-host"))
+        .env("FOUNDRY_STATE", world.host.directory.path())
+        .args(["repo", verb])
+        .arg(world.repository())
+        .args(rest)
+        .output()
+        .unwrap()
+}
+
+/// It has to succeed; returns what it says in JSON.
+fn done(world: &World, arguments: &[&str]) -> Value {
+    let output = repo(world, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// It has to fail; returns its exit code and what it says.
+fn refused(world: &World, arguments: &[&str]) -> (i32, String) {
+    let output = repo(world, arguments);
+    (
+        output.status.code().unwrap(),
+        text(&output.stderr) + &text(&output.stdout),
+    )
+}
+
+/// `name=version` of what a suite has.
+fn listed(world: &World, suite: &str) -> Vec<String> {
+    packages(&done(world, &["list", "--suite", suite]))
+}
+
+fn packages(packages: &Value) -> Vec<String> {
+    let name = |package: &Value, field: &str| package[field].as_str().unwrap().to_owned();
+    let packages = packages.as_array().unwrap().iter();
+    packages
+        .map(|package| format!("{}={}", name(package, "package"), name(package, "version")))
+        .collect()
+}
+
+fn knows(world: &World, suite: &str) -> Vec<String> {
+    let apt = Apt::local(&world.repository(), suite);
+    apt.update();
+    apt.knows()
+}
+
+/// A repository with two versions of a package, and another package, in `testing`.
+async fn testing() -> World {
+    let world = World::new().await;
+    let distbot = world.distbot(&[("codename", &["testing"])]).await;
+    for debs in [
+        vec![Deb::new("hello", "1", "amd64"), Deb::new("data", "1", "all")],
+        vec![Deb::new("hello", "2", "amd64")],
+    ] {
+        distbot.publish("main", &world.build(&debs).await).await;
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_are_promoted_copied_and_removed_and_apt_sees_it() {
+    let world = testing().await;
+    let before = world.everything();
+    let would = done(&world, &["promote", "testing", "stable", "--dry-run"]);
+    assert_eq!(packages(&would["added"]), ["data=1", "hello=2"]);
+    assert!(world.everything() == before, "a dry run changes nothing");
+
+    done(&world, &["promote", "testing", "stable"]);
+    assert_eq!(knows(&world, "stable"), ["data=1", "hello=2"]);
+    assert_eq!(knows(&world, "testing"), ["data=1", "hello=1", "hello=2"]);
+    let apt = Apt::local(&world.repository(), "stable");
+    apt.update();
+    assert_eq!(apt.content("hello"), "hello 2\n");
+    assert!(
+        world
+            .read("dists/stable/Release")
+            .contains("\nSuite: stable\nCodename: stable\n")
+    );
+    let again = done(&world, &["promote", "testing", "stable"]);
+    assert_eq!(again["added"].as_array().unwrap().len(), 0);
+
+    done(&world, &["copy", "testing", "stable", "hello", "--version", "1"]);
+    assert_eq!(listed(&world, "stable"), ["data=1", "hello=1", "hello=2"]);
+    done(&world, &["remove", "stable", "hello", "--version", "2"]);
+    assert_eq!(knows(&world, "stable"), ["data=1", "hello=1"]);
+    assert_eq!(listed(&world, "testing"), ["data=1", "hello=1", "hello=2"]);
+
+    // distbot goes on from there.
+    let distbot = world.distbot(&[("codename", &["stable"])]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("hello", "3", "amd64")]).await)
+        .await;
+    assert_eq!(knows(&world, "stable"), ["data=1", "hello=1", "hello=3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said_and_changes_nothing() {
+    let world = testing().await;
+    let before = world.everything();
+    for (arguments, code, said) in [
+        (
+            &["list", "--suite", "sid"][..],
+            4,
+            "there is no suite sid (there are: testing)",
+        ),
+        (
+            &["remove", "testing", "nothing"],
+            4,
+            "no package of testing is meant by that",
+        ),
+        (&["remove", "testing"], 2, "say which packages to remove"),
+        (&["rollback", "testing", "monday"], 4, "testing has no snapshot monday"),
+        (&["snapshot", "testing", "a/b"], 4, "can't be a snapshot's name"),
+        (&["promote", "testing", "../x"], 5, ""),
+        (
+            &["remove", "testing", "hello", "--gpg-key", "nobody@example.org"],
+            5,
+            "nobody@example.org",
+        ),
+    ] {
+        let (exit, text) = refused(&world, arguments);
+        assert!(exit == code && text.contains(said), "{arguments:?}: {exit} {text}");
+    }
+    assert!(world.everything() == before);
+    let elsewhere = world.files.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_foundry-host"))
+        .env("FOUNDRY_STATE", world.host.directory.path())
+        .args(["repo", "list"])
+        .arg(&elsewhere)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stderr).contains("there is no APT repository in"),
+        "{output:?}"
+    );
+    assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_and_mended() {
+    let world = testing().await;
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+    let damage = |path: &str| {
+        let path = world.repository().join(path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        // Not through the other names of the same file.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    damage("dists/testing/main/binary-amd64/Packages.gz");
+    damage("pool/main/h/hello/hello_1_amd64.deb");
+    std::fs::remove_file(world.repository().join("pool/main/d/data/data_1_all.deb")).unwrap();
+    let (code, found) = refused(&world, &["check", "--deep"]);
+    assert_eq!(code, 1);
+    for problem in [
+        "testing: dists/testing/main/binary-amd64/Packages.gz: its SHA-256 is ",
+        "testing: pool/main/h/hello/hello_1_amd64.deb: its SHA-256 is ",
+        "testing: pool/main/d/data/data_1_all.deb: it is missing",
+    ] {
+        assert!(found.contains(problem), "{found}");
+    }
+    assert_eq!(found.lines().count(), 3, "{found}");
+
+    let mended = done(&world, &["repair", "testing"]);
+    assert_eq!(packages(&mended["removed"]), ["data=1", "hello=1"]);
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+    assert_eq!(knows(&world, "testing"), ["hello=2"]);
+    done(&world, &["gc"]);
+    assert!(!world.repository().join("pool/main/h/hello/hello_1_amd64.deb").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suite_goes_back_to_its_snapshot_and_what_that_needs_is_not_collected() {
+    let world = testing().await;
+    done(&world, &["snapshot", "testing", "monday"]);
+    let (code, said) = refused(&world, &["snapshot", "testing", "monday"]);
+    assert!(code == 4 && said.contains("already"), "{code} {said}");
+    let before = world.index("dists/testing/main/binary-amd64/Packages");
+    done(&world, &["remove", "testing", "hello", "data"]);
+    assert_eq!(knows(&world, "testing"), Vec::<String>::new());
+    let distbot = world.distbot(&[("codename", &["testing"])]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("later", "1", "amd64")]).await)
+        .await;
+    assert_eq!(done(&world, &["gc"])["files"].as_array().unwrap().len(), 0);
+
+    let back = done(&world, &["rollback", "testing", "monday"]);
+    assert_eq!(packages(&back["removed"]), ["later=1"]);
+    assert_eq!(world.index("dists/testing/main/binary-amd64/Packages"), before);
+    assert_eq!(knows(&world, "testing"), ["data=1", "hello=1", "hello=2"]);
+    let collected = done(&world, &["gc"]);
+    assert_eq!(
+        collected["files"],
+        serde_json::json!(["pool/main/l/later/later_1_amd64.deb"])
+    );
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_reprepro_is_imported_with_its_files() {
+    let world = testing().await;
+    let theirs = world.files.path().join("theirs");
+    std::fs::create_dir_all(theirs.join("conf")).unwrap();
+    std::fs::write(
+        theirs.join("conf/distributions"),
+        "Codename: bookworm\nArchitectures: amd64 source\nComponents: main contrib\n\n",
+    )
+    .unwrap();
+    let built = tempfile::tempdir().unwrap();
+    let include = |what: &str, file: &Path| {
+        run(Command::new("reprepro")
+            .arg("--silent")
+            .arg("--basedir")
+            .arg(&theirs)
+            .args([
+                "--component",
+                "contrib",
+                "--section",
+                "misc",
+                "--priority",
+                "optional",
+                what,
+                "bookworm",
+            ])
+            .arg(file));
+    };
+    include("includedeb", &Deb::new("old", "1", "amd64").build(built.path()));
+    include("includedsc", &source(built.path(), "old", "1.0", "1").pop().unwrap());
+    let theirs = theirs.display().to_string();
+    done(&world, &["import", &theirs, "bookworm", "testing"]);
+    assert_eq!(
+        listed(&world, "testing"),
+        ["old=1", "old=1.0-1", "data=1", "hello=1", "hello=2"]
+    );
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+    assert!(world.repository().join("pool/contrib/o/old/old_1.0-1.dsc").is_file());
+    let release = world.read("dists/testing/Release");
+    assert!(release.contains("\nComponents: contrib main\n"), "{release}");
+    // A new suite as well, like those that are here.
+    done(
+        &world,
+        &["import", &theirs, "bookworm", "bookworm", "old", "--arch", "amd64"],
+    );
+    assert_eq!(listed(&world, "bookworm"), ["old=1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_versions_go_when_so_many_are_to_be_kept() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[("keep", &["2"])]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("other", "1", "amd64")]).await)
+        .await;
+    for version in ["1", "2", "10", "9"] {
+        let package = Deb::new("hello", version, "amd64");
+        distbot.publish("main", &world.build(&[package]).await).await;
+    }
+    assert_eq!(knows(&world, "stable"), ["hello=10", "hello=9", "other=1"]);
+}
