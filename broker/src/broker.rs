@@ -13,12 +13,12 @@ use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
-use crate::group::{DeadLetter, Engine, EngineConfig, GroupLimits, GroupStatus};
+use crate::group::{Engine, EngineConfig, GroupLimits};
 use crate::listen::Listeners;
+use crate::operator::Operator;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
 use crate::session::{MailboxLimits, Registry, Session};
-use crate::topic::Subscribable;
 
 /// How long [`Broker::stop`] waits for clients to be told.
 const STOP: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ impl Broker {
                 retry_most: u64::from(limits.group_retry_most_seconds) * 1000,
                 lease: (limits.group_lease_seconds > 0).then(|| u64::from(limits.group_lease_seconds) * 1000),
             },
+            leases: limits.group_leases.clone(),
             groups: limits.groups,
             retention: (limits.group_retention_seconds > 0).then_some(limits.group_retention_seconds),
             dead_prefix: limits.dead_letter_topic.clone(),
@@ -140,42 +141,9 @@ impl Broker {
         &self.context
     }
 
-    /// Every group's numbers.
-    pub async fn groups(&self) -> Vec<GroupStatus> {
-        self.context.groups.status().await
-    }
-
-    /// Removes a group by its filter, `$share/GROUP/FILTER`, with all messages in it; `false` when there is none.
-    pub async fn remove_group(&self, filter: &str) -> bool {
-        match Subscribable::parse(filter) {
-            Ok(Subscribable::Shared(key)) => self.context.groups.remove(key).await,
-            _ => false,
-        }
-    }
-
-    /// The oldest dead letters of the group `$share/GROUP/FILTER`, at most `limit`.
-    pub async fn dead_letters(&self, filter: &str, limit: usize) -> Vec<DeadLetter> {
-        match Subscribable::parse(filter) {
-            Ok(Subscribable::Shared(key)) => self.context.groups.dead_letters(key, limit).await,
-            _ => Vec::new(),
-        }
-    }
-
-    /// Puts dead letters back into the queue of the group `$share/GROUP/FILTER`, those with `ids` or all; says how
-    /// many there were.
-    pub async fn requeue_dead_letters(&self, filter: &str, ids: Option<Vec<i64>>) -> usize {
-        match Subscribable::parse(filter) {
-            Ok(Subscribable::Shared(key)) => self.context.groups.requeue(key, ids).await,
-            _ => 0,
-        }
-    }
-
-    /// Deletes dead letters of the group `$share/GROUP/FILTER`, those with `ids` or all; says how many there were.
-    pub async fn discard_dead_letters(&self, filter: &str, ids: Option<Vec<i64>>) -> usize {
-        match Subscribable::parse(filter) {
-            Ok(Subscribable::Shared(key)) => self.context.groups.discard(key, ids).await,
-            _ => 0,
-        }
+    /// What an operator can see and do, while the broker runs.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.context.groups.clone())
     }
 
     /// Stops listening, tells all clients, and closes the store. Takes ten seconds at most.

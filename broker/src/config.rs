@@ -1,5 +1,6 @@
 //! What a broker is started with.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,6 +120,8 @@ pub struct Limits {
     /// Seconds that a member may hold a message unacknowledged before it goes to another; 0 is as long as the
     /// member is connected.
     pub group_lease_seconds: u32,
+    /// The same for single groups, by name.
+    pub group_leases: BTreeMap<String, u32>,
     /// Seconds after which a group that nobody is a member of is removed with its messages; 0 is never.
     pub group_retention_seconds: u64,
     /// Dead letters are published on this topic, followed by `/` and the group's name.
@@ -150,6 +153,7 @@ impl Default for Limits {
             group_retry_seconds: 1,
             group_retry_most_seconds: 300,
             group_lease_seconds: 0,
+            group_leases: BTreeMap::new(),
             group_retention_seconds: 30 * 24 * 3600,
             dead_letter_topic: "$dead".to_owned(),
         }

@@ -75,8 +75,9 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`, or creates it with `schema`, which has the format `version`.
-    pub fn open(path: &Path, schema: &str, version: i64) -> Result<Self, StoreError> {
+    /// Opens the database at `path`, or creates it. Its format is how many of the `steps` were taken; those that are
+    /// missing are taken now.
+    pub fn open(path: &Path, steps: &[&str]) -> Result<Self, StoreError> {
         let failed = |action| move |source| StoreError::sqlite(action, path, source);
         let connection = Connection::open(path).map_err(failed("open"))?;
         connection
@@ -87,18 +88,18 @@ impl Database {
         let found: i64 = connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(failed("read the format of"))?;
-        match found {
-            0 => connection
-                .execute_batch(&format!("BEGIN; {schema} PRAGMA user_version = {version}; COMMIT;"))
-                .map_err(failed("create the tables of"))?,
-            found if found == version => {}
-            found => {
-                return Err(StoreError::Newer {
-                    path: path.to_owned(),
-                    found,
-                    known: version,
-                });
-            }
+        let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+        if found > known {
+            return Err(StoreError::Newer {
+                path: path.to_owned(),
+                found,
+                known,
+            });
+        }
+        for (format, step) in (1_i64..).zip(steps).filter(|(format, _)| *format > found) {
+            connection
+                .execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {format}; COMMIT;"))
+                .map_err(failed("create the tables of"))?;
         }
         Ok(Self {
             connection,

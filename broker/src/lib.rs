@@ -36,6 +36,7 @@ mod group;
 pub mod killpoint;
 mod listen;
 mod message;
+mod operator;
 mod publisher;
 mod receipt;
 mod routing;
@@ -50,6 +51,7 @@ pub use database::StoreError;
 pub use error::Error;
 pub use group::{DeadLetter, GroupStatus};
 pub use listen::TlsError;
+pub use operator::Operator;
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

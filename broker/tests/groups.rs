@@ -307,8 +307,8 @@ fn removed_group_is_gone_with_its_messages() {
     let mut broker = TestBroker::start();
     V5::new(broker.address, "worker").subscribe(JOBS, Q1);
     publish_jobs(&broker, 0..3);
-    assert!(!broker.wait(broker.broker().remove_group("$share/other/jobs/#")));
-    assert!(broker.wait(broker.broker().remove_group(JOBS)));
+    assert!(!broker.wait(broker.operator().remove_group("$share/other/jobs/#")));
+    assert!(broker.wait(broker.operator().remove_group(JOBS)));
     broker.restart();
     assert_eq!(broker.groups(), []);
 }
@@ -359,7 +359,7 @@ fn dead_letters_can_be_listed_requeued_and_discarded() {
     eventually("all died", || broker.group("workers").dead == 3);
     broker.restart();
     assert_eq!(broker.group("workers").dead, 3);
-    let letters = broker.wait(broker.broker().dead_letters(JOBS, 10));
+    let letters = broker.wait(broker.operator().dead_letters(JOBS, 10));
     let texts: Vec<&[u8]> = letters.iter().map(|letter| &*letter.payload).collect();
     assert_eq!(texts, [b"0", b"1", b"2"]);
     assert!(
@@ -367,14 +367,14 @@ fn dead_letters_can_be_listed_requeued_and_discarded() {
             .iter()
             .all(|letter| letter.attempts == 1 && letter.topic == "jobs/x" && letter.died > 0)
     );
-    let requeue = |ids| broker.wait(broker.broker().requeue_dead_letters(JOBS, ids));
+    let requeue = |ids| broker.wait(broker.operator().requeue_dead_letters(JOBS, ids));
     assert_eq!(requeue(Some(vec![letters[1].id, -5])), 1);
     let mut member = V5::new(broker.address, "worker");
     member.subscribe(JOBS, Q1);
     let again = member.take();
     assert_eq!((number(&again), again.dup), (1, true));
     assert_eq!(
-        broker.wait(broker.broker().discard_dead_letters(JOBS, Some(vec![letters[0].id]))),
+        broker.wait(broker.operator().discard_dead_letters(JOBS, Some(vec![letters[0].id]))),
         1
     );
     assert_eq!(requeue(None), 1);
@@ -423,7 +423,7 @@ fn message_that_will_never_be_taken_is_a_dead_letter_at_once() {
         properties: None,
     }));
     eventually("it died", || broker.group("workers").dead == 1);
-    let letters = broker.wait(broker.broker().dead_letters(JOBS, 10));
+    let letters = broker.wait(broker.operator().dead_letters(JOBS, 10));
     assert_eq!((letters[0].attempts, letters[0].reason.as_str()), (1, "refused"));
 }
 
@@ -443,4 +443,42 @@ fn message_held_too_long_goes_to_another_member() {
     // The late acknowledgement changes nothing.
     stuck.finish(&held);
     stuck.ping();
+}
+
+#[test]
+fn deadline_for_acknowledgements_can_be_one_groups_own() {
+    let broker = TestBroker::with(|config| config.limits.group_leases = [("hasty".to_owned(), 1)].into());
+    let mut stuck = V5::new(broker.address, "stuck");
+    for group in ["hasty", "patient"] {
+        stuck.subscribe(&format!("$share/{group}/jobs/#"), Q1);
+    }
+    publish_jobs(&broker, 0..1);
+    for _ in 0..2 {
+        stuck.recv_publish();
+    }
+    let (mut other, _) = V5::with(broker.address, receiving("other", 10));
+    for group in ["hasty", "patient"] {
+        other.subscribe(&format!("$share/{group}/jobs/#"), Q1);
+    }
+    assert!(other.take().dup);
+    eventually("the hasty group is done", || broker.group("hasty").leased == 0);
+    other.expect_silence();
+    assert_eq!(broker.group("patient").leased, 1);
+}
+
+#[test]
+fn numbers_of_a_group_say_how_long_its_oldest_message_waits() {
+    let mut broker = TestBroker::start();
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe(JOBS, Q1);
+    member.disconnect();
+    assert_eq!(broker.group("workers").oldest, None);
+    publish_jobs(&broker, 0..1);
+    let first = broker.group("workers").oldest.unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    publish_jobs(&broker, 1..3);
+    assert_eq!(broker.group("workers").oldest, Some(first));
+    assert!(broker.group("workers").bytes >= 3 * "jobs/x".len());
+    broker.restart();
+    assert_eq!(broker.group("workers").oldest.map(|at| at / 1000), Some(first / 1000));
 }

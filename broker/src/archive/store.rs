@@ -13,9 +13,6 @@ use crate::routing::SubscriptionOptions;
 use crate::session::{Kept, Ordinary};
 use crate::topic::{Subscribable, TopicName};
 
-/// Raised with every change of the tables.
-const VERSION: i64 = 1;
-
 // Times are milliseconds since 1970; properties are as MQTT 5 encodes them.
 const SCHEMA: &str = "
     CREATE TABLE sessions (
@@ -102,7 +99,7 @@ fn session(number: i64) -> SessionId {
 impl Store {
     /// Opens the database at `path`, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::open(path, SCHEMA, VERSION)?;
+        let database = Database::open(path, &[SCHEMA])?;
         Ok(Self { database })
     }
 

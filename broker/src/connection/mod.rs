@@ -320,7 +320,7 @@ mod tests {
         let mut first = client(&broker, b"\x32\x06\0\x01t\0\x05!").await;
         let mut lease = [0; 12];
         first.read_exact(&mut lease).await.unwrap();
-        assert_eq!(broker.groups().await[0].leased, 1);
+        assert_eq!(broker.operator().groups().await[0].leased, 1);
         let length = incoming::POISON.len() as u8;
         let poison = [&[0x30, 2 + length, 0, length], incoming::POISON.as_bytes()].concat();
         first.write_all(&poison).await.unwrap();

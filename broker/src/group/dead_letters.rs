@@ -8,7 +8,7 @@ use crate::database::StoreError;
 use crate::message::Timestamp;
 
 /// A message that nobody could be brought to take.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeadLetter {
     /// What to requeue or discard it by.
     pub id: i64,
@@ -79,7 +79,7 @@ impl Store {
         let mut revived = Vec::new();
         for id in self.dead_ids(group, ids)? {
             self.read(
-                "SELECT id, group_id, topic, payload, qos, NULL, properties, 0 FROM dead WHERE id = ?1",
+                "SELECT id, group_id, topic, payload, qos, NULL, properties, 0, died FROM dead WHERE id = ?1",
                 [id],
                 |entry| revived.push(entry),
             )?;
@@ -89,7 +89,7 @@ impl Store {
                 .map_err(self.database.failed("requeue a dead letter in"))?;
         }
         for entry in &revived {
-            self.insert(entry.id, entry.group, &entry.message)?;
+            self.insert(entry.id, entry.group, &entry.message, entry.since)?;
         }
         self.database.commit()?;
         Ok(revived)

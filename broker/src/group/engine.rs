@@ -1,5 +1,6 @@
 //! The groups from outside: how connections and the host talk to them, and how they start and stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +25,8 @@ use crate::topic_tree::FilterTree;
 pub struct EngineConfig {
     /// Bounds of each group.
     pub limits: GroupLimits,
+    /// Seconds for which members of these groups may hold a message, by name; 0 is as long as they are connected.
+    pub leases: BTreeMap<String, u32>,
     /// How many groups there may be.
     pub groups: usize,
     /// Seconds after which a group that nobody is a member of is removed.

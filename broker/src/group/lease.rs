@@ -235,7 +235,7 @@ impl Groups {
                 again: std::mem::replace(&mut entry.again, true),
                 subscription: membership.subscription,
             };
-            let overdue = self.limits.lease.map(|lease| Timestamp(now.0.saturating_add(lease)));
+            let overdue = queue.lease.map(|lease| Timestamp(now.0.saturating_add(lease)));
             if let Some(overdue) = overdue {
                 self.alarms.insert((overdue, group, Alarm::Overdue(id, member)));
             }

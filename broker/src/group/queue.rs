@@ -19,6 +19,8 @@ use crate::topic_tree::FilterTree;
 #[derive(Debug)]
 pub struct Groups {
     pub(super) limits: GroupLimits,
+    /// Seconds for which members of these groups may hold a message, by name.
+    leases: BTreeMap<String, u32>,
     pub(super) groups: BTreeMap<GroupId, Group>,
     by_key: HashMap<GroupKey, GroupId>,
     filters: FilterTree<GroupId>,
@@ -28,10 +30,12 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// No groups yet.
-    pub fn new(limits: GroupLimits) -> Self {
+    /// No groups yet. `leases` has the groups whose members may hold a message for another time than `limits` says, in
+    /// seconds; 0 is as long as they are connected.
+    pub fn new(limits: GroupLimits, leases: BTreeMap<String, u32>) -> Self {
         Self {
             limits,
+            leases,
             groups: BTreeMap::new(),
             by_key: HashMap::new(),
             filters: FilterTree::default(),
@@ -59,11 +63,17 @@ impl Groups {
     pub fn open(&mut self, id: GroupId, key: GroupKey, dead: usize, now: Timestamp) {
         self.by_key.insert(key.clone(), id);
         self.filters.insert(&key.filter, id);
-        self.groups.entry(id).or_insert_with(|| Group::new(key, dead, now));
+        let own = self.leases.get(key.name.as_ref());
+        let lease = own.map_or(self.limits.lease, |seconds| {
+            (*seconds > 0).then(|| u64::from(*seconds) * 1000)
+        });
+        self.groups
+            .entry(id)
+            .or_insert_with(|| Group::new(key, dead, lease, now));
     }
 
     /// Puts a stored message back into its queue, at start.
-    pub fn restore(&mut self, group: GroupId, id: EntryId, message: Arc<Message>, attempts: u32) {
+    pub fn restore(&mut self, group: GroupId, id: EntryId, message: Arc<Message>, attempts: u32, since: Timestamp) {
         let Some(queue) = self.groups.get_mut(&group) else {
             return;
         };
@@ -74,6 +84,7 @@ impl Groups {
             attempts,
             // Who had it when the broker ended, nobody knows.
             again: true,
+            since,
         };
         self.wait(group, id, entry);
     }
@@ -148,6 +159,7 @@ impl Groups {
             message,
             attempts: 0,
             again: false,
+            since: now,
         };
         self.wait(group, id, entry);
         self.dispatch(group, now, effects);
@@ -200,6 +212,8 @@ impl Groups {
             waiting: group.waiting.len() + group.delayed.len(),
             leased: group.leased.len(),
             dead: group.dead,
+            bytes: group.bytes,
+            oldest: group.oldest().map(|since| since.0),
         };
         self.groups.values().map(status).collect()
     }

@@ -21,6 +21,8 @@ const LIMITS: GroupLimits = GroupLimits {
     retry_most: 12,
     lease: Some(60),
 };
+/// The members of this group may hold messages for as long as they are connected.
+const PATIENT: &str = "two";
 const FILTERS: [&str; 3] = ["$share/one/a/+", "$share/two/a/#", "$share/three/b"];
 const TOPICS: [&str; 3] = ["a/x", "b", "nobody"];
 
@@ -91,6 +93,8 @@ struct Copy {
     delayed: Option<u64>,
     /// When the member has held it for too long.
     overdue: u64,
+    since: u64,
+    size: usize,
 }
 
 #[derive(Debug, Default)]
@@ -160,7 +164,12 @@ impl Model {
                     prop_assert_eq!(copy.attempts, attempt);
                     copy.held_by = Some(member);
                     copy.delayed = None;
-                    copy.overdue = self.now + LIMITS.lease.unwrap();
+                    let patient = &*key(copy.group).name == PATIENT;
+                    copy.overdue = if patient {
+                        u64::MAX
+                    } else {
+                        self.now + LIMITS.lease.unwrap()
+                    };
                 }
                 Effect::Remove(entry) => {
                     let copy = self.copies.remove(&entry.0).expect("removed what is not stored");
@@ -206,6 +215,8 @@ impl Model {
                     waiting: mine().filter(|copy| copy.held_by.is_none()).count(),
                     leased: mine().filter(|copy| copy.held_by.is_some()).count(),
                     dead: self.dead.get(group).copied().unwrap_or(0),
+                    bytes: mine().map(|copy| copy.size).sum(),
+                    oldest: mine().map(|copy| copy.since).min(),
                 }
             })
             .collect();
@@ -247,7 +258,7 @@ fn message(topic: usize, priority: Option<u8>, expires: Option<u64>) -> Message 
 }
 
 fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut groups = Groups::new(LIMITS);
+    let mut groups = Groups::new(LIMITS, [(PATIENT.to_owned(), 0)].into());
     let mut model = Model {
         now: 1000,
         ..Model::default()
@@ -290,6 +301,8 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         held_by: None,
                         delayed: None,
                         overdue: 0,
+                        since: model.now,
+                        size: message.size(),
                     };
                     model.copies.insert(last, copy);
                     groups.enqueue(group, EntryId(last), Arc::clone(&message), now, &mut effects);

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// Whether a member may have had it, counted as an attempt or not.
     pub(super) again: bool,
+    /// When it came.
+    pub(super) since: Timestamp,
 }
 
 impl Entry {
@@ -49,12 +51,14 @@ pub(super) struct Group {
     pub(super) messages: usize,
     pub(super) bytes: usize,
     pub(super) dead: usize,
+    /// Milliseconds that a member may hold a message unacknowledged.
+    pub(super) lease: Option<u64>,
     /// Since when nobody is a member; `None` while somebody is.
     pub(super) deserted: Option<Timestamp>,
 }
 
 impl Group {
-    pub(super) fn new(key: GroupKey, dead: usize, now: Timestamp) -> Self {
+    pub(super) fn new(key: GroupKey, dead: usize, lease: Option<u64>, now: Timestamp) -> Self {
         Self {
             key,
             waiting: BTreeMap::new(),
@@ -64,8 +68,19 @@ impl Group {
             messages: 0,
             bytes: 0,
             dead,
+            lease,
             deserted: Some(now),
         }
+    }
+}
+
+impl Group {
+    /// When the oldest message came that is not settled yet.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let delayed = self.delayed.values();
+        let leased = self.leased.values().map(|leased| &leased.entry);
+        let entries = self.waiting.values().chain(delayed).chain(leased);
+        entries.map(|entry| entry.since).min()
     }
 }
 

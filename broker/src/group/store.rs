@@ -10,9 +10,6 @@ use crate::database::{self, Database, StoreError, encode_properties, parse_prope
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 
-/// Raised with every change of the tables.
-const VERSION: i64 = 1;
-
 const SCHEMA: &str = "
     CREATE TABLE groups (
         id      INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again
@@ -42,6 +39,11 @@ const SCHEMA: &str = "
     CREATE INDEX dead_by_group ON dead (group_id);
 ";
 
+/// When messages came, in milliseconds since 1970.
+const SINCE: &str = "
+    ALTER TABLE entries ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+";
+
 /// A queued message as stored.
 #[derive(Debug)]
 pub(super) struct StoredEntry {
@@ -49,6 +51,7 @@ pub(super) struct StoredEntry {
     pub(super) group: GroupId,
     pub(super) message: Arc<Message>,
     pub(super) attempts: u32,
+    pub(super) since: Timestamp,
 }
 
 /// A group as stored.
@@ -68,7 +71,7 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database at `path`, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::open(path, SCHEMA, VERSION)?;
+        let database = Database::open(path, &[SCHEMA, SINCE])?;
         // A crash can leave messages of a group that was just removed.
         database.run(
             "clean up",
@@ -111,7 +114,7 @@ impl Store {
     /// All queued messages, oldest first, one by one; returns the highest id ever in use.
     pub(super) fn for_each_entry(&self, each: impl FnMut(StoredEntry)) -> Result<i64, StoreError> {
         self.read(
-            "SELECT id, group_id, topic, payload, qos, expires, properties, attempts FROM entries ORDER BY id",
+            "SELECT id, group_id, topic, payload, qos, expires, properties, attempts, since FROM entries ORDER BY id",
             [],
             each,
         )?;
@@ -122,7 +125,7 @@ impl Store {
             .map_err(self.database.failed("read the messages of"))
     }
 
-    /// Reads rows of messages: id, group, topic, payload, QoS, expiry, properties and attempts.
+    /// Reads rows of messages: id, group, topic, payload, QoS, expiry, properties, attempts and since when.
     pub(super) fn read(
         &self,
         sql: &str,
@@ -160,6 +163,7 @@ impl Store {
                     publisher: SessionId(0),
                 }),
                 attempts: row.get(7).map_err(&failed)?,
+                since: Timestamp(row.get(8).map_err(&failed)?),
             });
         }
         Ok(())
@@ -190,13 +194,20 @@ impl Store {
     }
 
     /// Stores a message for a group.
-    pub(super) fn insert(&self, id: EntryId, group: GroupId, message: &Message) -> Result<(), StoreError> {
+    pub(super) fn insert(
+        &self,
+        id: EntryId,
+        group: GroupId,
+        message: &Message,
+        since: Timestamp,
+    ) -> Result<(), StoreError> {
         let failed = self.database.failed("write a message to");
         let mut statement = self
             .database
             .connection
             .prepare_cached(
-                "INSERT INTO entries (id, group_id, topic, payload, qos, expires, properties) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO entries (id, group_id, topic, payload, qos, expires, properties, since)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )
             .map_err(&failed)?;
         statement
@@ -208,6 +219,7 @@ impl Store {
                 message.qos as u8,
                 message.expires.and_then(|at| i64::try_from(at.0).ok()),
                 encode_properties(&message.properties),
+                i64::try_from(since.0).unwrap_or(i64::MAX),
             ])
             .map(drop)
             .map_err(&failed)

@@ -146,8 +146,8 @@ pub struct Full {
     pub bytes: usize,
 }
 
-/// A group as `groups()` lists it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+/// A group as [`crate::Operator::groups`] lists it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct GroupStatus {
     /// GROUP of `$share/GROUP/FILTER`.
     pub name: String,
@@ -161,4 +161,8 @@ pub struct GroupStatus {
     pub leased: usize,
     /// Dead letters.
     pub dead: usize,
+    /// Bytes of the messages that wait or are held.
+    pub bytes: usize,
+    /// When the oldest of them came, in milliseconds since 1970.
+    pub oldest: Option<u64>,
 }

@@ -90,12 +90,12 @@ impl Worker {
     ) -> Result<Self, StoreError> {
         let store = Store::open(&directory.join("groups.sqlite"))?;
         let now = Timestamp::now();
-        let mut groups = Groups::new(config.limits);
+        let mut groups = Groups::new(config.limits, config.leases.clone());
         for group in store.groups()? {
             groups.open(group.id, group.key, group.dead, now);
         }
         let last_entry = store.for_each_entry(|entry| {
-            groups.restore(entry.group, entry.id, entry.message, entry.attempts);
+            groups.restore(entry.group, entry.id, entry.message, entry.attempts, entry.since);
         })?;
         let worker = Self {
             config,
@@ -152,7 +152,7 @@ impl Worker {
 
     fn handle(&mut self, command: Command, now: Timestamp) {
         match command {
-            Command::Publish(message, completion) => self.plan(message, completion),
+            Command::Publish(message, completion) => self.plan(message, completion, now),
             Command::Acknowledge(member, entry) => {
                 self.groups.acknowledge(member, entry, now, &mut self.effects);
             }
@@ -251,7 +251,7 @@ impl Worker {
     }
 
     /// Reserves room for a message, so that it goes to disk with the next batch.
-    fn plan(&mut self, message: Arc<Message>, completion: Option<Completion>) {
+    fn plan(&mut self, message: Arc<Message>, completion: Option<Completion>, now: Timestamp) {
         match self.groups.admit(&message.topic, message.size()) {
             Ok(groups) => {
                 let mut targets = Vec::with_capacity(groups.len());
@@ -262,6 +262,7 @@ impl Worker {
                 self.gathering.planned.push(Planned {
                     message,
                     targets,
+                    since: now,
                     completion,
                 });
             }
@@ -361,13 +362,13 @@ impl Worker {
                 ..
             } = effect
             {
-                self.publish_dead(group, &message, attempts, death);
+                self.publish_dead(group, &message, attempts, death, now);
             }
         }
     }
 
     /// Tells about a dead letter on its topic; a group may collect it there. What dies there is only set aside.
-    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32, death: Death) {
+    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32, death: Death, now: Timestamp) {
         let Some(key) = self.groups.key(group) else { return };
         tracing::warn!(group = %key, topic = %message.topic, attempts, reason = death.as_str(), "message is a dead letter");
         if message.topic.as_str().starts_with(&self.config.dead_prefix) {
@@ -385,7 +386,7 @@ impl Worker {
             ..message.clone()
         });
         self.hub.publish(Arc::clone(&letter), None);
-        self.plan(letter, None);
+        self.plan(letter, None, now);
     }
 
     fn dead_letters(&self, key: &GroupKey, limit: usize) -> Vec<DeadLetter> {
@@ -407,7 +408,7 @@ impl Worker {
                 let count = entries.len();
                 for entry in entries {
                     self.groups
-                        .restore(entry.group, entry.id, entry.message, entry.attempts);
+                        .restore(entry.group, entry.id, entry.message, entry.attempts, entry.since);
                 }
                 self.groups.bury(group, count);
                 self.groups.rebalance(now, &mut self.effects);

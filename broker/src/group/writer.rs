@@ -19,6 +19,7 @@ use crate::receipt::Completion;
 pub(super) struct Planned {
     pub(super) message: Arc<Message>,
     pub(super) targets: Vec<(GroupId, EntryId)>,
+    pub(super) since: Timestamp,
     pub(super) completion: Option<Completion>,
 }
 
@@ -41,7 +42,7 @@ impl Batch {
         store.database.begin()?;
         for plan in &self.planned {
             for (group, entry) in &plan.targets {
-                store.insert(*entry, *group, &plan.message)?;
+                store.insert(*entry, *group, &plan.message, plan.since)?;
             }
         }
         for effect in &self.writes {

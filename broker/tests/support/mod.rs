@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use foundry_broker::{Access, Broker, Config, GroupStatus};
+use foundry_broker::{Access, Broker, Config, GroupStatus, Operator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -60,12 +60,16 @@ impl TestBroker {
     }
 
     pub fn groups(&self) -> Vec<GroupStatus> {
-        self.runtime.block_on(self.broker.as_ref().unwrap().groups())
+        self.runtime.block_on(self.operator().groups())
     }
 
     /// The group of this name.
     pub fn group(&self, name: &str) -> GroupStatus {
         self.groups().into_iter().find(|group| group.name == name).unwrap()
+    }
+
+    pub fn operator(&self) -> Operator {
+        self.broker().operator()
     }
 
     pub fn broker(&self) -> &Broker {

@@ -9,6 +9,7 @@ mod daemon;
 mod dead_letters;
 mod error;
 mod exit;
+mod groups;
 mod hash_password;
 mod inspect;
 mod key;
@@ -97,6 +98,8 @@ enum Verb {
     Repo(repo::Args),
     /// Show or drop messages that were given up
     DeadLetters(dead_letters::Args),
+    /// Show or remove the groups of the embedded broker, and what waits in them
+    Groups(groups::Args),
     /// Tell whether a host is running, and how it is
     Status(status::Args),
     /// Stop the host
@@ -158,6 +161,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Key(args) => key::run(args, context).await,
         Verb::Repo(args) => repo::run(args, context).await,
         Verb::DeadLetters(args) => dead_letters::run(args, context).await,
+        Verb::Groups(args) => groups::run(args, context).await,
         Verb::Status(_) => status::run(context).await,
         Verb::HashPassword(_) => hash_password::run(context),
         Verb::Shutdown(_) => shutdown::run(context).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::groups;
 use super::logs::Log;
 use super::protocol::{Answer, Counters, Failure, FailureKind, HostStatus, ListedBot, Reply, Request};
 use super::server::Client;
@@ -92,6 +93,11 @@ impl Desk {
                     "there is no dead letter {number} (see `foundry-host dead-letters list`)"
                 ))),
             },
+            Request::Groups => Ok(Answer::Groups(groups::all(&self.host).await?)),
+            Request::Group { filter } => groups::one(&self.host, &filter).await,
+            Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
+            Request::RequeueGroup { filter, numbers } => groups::requeue(&self.host, &filter, numbers).await,
+            Request::DiscardGroup { filter, numbers } => groups::discard(&self.host, &filter, numbers).await,
             Request::Shutdown => {
                 self.shutdown.cancel();
                 Ok(Answer::Done)

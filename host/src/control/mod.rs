@@ -2,6 +2,7 @@
 
 mod client;
 mod desk;
+mod groups;
 mod logs;
 mod protocol;
 mod server;

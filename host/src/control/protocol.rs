@@ -2,6 +2,7 @@
 //!
 //! A connection carries one [`Ask`], and then [`Reply`]s up to one that is the last.
 
+use foundry_broker::{DeadLetter as GroupDeadLetter, GroupStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::bus::{Presence, Sighting};
@@ -73,6 +74,32 @@ pub enum Request {
         /// Its number.
         number: i64,
     },
+    /// The embedded broker's groups: [`Answer::Groups`].
+    Groups,
+    /// One group with its oldest dead letters: [`Answer::Group`].
+    Group {
+        /// `$share/NAME/FILTER`.
+        filter: String,
+    },
+    /// Remove a group with all messages in it: [`Answer::Done`].
+    RemoveGroup {
+        /// `$share/NAME/FILTER`.
+        filter: String,
+    },
+    /// Put a group's dead letters back into its queue: [`Answer::Count`].
+    RequeueGroup {
+        /// `$share/NAME/FILTER`.
+        filter: String,
+        /// Those with these numbers; none for all.
+        numbers: Option<Vec<i64>>,
+    },
+    /// Forget a group's dead letters: [`Answer::Count`].
+    DiscardGroup {
+        /// `$share/NAME/FILTER`.
+        filter: String,
+        /// Those with these numbers; none for all.
+        numbers: Option<Vec<i64>>,
+    },
     /// Stop the host: [`Answer::Done`], as soon as it has begun to.
     Shutdown,
 }
@@ -118,6 +145,17 @@ pub enum Answer {
     },
     /// Dead letters, oldest first.
     DeadLetters(Vec<DeadLetter>),
+    /// The embedded broker's groups.
+    Groups(Vec<GroupStatus>),
+    /// One of them.
+    Group {
+        /// Its numbers.
+        group: GroupStatus,
+        /// Its dead letters, oldest first.
+        dead_letters: Vec<GroupDeadLetter>,
+    },
+    /// How many it were.
+    Count(usize),
 }
 
 /// How a host is.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use foundry_broker::{Broker, killpoint};
+use foundry_broker::{Broker, Operator, killpoint};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -270,6 +270,14 @@ impl Host {
     #[must_use]
     pub fn broker(&self) -> &BrokerAddress {
         &self.inner.connection.broker
+    }
+
+    /// What an operator can do with the embedded broker; none with another broker.
+    #[must_use]
+    pub fn operator(&self) -> Option<Operator> {
+        // Nothing panics while it holds this.
+        let broker = self.inner.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.as_ref().map(Broker::operator)
     }
 
     /// Topics.

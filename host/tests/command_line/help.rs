@@ -18,6 +18,7 @@ const VERBS: [&str; 20] = [
     "key",
     "repo",
     "dead-letters",
+    "groups",
     "status",
     "shutdown",
     "hash-password",

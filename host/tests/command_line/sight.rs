@@ -14,7 +14,7 @@ fn busy() -> (Home, Running) {
     (home, host)
 }
 
-fn broker_port(home: &Home) -> String {
+pub fn broker_port(home: &Home) -> String {
     let status = home.json(&["status"]);
     status["broker"]
         .as_str()
@@ -25,7 +25,7 @@ fn broker_port(home: &Home) -> String {
         .to_owned()
 }
 
-fn publish(home: &Home, topic: &str, payload: &str) {
+pub fn publish(home: &Home, topic: &str, payload: &str) {
     let port = broker_port(home);
     let password = std::fs::read_to_string(home.state().join("broker/owner.password")).unwrap();
     let status = Command::new("mosquitto_pub")
