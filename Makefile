@@ -59,7 +59,7 @@ demo: ## a commit's way to an APT repository, on this machine
 	@scripts/own-target
 	@scripts/demo
 
-fuzz: ## fuzz what clients of the broker can reach, a minute each
+fuzz: ## fuzz what clients of the broker can reach, 45 seconds each
 	@scripts/fuzz
 
 bench: ## measure what the documentation claims

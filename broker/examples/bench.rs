@@ -1,10 +1,9 @@
 //! Messages per second and latency of this broker beside Mosquitto and bare rumqttd, in one run:
-//! `cargo run --release -p foundry-broker --example bench [MESSAGES]`.
+//! `benches/broker [MESSAGES]`.
 //!
 //! QoS 1, 256 bytes. Publishers keep 100 publishes under way; subscribers acknowledge each message. Every broker is
 //! a process of its own, and all clients are the same code, so that the numbers compare.
 
-use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,7 +28,8 @@ struct Client {
 }
 
 impl Client {
-    fn connect(address: SocketAddr, id: &str) -> Result<Self> {
+    /// With a session that lasts an hour, or ends with the connection.
+    fn connect(address: SocketAddr, id: &str, lasting: bool) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -39,7 +39,11 @@ impl Client {
             start: 0,
         };
         // Clean start, a minute of keep alive (rumqttd refuses to go without), receive maximum 100.
-        let mut packet = b"\0\x04MQTT\x05\x02\0\x3c\x03\x21\0\x64".to_vec();
+        let properties: &[u8] = match lasting {
+            true => b"\x08\x21\0\x64\x11\0\0\x0e\x10",
+            false => b"\x03\x21\0\x64",
+        };
+        let mut packet = [b"\0\x04MQTT\x05\x02\0\x3c", properties].concat();
         packet.extend((id.len() as u16).to_be_bytes());
         packet.extend(id.as_bytes());
         client.stream.write_all(&framed(0x10, &packet))?;
@@ -185,27 +189,69 @@ struct Outcome {
     p99: Duration,
 }
 
-fn measure(
-    address: SocketAddr,
-    filter: &str,
+/// Who talks to whom.
+struct Scenario {
+    name: &'static str,
+    filter: &'static str,
     publishers: usize,
     subscribers: usize,
-    messages: usize,
-) -> Result<Outcome> {
+    /// Subscribers' sessions outlive their connections.
+    lasting: bool,
+}
+
+const SCENARIOS: [Scenario; 4] = [
+    Scenario {
+        name: "one to one",
+        filter: "bench",
+        publishers: 1,
+        subscribers: 1,
+        lasting: false,
+    },
+    Scenario {
+        name: "one to a lasting session",
+        filter: "bench",
+        publishers: 1,
+        subscribers: 1,
+        lasting: true,
+    },
+    Scenario {
+        name: "group of four",
+        filter: "$share/g/bench",
+        publishers: 1,
+        subscribers: 4,
+        lasting: false,
+    },
+    Scenario {
+        name: "group of four, 8 publishers",
+        filter: "$share/g/bench",
+        publishers: 8,
+        subscribers: 4,
+        lasting: false,
+    },
+];
+
+fn measure(address: SocketAddr, scenario: &Scenario, messages: usize) -> Result<Outcome> {
+    let &Scenario {
+        filter,
+        publishers,
+        subscribers,
+        lasting,
+        ..
+    } = scenario;
     let epoch = Instant::now();
     let total = messages / publishers * publishers;
     let taken = Arc::new(AtomicUsize::new(0));
     let barrier = Arc::new(Barrier::new(publishers + 1));
     let mut subscriber_threads = Vec::new();
     for number in 0..subscribers {
-        let mut client = Client::connect(address, &format!("sub{number}"))?;
+        let mut client = Client::connect(address, &format!("sub{number}"), lasting)?;
         client.subscribe(filter)?;
         let taken = Arc::clone(&taken);
         subscriber_threads.push(thread::spawn(move || take(client, &taken, total, epoch)));
     }
     let mut publisher_threads = Vec::new();
     for number in 0..publishers {
-        let client = Client::connect(address, &format!("pub{number}"))?;
+        let client = Client::connect(address, &format!("pub{number}"), false)?;
         let barrier = Arc::clone(&barrier);
         publisher_threads.push(thread::spawn(move || {
             barrier.wait();
@@ -371,17 +417,12 @@ fn main() -> Result<()> {
         _ => 100_000,
     };
     let directory = tempfile::tempdir()?;
-    let scenarios: VecDeque<(&str, &str, usize, usize)> = VecDeque::from([
-        ("one to one", "bench", 1, 1),
-        ("group of four", "$share/g/bench", 1, 4),
-        ("group of four, 8 publishers", "$share/g/bench", 8, 4),
-    ]);
     println!("{messages} messages of {PAYLOAD} bytes, QoS 1, {WINDOW} under way per publisher");
     println!(
         "{:<30} {:<24} {:>12} {:>9} {:>9} {:>9}",
         "scenario", "broker", "messages/s", "median", "p99", "cpu us"
     );
-    for (name, filter, publishers, subscribers) in scenarios {
+    for scenario in &SCENARIOS {
         for broker in ["foundry", "rumqttd", "mosquitto", "mosquitto, persistent"] {
             let (process, address) = match broker {
                 "foundry" => ours(directory.path())?,
@@ -390,11 +431,11 @@ fn main() -> Result<()> {
                 _ => mosquitto(directory.path(), true)?,
             };
             let before = process.processor_time()?;
-            let outcome = measure(address, filter, publishers, subscribers, messages)?;
+            let outcome = measure(address, scenario, messages)?;
             let spent = (process.processor_time()? - before).as_secs_f64() * 1e6 / messages as f64;
             println!(
-                "{name:<30} {broker:<24} {:>12.0} {:>9.2?} {:>9.2?} {spent:>9.1}",
-                outcome.rate, outcome.median, outcome.p99
+                "{:<30} {broker:<24} {:>12.0} {:>9.2?} {:>9.2?} {spent:>9.1}",
+                scenario.name, outcome.rate, outcome.median, outcome.p99
             );
         }
     }

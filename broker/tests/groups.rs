@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::*;
 use support::v4::V4;
-use support::v5::{V5, message, receiving, resume};
+use support::v5::{V5, connect, message, receiving, resume};
 use support::{TestBroker, eventually};
 
 const Q1: QoS = QoS::AtLeastOnce;
@@ -480,5 +480,28 @@ fn numbers_of_a_group_say_how_long_its_oldest_message_waits() {
     assert_eq!(broker.group("workers").oldest, Some(first));
     assert!(broker.group("workers").bytes >= 3 * "jobs/x".len());
     broker.restart();
-    assert_eq!(broker.group("workers").oldest.map(|at| at / 1000), Some(first / 1000));
+    assert_eq!(broker.group("workers").oldest, Some(first));
+}
+
+#[test]
+fn will_reaches_groups_too() {
+    let broker = TestBroker::start();
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe("$share/undertakers/will/#", Q1);
+    let will = LastWill::new("will/a", "gone", Q1, false, None);
+    V5::with_will(broker.address, connect("mortal"), Some(will)).0.die();
+    assert_eq!(member.take().payload, "gone");
+}
+
+#[test]
+fn stop_tells_the_clients_and_keeps_leases() {
+    let mut broker = TestBroker::start();
+    let mut member = V5::new(broker.address, "worker");
+    member.subscribe("$share/g/t", Q1);
+    V5::new(broker.address, "b").publish(message("t", Q1, "x"));
+    member.recv_publish();
+    broker.stop();
+    member.expect_disconnect(DisconnectReasonCode::ServerShuttingDown);
+    broker.restart();
+    eventually("the message waits", || broker.group("g").waiting == 1);
 }

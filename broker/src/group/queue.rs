@@ -141,12 +141,13 @@ impl Groups {
         }
     }
 
-    /// Makes an admitted and stored message deliverable.
+    /// Makes an admitted and stored message deliverable, which came at `since`.
     pub fn enqueue(
         &mut self,
         group: GroupId,
         id: EntryId,
         message: Arc<Message>,
+        since: Timestamp,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
@@ -159,7 +160,7 @@ impl Groups {
             message,
             attempts: 0,
             again: false,
-            since: now,
+            since,
         };
         self.wait(group, id, entry);
         self.dispatch(group, now, effects);

@@ -305,7 +305,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         size: message.size(),
                     };
                     model.copies.insert(last, copy);
-                    groups.enqueue(group, EntryId(last), Arc::clone(&message), now, &mut effects);
+                    groups.enqueue(group, EntryId(last), Arc::clone(&message), now, now, &mut effects);
                     model.apply(std::mem::take(&mut effects))?;
                 }
             }

@@ -346,8 +346,14 @@ impl Worker {
         }
         for plan in batch.planned {
             for (group, entry) in plan.targets {
-                self.groups
-                    .enqueue(group, entry, Arc::clone(&plan.message), now, &mut self.effects);
+                self.groups.enqueue(
+                    group,
+                    entry,
+                    Arc::clone(&plan.message),
+                    plan.since,
+                    now,
+                    &mut self.effects,
+                );
             }
             if let Some(completion) = plan.completion {
                 completion.done();

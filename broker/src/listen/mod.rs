@@ -40,7 +40,7 @@ pub struct Peer {
 
 /// What a listener does with a TCP stream.
 #[derive(Clone)]
-struct Door {
+pub(crate) struct Door {
     tls: Option<TlsAcceptor>,
     websocket: Option<Arc<WebSocket>>,
 }
@@ -185,7 +185,21 @@ impl Door {
         }
     }
 
-    async fn converse<S>(&self, stream: S, peer: Peer, context: Arc<Context>)
+    /// A door as the fuzzer goes through it.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_websockets() -> Self {
+        let settings = WebSocket {
+            listen: ([127, 0, 0, 1], 0).into(),
+            tls: false,
+            origins: vec!["https://foundry.example".to_owned()],
+        };
+        Self {
+            tls: None,
+            websocket: Some(Arc::new(settings)),
+        }
+    }
+
+    pub(crate) async fn converse<S>(&self, stream: S, peer: Peer, context: Arc<Context>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -1,0 +1,11 @@
+//! Any bytes as all that a client says to the broker's WebSocket port.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use foundry_broker::fuzzing::Conversations;
+
+static CONVERSATIONS: LazyLock<Conversations> = LazyLock::new(Conversations::new);
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| CONVERSATIONS.hold_by_websocket(bytes));
