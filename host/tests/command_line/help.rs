@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 21] = [
     "run",
     "load",
     "list",
