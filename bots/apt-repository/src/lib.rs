@@ -4,6 +4,7 @@
 //! [deb, control, binary, source]  what packages are; hostile input
 //! [suite]                         a suite's change: its indices, then the signed Release over all of them
 //! [operate]                       what an operator does: copy, promote, remove, restore
+//! [page]                          its page for people
 //! [existing]                      what a suite has, whoever made it
 //! [index, pieces]                 lists of packages, and how little of them a change touches
 //! [release, generations]          the Release, and superseded indices under their digests
@@ -22,6 +23,7 @@ pub mod generations;
 pub mod host;
 pub mod index;
 pub mod operate;
+pub mod page;
 pub mod pieces;
 pub mod pool;
 pub mod release;

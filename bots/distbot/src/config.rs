@@ -12,6 +12,8 @@ use crate::mapping::Mapping;
 pub struct Config {
     /// The repository's name, for people.
     pub name: String,
+    /// Where clients find it.
+    pub url: String,
     /// Its directory.
     pub directory: String,
     /// From branches to codenames.
@@ -66,6 +68,10 @@ impl Config {
             keep: one("keep").map(|value| keep(&value)).transpose()?,
         };
         Ok(Self {
+            url: match one("url") {
+                Some(url) => web_address("url", line("url", url)?)?,
+                None => format!("https://{name}/"),
+            },
             directory: needed("output")?,
             mapping,
             settings,
@@ -128,6 +134,20 @@ fn valid_for(value: &str) -> Result<u64, String> {
         _ => Err(format!(
             "--valid-for: {value:?} is not a time of an hour or more (such as 14d)"
         )),
+    }
+}
+
+/// With a slash at its end, as clients join paths to it.
+fn web_address(option: &str, url: String) -> Result<String, String> {
+    let known = ["https://", "http://", "file:/"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme));
+    if known && !url.contains(char::is_whitespace) {
+        Ok(format!("{}/", url.trim_end_matches('/')))
+    } else {
+        Err(format!(
+            "--{option}: {url:?} is not a web address (https://deb.example.org/ is one)"
+        ))
     }
 }
 
@@ -194,6 +214,13 @@ pub fn description() -> Description {
         text("component", "the component to publish in")
             .default(DEFAULT_COMPONENT)
             .placeholder("NAME"),
+    )
+    .option(
+        text(
+            "url",
+            "where clients find the repository, for its page; https://NAME/ without this option",
+        )
+        .placeholder("URL"),
     )
     .option(text(
         "origin",
@@ -277,6 +304,12 @@ mod tests {
     }
 
     #[test]
+    fn addresses_end_with_a_slash() {
+        assert_eq!(parse(&[]).unwrap().url, "https://deb.example.org/");
+        assert_eq!(parse(&[("url", &["http://x/deb//"])]).unwrap().url, "http://x/deb/");
+    }
+
+    #[test]
     fn codenames_do_not_share_a_suite() {
         let error = parse(&[("suite", &["stable"]), ("codename", &["a:sid", "b:trixie"])]).unwrap_err();
         assert!(error.starts_with("--suite"), "{error}");
@@ -311,6 +344,8 @@ mod tests {
             ("suite", "a b"),
             ("origin", "a\nb"),
             ("codename", "main:a/../b"),
+            ("url", "deb.example.org"),
+            ("url", "https://x y/"),
             ("automatic", "maybe"),
             ("keep", "0"),
             ("keep", "all"),

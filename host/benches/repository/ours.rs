@@ -10,8 +10,8 @@ use crate::contender::Contender;
 use crate::measure::{self, Cost};
 use crate::world::{Distbot, World};
 
-/// Packages of one event; more would not fit into a message.
-const EVENT: usize = 5_000;
+/// Packages of one event: what distbot announces of more would not fit into a message.
+const EVENT: usize = 500;
 
 pub struct Ours {
     runtime: Runtime,

@@ -12,16 +12,20 @@ pub struct Apt {
 impl Apt {
     /// Of a suite at a URI. The key is the one that the repository offers.
     pub fn new(uri: &str, suite: &str, repository: &Path) -> Self {
+        Self::with(&format!(
+            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {}\n",
+            repository.join("key.asc").display()
+        ))
+    }
+
+    /// With these sources, in the deb822 format.
+    pub fn with(sources: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let apt = Self { root };
         for directory in ["lib/lists/partial", "cache/archives/partial", "work"] {
             std::fs::create_dir_all(apt.path(directory)).unwrap();
         }
         std::fs::write(apt.path("status"), "").unwrap();
-        let sources = format!(
-            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {}\n",
-            repository.join("key.asc").display()
-        );
         std::fs::write(apt.path("test.sources"), sources).unwrap();
         apt
     }

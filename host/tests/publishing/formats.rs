@@ -247,3 +247,34 @@ async fn source_packages_are_downloaded_and_unpacked_by_apt() {
         "{reason}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_what_apt_needs_and_what_is_there() {
+    let world = World::new().await;
+    let url = format!("file:{}", world.repository().display());
+    let distbot = world.distbot(&[("url", &[&url])]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
+        .await;
+    let page = world.read("index.html");
+    assert!(
+        page.contains("<tr><td>hello</td><td>1</td><td>amd64</td></tr>"),
+        "{page}"
+    );
+    assert!(page.contains(&world.key) && !page.contains("<script"), "{page}");
+    let (_, sources) = page.split_once("<pre class=\"deb822\">").unwrap();
+    let (sources, _) = sources.split_once("</pre>").unwrap();
+    // The key is where its reader would have put it.
+    let key = world.repository().join("key.asc");
+    let sources = sources.replace("/etc/apt/keyrings/deb.example.org.asc", &key.display().to_string());
+    let apt = Apt::with(&format!("{sources}\n"));
+    apt.update();
+    assert_eq!(apt.knows(), ["hello=1"]);
+
+    // One that its owner made stays.
+    std::fs::write(world.repository().join("index.html"), "<h1>Mine</h1>\n").unwrap();
+    distbot
+        .publish("main", &world.build(&[Deb::new("hello", "2", "amd64")]).await)
+        .await;
+    assert_eq!(world.read("index.html"), "<h1>Mine</h1>\n");
+}

@@ -1,0 +1,240 @@
+//! The repository's page for people: which suites there are, what is in them, and how to use them. Plain HTML; it needs no
+//! script, and nothing from elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::existing::Existing;
+use crate::failure::Failure;
+use crate::host::Transaction;
+use crate::index::IndexName;
+use crate::release::Release;
+
+/// Where it is.
+pub const FILE: &str = "index.html";
+
+/// By this we know a page of ours; another one is its owner's.
+const MARK: &str = "<meta name=\"generator\" content=\"Foundry\">";
+
+/// Bytes of a suite's largest index up to which its packages are on the page.
+const LISTED: u64 = 256 * 1024;
+
+/// What is on the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// The repository's name.
+    pub name: &'a str,
+    /// One line about it.
+    pub description: &'a str,
+    /// Where clients find it.
+    pub uri: &'a str,
+    /// The fingerprint of its key.
+    pub fingerprint: &'a str,
+    /// Its suites.
+    pub suites: Vec<Suite>,
+}
+
+/// A suite on the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suite {
+    release: Release,
+    /// Versions and architectures by name; none if there are too many.
+    packages: Option<BTreeMap<String, Vec<(String, String)>>>,
+}
+
+impl Suite {
+    /// A suite as it is after the transaction; none if there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] if it can't be read.
+    pub fn read(transaction: &dyn Transaction, codename: &str) -> Result<Option<Self>, Failure> {
+        let existing = Existing::read(transaction, codename)?;
+        let Some(release) = existing.release.clone() else {
+            return Ok(None);
+        };
+        let indices = release
+            .files
+            .iter()
+            .filter_map(|(path, listed)| Some((IndexName::from_path(path)?, listed.size)));
+        let mut packages: Option<BTreeMap<String, Vec<(String, String)>>> = Some(BTreeMap::new());
+        for (name, size) in indices {
+            if size > LISTED {
+                packages = None;
+            }
+            let Some(packages) = &mut packages else { break };
+            for entry in existing.index(&name)?.unwrap_or_default().take() {
+                let versions = packages.entry(entry.package).or_default();
+                let version = (entry.version, entry.architecture);
+                if !versions.contains(&version) {
+                    versions.push(version);
+                }
+            }
+        }
+        Ok(Some(Self { release, packages }))
+    }
+
+    fn name(&self) -> &str {
+        &self.release.codename
+    }
+}
+
+/// Whether a page is there that someone else made.
+#[must_use]
+pub fn is_foreign(page: &[u8]) -> bool {
+    !String::from_utf8_lossy(page).contains(MARK)
+}
+
+impl Page<'_> {
+    /// Its HTML.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let title = escape(self.name);
+        let mut html = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+             content=\"width=device-width, initial-scale=1\">\n{MARK}\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
+             <body>\n<h1>{title}</h1>\n<p>{}</p>\n",
+            escape(self.description)
+        );
+        // Writing to a String cannot fail.
+        let _ = write!(
+            html,
+            "<h2>Use it</h2>\n<p>Get its <a href=\"key.asc\">key</a>, <code>{}</code>:</p>\n<pre id=\"key\">{}</pre>\n",
+            escape(self.fingerprint),
+            escape(&format!(
+                "sudo curl --fail --output {} {}key.asc",
+                self.keyring(),
+                self.uri
+            ))
+        );
+        for suite in &self.suites {
+            let components = suite.release.components.join(" ");
+            let codename = suite.name();
+            let _ = write!(
+                html,
+                "<h2 id=\"{0}\">{0}</h2>\n<p>{1}; {2}</p>\n<p>In <code>/etc/apt/sources.list.d/{3}-{0}.sources</code>:</p>\n<pre \
+                 class=\"deb822\">{4}</pre>\n<p>or, in one line, in <code>{3}-{0}.list</code>:</p>\n<pre \
+                 class=\"line\">{5}</pre>\n",
+                escape(codename),
+                escape(&components),
+                escape(&suite.release.architectures.join(" ")),
+                escape(&file_name(self.name)),
+                escape(&format!(
+                    "Types: deb deb-src\nURIs: {}\nSuites: {codename}\nComponents: {components}\nSigned-By: {}",
+                    self.uri,
+                    self.keyring()
+                )),
+                escape(&format!(
+                    "deb [signed-by={}] {} {codename} {components}",
+                    self.keyring(),
+                    self.uri
+                ))
+            );
+            html += &table(suite);
+        }
+        html + "</body>\n</html>\n"
+    }
+
+    fn keyring(&self) -> String {
+        format!("/etc/apt/keyrings/{}.asc", file_name(self.name))
+    }
+}
+
+fn table(suite: &Suite) -> String {
+    let Some(packages) = &suite.packages else {
+        return "<p>It has too many packages for this page; <code>apt list</code> shows them.</p>\n".to_owned();
+    };
+    let mut html = "<table>\n<tr><th>Package</th><th>Version</th><th>Architecture</th></tr>\n".to_owned();
+    for (package, versions) in packages {
+        for (version, architecture) in versions {
+            let _ = writeln!(
+                html,
+                "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escape(package),
+                escape(version),
+                escape(architecture)
+            );
+        }
+    }
+    html + "</table>\n"
+}
+
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
+                     pre{background:#8881;padding:.5rem 1rem;overflow-x:auto}th,td{padding:.1rem 1.5rem .1rem 0;text-align:left}\
+                     :root{color-scheme:light dark}";
+
+/// A repository's name as the name of a file.
+fn file_name(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
+            c
+        } else {
+            '-'
+        }
+    };
+    name.chars()
+        .map(plain)
+        .collect::<String>()
+        .trim_matches(['.', '-'])
+        .to_owned()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(description: &str) -> String {
+        let packages = [("hello".to_owned(), vec![("1.0-1".to_owned(), "amd64".to_owned())])];
+        Page {
+            name: "deb.example.org",
+            description,
+            uri: "https://deb.example.org/",
+            fingerprint: "ABCD",
+            suites: vec![Suite {
+                release: Release {
+                    codename: "stable".to_owned(),
+                    components: vec!["main".to_owned()],
+                    ..Release::default()
+                },
+                packages: Some(packages.into()),
+            }],
+        }
+        .html()
+    }
+
+    #[test]
+    fn it_says_how_to_use_a_suite_and_what_is_in_it() {
+        let html = page("Ours");
+        for part in [
+            "<pre class=\"deb822\">Types: deb deb-src\nURIs: https://deb.example.org/\nSuites: stable\nComponents: main\nSigned-By: \
+             /etc/apt/keyrings/deb.example.org.asc</pre>",
+            "deb [signed-by=/etc/apt/keyrings/deb.example.org.asc] https://deb.example.org/ stable main</pre>",
+            "<tr><td>hello</td><td>1.0-1</td><td>amd64</td></tr>",
+        ] {
+            assert!(html.contains(part), "{html}");
+        }
+        assert!(!is_foreign(html.as_bytes()));
+        assert!(is_foreign(b"<h1>My own page</h1>"));
+    }
+
+    #[test]
+    fn what_people_wrote_is_text() {
+        let html = page("<script>alert(\"&\")</script>");
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;alert(&quot;&amp;&quot;)&lt;/script&gt;"));
+        assert_eq!(file_name("My packages/../x"), "My-packages-..-x");
+    }
+}
