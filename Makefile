@@ -63,7 +63,7 @@ fuzz: ## fuzz what clients of the broker can reach, 45 seconds each
 	@scripts/fuzz
 
 bench: ## measure what the documentation claims
-	@scripts/setup build run
+	@scripts/setup build run test
 	@scripts/own-target
 	@benches/run
 

@@ -91,14 +91,15 @@ fn publication_expiry() {
         retain: true,
         ..expiring("kept short", 1)
     });
-    std::thread::sleep(Duration::from_millis(1500));
+    // Some brokers count whole seconds.
+    std::thread::sleep(Duration::from_millis(2500));
     let (mut client, _) = V5::with(broker.address, resume("a", 60));
     let publish = client.take();
     assert_eq!(publish.payload, "long");
     // What is left of the minute.
     assert!(matches!(
         publish.properties.unwrap().message_expiry_interval,
-        Some(57..=59)
+        Some(56..=58)
     ));
     client.subscribe("t", Q2);
     client.expect_silence();
@@ -342,7 +343,8 @@ fn flow_control_of_the_client() {
     }
     match last {
         Some(Packet::Disconnect(told)) => assert_eq!(told.reason_code, DisconnectReasonCode::ReceiveMaximumExceeded),
-        other => panic!("{other:?} instead of DISCONNECT"),
+        Some(Packet::PubRec(refused)) => assert_eq!(refused.reason, PubRecReason::QuotaExceeded),
+        other => panic!("{other:?} instead of DISCONNECT or a refusal"),
     }
 }
 

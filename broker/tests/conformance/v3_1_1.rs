@@ -32,6 +32,10 @@ fn retained_messages() {
         if qos != AtMostOnce {
             publisher.recv();
         }
+        if qos == ExactlyOnce {
+            publisher.send(rumqttc::Packet::PubRel(rumqttc::PubRel::new(9)));
+            publisher.recv();
+        }
     }
     publisher.ping();
     let mut client = V4::new(broker.address, "b");
