@@ -124,6 +124,10 @@ void foundry_timer(foundry_description *bot, const char *name, const char *optio
     APPEND(bot->wit.timers, (foundry_bot_types_timer_t){give(name), give(option)});
 }
 
+void foundry_message_timeout(foundry_description *bot, uint32_t seconds) {
+    bot->wit.message_timeout = (bot_option_u32_t){true, seconds};
+}
+
 void foundry_accepts(foundry_description *bot, foundry_option_spec spec) {
     static const char *const placeholders[] = {
         [FOUNDRY_TEXT] = "TEXT", [FOUNDRY_FLAG] = "TEXT",
@@ -152,6 +156,15 @@ void foundry_log(foundry_level level, const char *line, ...) {
     bot_string_t text = lend(format_list(line, arguments));
     va_end(arguments);
     foundry_bot_log_log((foundry_bot_log_level_t)level, &text);
+}
+
+void foundry_fail(const char *why, ...) {
+    va_list arguments;
+    va_start(arguments, why);
+    bot_string_t text = lend(format_list(why, arguments));
+    va_end(arguments);
+    foundry_bot_log_log(FOUNDRY_BOT_LOG_LEVEL_ERROR, &text);
+    __builtin_trap();
 }
 
 const char *foundry_option(const char *name, size_t index) {

@@ -78,6 +78,9 @@ void foundry_accepts(foundry_description *, foundry_option_spec);
 /* It has a timer, whose interval is the value of an option. */
 void foundry_timer(foundry_description *, const char *name, const char *option);
 
+/* Handling one message may take so many seconds. */
+void foundry_message_timeout(foundry_description *, uint32_t seconds);
+
 /* The bot: implement the first two, and the others if need be. */
 void foundry_describe(foundry_description *);
 foundry_outcome foundry_handle(const foundry_message *);
@@ -88,6 +91,9 @@ const char *foundry_configure(void);
 /* The bot's log. */
 typedef enum { FOUNDRY_TRACE, FOUNDRY_DEBUG, FOUNDRY_INFO, FOUNDRY_WARN, FOUNDRY_ERROR } foundry_level;
 void foundry_log(foundry_level, const char *line, ...) FOUNDRY_PRINTF(2, 3);
+
+/* A fault of the code: logs why, and traps. The message is attempted again. */
+_Noreturn void foundry_fail(const char *why, ...) FOUNDRY_PRINTF(1, 2);
 
 /* The value number `index` of an option; NULL beyond the last. A flag that was given is "true". */
 const char *foundry_option(const char *name, size_t index);

@@ -13,12 +13,11 @@ export class ArtifactError extends Error {
 }
 
 export function read(artifact) {
-  const reference = { ...artifact, size: BigInt(artifact.size) };
   const bytes = new Uint8Array(artifact.size);
   let offset = 0;
   while (offset < artifact.size) {
     const length = Math.min(CHUNK, artifact.size - offset);
-    const part = ask(() => host.read(reference, BigInt(offset), length));
+    const part = ask(() => host.read(artifact, offset, length));
     if (part.length === 0) {
       break;
     }
@@ -29,8 +28,7 @@ export function read(artifact) {
 }
 
 export function store(name, bytes, mediaType = "application/octet-stream") {
-  const stored = ask(() => host.store(name, mediaType, bytes));
-  return { ...stored, size: Number(stored.size) };
+  return ask(() => host.store(name, mediaType, bytes));
 }
 
 function ask(call) {

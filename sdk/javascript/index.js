@@ -176,7 +176,7 @@ function outcome(work) {
     }
   } catch (thrown) {
     if (thrown instanceof Retry) {
-      return { tag: "retry", val: { afterMs: BigInt(Math.max(0, Math.round(thrown.after))), why: thrown.message } };
+      return { tag: "retry", val: { afterMs: Math.max(0, Math.round(thrown.after)), why: thrown.message } };
     }
     if (thrown instanceof Reject) {
       return { tag: "reject", val: thrown.message };

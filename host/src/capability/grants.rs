@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Interface;
+use super::{HttpPattern, Interface};
 use crate::runtime::wit::types::{Description, OptionKind};
 
 /// A bot's rights, beyond those that every bot has (log, state, config, clock, and its own topics).
@@ -18,6 +18,8 @@ pub struct Grants {
     pub build: bool,
     /// Git repositories that it may read.
     pub git: Vec<UrlPattern>,
+    /// URLs that it may ask over HTTP.
+    pub http: Vec<HttpPattern>,
     /// Keys that it may have the host sign with: fingerprints or key ids.
     pub sign: Vec<String>,
     /// Directories that it may publish into.
@@ -30,6 +32,12 @@ pub struct Grants {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UrlPattern(String);
+
+impl std::fmt::Display for UrlPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl UrlPattern {
     /// A pattern.
@@ -106,6 +114,7 @@ impl Grants {
         self.artifacts |= more.artifacts;
         self.build |= more.build;
         self.git.extend(more.git);
+        self.http.extend(more.http);
         self.sign.extend(more.sign);
         self.site.extend(more.site);
         self.files.extend(more.files);
@@ -121,6 +130,7 @@ impl Grants {
             Interface::Build => self.build,
             Interface::Signing => !self.sign.is_empty(),
             Interface::Site => !self.site.is_empty(),
+            Interface::Http => !self.http.is_empty(),
         }
     }
 

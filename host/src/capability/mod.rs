@@ -11,10 +11,12 @@ mod state;
 
 pub mod build;
 pub mod git;
+pub mod http;
 pub mod site;
 
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};
+pub use http::HttpPattern;
 pub use log::{Level, LogHub, LogLine};
 pub(crate) use publish::derive_id;
 
@@ -44,6 +46,8 @@ pub struct Services {
     pub sites: site::Sites,
     /// What builds packages.
     pub builder: build::Builder,
+    /// What makes HTTP requests.
+    pub http: http::Http,
 }
 
 /// An interface of the contract that a bot may import.
@@ -69,11 +73,13 @@ pub enum Interface {
     Signing,
     /// Published directories.
     Site,
+    /// HTTP requests.
+    Http,
 }
 
 impl Interface {
     /// All of them, as the documentation lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Log,
         Self::State,
         Self::Config,
@@ -84,6 +90,7 @@ impl Interface {
         Self::Build,
         Self::Signing,
         Self::Site,
+        Self::Http,
     ];
 
     /// Its name in the WIT package.
@@ -100,6 +107,7 @@ impl Interface {
             Self::Build => "build",
             Self::Signing => "signing",
             Self::Site => "site",
+            Self::Http => "http",
         }
     }
 
@@ -134,6 +142,7 @@ impl Interface {
             Self::Build => "--allow-build",
             Self::Signing => "--allow-sign KEYID",
             Self::Site => "--allow-site DIR",
+            Self::Http => "--allow-http URL",
         }
     }
 
@@ -148,6 +157,7 @@ impl Interface {
             Self::Clock => wit::clock::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Http => wit::http::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Site => wit::site::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Build => wit::build::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Signing => wit::signing::add_to_linker::<_, Data>(linker, |invocation| invocation),

@@ -9,7 +9,7 @@ use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::size;
-use crate::toolkit::{self, BuildError, ManifestError};
+use crate::toolkit::{self, BuildError, ManifestError, Tools};
 
 /// Which project.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let start = Instant::now();
     let project = args.project.clone();
-    let building = tokio::task::spawn_blocking(move || toolkit::build(&project));
+    let building = tokio::task::spawn_blocking(move || toolkit::build(&project, &Tools::from_environment()));
     let built = context
         .patiently(format_args!("building {}", args.project.display()), building)
         .await

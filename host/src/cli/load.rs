@@ -8,9 +8,9 @@ use clap::{Args as _, Command, FromArgMatches};
 
 use super::common::{CommonArgs, ConfigArgs, Context, state_among};
 use super::error::CliError;
-use super::{PROGRAM, bot_command, daemon, surprised};
-use crate::capability::{Grants, UrlPattern};
-use crate::config::{parse_bot_source, parse_size};
+use super::{PROGRAM, bot_command, daemon, reload, surprised};
+use crate::capability::{Grants, HttpPattern, UrlPattern};
+use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
 use crate::runtime::wit::types::Description;
 use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_duration};
@@ -27,12 +27,16 @@ those that --allow-… grants.
 Examples:
   foundry-host load watchbot --repository https://example.org/hello.git#main
   foundry-host load signbot --help
-  foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits"
+  foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits
+  foundry-host load --watch build/greeter.wasm"
 )]
 pub struct Args {
     /// The bot, then its options: see `foundry-host load BOT --help`
     #[arg(required = true, trailing_var_arg = true, value_name = "BOT")]
     bot: Vec<OsString>,
+    /// Load it again whenever its file changes, until interrupted; a build that can't be loaded changes nothing
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     host: HostArgs,
 }
@@ -47,6 +51,9 @@ pub struct HostArgs {
     /// Messages that it may handle at the same time [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     instances: Option<u16>,
+    /// Load it only if this is its digest: sha256: and hex, as `inspect` shows it
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    digest: Option<String>,
     /// Memory of one instance, such as 64M [default: 256M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
@@ -56,6 +63,9 @@ pub struct HostArgs {
     /// Let it read this git repository; * stands for any text
     #[arg(long, value_name = "URL")]
     allow_git: Vec<String>,
+    /// Let it ask this URL over HTTP; * stands for any text within the host or the path
+    #[arg(long, value_name = "URL")]
+    allow_http: Vec<HttpPattern>,
     /// Let it have the host sign with this key
     #[arg(long, value_name = "KEYID")]
     allow_sign: Vec<String>,
@@ -79,6 +89,10 @@ fn size(text: &str) -> Result<usize, String> {
     parse_size(text).ok_or_else(|| "not a size (write 64M or 1G)".to_owned())
 }
 
+fn digest(text: &str) -> Result<String, String> {
+    parse_digest(text).ok_or_else(|| BAD_DIGEST.to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "not a length of time (write 30, 90s, 5m or 1h)".to_owned())
 }
@@ -97,9 +111,11 @@ impl HostArgs {
         Self {
             name: later.name.or(self.name),
             instances: later.instances.or(self.instances),
+            digest: later.digest.or(self.digest),
             memory: later.memory.or(self.memory),
             timeout: later.timeout.or(self.timeout),
             allow_git: join(self.allow_git, later.allow_git),
+            allow_http: self.allow_http.into_iter().chain(later.allow_http).collect(),
             allow_sign: join(self.allow_sign, later.allow_sign),
             allow_site: join_paths(self.allow_site, later.allow_site),
             allow_file: join_paths(self.allow_file, later.allow_file),
@@ -117,6 +133,7 @@ impl HostArgs {
             artifacts: self.allow_artifacts,
             build: self.allow_build,
             git: self.allow_git.iter().map(UrlPattern::new).collect(),
+            http: self.allow_http.clone(),
             sign: self.allow_sign.clone(),
             site: absolute(&self.allow_site),
             files: absolute(&self.allow_file),
@@ -136,6 +153,7 @@ impl HostArgs {
             options: bot_command::given(description, matches, base),
             grants: self.grants(base),
             instances: self.instances.unwrap_or(1),
+            digest: self.digest.clone(),
             memory: self.memory,
             timeout: self.timeout,
             ..BotSpec::new(source)
@@ -162,6 +180,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let host = args.host.merged(HostArgs::from_arg_matches(&matches)?);
     context.common = context.common.clone().merged(CommonArgs::from_arg_matches(&matches)?);
     let spec = host.spec(source, &description, &matches, &base);
+    if args.watch {
+        return reload::run(spec, &description, host, context).await;
+    }
     load(spec, &description, host, context).await
 }
 
@@ -179,10 +200,7 @@ pub async fn load(
     host: HostArgs,
     context: &mut Context,
 ) -> Result<(), CliError> {
-    // Before a host is started for nothing.
-    check_options(description, &spec)
-        .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
-    daemon::ensure(&daemon::absolute(host.config), context).await?;
+    prepare(&spec, description, host, context).await?;
     let what = format!("loading {}", spec.source);
     let client = context.client();
     let loaded = context
@@ -203,6 +221,19 @@ pub async fn load(
         None => context.note(format_args!("loaded {}", status.name)),
     }
     Ok(())
+}
+
+/// Check the options, and make sure that there is a host.
+pub async fn prepare(
+    spec: &BotSpec,
+    description: &Description,
+    host: HostArgs,
+    context: &mut Context,
+) -> Result<(), CliError> {
+    // Before a host is started for nothing.
+    check_options(description, spec)
+        .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
+    daemon::ensure(&daemon::absolute(host.config), context).await
 }
 
 /// The directory that relative paths begin at.

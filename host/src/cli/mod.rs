@@ -9,6 +9,7 @@ mod daemon;
 mod dead_letters;
 mod error;
 mod exit;
+mod grants;
 mod groups;
 mod hash_password;
 mod inspect;
@@ -21,6 +22,7 @@ mod man;
 mod names;
 mod new;
 mod output;
+mod reload;
 mod repo;
 mod run;
 mod runs;
@@ -84,6 +86,8 @@ enum Verb {
     Runs(runs::Args),
     /// Show what a bot is, which options it has, and which rights it asks for
     Inspect(inspect::Args),
+    /// Show which rights and limits of a loaded bot are in force
+    Grants(grants::Args),
     /// Make a project for a bot of your own
     New(new::Args),
     /// Build a bot's project to a component
@@ -154,6 +158,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Watch(args) => watch::run(args, context).await,
         Verb::Runs(args) => runs::run(args, context).await,
         Verb::Inspect(args) => inspect::run(args, context).await,
+        Verb::Grants(args) => grants::run(args, context).await,
         Verb::New(args) => new::run(args, context),
         Verb::Build(args) => build::run(args, context).await,
         Verb::Test(args) => test::run(args, context).await,

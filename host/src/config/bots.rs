@@ -6,12 +6,12 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::parse::{absolute, parse_bot_source, parse_size};
+use super::parse::{BAD_DIGEST, absolute, parse_bot_source, parse_digest, parse_size};
 use super::problem::{Problems, nearest};
 use super::reader::{Found, Section, unknown};
 use super::settings::{
-    self, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS, GRANT_BUILD, GRANT_FILES,
-    GRANT_GIT, GRANT_SIGN, GRANT_SITE,
+    self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS, GRANT_BUILD,
+    GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_SIGN, GRANT_SITE,
 };
 use crate::capability::{Grants, UrlPattern};
 use crate::stock;
@@ -59,6 +59,9 @@ fn bot(name: &str, section: &Section<'_>, base: &Path, problems: &mut Problems<'
             .filter(|n: &u16| *n > 0)
             .ok_or_else(|| "write a number from 1 to 65535".to_owned())
     });
+    let digest = section.parsed(&BOT_DIGEST, problems, |text| {
+        parse_digest(text).ok_or_else(|| BAD_DIGEST.to_owned())
+    });
     let memory = section.parsed(&BOT_MEMORY, problems, |text| {
         parse_size(text).ok_or_else(|| "write \"256M\" or \"1G\"".to_owned())
     });
@@ -75,6 +78,7 @@ fn bot(name: &str, section: &Section<'_>, base: &Path, problems: &mut Problems<'
         options,
         grants,
         instances: instances.map_or(1, |found| found.value),
+        digest: digest.map(|found| found.value),
         memory: memory.map(|found| found.value),
         timeout: timeout.map(|found| found.value),
         ..BotSpec::new(source?)
@@ -167,6 +171,23 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
         build: section.flag(&GRANT_BUILD, problems),
         git: values(section.texts(&GRANT_GIT, problems))
             .map(UrlPattern::new)
+            .collect(),
+        http: section
+            .texts(&GRANT_HTTP, problems)
+            .into_iter()
+            .filter_map(|Found { value, at }| match value.parse() {
+                Ok(pattern) => Some(pattern),
+                Err(why) => {
+                    let key = section.key(&GRANT_HTTP);
+                    problems.error(
+                        at,
+                        &key,
+                        format!("{value:?}: {why}"),
+                        "write \"https://hooks.example.org/*\"",
+                    );
+                    None
+                }
+            })
             .collect(),
         sign: values(section.texts(&GRANT_SIGN, problems)).collect(),
         site: paths(section.texts(&GRANT_SITE, problems)),

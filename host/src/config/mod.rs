@@ -26,7 +26,7 @@ use toml::de::DeTable;
 pub use bots::ConfiguredBot;
 pub use broker::BrokerSettings;
 pub use check::{check, check_listen};
-pub use parse::{absolute, absolute_option, is_local, parse_bot_source, parse_size};
+pub use parse::{BAD_DIGEST, absolute, absolute_option, is_local, parse_bot_source, parse_digest, parse_size};
 pub use problem::{ConfigError, Problem, Severity, nearest, sort};
 pub use resolve::{ResolvedBot, resolve};
 pub use settings::{SETTINGS, Setting};

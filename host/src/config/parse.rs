@@ -72,6 +72,17 @@ pub fn is_local(url: &str) -> bool {
     before_colon.is_none_or(|before| before.contains('/'))
 }
 
+/// What a digest that [`parse_digest`] refuses is answered with.
+pub const BAD_DIGEST: &str = "write sha256: and 64 hexadecimal digits, as `foundry-host inspect` shows them";
+
+/// A component's digest: `sha256:` and hex, or the hex alone; in lower case.
+#[must_use]
+pub fn parse_digest(text: &str) -> Option<String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let is_sha256 = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_sha256.then(|| format!("sha256:{}", hex.to_ascii_lowercase()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,6 +119,7 @@ fn not_granted(failure: LoadFailure) -> Wrong {
         Some(Interface::Artifacts) => "write grants.artifacts = true",
         Some(Interface::Build) => "write grants.build = true",
         Some(Interface::Git) => "write grants.git = [\"URL\"]",
+        Some(Interface::Http) => "write grants.http = [\"URL\"]",
         Some(Interface::Signing) => "write grants.sign = [\"KEY\"]",
         Some(Interface::Site) => "write grants.site = [\"DIRECTORY\"]",
         Some(Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock) | None => {

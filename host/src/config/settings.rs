@@ -237,6 +237,14 @@ pub(super) const BOT_USE: Setting = setting(
     "required",
     "The bot: `watchbot`, `buildbot`, `signbot`, `distbot`, or a component's file, such as `./lint.wasm`.",
 );
+pub(super) const BOT_DIGEST: Setting = setting(
+    "bots.NAME",
+    "digest",
+    "text",
+    None,
+    "any",
+    "The component's digest, as `inspect` shows it: `sha256:` and hex. Another component is not loaded.",
+);
 pub(super) const BOT_INSTANCES: Setting = setting(
     "bots.NAME",
     "instances",
@@ -285,6 +293,14 @@ pub(super) const GRANT_GIT: Setting = setting(
     None,
     "none",
     "Git repositories that it may read; `*` stands for any text.",
+);
+pub(super) const GRANT_HTTP: Setting = setting(
+    "bots.NAME.grants",
+    "http",
+    "list of texts",
+    None,
+    "none",
+    "URLs that it may ask over HTTP; `*` stands for any text within the host or the path.",
 );
 pub(super) const GRANT_SIGN: Setting = setting(
     "bots.NAME.grants",
@@ -339,6 +355,7 @@ pub const SETTINGS: &[Setting] = &[
     BUILDS_ROOT_MAX_AGE,
     BUILDS_USER_ID,
     BOT_USE,
+    BOT_DIGEST,
     BOT_INSTANCES,
     BOT_MEMORY,
     BOT_TIMEOUT,
@@ -346,6 +363,7 @@ pub const SETTINGS: &[Setting] = &[
     GRANT_ARTIFACTS,
     GRANT_BUILD,
     GRANT_GIT,
+    GRANT_HTTP,
     GRANT_SIGN,
     GRANT_SITE,
     GRANT_FILES,

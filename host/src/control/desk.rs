@@ -81,7 +81,9 @@ impl Desk {
     pub(super) async fn answer(&self, request: Request) -> Result<Answer, Failure> {
         match request {
             Request::Status => Ok(Answer::Status(self.status())),
-            Request::Load(spec) => self.load(*spec).await,
+            Request::Load(spec) => self.load(*spec, Manner::Beside).await,
+            Request::Replace(spec) => self.load(*spec, Manner::InPlace).await,
+            Request::Grants { bot } => Ok(Answer::InForce(Box::new(self.host.in_force(&bot)?))),
             Request::Stop { bot, component } => self.stop(&bot, component.as_deref()).await,
             Request::List => Ok(Answer::Bots(self.list())),
             Request::Runs { limit } => Ok(Answer::Runs(self.host.ledger().runs(limit).await?)),
@@ -120,14 +122,17 @@ impl Desk {
         }
     }
 
-    async fn load(&self, spec: BotSpec) -> Result<Answer, Failure> {
+    async fn load(&self, spec: BotSpec, manner: Manner) -> Result<Answer, Failure> {
         // The bots that belong to the host come first: they have a claim to their names.
         let mut ready = self.ready.subscribe();
         tokio::select! {
             _ = ready.wait_for(|ready| *ready) => {}
             () = self.shutdown.cancelled() => return Err(LoadFailure::Stopping.into()),
         }
-        let status = self.host.load(spec.clone()).await?;
+        let status = match manner {
+            Manner::Beside => self.host.load(spec.clone()).await?,
+            Manner::InPlace => self.host.replace(spec.clone()).await?,
+        };
         if let Err(error) = self.loaded.remember(&status.name, &spec) {
             let _ = self.host.stop(&status.name).await;
             return Err(Failure::new(
@@ -310,6 +315,14 @@ impl From<LedgerError> for Failure {
     }
 }
 
+/// What happens to a bot that has the name already.
+enum Manner {
+    /// It stays; the new one gets another name.
+    Beside,
+    /// The new one replaces it.
+    InPlace,
+}
+
 impl From<LoadFailure> for Failure {
     fn from(failure: LoadFailure) -> Self {
         use LoadFailure as F;
@@ -318,9 +331,11 @@ impl From<LoadFailure> for Failure {
             F::Component(LoadError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 FailureKind::NotFound
             }
-            F::Component(LoadError::NotAComponent { .. }) | F::Admission(_) | F::Refused { .. } | F::Description(_) => {
-                FailureKind::Refused
-            }
+            F::Component(LoadError::NotAComponent { .. })
+            | F::Admission(_)
+            | F::Digest { .. }
+            | F::Refused { .. }
+            | F::Description(_) => FailureKind::Refused,
             F::Options { .. } | F::BadName(_) => FailureKind::Usage,
             F::NameTaken(_) => FailureKind::Conflict,
             _ => FailureKind::Failed,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bus::{Presence, Sighting};
 use crate::capability::LogLine;
 use crate::ledger::{DeadLetter, Run};
-use crate::supervisor::{BotSpec, BotStatus};
+use crate::supervisor::{BotSpec, BotStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
@@ -34,6 +34,13 @@ pub enum Request {
     Status,
     /// Load a bot, and load it again whenever the host starts: [`Answer::Loaded`].
     Load(Box<BotSpec>),
+    /// Load a bot in the place of the one that has its name: [`Answer::Loaded`].
+    Replace(Box<BotSpec>),
+    /// A bot's rights and limits: [`Answer::InForce`].
+    Grants {
+        /// Its name.
+        bot: String,
+    },
     /// Stop a bot, for good: [`Answer::Done`].
     Stop {
         /// Its name.
@@ -126,6 +133,8 @@ pub enum Answer {
     Status(HostStatus),
     /// A bot that was loaded.
     Loaded(BotStatus),
+    /// What a bot may do and use.
+    InForce(Box<InForce>),
     /// All bots.
     Bots(Vec<ListedBot>),
     /// A log line.

@@ -12,7 +12,7 @@ use super::host::Inner;
 use super::inspector;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
-use super::spec::{BotSpec, BotStatus, Condition};
+use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use crate::bus::ConnectionOptions;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{BotContext, Instances, Limits};
@@ -31,6 +31,14 @@ impl Inner {
     /// Do everything that can fail before a bot starts.
     pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
         let (component, description) = self.inspector.inspect(&spec.source).await?;
+        let digest = format!("sha256:{}", component.digest);
+        if let Some(pinned) = spec.digest.as_ref().filter(|pinned| **pinned != digest) {
+            return Err(LoadFailure::Digest {
+                name: name.to_owned(),
+                pinned: pinned.clone(),
+                found: digest,
+            });
+        }
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
             name: name.to_owned(),
             error,
@@ -59,13 +67,14 @@ impl Inner {
             bot,
             limits(spec, &description),
         );
-        Ok(self.assemble(name, spec, &description, resolved, instances))
+        Ok(self.assemble(name, spec, digest, &description, resolved, instances))
     }
 
     fn assemble(
         &self,
         name: &str,
         spec: &BotSpec,
+        digest: String,
         description: &Description,
         resolved: Resolved,
         instances: Instances,
@@ -85,6 +94,18 @@ impl Inner {
             in_hand: 0,
             since: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         };
+        let in_force = InForce {
+            bot: name.to_owned(),
+            source: spec.source.clone(),
+            digest,
+            reads: status.reads.clone(),
+            publishes: status.publishes.clone(),
+            grants: instances.bot().grants.clone(),
+            memory: instances.limits().memory,
+            timeout: instances.limits().wall_time,
+            state: STATE_LIMIT,
+            instances: spec.instances.max(1),
+        };
         let groups = resolved
             .inputs
             .iter()
@@ -100,6 +121,7 @@ impl Inner {
         Prepared {
             handler: Arc::new(handler),
             status,
+            in_force,
             instances: spec.instances.max(1),
             filters: resolved
                 .inputs

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Handler, Health};
-use super::spec::{BotStatus, Condition};
+use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, Presence, Publisher};
 use crate::capability::Level;
@@ -22,6 +22,7 @@ const LETTING_GO: Duration = Duration::from_secs(2);
 pub(super) struct Prepared {
     pub(super) handler: Arc<Handler>,
     pub(super) status: BotStatus,
+    pub(super) in_force: InForce,
     pub(super) instances: u16,
     pub(super) filters: Vec<String>,
     pub(super) timers: Vec<(String, Duration)>,
@@ -32,6 +33,7 @@ pub(super) struct Prepared {
 /// A bot that has been started.
 pub(super) struct RunningBot {
     fixed: BotStatus,
+    in_force: InForce,
     health: Arc<Health>,
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
@@ -57,6 +59,11 @@ impl RunningBot {
             in_hand: self.health.in_hand.load(Ordering::Relaxed),
             ..self.fixed.clone()
         }
+    }
+
+    /// Its rights and limits.
+    pub(super) fn in_force(&self) -> &InForce {
+        &self.in_force
     }
 
     /// Where its session stands.
@@ -98,6 +105,7 @@ impl Prepared {
         let end_of_session = cancel.child_token();
         let (deliveries, session, session_task) = consumer.start(end_of_session.clone());
         let fixed = self.status.clone();
+        let in_force = self.in_force.clone();
         let life = Life {
             prepared: self,
             condition: Arc::clone(&condition),
@@ -110,6 +118,7 @@ impl Prepared {
         let task = tokio::spawn(life.run(deliveries, session_task));
         RunningBot {
             fixed,
+            in_force,
             health,
             condition,
             session,

@@ -63,6 +63,18 @@ pub enum LoadFailure {
     /// The component can't be read or compiled.
     #[error(transparent)]
     Component(#[from] LoadError),
+    /// It is another component than the operator pinned.
+    #[error(
+        "cannot load {name}: its digest is {found}, not {pinned} (it was changed; if that is right, pin the new digest)"
+    )]
+    Digest {
+        /// The bot.
+        name: String,
+        /// The operator's digest.
+        pinned: String,
+        /// The component's.
+        found: String,
+    },
     /// The component may not run here.
     #[error(transparent)]
     Admission(#[from] AdmissionError),

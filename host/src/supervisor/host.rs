@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
-use super::bot::RunningBot;
+use super::bot::{Prepared, RunningBot};
 use super::error::{HostError, LoadFailure};
 use super::inspector::Inspector;
 use super::message::Link;
@@ -23,6 +23,7 @@ use crate::bus::{
 };
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
+use crate::capability::http::Http;
 use crate::capability::site::Sites;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
@@ -115,7 +116,7 @@ pub(super) struct Inner {
     observer: Observer,
     bots: Mutex<BTreeMap<String, Slot>>,
     broker: Mutex<Option<Broker>>,
-    drain: Duration,
+    pub(super) drain: Duration,
     /// The host takes no more bots; then, everything ends.
     stopping: CancellationToken,
     pub(super) cancel: CancellationToken,
@@ -123,7 +124,7 @@ pub(super) struct Inner {
 }
 
 /// A name is taken as soon as its bot is being loaded.
-enum Slot {
+pub(super) enum Slot {
     Loading,
     Running(Box<RunningBot>),
 }
@@ -168,6 +169,7 @@ impl Host {
             passphrases: config.passphrases.clone(),
             sites: Sites::new(),
             builder: Builder::new(&config.state.join("build"), config.builds.clone())?,
+            http: Http::default(),
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
@@ -325,13 +327,23 @@ impl Host {
                 return Err(error);
             }
         };
+        self.begin(&name, prepared, &spec.source).await
+    }
+
+    /// Start a bot whose name is taken for it, and wait until it is subscribed, or the broker lets it wait.
+    pub(super) async fn begin(
+        &self,
+        name: &str,
+        prepared: Prepared,
+        source: &BotSource,
+    ) -> Result<BotStatus, LoadFailure> {
         let bot = prepared.start();
         let mut session = bot.session();
-        self.with_bots(|bots| bots.insert(name.clone(), Slot::Running(Box::new(bot))));
+        self.with_bots(|bots| bots.insert(name.to_owned(), Slot::Running(Box::new(bot))));
         let ready = session.wait_for(|state| *state != ConsumerState::Connecting(None));
         let _ = tokio::time::timeout(SUBSCRIBE_PATIENCE, ready).await;
-        tracing::info!(bot = name, source = %spec.source, "loaded");
-        self.status(&name)
+        tracing::info!(bot = name, %source, "loaded");
+        self.status(name)
     }
 
     /// Take a name for a bot.
@@ -444,7 +456,7 @@ impl Host {
         self.list().iter().any(|bot| bot.condition == Condition::Quarantined)
     }
 
-    fn with_bots<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Slot>) -> T) -> T {
+    pub(super) fn with_bots<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Slot>) -> T) -> T {
         // Nothing that runs under this lock can panic half-way through a change, so a poisoned map is whole.
         let mut bots = self
             .inner

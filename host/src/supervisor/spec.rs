@@ -45,6 +45,9 @@ pub struct BotSpec {
     /// Messages that it may handle at the same time.
     #[serde(default = "one")]
     pub instances: u16,
+    /// The component's digest, `sha256:` and hex: another component is not loaded.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Memory of an instance, in bytes; none for the host's default.
     #[serde(default)]
     pub memory: Option<usize>,
@@ -67,6 +70,7 @@ impl BotSpec {
             options: BTreeMap::new(),
             grants: Grants::default(),
             instances: 1,
+            digest: None,
             memory: None,
             timeout: None,
         }
@@ -139,4 +143,30 @@ pub struct BotStatus {
     pub in_hand: u64,
     /// Since when it is loaded, RFC 3339.
     pub since: String,
+}
+
+/// What a loaded bot may do and use: its rights and limits, as they are in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InForce {
+    /// Name on this host.
+    pub bot: String,
+    /// Where its component came from.
+    pub source: BotSource,
+    /// The component's digest.
+    pub digest: String,
+    /// Topics that it reads, without prefix.
+    pub reads: Vec<String>,
+    /// Topics that it publishes to, without prefix.
+    pub publishes: Vec<String>,
+    /// Everything else that it may do.
+    pub grants: Grants,
+    /// Memory of an instance, in bytes.
+    pub memory: usize,
+    /// Time that one message may take.
+    pub timeout: Duration,
+    /// Bytes of state that it may keep.
+    pub state: u64,
+    /// Messages that it may handle at the same time.
+    pub instances: u16,
 }

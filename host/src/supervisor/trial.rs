@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::broadcast::error::TryRecvError;
 
 use super::admission::{ASKING, STATE_LIMIT, limits};
 use super::error::{HostError, LoadFailure};
@@ -19,6 +18,7 @@ use super::spec::BotSpec;
 use crate::bus::schema;
 use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
+use crate::capability::http::Http;
 use crate::capability::site::Sites;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{KeyStore, PassphraseSource};
@@ -187,18 +187,11 @@ impl Trial {
     }
 
     async fn report(&self, work: impl Future<Output = Result<Verdict, Fault>>) -> Result<TrialReport, TrialError> {
-        let mut lines = self.services.logs.listen();
+        let before = self.log()?.len();
         let start = Instant::now();
         let verdict = work.await;
         let took = start.elapsed();
-        let mut log = Vec::new();
-        loop {
-            match lines.try_recv() {
-                Ok(line) => log.push(LogLine::clone(&line)),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
+        let log = self.log()?.split_off(before);
         let (outcome, effects) = match verdict {
             Ok(Verdict::Done(effects)) => (TrialOutcome::Done, effects),
             Ok(Verdict::Retry { after, why }) => (TrialOutcome::Retry { after, why }, Effects::default()),
@@ -213,6 +206,11 @@ impl Trial {
             log,
             took,
         })
+    }
+
+    /// All that the bot logged so far.
+    fn log(&self) -> Result<Vec<LogLine>, TrialError> {
+        self.services.logs.newest(Some(&self.name), usize::MAX).map_err(world)
     }
 
     async fn settle(&self, writes: Vec<StateWrite>) -> Result<(), TrialError> {
@@ -252,5 +250,6 @@ fn services(directory: &Path) -> Result<Services, TrialError> {
         builder: Builder::new(&directory.join("build"), Settings::default())
             .map_err(HostError::Builds)
             .map_err(world)?,
+        http: Http::default(),
     })
 }

@@ -1,7 +1,9 @@
 //! From a project to a component.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use super::commands::Tools;
 use super::error::{Attempt, BuildError};
 use super::manifest::{Language, Manifest};
 use super::{c, javascript, python, rust};
@@ -22,6 +24,8 @@ pub(super) struct Job<'a> {
     pub(super) manifest: &'a Manifest,
     /// The project's directory, absolute.
     pub(super) project: &'a Path,
+    /// Where the language's programs are.
+    pub(super) tools: &'a Tools,
     /// Where everything that is made goes.
     pub(super) build: &'a Path,
     /// The component.
@@ -32,6 +36,16 @@ impl Job<'_> {
     /// The file with the bot.
     pub(super) fn source(&self) -> PathBuf {
         self.project.join(&self.manifest.source)
+    }
+
+    /// The program of this name, if it is somewhere.
+    pub(super) fn find(&self, own: &[&str], name: &str) -> Option<PathBuf> {
+        self.tools.find(self.project, own, name)
+    }
+
+    /// Run a program in the project; its output.
+    pub(super) fn run(&self, command: &mut Command) -> Result<String, BuildError> {
+        self.tools.run(&self.manifest.name, self.project, command)
     }
 
     /// A tool isn't there.
@@ -58,7 +72,7 @@ impl Job<'_> {
 ///
 /// # Errors
 /// [`BuildError`], with what the tool said.
-pub fn build(project: &Path) -> Result<Built, BuildError> {
+pub fn build(project: &Path, tools: &Tools) -> Result<Built, BuildError> {
     let manifest = Manifest::read(project)?;
     let project = project.canonicalize().attempt("find", project)?;
     let build = project.join("build");
@@ -67,6 +81,7 @@ pub fn build(project: &Path) -> Result<Built, BuildError> {
     let job = Job {
         manifest: &manifest,
         project: &project,
+        tools,
         build: &build,
         output: &unfinished,
     };

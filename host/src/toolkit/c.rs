@@ -10,7 +10,6 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
 use super::build::Job;
-use super::commands::{find, run};
 use super::error::{Attempt, BuildError};
 use super::world;
 
@@ -51,7 +50,7 @@ fn write_bindings(job: &Job<'_>, resolve: &mut Resolve, world: WorldId) -> Resul
 
 /// Compile all C files of the project, the SDK and the bindings into one WebAssembly module.
 fn compile(job: &Job<'_>, bindings: &Path) -> Result<Vec<u8>, BuildError> {
-    let sdk = job.project.join("vendor/foundry-sdk");
+    let sdk = job.project.join(&job.manifest.sdk);
     let mut sources = c_files(bindings)?;
     sources.extend(c_files(&sdk)?);
     let source = job.source();
@@ -76,14 +75,14 @@ fn compile(job: &Job<'_>, bindings: &Path) -> Result<Vec<u8>, BuildError> {
         .args(&sources)
         .arg("-o")
         .arg(&module);
-    run(&job.manifest.name, job.project, &mut command)?;
+    job.run(&mut command)?;
     std::fs::read(&module).attempt("read", &module)
 }
 
 /// Zig as a program, or as Python's package of it has it.
 fn zig(job: &Job<'_>) -> Result<Command, BuildError> {
     for name in ["zig", "python-zig"] {
-        if let Some(program) = find(job.project, &[".venv/bin"], name) {
+        if let Some(program) = job.find(&[".venv/bin"], name) {
             return Ok(Command::new(program));
         }
     }

@@ -6,25 +6,55 @@ use std::process::{Command, Stdio};
 
 use super::error::BuildError;
 
-/// Names a directory in whose `bin` tools are looked for before `PATH`; several, separated by colons.
+/// Names directories in whose `bin` tools are looked for before `PATH`, separated by colons.
 const TOOLS: &str = "FOUNDRY_TOOLS";
 
-/// A program: in one of the project's own places, in those that the environment names, or in `PATH`.
-pub(super) fn find(project: &Path, own: &[&str], name: &str) -> Option<PathBuf> {
-    let own = own.iter().map(|place| project.join(place));
-    own.chain(search_path())
-        .map(|directory| directory.join(name))
-        .find(|program| is_executable(program))
+/// Where the programs of the languages are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tools {
+    places: Vec<PathBuf>,
 }
 
-/// The directories that the environment names, then those of `PATH`.
-fn search_path() -> Vec<PathBuf> {
-    let list = |variable| std::env::var_os(variable).unwrap_or_default();
-    let mut directories: Vec<_> = std::env::split_paths(&list(TOOLS))
-        .map(|place| place.join("bin"))
-        .collect();
-    directories.extend(std::env::split_paths(&list("PATH")));
-    directories
+impl Tools {
+    /// In the `bin` of each of these directories, then in `PATH`.
+    pub fn at(directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self {
+            places: directories.into_iter().map(|directory| directory.join("bin")).collect(),
+        }
+    }
+
+    /// In the directories that `FOUNDRY_TOOLS` names, then in `PATH`.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::at(std::env::split_paths(&std::env::var_os(TOOLS).unwrap_or_default()))
+    }
+
+    /// A program: in one of the project's own places, in ours, or in `PATH`.
+    pub(super) fn find(&self, project: &Path, own: &[&str], name: &str) -> Option<PathBuf> {
+        own.iter()
+            .map(|place| project.join(place))
+            .chain(self.search_path())
+            .map(|directory| directory.join(name))
+            .find(|program| is_executable(program))
+    }
+
+    fn search_path(&self) -> Vec<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        self.places
+            .iter()
+            .cloned()
+            .chain(std::env::split_paths(&path))
+            .collect()
+    }
+
+    /// Run a program in the project, and hold back what it says unless it fails.
+    pub(super) fn run(&self, bot: &str, project: &Path, command: &mut Command) -> Result<String, BuildError> {
+        // Tools that are scripts find their interpreter among the tools as well.
+        if let Ok(path) = std::env::join_paths(self.search_path()) {
+            command.env("PATH", path);
+        }
+        run(bot, project, command)
+    }
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -32,17 +62,12 @@ fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Run a program in the project and hold back what it says unless it fails.
-pub(super) fn run(bot: &str, project: &Path, command: &mut Command) -> Result<String, BuildError> {
+fn run(bot: &str, project: &Path, command: &mut Command) -> Result<String, BuildError> {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(OsStr::new("?"))
         .to_string_lossy()
         .into_owned();
-    // Tools that are scripts find their interpreter among the tools as well.
-    if let Ok(path) = std::env::join_paths(search_path()) {
-        command.env("PATH", path);
-    }
     let output = command
         .current_dir(project)
         .stdin(Stdio::null())

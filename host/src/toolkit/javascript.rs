@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use super::build::Job;
-use super::commands::{find, run};
 use super::error::BuildError;
 use super::world;
 
@@ -12,8 +11,10 @@ const REMEDY: &str = "run `npm install` here: package.json names it";
 /// Build a JavaScript or TypeScript bot.
 pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
     let own = ["node_modules/.bin"];
-    let rolldown = find(job.project, &own, "rolldown").ok_or_else(|| job.missing("rolldown", REMEDY))?;
-    let jco = find(job.project, &own, "jco").ok_or_else(|| job.missing("jco", REMEDY))?;
+    let rolldown = job
+        .find(&own, "rolldown")
+        .ok_or_else(|| job.missing("rolldown", REMEDY))?;
+    let jco = job.find(&own, "jco").ok_or_else(|| job.missing("jco", REMEDY))?;
     let wit = world::write(job.manifest, job.build)?;
     let bundle = job.build.join("bundle.js");
     let mut bundling = Command::new(rolldown);
@@ -25,7 +26,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         let import = format!("foundry:bot/{}@0.1.0", interface.name());
         bundling.args(["--external", &import]);
     }
-    run(&job.manifest.name, job.project, &mut bundling)?;
+    job.run(&mut bundling)?;
     let mut command = Command::new(jco);
     command
         .arg("componentize")
@@ -35,5 +36,5 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .args(["--world-name", world::WORLD])
         .args(["--backend", "qjs", "--backend-qjs-stub-wasi", "--out"])
         .arg(job.output);
-    run(&job.manifest.name, job.project, &mut command).map(drop)
+    job.run(&mut command).map(drop)
 }

@@ -38,6 +38,14 @@ impl Language {
         }
     }
 
+    /// Where `foundry-host new` puts the SDK.
+    fn usual_sdk(self) -> &'static str {
+        match self {
+            Self::Python => "vendor",
+            Self::Rust | Self::Javascript | Self::Typescript | Self::C => "vendor/foundry-sdk",
+        }
+    }
+
     /// Where a bot's source is unless its manifest says otherwise.
     fn usual_source(self) -> &'static str {
         match self {
@@ -59,6 +67,8 @@ pub struct Manifest {
     pub language: Language,
     /// The file with the bot, relative to the manifest.
     pub source: PathBuf,
+    /// Where the SDK is, relative to the manifest.
+    pub sdk: PathBuf,
     /// Interfaces that it uses, beyond those that every bot has.
     pub uses: Vec<Interface>,
 }
@@ -93,6 +103,7 @@ struct Raw {
     name: String,
     language: Language,
     source: Option<PathBuf>,
+    sdk: Option<PathBuf>,
     #[serde(default)]
     uses: Vec<String>,
 }
@@ -135,6 +146,7 @@ impl Manifest {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             source: raw.source.unwrap_or_else(|| raw.language.usual_source().into()),
+            sdk: raw.sdk.unwrap_or_else(|| raw.language.usual_sdk().into()),
             name: raw.name,
             language: raw.language,
             uses,

@@ -13,6 +13,7 @@ mod sdk;
 mod world;
 
 pub use build::{Built, build};
+pub use commands::Tools;
 pub use error::BuildError;
 pub use manifest::{Language, MANIFEST, Manifest, ManifestError};
 pub use project::{Created, ProjectError, create};

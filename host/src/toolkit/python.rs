@@ -3,13 +3,12 @@
 use std::process::Command;
 
 use super::build::Job;
-use super::commands::{find, run};
 use super::error::BuildError;
 use super::world;
 
 /// Build a Python bot.
 pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
-    let tool = find(job.project, &[".venv/bin"], "componentize-py").ok_or_else(|| {
+    let tool = job.find(&[".venv/bin"], "componentize-py").ok_or_else(|| {
         job.missing(
             "componentize-py",
             "python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.0",
@@ -30,11 +29,11 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .arg("--python-path")
         .arg(job.project)
         .arg("--python-path")
-        .arg(job.project.join("vendor"))
+        .arg(job.project.join(&job.manifest.sdk))
         .arg("--stub-wasi")
         .arg("--output")
         .arg(job.output)
         // Where a module's bytecode is cached, the paths of this machine would end up in the component.
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    run(&job.manifest.name, job.project, &mut command).map(drop)
+    job.run(&mut command).map(drop)
 }

@@ -6,14 +6,14 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::build::Job;
-use super::commands::{find, run};
 use super::error::{Attempt, BuildError};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Build a Rust bot.
 pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
-    let cargo = find(job.project, &[], "cargo")
+    let cargo = job
+        .find(&[], "cargo")
         .ok_or_else(|| job.missing("cargo", "install Rust as https://rustup.rs says"))?;
     check_target(job)?;
     let manifest = job.source();
@@ -31,7 +31,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .arg(&manifest)
         // The bot may be built from within another cargo: a test's, for instance.
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let messages = run(&job.manifest.name, job.project, &mut command)?;
+    let messages = job.run(&mut command)?;
     let built = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
@@ -49,7 +49,7 @@ fn check_target(job: &Job<'_>) -> Result<(), BuildError> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
     command.args(["--print", "target-libdir", "--target", TARGET]);
-    let directory = run(&job.manifest.name, job.project, &mut command)?;
+    let directory = job.run(&mut command)?;
     let has_std = std::fs::read_dir(directory.trim()).is_ok_and(|entries| {
         entries
             .flatten()

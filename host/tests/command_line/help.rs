@@ -11,6 +11,7 @@ const VERBS: [&str; 21] = [
     "watch",
     "runs",
     "inspect",
+    "grants",
     "new",
     "build",
     "test",

@@ -19,4 +19,5 @@ mod help;
 mod home;
 mod keys;
 mod names;
+mod rights;
 mod sight;

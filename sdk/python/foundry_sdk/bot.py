@@ -1,6 +1,5 @@
 """From a class to a component."""
 
-import traceback
 from typing import Any, Callable, Type
 
 import wit_world
@@ -8,6 +7,7 @@ from componentize_py_types import Err
 from wit_world.imports import types as _wit
 
 from . import log
+from ._traceback import format_exception, remember_sources
 from .description import Description
 from .message import Message
 from .outcome import Reject, Retry
@@ -33,6 +33,8 @@ class Bot:
 def export(bot: Type[Bot]) -> type:
     """Make a component of a bot. Assign the result to ``WitWorld``: that is the name which the tool looks for."""
 
+    remember_sources()
+
     class WitWorld(wit_world.WitWorld):
         def describe(self) -> _wit.Description:
             return bot.description._to_wit()
@@ -42,8 +44,8 @@ def export(bot: Type[Bot]) -> type:
                 bot().configure()
             except ValueError as refusal:
                 raise Err(str(refusal)) from refusal
-            except Exception:
-                log.error(traceback.format_exc())
+            except Exception as error:
+                log.error(format_exception(error))
                 raise
 
         def handle(self, message: _wit.Message) -> _wit.Outcome:
@@ -63,7 +65,7 @@ def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
         return _wit.Outcome_Retry(_wit.Retry(millis, retry.why))
     except Reject as reject:
         return _wit.Outcome_Reject(reject.why)
-    except BaseException:
-        log.error(traceback.format_exc())
+    except BaseException as error:
+        log.error(format_exception(error))
         raise
     return _wit.Outcome_Done()

@@ -55,7 +55,7 @@ pub mod bindings {
 }
 
 pub use bindings::foundry::bot::types::{Artifact, Message, OptionKind};
-pub use bindings::foundry::bot::{artifacts, build, clock, git, signing, site, state};
+pub use bindings::foundry::bot::{artifacts, build, clock, git, http, signing, site, state};
 
 /// A bot. Implement [`handle`](Bot::handle) for messages, [`tick`](Bot::tick) for timers.
 pub trait Bot {

@@ -1,0 +1,51 @@
+"""Tracebacks without files: a bot has none at run time, and Python's own formatting would open its sources."""
+
+import sys
+
+# Lines of the bot's own modules and of the SDK, by file.
+_sources: dict[str, list[str]] = {}
+
+# Where the interpreter's own modules are, and those that componentize-py generates.
+_NOT_OURS = ("/python/", "/bundled/", "/world/")
+
+
+def remember_sources() -> None:
+    """Keep the sources of the bot's own modules, so that tracebacks show their lines. Called while it is built."""
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path and path.endswith(".py") and not path.startswith(_NOT_OURS):
+            try:
+                with open(path, encoding="utf-8") as source:
+                    _sources[path] = source.read().splitlines()
+            except (OSError, UnicodeDecodeError):
+                continue
+
+
+def format_exception(error: BaseException) -> str:
+    """The traceback of an exception and of those that led to it, as Python writes it."""
+    lines: list[str] = []
+    _add(error, lines, set())
+    return "\n".join(lines)
+
+
+def _add(error: BaseException, lines: list[str], seen: set[int]) -> None:
+    seen.add(id(error))
+    origin, how = error.__cause__, "The above exception was the direct cause of the following exception:"
+    if origin is None and not error.__suppress_context__:
+        origin, how = error.__context__, "During handling of the above exception, another exception occurred:"
+    if origin is not None and id(origin) not in seen:
+        _add(origin, lines, seen)
+        lines += ["", how, ""]
+    lines.append("Traceback (most recent call last):")
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_qualname}')
+        source = _sources.get(code.co_filename, [])
+        if 0 < step.tb_lineno <= len(source):
+            lines.append(f"    {source[step.tb_lineno - 1].strip()}")
+        step = step.tb_next
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    text = str(error)
+    lines.append(f"{name}: {text}" if text else name)
