@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "run",
     "load",
     "list",
