@@ -1,11 +1,17 @@
 //! Connections to the broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::LastWill;
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
+use tokio_rustls::rustls::ClientConfig;
 use url::Url;
+
+use super::concerns::Concerns;
+use super::tls::BrokerTls;
 
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
@@ -29,17 +35,20 @@ pub struct BrokerAddress {
     pub port: u16,
     /// User name and password.
     pub login: Option<(String, String)>,
+    /// How to connect with TLS; none for a connection that anybody on the way can read.
+    pub tls: Option<BrokerTls>,
 }
 
 impl std::fmt::Debug for BrokerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "mqtt://{}:{}", self.host, self.port)
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
 /// A broker's URL that can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{url:?} is not a broker's URL: {why} (write mqtt://HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT)")]
+#[error("{url:?} is not a broker's URL: {why} (write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS)")]
 pub struct BadBrokerUrl {
     url: String,
     why: String,
@@ -53,10 +62,11 @@ impl BrokerAddress {
             host: address.ip().to_string(),
             port: address.port(),
             login: None,
+            tls: None,
         }
     }
 
-    /// From `mqtt://[USER:PASSWORD@]HOST[:PORT]`.
+    /// From `mqtt://[USER:PASSWORD@]HOST[:PORT]`, or `mqtts://…`.
     ///
     /// # Errors
     /// [`BadBrokerUrl`], without the password.
@@ -72,9 +82,11 @@ impl BrokerAddress {
             }
         };
         let parsed = Url::parse(url).map_err(|e| bad(&e.to_string()))?;
-        if parsed.scheme() != "mqtt" {
-            return Err(bad("its scheme is not mqtt"));
-        }
+        let (tls, port) = match parsed.scheme() {
+            "mqtt" => (None, 1883),
+            "mqtts" => (Some(BrokerTls::default()), 8883),
+            _ => return Err(bad("its scheme is neither mqtt nor mqtts")),
+        };
         let host = parsed.host_str().ok_or_else(|| bad("it names no host"))?;
         let login = match (parsed.username(), parsed.password()) {
             ("", None) => None,
@@ -82,8 +94,9 @@ impl BrokerAddress {
         };
         Ok(Self {
             host: host.to_owned(),
-            port: parsed.port().unwrap_or(1883),
+            port: parsed.port().unwrap_or(port),
             login,
+            tls,
         })
     }
 }
@@ -101,9 +114,18 @@ pub struct ConnectionOptions {
     pub receive_maximum: u16,
     /// Retained message that the broker publishes if the connection breaks: topic and payload.
     pub will: Option<(String, Vec<u8>)>,
+    /// TLS, ready to use, where the broker's address asks for it.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// What is found to be wrong with the broker.
+    pub concerns: Concerns,
 }
 
 impl ConnectionOptions {
+    /// For how many seconds the broker is asked to keep the session.
+    pub(super) fn session_expiry(&self) -> Option<u32> {
+        self.persistent.then_some(SESSION_EXPIRY)
+    }
+
     /// Make a client. It connects when its event loop is polled.
     pub(super) fn client(&self) -> (AsyncClient, EventLoop) {
         let mut options = MqttOptions::new(&self.client_id, &self.broker.host, self.broker.port);
@@ -111,10 +133,14 @@ impl ConnectionOptions {
             .set_keep_alive(Duration::from_secs(20))
             .set_manual_acks(true)
             .set_clean_start(!self.persistent)
-            .set_session_expiry_interval(self.persistent.then_some(SESSION_EXPIRY))
+            .set_session_expiry_interval(self.session_expiry())
             .set_receive_maximum(Some(self.receive_maximum))
             .set_max_packet_size(Some(MAX_PACKET))
             .set_connection_timeout(10);
+        if let Some(tls) = &self.tls {
+            let tls = TlsConfiguration::Rustls(Arc::clone(tls));
+            options.set_transport(Transport::tls_with_config(tls));
+        }
         if let Some((user, password)) = &self.broker.login {
             options.set_credentials(user, password);
         }
@@ -157,6 +183,9 @@ mod tests {
         assert_eq!((address.host.as_str(), address.port), ("broker.example", 1884));
         assert_eq!(address.login, Some(("u".into(), "p".into())));
         assert_eq!(BrokerAddress::parse("mqtt://h").unwrap().port, 1883);
+        let secure = BrokerAddress::parse("mqtts://h").unwrap();
+        assert_eq!(format!("{secure:?}"), "mqtts://h:8883");
+        assert!(secure.tls.is_some());
     }
 
     #[test]

@@ -91,8 +91,12 @@ impl Consumer {
         let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
+            // Whether the broker has the session, as far as it was here before.
+            let mut known = false;
             while !cancel.is_cancelled() {
-                let end = self.connection(&deliveries, &state, &mut backoff, &cancel).await;
+                let end = self
+                    .connection(&deliveries, &state, &mut backoff, &mut known, &cancel)
+                    .await;
                 match end {
                     End::Cancelled => break,
                     End::Refused(why) => {
@@ -119,6 +123,7 @@ impl Consumer {
         deliveries: &mpsc::Sender<Delivery>,
         state: &watch::Sender<ConsumerState>,
         backoff: &mut Backoff,
+        known: &mut bool,
         cancel: &CancellationToken,
     ) -> End {
         let (client, mut events) = self.options.client();
@@ -138,8 +143,15 @@ impl Consumer {
             };
             match event {
                 Err(error) => return End::Broken(error.to_string()),
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                     backoff.reset();
+                    self.options.concerns.note(&connack, self.options.session_expiry());
+                    if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
+                        tracing::warn!(
+                            client = self.options.client_id,
+                            "the broker has forgotten this session; one that keeps no groups of its own may have lost what waited in it"
+                        );
+                    }
                     unanswered = self.filters.len();
                     for filter in &self.filters {
                         if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {

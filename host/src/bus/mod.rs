@@ -1,6 +1,7 @@
 //! Messages: the envelope and its signature, and the MQTT sessions that carry it.
 
 mod claims;
+mod concerns;
 mod connection;
 mod consumer;
 mod event;
@@ -10,8 +11,10 @@ mod peers;
 mod publisher;
 pub mod schema;
 mod tap;
+mod tls;
 mod topics;
 
+pub use concerns::Concerns;
 pub use connection::{BrokerAddress, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerState, Delivery};
 pub use event::{Event, MAX_EVENT, Refusal};
@@ -19,4 +22,5 @@ pub use observer::{Observer, Presence};
 pub use peers::{Clearance, Peers};
 pub use publisher::{AGAIN_PROPERTY, LiveMessage, Publisher, PublisherStatus};
 pub use tap::{Seal, Sighting, tap};
+pub use tls::{BrokerTls, BrokerTlsError};
 pub use topics::{FAILURES, Topics};

@@ -157,6 +157,7 @@ impl Line {
                         connected = true;
                         backoff.reset();
                         largest = largest_packet(&connack);
+                        self.options.concerns.note(&connack, None);
                         self.greet(&client);
                         true
                     }

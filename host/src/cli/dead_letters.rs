@@ -7,14 +7,21 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{age, printable};
 use crate::control::{Answer, Request};
-use crate::ledger::DeadLetter;
+use crate::ledger::{DeadLetter, LetterNumber};
 
 /// What to do with them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "A number that begins with g is of a group of the embedded broker, no member of which would take
+the message. A requeued message goes where it was going: to its bot on this host, to its group, or
+to the broker.
+
+Examples:
   foundry-host dead-letters list
   foundry-host dead-letters show 12
-  foundry-host dead-letters drop 12")]
+  foundry-host dead-letters requeue 12 g7
+  foundry-host dead-letters drop 12"
+)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -27,17 +34,23 @@ enum What {
     /// Show one, with the message as it came
     Show {
         /// Its number
-        number: i64,
+        number: LetterNumber,
     },
     /// Forget some
     Drop {
         /// Their numbers
         #[arg(required = true)]
-        numbers: Vec<i64>,
+        numbers: Vec<LetterNumber>,
+    },
+    /// Try some again
+    Requeue {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<LetterNumber>,
     },
 }
 
-/// Show or drop dead letters.
+/// Show, requeue or drop dead letters.
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     match args.what {
         What::List => list(context).await,
@@ -46,6 +59,13 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             for number in numbers {
                 context.client().ask(Request::DropDeadLetter { number }).await?;
                 context.note(format_args!("dropped {number}"));
+            }
+            Ok(())
+        }
+        What::Requeue { numbers } => {
+            for number in numbers {
+                context.client().ask(Request::RequeueDeadLetter { number }).await?;
+                context.note(format_args!("requeued {number}"));
             }
             Ok(())
         }
@@ -69,29 +89,35 @@ async fn list(context: &mut Context) -> Result<(), CliError> {
         .iter()
         .map(|letter| {
             vec![
-                letter.seq.to_string(),
+                letter.number().to_string(),
+                letter.kind.name().to_owned(),
                 letter.bot.clone(),
                 letter.topic.clone(),
                 letter.attempts.to_string(),
                 age(now, &letter.at),
-                letter.reason.clone(),
+                if letter.requeued {
+                    format!("requeued; was: {}", letter.reason)
+                } else {
+                    letter.reason.clone()
+                },
             ]
         })
         .collect();
     context
         .out
-        .table(&["NUMBER", "BOT", "TOPIC", "ATTEMPTS", "AGE", "REASON"], &rows)
+        .table(&["NUMBER", "KIND", "BOT", "TOPIC", "ATTEMPTS", "AGE", "REASON"], &rows)
 }
 
-async fn show(number: i64, context: &mut Context) -> Result<(), CliError> {
-    let Some(letter) = all(context).await?.into_iter().find(|letter| letter.seq == number) else {
+async fn show(number: LetterNumber, context: &mut Context) -> Result<(), CliError> {
+    let Some(letter) = all(context).await?.into_iter().find(|letter| letter.number() == number) else {
         let message = format!("there is no dead letter {number} (see `foundry-host dead-letters list`)");
         return Err(CliError::Said(Exit::NotFound, message));
     };
     if context.common.json {
         return context.out.json(&letter);
     }
-    context.out.line(format_args!("number      {}", letter.seq))?;
+    context.out.line(format_args!("number      {}", letter.number()))?;
+    context.out.line(format_args!("kind        {}", letter.kind.name()))?;
     context.out.line(format_args!("at          {}", letter.at))?;
     context
         .out

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::logging;
 use crate::control::Service;
 
-/// How long bots may take to end when the host is stopped.
+/// How long a host may take to end, beyond the time that messages in hand have to be finished.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to run.
@@ -65,7 +65,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     context.note("foundry-host: stopping");
     tokio::select! {
         () = service.stop() => {}
-        () = tokio::time::sleep(PATIENCE) => tracing::warn!("some bots did not end in time; their work is done again"),
+        () = tokio::time::sleep(config.drain + PATIENCE) => tracing::warn!("some bots did not end in time; their work is done again"),
         () = stop.asked() => tracing::warn!("stopping at once; what was in hand is done again"),
     }
     Ok(())

@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The bots stop first; work in hand is given back, and done after the next start or by another host.
+    after_help = "Bots finish what they have in hand, within host.drain of the configuration (5 s). The rest is given
+back, and done after the next start or by another host.
 
 Examples:
   foundry-host shutdown"

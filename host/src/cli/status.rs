@@ -2,6 +2,7 @@
 
 use super::common::Context;
 use super::error::CliError;
+use super::output::{Tint, printable};
 use crate::control::{Answer, Request};
 
 /// Nothing but the common options.
@@ -29,5 +30,24 @@ pub async fn run(context: &mut Context) -> Result<(), CliError> {
     context.out.line(format_args!("process  {}", status.pid))?;
     context.out.line(format_args!("broker   {}", status.broker))?;
     context.out.line(format_args!("topics   {}/…", status.prefix))?;
-    context.out.line(format_args!("state    {}", state.display()))
+    context.out.line(format_args!("state    {}", state.display()))?;
+    let full = if status.outbox_full {
+        "; bots wait until it has drained"
+    } else {
+        ""
+    };
+    context.out.line(format_args!(
+        "outbox   {} events, {} bytes{full}",
+        status.outbox.rows, status.outbox.bytes
+    ))?;
+    if let Some(trouble) = &status.trouble {
+        let text = context.out.tint(Tint::Odd, &format!("trouble  {}", printable(trouble)));
+        context.out.line(text)?;
+    }
+    for concern in &status.concerns {
+        let text = format!("warning  the broker can lose messages: {}", printable(concern));
+        let text = context.out.tint(Tint::Odd, &text);
+        context.out.line(text)?;
+    }
+    Ok(())
 }

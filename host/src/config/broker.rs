@@ -6,6 +6,7 @@ use foundry_broker::Tls;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, ValueDeserializer};
 
+use super::external;
 use super::parse::absolute;
 use super::problem::{Problems, nearest};
 use super::reader::Section;
@@ -42,16 +43,9 @@ pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<
                 problems.error(Some(at), &section.key(&setting), message, "remove one of them");
             }
         }
-        let url = section.text(&BROKER_URL, problems)?;
-        // The error doesn't show the password, which the value may hold.
-        return match BrokerAddress::parse(&url.value) {
-            Ok(address) => Some(BrokerSettings::External(address)),
-            Err(error) => {
-                problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
-                None
-            }
-        };
+        return external::read(&section, base, problems).map(BrokerSettings::External);
     }
+    external::refuse(&section, problems);
     let listen = section.parsed(&BROKER_LISTEN, problems, |text| {
         text.parse()
             .map_err(|_| "write an IP address and a port, such as 127.0.0.1:1883".to_owned())

@@ -7,6 +7,7 @@ use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
+use crate::bus::BrokerTls;
 use crate::keys::{KeyStore, Role};
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
@@ -37,6 +38,17 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         findings
             .problems
             .extend(problem.map(|problem| Problem { line, ..problem }));
+    }
+    if let BrokerSettings::External(address) = &config.broker
+        && let Some(Err(error)) = address.tls.as_ref().map(BrokerTls::load)
+    {
+        let line = config
+            .lines
+            .get("broker.ca")
+            .or(config.lines.get("broker.url"))
+            .copied();
+        let remedy = "name PEM files that exist with broker.ca, broker.certificate and broker.key";
+        findings.add(Severity::Error, line, "broker.url", error.to_string(), remedy);
     }
     findings.problems
 }

@@ -8,6 +8,7 @@ mod bots;
 mod broker;
 mod builds;
 mod check;
+mod external;
 mod parse;
 mod problem;
 mod reader;

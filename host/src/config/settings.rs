@@ -74,7 +74,47 @@ pub(super) const BROKER_URL: Setting = setting(
     "URL",
     None,
     "the embedded broker",
-    "Use another MQTT 5 broker: `mqtt://[USER:PASSWORD@]HOST[:PORT]`. Excludes the other settings here.",
+    "Use another MQTT 5 broker: `mqtt://HOST[:PORT]`, or `mqtts://HOST[:PORT]` for TLS. Excludes the settings of the embedded one.",
+);
+pub(super) const BROKER_USER: Setting = setting(
+    "broker",
+    "user",
+    "name",
+    None,
+    "none",
+    "User name at the broker that `url` names.",
+);
+pub(super) const BROKER_PASSWORD_FILE: Setting = setting(
+    "broker",
+    "password-file",
+    "file",
+    None,
+    "no password",
+    "File with the user's password, on its first line.",
+);
+pub(super) const BROKER_CA: Setting = setting(
+    "broker",
+    "ca",
+    "file",
+    None,
+    "the certificates that the machine trusts",
+    "Certificates of the authorities to believe about the broker of an `mqtts` URL, in PEM form.",
+);
+pub(super) const BROKER_CERTIFICATE: Setting = setting(
+    "broker",
+    "certificate",
+    "file",
+    None,
+    "none",
+    "This host's certificate, in PEM form, for a broker that asks for one; with `key`.",
+);
+pub(super) const BROKER_KEY: Setting = setting(
+    "broker",
+    "key",
+    "file",
+    None,
+    "none",
+    "The certificate's private key, in PEM form.",
 );
 pub(super) const BROKER_TLS: Setting = setting(
     "broker",
@@ -334,6 +374,11 @@ pub const SETTINGS: &[Setting] = &[
     HOST_DRAIN,
     BROKER_LISTEN,
     BROKER_URL,
+    BROKER_USER,
+    BROKER_PASSWORD_FILE,
+    BROKER_CA,
+    BROKER_CERTIFICATE,
+    BROKER_KEY,
     BROKER_TLS,
     BROKER_WEBSOCKET,
     BROKER_ACCESS,

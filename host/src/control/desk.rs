@@ -13,7 +13,7 @@ use super::protocol::{Answer, Counters, Failure, FailureKind, HostStatus, Listed
 use super::server::Client;
 use super::specs::LoadedBots;
 use crate::bus::{ConsumerState, Presence};
-use crate::ledger::{LedgerError, RunStatus};
+use crate::ledger::{LedgerError, LetterNumber, RunStatus};
 use crate::runtime::LoadError;
 use crate::supervisor::{BotSpec, Host, LoadFailure};
 
@@ -88,13 +88,25 @@ impl Desk {
             Request::List => Ok(Answer::Bots(self.list())),
             Request::Runs { limit } => Ok(Answer::Runs(self.host.ledger().runs(limit).await?)),
             Request::Run { id } => self.run(&id).await,
-            Request::DeadLetters => Ok(Answer::DeadLetters(self.host.ledger().dead_letters().await?)),
-            Request::DropDeadLetter { number } => match self.host.ledger().take_dead_letter(number).await? {
-                Some(_) => Ok(Answer::Done),
-                None => Err(not_found(format!(
-                    "there is no dead letter {number} (see `foundry-host dead-letters list`)"
-                ))),
-            },
+            Request::DeadLetters => {
+                let mut letters = self.host.ledger().dead_letters().await?;
+                letters.extend(self.host.group_dead_letters().await);
+                Ok(Answer::DeadLetters(letters))
+            }
+            Request::DropDeadLetter { number } => {
+                let found = match number {
+                    LetterNumber::Host(number) => self.host.ledger().take_dead_letter(number).await?.is_some(),
+                    LetterNumber::Group(number) => self.host.drop_group_dead_letter(number).await,
+                };
+                letter_found(found, number)
+            }
+            Request::RequeueDeadLetter { number } => {
+                let found = match number {
+                    LetterNumber::Host(number) => self.host.ledger().requeue_dead_letter(number).await?,
+                    LetterNumber::Group(number) => self.host.requeue_group_dead_letter(number).await,
+                };
+                letter_found(found, number)
+            }
             Request::Groups => Ok(Answer::Groups(groups::all(&self.host).await?)),
             Request::Group { filter } => groups::one(&self.host, &filter).await,
             Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
@@ -112,6 +124,7 @@ impl Desk {
     }
 
     fn status(&self) -> HostStatus {
+        let outbox = *self.host.ledger().outbox_level().borrow();
         HostStatus {
             name: self.host.name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,6 +132,10 @@ impl Desk {
             broker: format!("{:?}", self.host.broker()),
             prefix: self.host.topics().full("").trim_end_matches('/').to_owned(),
             ready: *self.ready.borrow(),
+            outbox: outbox.size,
+            outbox_full: outbox.full,
+            trouble: self.host.publisher().trouble,
+            concerns: self.host.concerns(),
         }
     }
 
@@ -303,6 +320,15 @@ impl Desk {
             client.send(&Reply::Part(Answer::Sighting(Box::new(sighting)))).await?;
         }
     }
+}
+
+fn letter_found(found: bool, number: LetterNumber) -> Result<Answer, Failure> {
+    if found {
+        return Ok(Answer::Done);
+    }
+    Err(not_found(format!(
+        "there is no dead letter {number} (see `foundry-host dead-letters list`)"
+    )))
 }
 
 fn not_found(message: String) -> Failure {

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bus::{Presence, Sighting};
 use crate::capability::LogLine;
-use crate::ledger::{DeadLetter, Run};
+use crate::ledger::{DeadLetter, LetterNumber, Run, Size};
 use crate::supervisor::{BotSpec, BotStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest request.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -79,7 +79,12 @@ pub enum Request {
     /// Forget a dead letter: [`Answer::Done`].
     DropDeadLetter {
         /// Its number.
-        number: i64,
+        number: LetterNumber,
+    },
+    /// Try a dead letter again: [`Answer::Done`].
+    RequeueDeadLetter {
+        /// Its number.
+        number: LetterNumber,
     },
     /// The embedded broker's groups: [`Answer::Groups`].
     Groups,
@@ -183,6 +188,18 @@ pub struct HostStatus {
     pub prefix: String,
     /// Whether its bots are loaded.
     pub ready: bool,
+    /// Events that wait for the broker.
+    #[serde(default)]
+    pub outbox: Size,
+    /// Whether they are so many that bots take no more messages.
+    #[serde(default)]
+    pub outbox_full: bool,
+    /// Why they wait, or why there is no connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// What in the broker's settings can lose messages.
+    #[serde(default)]
+    pub concerns: Vec<String>,
 }
 
 /// A bot in the list.

@@ -41,6 +41,37 @@ impl DeadLetterKind {
     }
 }
 
+/// What an operator calls a dead letter by: `12`, or `g12` for one that a group of the embedded broker has set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LetterNumber {
+    /// One in this host's ledger.
+    Host(i64),
+    /// One of a group.
+    Group(i64),
+}
+
+impl std::fmt::Display for LetterNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(number) => write!(f, "{number}"),
+            Self::Group(number) => write!(f, "g{number}"),
+        }
+    }
+}
+
+impl std::str::FromStr for LetterNumber {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = match text.strip_prefix('g') {
+            Some(number) => number.parse().map(Self::Group),
+            None => text.parse().map(Self::Host),
+        };
+        number.map_err(|_| "write a number as `foundry-host dead-letters list` shows it, such as 12 or g12")
+    }
+}
+
 /// A message that was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -78,6 +109,15 @@ fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8
 }
 
 impl DeadLetter {
+    /// What to call it by.
+    #[must_use]
+    pub fn number(&self) -> LetterNumber {
+        match self.kind {
+            DeadLetterKind::Group => LetterNumber::Group(self.seq),
+            DeadLetterKind::Message | DeadLetterKind::Outbox => LetterNumber::Host(self.seq),
+        }
+    }
+
     /// A message that is given up now.
     #[must_use]
     pub fn now(bot: &str, topic: &str, id: Option<String>, reason: String, attempts: u32, payload: &[u8]) -> Self {

@@ -19,7 +19,7 @@ use foundry_broker::killpoint;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use dead_letters::{DeadLetter, DeadLetterKind};
+pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber};
 pub use messages::{Known, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
 pub use runs::{EventRow, Run, RunStatus};

@@ -102,7 +102,8 @@ impl Prepared {
             filters: std::mem::take(&mut self.filters),
             hello: hello_receiver,
         };
-        let end_of_session = cancel.child_token();
+        // The session goes on while messages in hand are finished, so that they can be acknowledged.
+        let end_of_session = CancellationToken::new();
         let (deliveries, session, session_task) = consumer.start(end_of_session.clone());
         let fixed = self.status.clone();
         let in_force = self.in_force.clone();
@@ -165,7 +166,7 @@ impl Life {
         for (timer, interval) in std::mem::take(&mut self.prepared.timers) {
             helpers.spawn(timers::run(Arc::clone(&handler), timer, interval));
         }
-        helpers.spawn(revive(Arc::clone(&handler), Arc::clone(&places), self.abandon.clone()));
+        helpers.spawn(revive(Arc::clone(&handler), self.abandon.clone()));
         let quarantine = handler.health.quarantine.clone();
         let mut outbox = handler.link.ledger.outbox_level();
         loop {
@@ -248,13 +249,12 @@ async fn place_for_work(
     Arc::clone(places).acquire_owned().await.ok()
 }
 
-/// Try the bot's dead letters again that the operator asks for.
-async fn revive(handler: Arc<Handler>, places: Arc<Semaphore>, abandon: CancellationToken) {
+/// Try the bot's dead letters again that the operator asks for, one after the other beside its other messages.
+async fn revive(handler: Arc<Handler>, abandon: CancellationToken) {
     let ledger = &handler.link.ledger;
     loop {
         let next = ledger.dead_letter_requeued();
         for letter in handler.until_written(|| ledger.requeued(handler.name())).await {
-            let Ok(_place) = places.acquire().await else { return };
             handler.deliver(&Delivery::of_dead_letter(letter), &abandon).await;
         }
         next.await;

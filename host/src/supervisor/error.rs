@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::OptionError;
+use crate::bus::BrokerTlsError;
 use crate::capability::ArtifactError;
 use crate::capability::build::BuildError;
 use crate::keys::KeyError;
@@ -29,6 +30,9 @@ pub enum HostError {
     /// The embedded broker didn't start.
     #[error(transparent)]
     Broker(#[from] foundry_broker::Error),
+    /// TLS to the broker can't be set up.
+    #[error("cannot connect to the broker: {0}")]
+    BrokerTls(#[from] BrokerTlsError),
     /// The ledger can't be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::{Broker, Operator, killpoint};
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
 use super::bot::{Prepared, RunningBot};
+use super::chores::{forget_old, forward_logs};
 use super::error::{HostError, LoadFailure};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
-    BrokerAddress, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Peers, Presence, Publisher,
-    PublisherStatus, Topics,
+    BrokerAddress, BrokerTls, Concerns, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Peers,
+    Presence, Publisher, PublisherStatus, Topics,
 };
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
@@ -155,6 +155,7 @@ impl Host {
             }
             BrokerChoice::External(address) => (None, address),
         };
+        let tls = address.tls.as_ref().map(BrokerTls::load).transpose()?;
         let services = Services {
             ledger: ledger.clone(),
             artifacts: ArtifactStore::local(&config.state.join("artifacts"))?,
@@ -179,7 +180,16 @@ impl Host {
             persistent: true,
             receive_maximum: 1,
             will: None,
+            tls,
+            concerns: Concerns::default(),
         };
+        if broker.is_none() {
+            let options = ConnectionOptions {
+                client_id: format!("foundry-{}-onlooker", config.name),
+                ..connection.clone()
+            };
+            connection.concerns.watch(options, cancel.clone());
+        }
         ledger.limit_outbox(config.messages.outbox);
         let readers_patience = match broker {
             // Its groups outlive it.
@@ -298,6 +308,12 @@ impl Host {
     #[must_use]
     pub fn publisher(&self) -> PublisherStatus {
         self.inner.publisher.status()
+    }
+
+    /// What in the broker's settings can lose messages.
+    #[must_use]
+    pub fn concerns(&self) -> Vec<String> {
+        self.inner.connection.concerns.all()
     }
 
     /// The host's capabilities.
@@ -552,52 +568,4 @@ fn start_publisher(
         retain: true,
     };
     Publisher::start(options, Some(hello), readers_patience, ledger.clone(), cancel.clone()).0
-}
-
-/// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.
-async fn forward_logs(
-    mut lines: tokio::sync::broadcast::Receiver<Arc<LogLine>>,
-    publisher: Publisher,
-    topics: Topics,
-    cancel: CancellationToken,
-) {
-    use tokio::sync::broadcast::error::RecvError;
-    loop {
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            () = cancel.cancelled() => return,
-        };
-        match line {
-            Ok(line) => {
-                if let Some(run) = &line.run {
-                    let payload = serde_json::to_vec(&*line).unwrap_or_default();
-                    publisher.live(LiveMessage {
-                        topic: topics.log(run, &line.bot),
-                        payload,
-                        retain: false,
-                    });
-                }
-            }
-            // The files have every line; live listeners may miss some.
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-/// Ids of messages that would be refused as too old by now need not be remembered.
-async fn forget_old(ledger: Ledger, max_age: Duration, cancel: CancellationToken) {
-    let mut interval = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = cancel.cancelled() => return,
-        }
-        if let Err(error) = ledger
-            .forget_processed_before(OffsetDateTime::now_utc() - max_age * 2)
-            .await
-        {
-            tracing::warn!(%error, "cannot tidy the ledger");
-        }
-    }
 }

@@ -2,7 +2,9 @@
 
 mod admission;
 mod bot;
+mod chores;
 mod error;
+mod group_letters;
 mod host;
 mod inspector;
 mod message;

@@ -80,7 +80,12 @@ fn a_client_that_leaves_in_the_middle_harms_nobody() {
         json!({ "watch": { "filter": "#" } }),
     ] {
         let mut stream = connect(&home);
-        writeln!(stream, "{}", json!({ "version": 1, "request": request })).unwrap();
+        writeln!(
+            stream,
+            "{}",
+            json!({ "version": foundry_host::control::VERSION, "request": request })
+        )
+        .unwrap();
         let mut some = [0; 10];
         if request.get("watch").is_some() {
             stream.read_exact(&mut some).unwrap();
@@ -90,7 +95,12 @@ fn a_client_that_leaves_in_the_middle_harms_nobody() {
     // A load is done to its end, whether anybody waits for it or not.
     let mut stream = connect(&home);
     let spec = json!({ "source": { "file": Home::guest("noop") }, "name": "orphan" });
-    writeln!(stream, "{}", json!({ "version": 1, "request": { "load": spec } })).unwrap();
+    writeln!(
+        stream,
+        "{}",
+        json!({ "version": foundry_host::control::VERSION, "request": { "load": spec } })
+    )
+    .unwrap();
     drop(stream);
     super::home::eventually("it is loaded", || home.ok(&["list"]).contains("orphan"));
 }
@@ -123,7 +133,7 @@ fn a_client_that_does_not_read_is_given_up() {
     writeln!(
         stream,
         "{}",
-        json!({ "version": 1, "request": { "watch": { "filter": "#" } } })
+        json!({ "version": foundry_host::control::VERSION, "request": { "watch": { "filter": "#" } } })
     )
     .unwrap();
     std::thread::sleep(Duration::from_secs(2));

@@ -53,6 +53,10 @@ impl Bot for Hostile {
                     Outcome::Done
                 }
             }
+            "work" => {
+                work();
+                said(publish(event("hostile-out", "test.hostile.v1", &data)))
+            }
             "done" => said(publish(event("hostile-out", "test.hostile.v1", &data))),
             other => Outcome::Reject(format!("don't know how to {other:?}")),
         }
@@ -89,6 +93,14 @@ fn eat() -> Outcome {
     loop {
         eaten.push(vec![1; 16 * 1024 * 1024]);
         std::hint::black_box(&eaten);
+    }
+}
+
+/// Takes a while, and comes to an end.
+fn work() {
+    let mut sum = 0u64;
+    for n in 0..400_000_000u64 {
+        sum = std::hint::black_box(sum.wrapping_add(n));
     }
 }
 

@@ -12,6 +12,14 @@ impl Bot for Source {
             .option(OptionBuilder::new("every", OptionKind::Duration, "pause between two batches").default("100ms"))
             .option(OptionBuilder::new("batch", OptionKind::Number, "events at a time").default("10"))
             .option(OptionBuilder::new("total", OptionKind::Number, "events in all").default("0"))
+            .option(
+                OptionBuilder::new(
+                    "pad",
+                    OptionKind::Number,
+                    "bytes that each event has more than it needs",
+                )
+                .default("0"),
+            )
             .publishes("publish-to", "source-out")
             .timer("count", "every")
     }
@@ -41,12 +49,13 @@ fn count() -> Result<(), String> {
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
     let end = number("total").min(published + number("batch"));
+    let pad = "x".repeat(usize::try_from(number("pad")).unwrap_or(0));
     for n in published..end {
         publish(Event {
             topic: "source-out",
             event_type: "test.relay.v1",
             subject: None,
-            data: &serde_json::json!({ "n": n }),
+            data: &serde_json::json!({ "n": n, "pad": pad }),
             key: Some(n.to_string()),
         })?;
     }

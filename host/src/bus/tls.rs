@@ -1,0 +1,120 @@
+//! TLS to a broker: whom to believe, and how to present oneself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// How to connect with TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BrokerTls {
+    /// Certificates of the authorities to believe, in PEM form; none for those that the machine trusts.
+    pub ca: Option<PathBuf>,
+    /// This host's certificate and its key, in PEM form, if the broker asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why TLS to a broker can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerTlsError {
+    /// A file can't be read, or has nothing of its kind in it.
+    #[error("cannot read {what} from {}: {why}", path.display())]
+    File {
+        /// What is expected in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The machine trusts nobody.
+    #[error("this machine has no trusted certificates (install ca-certificates, or name a file with broker.ca)")]
+    NoRoots,
+    /// Certificate and key don't go together, or TLS doesn't like them.
+    #[error("cannot use TLS: {0}")]
+    Unusable(String),
+}
+
+impl BrokerTls {
+    /// Read the files.
+    ///
+    /// # Errors
+    /// [`BrokerTlsError`], which names the file.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, BrokerTlsError> {
+        let unusable = |error: tokio_rustls::rustls::Error| BrokerTlsError::Unusable(error.to_string());
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_root_certificates(self.roots()?);
+        let config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate, "the certificate")?;
+                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| BrokerTlsError::File {
+                    what: "the private key",
+                    path: key.clone(),
+                    why: error.to_string(),
+                })?;
+                builder.with_client_auth_cert(chain, secret).map_err(unusable)?
+            }
+        };
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, BrokerTlsError> {
+        let mut roots = RootCertStore::empty();
+        let Some(ca) = &self.ca else {
+            // Some machines have certificates among theirs that nobody can read; the others count.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return if roots.is_empty() {
+                Err(BrokerTlsError::NoRoots)
+            } else {
+                Ok(roots)
+            };
+        };
+        for certificate in certificates(ca, "the certificate authorities")? {
+            roots.add(certificate).map_err(|error| BrokerTlsError::File {
+                what: "the certificate authorities",
+                path: ca.clone(),
+                why: error.to_string(),
+            })?;
+        }
+        Ok(roots)
+    }
+}
+
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, BrokerTlsError> {
+    let failed = |why: String| BrokerTlsError::File {
+        what,
+        path: path.to_owned(),
+        why,
+    };
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(found) if found.is_empty() => Err(failed("there is no certificate in it".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        let tls = BrokerTls {
+            ca: Some(ca.clone()),
+            identity: None,
+        };
+        assert!(tls.load().unwrap_err().to_string().contains("ca.pem"));
+        std::fs::write(&ca, "nothing of the kind").unwrap();
+        let error = tls.load().unwrap_err().to_string();
+        assert!(error.contains("ca.pem") && error.contains("no certificate"), "{error}");
+    }
+}

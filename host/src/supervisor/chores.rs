@@ -1,0 +1,59 @@
+//! What a host does on the side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{LiveMessage, Publisher, Topics};
+use crate::capability::LogLine;
+use crate::ledger::Ledger;
+
+/// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.
+pub(super) async fn forward_logs(
+    mut lines: tokio::sync::broadcast::Receiver<Arc<LogLine>>,
+    publisher: Publisher,
+    topics: Topics,
+    cancel: CancellationToken,
+) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = cancel.cancelled() => return,
+        };
+        match line {
+            Ok(line) => {
+                if let Some(run) = &line.run {
+                    let payload = serde_json::to_vec(&*line).unwrap_or_default();
+                    publisher.live(LiveMessage {
+                        topic: topics.log(run, &line.bot),
+                        payload,
+                        retain: false,
+                    });
+                }
+            }
+            // The files have every line; live listeners may miss some.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Ids of messages that would be refused as too old by now need not be remembered.
+pub(super) async fn forget_old(ledger: Ledger, max_age: Duration, cancel: CancellationToken) {
+    let mut interval = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = cancel.cancelled() => return,
+        }
+        if let Err(error) = ledger
+            .forget_processed_before(OffsetDateTime::now_utc() - max_age * 2)
+            .await
+        {
+            tracing::warn!(%error, "cannot tidy the ledger");
+        }
+    }
+}
