@@ -201,7 +201,11 @@ impl Flight {
     }
 
     fn settled(&mut self, row: Carried) -> Fate {
-        self.paused.remove(&row.topic);
+        match self.paused.get_mut(&row.topic) {
+            // An older row of the topic was refused meanwhile, and still has to be read again.
+            Some(pause) if pause.from != i64::MAX => pause.failures = 0,
+            _ => drop(self.paused.remove(&row.topic)),
+        }
         Fate::Forget(row.seq)
     }
 
@@ -340,6 +344,19 @@ mod tests {
         let alarm = world.flight.alarm(world.now).unwrap();
         world.now = alarm;
         assert_eq!(world.seqs(), [1, 3], "in their order, when the pause is over");
+    }
+
+    #[test]
+    fn a_row_that_is_refused_while_later_ones_are_accepted_is_sent_again() {
+        let mut world = World::new(&["a", "a", "a"], Duration::ZERO);
+        let sent = world.fill();
+        world.answer(sent[0].0, PubAckReason::QuotaExceeded);
+        world.answer(sent[1].0, PubAckReason::Success);
+        world.answer(sent[2].0, PubAckReason::Success);
+        world.now = world.flight.alarm(world.now).unwrap();
+        let sent = world.fill();
+        assert_eq!(world.answer(sent[0].0, PubAckReason::Success), Fate::Forget(1));
+        assert_eq!(world.flight.alarm(world.now), None);
     }
 
     #[test]
