@@ -1,5 +1,6 @@
 //! From `git push` to `apt install`, and what the judges say of every signature on the way.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -200,11 +201,13 @@ fn a_flipped_byte_is_refused(farm: &Farm, apt: &Apt) {
     );
 
     let indices = farm.repository().join("dists/stable/main");
-    for index in run(Command::new("find")
+    let found = run(Command::new("find")
         .arg(indices)
-        .args(["-type", "f", "-size", "+0", "-not", "-name", "Release"]))
-    .lines()
-    {
+        .args(["-type", "f", "-size", "+0", "-not", "-name", "Release"])
+        .args(["-printf", "%i %p\n"]));
+    // An index and its name under by-hash are one file; flipped once for each name, it would be whole again.
+    let files: BTreeMap<_, _> = found.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    for index in files.values() {
         flip(Path::new(index));
     }
     apt.clean();
