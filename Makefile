@@ -55,7 +55,7 @@ lint: ## formatting, clippy, shellcheck
 	@scripts/lint
 
 demo: ## a commit's way to an APT repository, on this machine
-	@scripts/setup build run
+	@scripts/setup build run demo
 	@scripts/own-target
 	@scripts/demo
 
