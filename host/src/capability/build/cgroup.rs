@@ -39,7 +39,7 @@ impl Group {
             .into_iter()
             .flatten()
         {
-            let _ = fs::remove_dir(parent.join(name));
+            remove(&parent.join(name));
         }
     }
 
@@ -121,15 +121,19 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         for path in self.paths() {
-            // A group is busy until the kernel has buried its last process, which takes a moment.
-            for pause in [1, 5, 20, 100, 400, 1000] {
-                match fs::remove_dir(path) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(Duration::from_millis(pause));
-                    }
-                    _ => break,
-                }
+            remove(path);
+        }
+    }
+}
+
+/// Remove a group, if it is there. It is busy until the kernel has buried its last process, which takes a moment.
+fn remove(path: &Path) {
+    for pause in [1, 5, 20, 100, 400, 1000] {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(pause));
             }
+            _ => break,
         }
     }
 }
