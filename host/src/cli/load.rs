@@ -93,7 +93,8 @@ fn digest(text: &str) -> Result<String, String> {
     parse_digest(text).ok_or_else(|| BAD_DIGEST.to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A length of time on the command line.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "not a length of time (write 30, 90s, 5m or 1h)".to_owned())
 }
 

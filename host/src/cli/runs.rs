@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
+use super::load::duration;
 use super::output::{Tint, age, printable, size};
 use crate::capability::LogLine;
 use crate::control::{Answer, Request};
 use crate::ledger::{EventRow, Run, RunStatus};
-use crate::supervisor::parse_duration;
 
 /// How often a run that is waited for is looked at.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -49,10 +49,6 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         }
         None => newest(args.limit, context).await,
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "not a length of time (write 30, 90s, 5m or 1h)".to_owned())
 }
 
 /// Wait for the end of a run, which may not have begun, and show it.

@@ -224,13 +224,7 @@ impl Host {
         let mut observed: Vec<String> = ["commits", "builds", "signs", "dists", FAILURES]
             .map(ToOwned::to_owned)
             .into();
-        observed.extend(
-            config
-                .observe
-                .iter()
-                .filter(|topic| !["commits", "builds"].contains(&topic.as_str()))
-                .cloned(),
-        );
+        observed.extend(config.observe.iter().cloned());
         observed.sort_unstable();
         observed.dedup();
         let (observer, _) = Observer::start(
