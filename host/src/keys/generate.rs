@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use ::rsa::RsaPrivateKey;
+use ::rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use pgp::composed::{KeyType, PublicOrSecret, SignedKeyDetails, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::public_key::PublicKeyAlgorithm;
+use pgp::crypto::rsa;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
 use pgp::packet::{
     Features, KeyFlags, PacketTrait, PubKeyInner, PublicKey, SecretKey, Signature, SignatureConfig, SignatureType,
     Subpacket, SubpacketData, UserId,
 };
-use pgp::types::{KeyDetails, KeyVersion, Password, Timestamp};
+use pgp::types::{
+    KeyDetails, KeyVersion, Password, PlainSecretParams, PublicParams, RsaPublicParams, SecretParams, Timestamp,
+};
 use rand_core::OsRng;
 
 use super::error::KeyError;
@@ -27,13 +33,33 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    fn key_type(self) -> KeyType {
+    fn id(self) -> PublicKeyAlgorithm {
         match self {
             // The encoding of RFC 9580 is unknown to GnuPG 2.2.
-            Self::Ed25519 => KeyType::Ed25519Legacy,
-            Self::Rsa4096 => KeyType::Rsa(4096),
+            Self::Ed25519 => PublicKeyAlgorithm::EdDSALegacy,
+            Self::Rsa4096 => PublicKeyAlgorithm::RSA,
         }
     }
+
+    fn material(self) -> Result<(PublicParams, SecretParams), pgp::errors::Error> {
+        match self {
+            Self::Ed25519 => KeyType::Ed25519Legacy.generate(OsRng),
+            Self::Rsa4096 => {
+                let secret = rsa::SecretKey::from(smaller_prime_first(RsaPrivateKey::new(&mut OsRng, 4096)?)?);
+                let public = PublicParams::RSA(RsaPublicParams::from(&secret));
+                Ok((public, SecretParams::Plain(PlainSecretParams::RSA(secret))))
+            }
+        }
+    }
+}
+
+/// The same key with its primes as RFC 9580 section 5.5.5.1 demands, p < q.
+///
+/// Libgcrypt relies on it: of a key with p > q that was imported into GnuPG, about one signature in a hundred is bad.
+fn smaller_prime_first(key: RsaPrivateKey) -> Result<RsaPrivateKey, ::rsa::Error> {
+    let mut primes = key.primes().to_vec();
+    primes.sort_unstable();
+    RsaPrivateKey::from_components(key.n().clone(), key.e().clone(), key.d().clone(), primes)
 }
 
 /// What a new key should be like.
@@ -76,9 +102,9 @@ impl NewKey {
         now: Timestamp,
         lifetime: Option<pgp::types::Duration>,
     ) -> Result<SignedSecretKey, pgp::errors::Error> {
-        let key_type = self.algorithm.key_type();
-        let (public, secret) = key_type.generate(OsRng)?;
-        let public = PublicKey::from_inner(PubKeyInner::new(KeyVersion::V4, key_type.to_alg(), now, None, public)?)?;
+        let (public, secret) = self.algorithm.material()?;
+        let public = PubKeyInner::new(KeyVersion::V4, self.algorithm.id(), now, None, public)?;
+        let public = PublicKey::from_inner(public)?;
         let mut secret = SecretKey::new(public, secret)?;
         let user_id = UserId::from_str(Default::default(), &self.user_id)?;
         let certification = certify(&secret, &Password::empty(), &user_id, now, lifetime)?;
@@ -161,4 +187,25 @@ fn check_user_id(user_id: &str) -> Result<(), KeyError> {
         return refuse("it is longer than 2048 bytes");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_prime_of_an_rsa_key_comes_first_in_either_case() {
+        let key = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
+        let reversed = key.primes().iter().rev().cloned().collect();
+        let reversed =
+            RsaPrivateKey::from_components(key.n().clone(), key.e().clone(), key.d().clone(), reversed).unwrap();
+        for key in [key, reversed] {
+            let ordered = smaller_prime_first(key.clone()).unwrap();
+            assert!(ordered.primes()[0] < ordered.primes()[1]);
+            assert_eq!(ordered.to_public_key(), key.to_public_key());
+            // What crate pgp writes into the key's packet: d, p, q, and the inverse of p modulo q.
+            let (_, p, q, _) = rsa::SecretKey::from(ordered).to_bytes();
+            assert!(p < q, "{p:?} {q:?}");
+        }
+    }
 }
