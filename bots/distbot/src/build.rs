@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use apt_repository::binary::Binary;
 use apt_repository::deb::{self, DebError};
 use apt_repository::failure::Failure;
-use apt_repository::host::{Digest, Transaction as _};
+use apt_repository::host::Transaction as _;
 use apt_repository::source::{MAX_DSC, Source};
 use apt_repository::suite::Addition;
 use foundry_sdk::events::{Dist, Package, Sign};
 use foundry_sdk::{Artifact, artifacts};
 
+use crate::announcement;
 use crate::config::Config;
 use crate::guest::SiteTransaction;
 
@@ -69,31 +70,46 @@ impl Build {
         }
     }
 
-    /// Add its files to the pool.
+    /// Add its files to the pool, all at once.
     ///
     /// # Errors
     /// [`Failure`] if one is there with other bytes, or a source package is not complete.
     pub fn add_to_pool(&self, transaction: &SiteTransaction, component: &str) -> Result<Vec<Addition>, Failure> {
-        let mut additions = Vec::new();
+        let mut files = Vec::with_capacity(self.binaries.len());
         for (binary, artifact) in &self.binaries {
-            let digest = transaction.add(&binary.path(component), artifact)?;
-            additions.push(Addition::Binary(binary.clone(), digest));
+            files.push((binary.path(component), artifact.clone()));
         }
-        for (source, artifact) in &self.sources {
-            let digest = self.add_source(transaction, component, source, artifact)?;
-            additions.push(Addition::Source(source.clone(), digest));
+        for (source, dsc) in &self.sources {
+            files.push((format!("{}/{}", source.directory(component), source.dsc), dsc.clone()));
         }
-        Ok(additions)
+        // A package's own file is what its index describes; the others come with their source.
+        for (source, _) in &self.sources {
+            files.extend(self.source_files(transaction, component, source)?);
+        }
+        let digests = transaction.add(&files)?;
+        let binaries = self.binaries.iter().map(|(binary, _)| binary.clone());
+        let sources = self.sources.iter().map(|(source, _)| source.clone());
+        let (of_binaries, of_sources) = digests
+            .split_at_checked(self.binaries.len())
+            .ok_or_else(|| Failure::Later("the host did not add all files".to_owned()))?;
+        let binaries = binaries
+            .zip(of_binaries)
+            .map(|(binary, digest)| Addition::Binary(binary, digest.clone()));
+        let sources = sources
+            .zip(of_sources)
+            .map(|(source, digest)| Addition::Source(source, digest.clone()));
+        Ok(binaries.chain(sources).collect())
     }
 
-    fn add_source(
+    /// What a source package's .dsc lists, and where it goes.
+    fn source_files(
         &self,
         transaction: &SiteTransaction,
         component: &str,
         source: &Source,
-        dsc: &Artifact,
-    ) -> Result<Digest, Failure> {
+    ) -> Result<Vec<(String, Artifact)>, Failure> {
         let directory = source.directory(component);
+        let mut files = Vec::new();
         for (name, listed) in &source.files {
             let path = format!("{directory}/{name}");
             let file = match self.files.get(name) {
@@ -119,9 +135,9 @@ impl Build {
                     ));
                 }
             };
-            transaction.add(&path, &file)?;
+            files.push((path, file));
         }
-        transaction.add(&format!("{directory}/{}", source.dsc), dsc)
+        Ok(files)
     }
 
     /// The event that says what was published under a codename.
@@ -140,14 +156,18 @@ impl Build {
                 .chain([artifact])
                 .cloned()
         });
+        let mut packages = packages.collect();
+        let mut artifacts = binaries.chain(sources).map(Into::into).collect();
         Dist {
             commit: sign.commit.clone(),
             name: config.name.clone(),
             distribution: codename.to_owned(),
             source: sign.source.clone(),
             version: sign.version.clone(),
-            packages: packages.collect(),
-            artifacts: binaries.chain(sources).map(Into::into).collect(),
+            omitted_packages: announcement::shorten(&mut packages),
+            packages,
+            omitted_artifacts: announcement::shorten(&mut artifacts),
+            artifacts,
         }
     }
 }

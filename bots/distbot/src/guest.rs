@@ -56,12 +56,13 @@ impl SiteTransaction {
         site::begin(directory).map(Self).map_err(refused)
     }
 
-    /// Add an artifact as a file that never changes.
+    /// Add artifacts as files that never change, by their paths. Their digests, in the same order.
     ///
     /// # Errors
-    /// [`Failure`] if it is there with other bytes, or can't be copied.
-    pub fn add(&self, path: &str, artifact: &Artifact) -> Result<Digest, Failure> {
-        self.0.add(path, artifact).map(digest).map_err(refused)
+    /// [`Failure`] if one is there with other bytes, or can't be copied.
+    pub fn add(&self, files: &[(String, Artifact)]) -> Result<Vec<Digest>, Failure> {
+        let digests = self.0.add_all(files).map_err(refused)?;
+        Ok(digests.into_iter().map(digest).collect())
     }
 }
 

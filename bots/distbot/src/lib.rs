@@ -4,10 +4,12 @@
 //! sign event -> [mapping, config]  which suites its packages go to
 //!            -> [build]            what the packages are
 //!            -> [publish]          one transaction for all files and suites
+//!            -> [announcement]     what of it an event can say
 //! ```
 //!
 //! What a repository is, and how it changes, is in the crate `apt-repository`.
 
+pub mod announcement;
 pub mod build;
 pub mod config;
 pub mod guest;

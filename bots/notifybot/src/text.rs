@@ -7,11 +7,14 @@ const LOG_LINES: usize = 5;
 
 /// What is said of a publication.
 pub fn of_dist(dist: &Dist) -> String {
-    let packages: Vec<_> = dist
+    let mut packages: Vec<_> = dist
         .packages
         .iter()
         .map(|package| format!("{}/{}", package.package, package.architecture))
         .collect();
+    if dist.omitted_packages > 0 {
+        packages.push(format!("and {} more", dist.omitted_packages));
+    }
     format!(
         ":package: *{} {}* is in {} {} ({}), from {}",
         escape(&dist.source),
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_publication_names_the_packages_and_where_they_are() {
-        let dist = Dist {
+        let mut dist = Dist {
             commit: commit(),
             name: "Example".to_owned(),
             distribution: "stable".to_owned(),
@@ -84,12 +87,16 @@ mod tests {
                 architecture: "amd64".to_owned(),
             }],
             artifacts: Vec::new(),
+            omitted_packages: 0,
+            omitted_artifacts: 0,
         };
         assert_eq!(
             of_dist(&dist),
             ":package: *hello 1.0-1* is in Example stable (hello/amd64), from https://example.org/hello.git main \
              (0123456789ab)"
         );
+        dist.omitted_packages = 1200;
+        assert!(of_dist(&dist).contains("(hello/amd64, and 1200 more)"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::contender::Contender;
 use crate::measure::{self, Cost};
 use crate::world::{Distbot, World};
 
-/// Packages of one event: what distbot announces of more would not fit into a message.
-const EVENT: usize = 500;
+/// Packages of one event: about as many as fit into one.
+const EVENT: usize = 1000;
 
 pub struct Ours {
     runtime: Runtime,

@@ -1,14 +1,16 @@
 //! `artifacts`: content-addressed bytes that events refer to.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,6 +66,8 @@ pub enum ArtifactError {
 /// The store. Bytes are kept once per digest and never change.
 pub struct ArtifactStore {
     store: Box<dyn ObjectStore>,
+    /// Where its files are, if they are on this machine.
+    directory: Option<PathBuf>,
     verified: Mutex<HashSet<String>>,
 }
 
@@ -79,8 +83,19 @@ impl ArtifactStore {
             .with_fsync(true);
         Ok(Self {
             store: Box::new(store),
+            directory: Some(directory.to_owned()),
             verified: Mutex::default(),
         })
+    }
+
+    /// The file that an artifact is kept in, if the store is on this machine: on disk for certain, and not to be written
+    /// to. Whether it is there, and has its digest, is for the caller to see.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if the artifact's digest isn't one.
+    pub fn local_file(&self, artifact: &Artifact) -> Result<Option<PathBuf>, ArtifactError> {
+        let key = key_of(&artifact.sha256)?;
+        Ok(self.directory.as_ref().map(|directory| directory.join(key.as_ref())))
     }
 
     /// Store bytes.
@@ -192,35 +207,47 @@ impl ArtifactStore {
         if length > MAX_RANGE || offset > artifact.size {
             return Err(ArtifactError::BadRange);
         }
-        self.verify(artifact, &key).await?;
-        let end = artifact.size.min(offset + u64::from(length));
-        if end == offset {
+        let range = offset..artifact.size.min(offset + u64::from(length));
+        if !self.is_verified(artifact) {
+            return self.verify(artifact, &key, range).await;
+        }
+        if range.is_empty() {
             return Ok(Bytes::new());
         }
         self.store
-            .get_range(&key, offset..end)
+            .get_range(&key, range)
             .await
             .map_err(|e| not_found(e, artifact))
     }
 
-    async fn verify(&self, artifact: &Artifact, key: &Key) -> Result<(), ArtifactError> {
-        let known = self
-            .verified
-            .lock()
-            .is_ok_and(|verified| verified.contains(&artifact.sha256));
-        if known {
-            return Ok(());
-        }
+    /// Check an artifact against its digest. Returns a part of it, which need not be read once more.
+    async fn verify(&self, artifact: &Artifact, key: &Key, range: Range<u64>) -> Result<Bytes, ArtifactError> {
         let found = self.store.get(key).await.map_err(|e| not_found(e, artifact))?;
-        let mut chunks = found.into_stream();
-        let mut hasher = Sha256::new();
-        let mut size = 0u64;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(ArtifactError::Store)?;
-            size += chunk.len() as u64;
-            hasher.update(&chunk);
-        }
-        if size != artifact.size || hex::encode(hasher.finalize()) != artifact.sha256 {
+        let mut seen = Seen::new(range);
+        let seen = match found.payload {
+            // In one go: a small file costs less to read than to hand from thread to thread.
+            GetResultPayload::File(mut file, _) => {
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut buffer = vec![0; 64 * 1024];
+                    loop {
+                        match file.read(&mut buffer) {
+                            Ok(0) => return Ok(seen),
+                            Ok(read) => seen.see(buffer.get(..read).unwrap_or_default()),
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                });
+                read.await.map_err(io::Error::other)??
+            }
+            GetResultPayload::Stream(mut chunks) => {
+                while let Some(chunk) = chunks.next().await {
+                    seen.see(&chunk.map_err(ArtifactError::Store)?);
+                }
+                seen
+            }
+        };
+        if seen.size != artifact.size || hex::encode(seen.hasher.finalize()) != artifact.sha256 {
             return Err(ArtifactError::Corrupt(artifact.sha256.clone()));
         }
         if let Ok(mut verified) = self.verified.lock() {
@@ -229,11 +256,44 @@ impl ArtifactStore {
             }
             verified.insert(artifact.sha256.clone());
         }
-        Ok(())
+        Ok(seen.part.into())
+    }
+
+    fn is_verified(&self, artifact: &Artifact) -> bool {
+        let verified = self.verified.lock();
+        verified.is_ok_and(|verified| verified.contains(&artifact.sha256))
     }
 
     async fn has(&self, key: &Key, size: u64) -> bool {
         self.store.head(key).await.is_ok_and(|meta| meta.size == size)
+    }
+}
+
+/// What was seen of bytes that come one after the other: their digest, and one part of them.
+struct Seen {
+    hasher: Sha256,
+    size: u64,
+    range: Range<u64>,
+    part: Vec<u8>,
+}
+
+impl Seen {
+    fn new(range: Range<u64>) -> Self {
+        Self {
+            hasher: Sha256::new(),
+            size: 0,
+            range,
+            part: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        let length = bytes.len() as u64;
+        let inside = |place: u64| place.saturating_sub(self.size).min(length) as usize;
+        let part = bytes.get(inside(self.range.start)..inside(self.range.end));
+        self.part.extend_from_slice(part.unwrap_or_default());
+        self.size += length;
     }
 }
 
@@ -344,6 +404,22 @@ mod tests {
             store.read(&artifact, 12, 1).await,
             Err(ArtifactError::BadRange)
         ));
+    }
+
+    #[tokio::test]
+    async fn the_first_look_at_a_part_sees_that_part_of_a_large_artifact() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        for (offset, length) in [(0, 10), (65_530, 20), (100_000, 150_000), (299_990, 100), (300_000, 5)] {
+            // A store that has verified nothing yet.
+            let store = ArtifactStore::local(directory.path()).unwrap();
+            let artifact = store.put("a", "text/plain", bytes.clone().into()).await.unwrap();
+            let end = bytes.len().min(offset + length);
+            for _ in 0..2 {
+                let read = store.read(&artifact, offset as u64, length as u32).await.unwrap();
+                assert!(read == bytes[offset..end], "{length} bytes at {offset}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -9,12 +9,15 @@
 )]
 
 mod apt;
+mod bulk;
 mod concurrency;
 mod formats;
 mod kill;
 mod mirror;
 mod operator;
 mod package;
+#[path = "../../benches/repository/packages.rs"]
+mod packages;
 mod policy;
 mod refresh;
 #[path = "../support/mod.rs"]

@@ -148,10 +148,21 @@ pub struct Dist {
     pub source: String,
     /// Version of the source package.
     pub version: String,
-    /// Binary packages.
+    /// Binary packages; the first of them, if there are so many that an event can't name them all.
     pub packages: Vec<Package>,
-    /// The published files.
+    /// How many binary packages aren't named.
+    #[serde(default, rename = "omittedPackages", skip_serializing_if = "is_zero")]
+    pub omitted_packages: usize,
+    /// The published files; the first of them, likewise.
     pub artifacts: Vec<Artifact>,
+    /// How many files aren't named.
+    #[serde(default, rename = "omittedArtifacts", skip_serializing_if = "is_zero")]
+    pub omitted_artifacts: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// `foundry.failure.v1`: a bot could not do its part for a run.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cap_std::fs::{Dir, PermissionsExt};
 use serde::{Deserialize, Serialize};
 
 use super::path::SitePath;
-use super::{PRIVATE, SiteError, TRANSACTIONS};
+use super::{PRIVATE, SiteError, TRANSACTIONS, threads};
 
 /// A transaction that is still open; its changes may be thrown away.
 pub(super) const STAGING: &str = ".foundry/transactions/staging";
@@ -47,20 +47,21 @@ impl Plan {
     /// Make it certain: once this returns, the changes take effect even if this process dies.
     ///
     /// Everything that may fail for lack of space comes before the commit.
-    pub(super) fn commit(&self, root: &Dir, directory: &Path) -> Result<(), SiteError> {
+    /// `dirty` are the staged files whose bytes may not be on disk yet.
+    pub(super) fn commit(&self, root: &Dir, directory: &Path, dirty: &BTreeSet<u64>) -> Result<(), SiteError> {
         let placements = || self.first.iter().chain(&self.last);
         let staged: Vec<_> = placements()
+            .filter(|placement| dirty.contains(&placement.staged))
             .map(|placement| staged_path(STAGING, placement.staged))
             .collect();
         sync(root, directory, staged.iter().map(String::as_str))?;
-        let parents: BTreeSet<_> = placements()
-            .filter_map(|placement| parent_of(&placement.path))
-            .collect();
-        let mut changed = BTreeSet::new();
-        for parent in parents {
-            make_directories(root, directory, parent, &mut changed)?;
+        let mut directories = Directories::new(root, directory);
+        for placement in placements() {
+            if let Some(parent) = parent_of(&placement.path) {
+                directories.make(parent)?;
+            }
         }
-        sync(root, directory, changed.iter().map(String::as_str))?;
+        sync(root, directory, directories.changed.iter().map(String::as_str))?;
         let path = format!("{STAGING}/{PLAN}");
         let json = serde_json::to_vec(self)
             .map_err(io::Error::from)
@@ -162,34 +163,61 @@ pub(super) fn staged_path(base: &str, staged: u64) -> String {
     format!("{base}/{staged}")
 }
 
-/// Make a directory and those above it, readable by web servers whatever the umask is; our own records stay private.
-/// Directories that get an entry by that are added to `changed`.
-fn make_directories(root: &Dir, directory: &Path, path: &str, changed: &mut BTreeSet<String>) -> Result<(), SiteError> {
-    let mut made = PathBuf::new();
-    for name in path.split('/') {
-        let parent = made.clone();
-        made.push(name);
+/// Directories on the way to files.
+struct Directories<'a> {
+    root: &'a Dir,
+    directory: &'a Path,
+    /// Those that are there for certain.
+    there: BTreeSet<String>,
+    /// Those that got an entry.
+    changed: BTreeSet<String>,
+}
+
+impl<'a> Directories<'a> {
+    fn new(root: &'a Dir, directory: &'a Path) -> Self {
+        Self {
+            root,
+            directory,
+            there: BTreeSet::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Make a directory and those above it, readable by web servers whatever the umask is; our own records stay private.
+    fn make(&mut self, path: &str) -> Result<(), SiteError> {
+        if self.there.contains(path) {
+            return Ok(());
+        }
+        let parent = parent_of(path);
+        if let Some(parent) = parent {
+            self.make(parent)?;
+        }
         let failed = |error| match bad_path(&error, path) {
             Some(bad) => bad,
-            None => SiteError::io("make", directory.join(&made))(error),
+            None => SiteError::io("make", self.directory.join(path))(error),
         };
-        match root.create_dir(&made) {
+        let mode = if Path::new(path).starts_with(PRIVATE) {
+            0o700
+        } else {
+            0o755
+        };
+        match self.root.create_dir(path) {
             Ok(()) => {
-                let mode = if made.starts_with(PRIVATE) { 0o700 } else { 0o755 };
-                root.set_permissions(&made, PermissionsExt::from_mode(mode))
+                self.root
+                    .set_permissions(path, PermissionsExt::from_mode(mode))
                     .map_err(failed)?;
-                let parent = parent.to_string_lossy().into_owned();
-                changed.insert(if parent.is_empty() { ".".to_owned() } else { parent });
+                self.changed.insert(parent.unwrap_or(".").to_owned());
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !root.metadata(&made).map_err(failed)?.is_dir() {
+                if !self.root.metadata(path).map_err(failed)?.is_dir() {
                     return Err(failed(io::ErrorKind::NotADirectory.into()));
                 }
             }
             Err(error) => return Err(failed(error)),
         }
+        self.there.insert(path.to_owned());
+        Ok(())
     }
-    Ok(())
 }
 
 /// An error that says that a path leads out of the site is the path's fault, not the file system's.
@@ -206,24 +234,12 @@ fn sync<'a>(root: &Dir, directory: &Path, paths: impl IntoIterator<Item = &'a st
         let whole = root.open(".").and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
         return whole.map_err(SiteError::io("write", directory));
     }
-    let sync_one = |path: &&str| {
+    threads::map(&paths, SYNCS, |path| {
         root.open(path)
             .and_then(|opened| opened.sync_all())
             .map_err(SiteError::io("write", directory.join(path)))
-    };
-    std::thread::scope(|scope| {
-        let share = paths.len().div_ceil(SYNCS).max(1);
-        let mut shares = paths.chunks(share);
-        let own = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares
-            .map(|share| scope.spawn(move || share.iter().try_for_each(sync_one)))
-            .collect();
-        let mut result = own.iter().try_for_each(sync_one);
-        for other in others {
-            result = result.and(other.join().unwrap_or(Err(SiteError::Stopping)));
-        }
-        result
     })
+    .map(drop)
 }
 
 fn parent_of(path: &str) -> Option<&str> {

@@ -2,29 +2,39 @@
 
 use wasmtime::component::Resource;
 
-use super::{Checksum, Compression, Digest, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress};
+use super::{Checksum, Compression, Digest, Kept, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress};
 use crate::capability::{Artifact, ArtifactError, ArtifactStore};
 use crate::runtime::{Invocation, wit};
 
 use wit::site::Error;
 
 impl Transaction {
-    /// Add an artifact as a file that never changes: the same bytes may be there.
+    /// Add artifacts as files that never change: the same bytes may be there. Returns their digests, in the same order.
     ///
     /// # Errors
-    /// [`AddError`] if other bytes are there, or the artifact can't be copied.
-    pub async fn add_artifact(
+    /// [`AddError`] if other bytes are there, or an artifact can't be had.
+    pub async fn add_artifacts(
         &mut self,
-        path: &str,
-        artifact: &Artifact,
+        files: Vec<(String, Artifact)>,
         store: &ArtifactStore,
-    ) -> Result<Digest, AddError> {
-        if let Some(there) = self.present(path, &artifact.sha256).await? {
-            return Ok(there);
+    ) -> Result<Vec<Digest>, AddError> {
+        let mut kept = Vec::with_capacity(files.len());
+        let mut digests = Vec::new();
+        for (path, artifact) in files {
+            if let Some(file) = store.local_file(&artifact)? {
+                let sha256 = artifact.sha256;
+                kept.push(Kept { path, sha256, file });
+            } else if let Some(there) = self.present(&path, &artifact.sha256).await? {
+                digests.push(there);
+            } else {
+                let file = self.reserve().await?;
+                store.copy_to(&artifact, file.path()).await?;
+                digests.push(self.add(&path, file).await?);
+            }
         }
-        let file = self.reserve().await?;
-        store.copy_to(artifact, file.path()).await?;
-        Ok(self.add(path, file).await?)
+        // A store has all of its files here, or none.
+        digests.extend(self.add_kept(kept).await?);
+        Ok(digests)
     }
 }
 
@@ -97,11 +107,26 @@ impl wit::site::HostTransaction for Invocation {
         path: String,
         artifact: wit::types::Artifact,
     ) -> wasmtime::Result<Result<wit::site::Digest, Error>> {
+        let added = self.add_all(transaction, vec![(path, artifact)]).await?;
+        Ok(added.and_then(|digests| {
+            let missing = || Error::Unavailable("the file was not added".to_owned());
+            digests.into_iter().next().ok_or_else(missing)
+        }))
+    }
+
+    async fn add_all(
+        &mut self,
+        transaction: Resource<Transaction>,
+        files: Vec<(String, wit::types::Artifact)>,
+    ) -> wasmtime::Result<Result<Vec<wit::site::Digest>, Error>> {
+        let files = files
+            .into_iter()
+            .map(|(path, artifact)| (path, artifact.into()))
+            .collect();
         let transaction = self.table.get_mut(&transaction)?;
-        let added = transaction
-            .add_artifact(&path, &artifact.into(), &self.bot.services.artifacts)
-            .await;
-        Ok(added.map(Into::into).map_err(Error::from))
+        let added = transaction.add_artifacts(files, &self.bot.services.artifacts).await;
+        let digests = added.map(|digests| digests.into_iter().map(Into::into).collect());
+        Ok(digests.map_err(Error::from))
     }
 
     async fn remove(
@@ -178,6 +203,7 @@ impl From<SiteError> for Error {
             SiteError::Conflict { path, existing, new } => Self::Conflict((path, existing, new)),
             SiteError::Foreign { .. } => Self::Foreign(error.to_string()),
             SiteError::NotWritten(_)
+            | SiteError::NotAsPromised { .. }
             | SiteError::BadSplice
             | SiteError::Over
             | SiteError::Io { .. }

@@ -19,6 +19,16 @@ pub enum SiteError {
         /// SHA-256 of the file that was to be added.
         new: String,
     },
+    /// A file that was to be added has other bytes than were promised.
+    #[error("{file} is damaged: it has SHA-256 {found}, and {promised} was promised")]
+    NotAsPromised {
+        /// The file.
+        file: PathBuf,
+        /// Its SHA-256.
+        found: String,
+        /// What it should be.
+        promised: String,
+    },
     /// The directory holds something else than an APT repository.
     #[error("{directory} is not empty and holds no APT repository: it has {entry}")]
     Foreign {

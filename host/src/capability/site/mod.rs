@@ -14,6 +14,7 @@
 //!     ...                    the bot's own records
 //! ```
 
+mod add;
 mod apply;
 mod binding;
 mod compress;
@@ -26,15 +27,17 @@ mod running;
 mod splice;
 mod text;
 mod texts;
+mod threads;
 mod transaction;
 
+pub use add::{Kept, StagedFile};
 pub use binding::AddError;
 pub use compress::{Compression, compress};
 pub use digest::Digest;
 pub use error::SiteError;
 pub use lock::Sites;
 pub use text::{Checksum, NewPiece, Piece, Splice, Spliced, Text};
-pub use transaction::{StagedFile, Transaction};
+pub use transaction::Transaction;
 
 /// The site's directory for records that aren't published.
 const PRIVATE: &str = ".foundry";

@@ -19,7 +19,7 @@ const MAX_READ: u64 = 512 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Transaction {
     root: Arc<Dir>,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// The right to write; given up at the end.
     lock: Option<SiteLock>,
     pub(super) changes: BTreeMap<SitePath, Change>,
@@ -31,7 +31,12 @@ pub(super) enum Change {
     /// A staged file replaces what is there.
     Write { staged: u64 },
     /// A staged file that never changes again.
-    Add { staged: u64, digest: Digest },
+    Add {
+        staged: u64,
+        digest: Digest,
+        /// Whether its bytes are on disk for certain.
+        kept: bool,
+    },
     /// The file goes away.
     Remove,
 }
@@ -41,6 +46,14 @@ impl Change {
         match self {
             Self::Write { staged } | Self::Add { staged, .. } => Some(*staged),
             Self::Remove => None,
+        }
+    }
+
+    /// The staged file, if it has to be written to disk before the commit.
+    fn dirty(&self) -> Option<u64> {
+        match self {
+            Self::Add { kept: true, .. } => None,
+            other => other.staged(),
         }
     }
 }
@@ -113,84 +126,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Look whether a file that never changes is there already.
-    ///
-    /// # Errors
-    /// [`SiteError::Conflict`] if it is there with other bytes than `sha256` says; others if it can't be read.
-    pub async fn present(&self, path: &str, sha256: &str) -> Result<Option<Digest>, SiteError> {
-        self.open()?;
-        let path = SitePath::parse(path)?;
-        let there = match self.changes.get(&path) {
-            Some(Change::Add { digest, .. }) => Some(digest.clone()),
-            Some(Change::Remove) => None,
-            staged => {
-                let source = match staged.and_then(Change::staged) {
-                    Some(staged) => staged_path(STAGING, staged),
-                    None => path.as_str().to_owned(),
-                };
-                let name = path.clone();
-                self.blocking(
-                    move |root, directory| match root.open(&source).and_then(Digest::of_reader) {
-                        Ok(digest) => Ok(Some(digest)),
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                        Err(error) => Err(failed("read", directory, name.as_str())(error)),
-                    },
-                )
-                .await?
-            }
-        };
-        match there {
-            Some(digest) if digest.sha256 != sha256 => Err(SiteError::Conflict {
-                path: path.to_string(),
-                existing: digest.sha256,
-                new: sha256.to_owned(),
-            }),
-            there => Ok(there),
-        }
-    }
-
-    /// A place on the site's own file system for a file that [`add`](Self::add) is going to take.
-    ///
-    /// # Errors
-    /// [`SiteError`] if the staging directory can't be made.
-    pub async fn reserve(&mut self) -> Result<StagedFile, SiteError> {
-        self.open()?;
-        let staged = self.number();
-        self.blocking(make_staging).await?;
-        Ok(StagedFile {
-            staged,
-            path: self.directory.join(staged_path(STAGING, staged)),
-        })
-    }
-
-    /// Add the file that was written to a reserved place, as a file that never changes: the same bytes may be there.
-    ///
-    /// # Errors
-    /// [`SiteError::Conflict`] if other bytes are there; others if the path is bad or the file can't be read.
-    pub async fn add(&mut self, path: &str, file: StagedFile) -> Result<Digest, SiteError> {
-        self.open()?;
-        let parsed = SitePath::parse(path)?;
-        let source = staged_path(STAGING, file.staged);
-        let digest = self
-            .blocking(move |root, directory| {
-                root.set_permissions(&source, PermissionsExt::from_mode(0o644))
-                    .and_then(|()| Digest::of_reader(root.open(&source)?))
-                    .map_err(failed("read", directory, &source))
-            })
-            .await?;
-        if let Some(there) = self.present(path, &digest.sha256).await? {
-            return Ok(there);
-        }
-        self.changes.insert(
-            parsed,
-            Change::Add {
-                staged: file.staged,
-                digest: digest.clone(),
-            },
-        );
-        Ok(digest)
-    }
-
     /// Remove a file; it need not exist.
     ///
     /// # Errors
@@ -210,6 +145,7 @@ impl Transaction {
     pub async fn commit(&mut self, last: &[String]) -> Result<(), SiteError> {
         let lock = self.lock.take().ok_or(SiteError::Over)?;
         let changes = std::mem::take(&mut self.changes);
+        let dirty = changes.values().filter_map(Change::dirty).collect();
         let plan = plan(changes, last)?;
         self.blocking(move |root, directory| {
             // To its end, and with the lock, even if the caller gives up.
@@ -219,7 +155,7 @@ impl Transaction {
             }
             // One that only removes has staged nothing.
             make_staging(root, directory)?;
-            plan.commit(root, directory)?;
+            plan.commit(root, directory, &dirty)?;
             apply::finish(root, directory)
         })
         .await
@@ -273,21 +209,6 @@ impl Drop for Transaction {
             Ok(runtime) => drop(runtime.spawn_blocking(sweep)),
             Err(_) => sweep(),
         }
-    }
-}
-
-/// A file on its way into a site: write it at its path, then [`add`](Transaction::add) it.
-#[derive(Debug)]
-pub struct StagedFile {
-    staged: u64,
-    path: PathBuf,
-}
-
-impl StagedFile {
-    /// Where to write it.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
