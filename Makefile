@@ -39,7 +39,7 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 	@scripts/setup build test
 	@scripts/own-target
 	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
-		cargo test --quiet --package foundry-host --test chaos -- --nocapture --test-threads=1
+		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target
@@ -60,6 +60,7 @@ demo: ## a commit's way to an APT repository, on this machine
 	@scripts/demo
 
 fuzz: ## fuzz what clients of the broker can reach, 45 seconds each
+	@scripts/setup build fuzz
 	@scripts/fuzz
 
 bench: ## measure what the documentation claims

@@ -144,6 +144,12 @@ impl Database {
         self.execute(action, sql, ())
     }
 
+    /// Lets the file have so many pages at most, as if the disk were full then.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) {
+        self.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+
     /// Executes a statement.
     pub fn execute(&self, action: &'static str, sql: &str, params: impl Params) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed(action))?;

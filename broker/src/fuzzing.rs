@@ -1,5 +1,7 @@
 //! Ways in for the fuzzer (`broker/fuzz`).
 
+mod seeds;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -11,6 +13,8 @@ use crate::codec::{Version, decode as decode_packet, decode_connect, next_frame}
 use crate::connection;
 use crate::listen::{Door, Peer};
 use crate::{Access, Broker, Config};
+
+pub use seeds::sow;
 
 /// Decodes as many packets as there are in `bytes`.
 pub fn decode(bytes: &[u8]) {

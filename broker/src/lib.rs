@@ -55,5 +55,12 @@ pub use operator::Operator;
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";
+/// User property of CONNACK, with the value `1`: what this broker acknowledges is on its disk.
+pub const DURABLE_PROPERTY: &str = "foundry-durable";
+/// User property of CONNECT: for how many of its groups' messages the client has places, as a decimal number. It is
+/// leased no more than that, and no more than its receive maximum, until it says another number on [`PLACES_TOPIC`].
+pub const PLACES_PROPERTY: &str = "foundry-places";
+/// Topic on which a client says, at QoS 0, for how many messages it has places by now.
+pub const PLACES_TOPIC: &str = "$foundry/places";
 /// User property by which a publisher gives a group message a priority from 0 to 9; 4 without it.
 pub const PRIORITY_PROPERTY: &str = "foundry-priority";

@@ -60,6 +60,36 @@ fn each_message_goes_to_one_member_and_work_is_shared() {
 }
 
 #[test]
+fn member_gets_as_many_messages_as_it_has_places_for() {
+    let broker = TestBroker::start();
+    let places = |number: &str| (foundry_broker::PLACES_PROPERTY.to_owned(), number.to_owned());
+    let mut connect = receiving("worker", 10);
+    if let Some(properties) = &mut connect.properties {
+        properties.user_properties.push(places("1"));
+    }
+    let (mut member, _) = V5::with(broker.address, connect);
+    member.subscribe(JOBS, Q1);
+    publish_jobs(&broker, 0..5);
+    let first = member.recv_publish();
+    member.expect_silence();
+    // It puts the first aside.
+    let say = |number: &str| message(foundry_broker::PLACES_TOPIC, QoS::AtMostOnce, number);
+    member.send(Packet::Publish(say("2")));
+    assert_eq!(number(&member.recv_publish()), 1);
+    member.expect_silence();
+    // It takes the first up again; what comes to an end makes room for one less.
+    member.send(Packet::Publish(say("1")));
+    member.send(Packet::Publish(say("nonsense")));
+    member.finish(&first);
+    member.expect_silence();
+    // Never more than the receive maximum.
+    member.send(Packet::Publish(say("1000")));
+    for job in 2..5 {
+        assert_eq!(number(&member.recv_publish()), job);
+    }
+}
+
+#[test]
 fn member_dies_with_ten_unacknowledged_and_another_gets_them_within_a_second() {
     let broker = TestBroker::start();
     let (mut first, _) = V5::with(broker.address, receiving("first", 10));

@@ -21,6 +21,7 @@ mod world;
 
 use std::time::Duration;
 
+use report::Report;
 use world::{Broker, World};
 
 /// What a run is asked to be.
@@ -49,12 +50,22 @@ impl Plan {
     }
 }
 
-fn chaos(broker: Broker) {
+fn torment(broker: Broker) -> (World, Report) {
     let plan = Plan::from_environment();
     let mut world = World::build(broker, plan);
     world.start();
     let report = world.torment();
     println!("{report}");
+    (world, report)
+}
+
+fn chaos(broker: Broker) {
+    let (world, report) = torment(broker);
+    assert!(
+        report.ends() >= report.plan.kills,
+        "fewer died than were to\n{report}\n{}",
+        world.logs()
+    );
     assert_eq!(report.lost(), 0, "jobs were lost\n{report}\n{}", world.logs());
     assert_eq!(
         report.applied_twice(),
@@ -73,4 +84,18 @@ fn embedded_broker_hosts_and_publishers_killed_lose_and_repeat_nothing() {
 #[test]
 fn mosquitto_restarted_and_hosts_killed_lose_and_repeat_nothing() {
     chaos(Broker::Mosquitto);
+}
+
+/// What Mosquitto loses when it is killed is its own promise, not ours: this says how much it is, and that nothing is
+/// repeated. It is here to be read (`make chaos` prints it), so it passes whatever was lost.
+#[test]
+#[ignore = "a measurement, which make chaos takes"]
+fn mosquitto_killed_is_measured() {
+    let (world, report) = torment(Broker::MosquittoKilled);
+    assert_eq!(
+        report.applied_twice(),
+        0,
+        "effects were applied twice\n{report}\n{}",
+        world.logs()
+    );
 }

@@ -22,6 +22,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Processes that came to an end.
+    pub fn ends(&self) -> usize {
+        self.kills.values().sum()
+    }
+
     /// Jobs that are not through.
     pub fn lost(&self) -> u64 {
         self.plan.jobs - self.tally.done.len() as u64
@@ -38,7 +43,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "chaos with {}, seed {}", self.broker, self.plan.seed)?;
         writeln!(f, "  jobs           {}", self.plan.jobs)?;
-        writeln!(f, "  ends           {}", self.kills.values().sum::<usize>())?;
+        writeln!(f, "  ends           {}", self.ends())?;
         for (how, count) in &self.kills {
             writeln!(f, "    {count:4} {how}")?;
         }

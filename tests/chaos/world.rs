@@ -29,12 +29,31 @@ const STEP: Duration = Duration::from_millis(20);
 /// How long nothing may happen before the flow counts as drained.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How long nothing may happen before what is not through counts as lost, where that is measured. Nothing waits longer
+/// than that while all are there and no outbox holds anything.
+const LONG_QUIET: Duration = Duration::from_secs(20);
+
+/// Pause between two lines of progress.
+const PROGRESS: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broker {
     /// Dies at any time.
     Embedded,
     /// Is asked to end: its persistence is a snapshot, which promises nothing for the time since the last.
     Mosquitto,
+    /// Dies at any time, whatever its persistence is worth.
+    MosquittoKilled,
+}
+
+impl Broker {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "the embedded broker",
+            Self::Mosquitto => "Mosquitto",
+            Self::MosquittoKilled => "Mosquitto killed (a measurement)",
+        }
+    }
 }
 
 pub struct World {
@@ -67,7 +86,8 @@ impl World {
                 );
                 world.host("hub", &listen, "", BROKER_POINTS)
             }
-            Broker::Mosquitto => world.mosquitto(),
+            Broker::Mosquitto => world.mosquitto(false),
+            Broker::MosquittoKilled => world.mosquitto(true),
         };
         let url = format!("url = \"mqtt://127.0.0.1:{}\"", world.port);
         // A host stopped in order shows what a drain is worth.
@@ -112,7 +132,7 @@ impl World {
         Process::new(name, command, self.directory.path().to_owned(), points, true)
     }
 
-    fn mosquitto(&self) -> Process {
+    fn mosquitto(&self, killable: bool) -> Process {
         let data = self.directory.path().join("mosquitto");
         std::fs::create_dir(&data).unwrap();
         let file = self.directory.path().join("mosquitto.conf");
@@ -122,7 +142,7 @@ impl World {
             .find(|path| Path::new(path).exists())
             .unwrap_or("mosquitto");
         let command = [program, "-c", file.to_str().unwrap()].map(ToOwned::to_owned).into();
-        Process::new("mosquitto", command, self.directory.path().to_owned(), &[], false)
+        Process::new("mosquitto", command, self.directory.path().to_owned(), &[], killable)
     }
 
     /// Start everything, readers first, so that every group exists before the first job comes.
@@ -174,6 +194,7 @@ impl World {
         let (mut last_kill, mut last_change) = (begun, begun);
         let mut tally = Tally::default();
         let mut next = Instant::now();
+        let mut said = begun;
         loop {
             std::thread::sleep(STEP);
             if self.look_after_the_dead() {
@@ -188,23 +209,31 @@ impl World {
                 tally = now;
                 last_change = Instant::now();
             }
-            let over = self.ends() >= self.plan.kills
-                && self.processes.iter().all(Process::is_running)
-                && tally.outbox == 0
-                && tally.done.len() as u64 == self.plan.jobs
+            if said.elapsed() >= PROGRESS {
+                said = Instant::now();
+                println!(
+                    "{}: {:.0} s, {} of {} ends, {} of {} jobs through",
+                    self.broker.name(),
+                    begun.elapsed().as_secs_f64(),
+                    self.ends(),
+                    self.plan.kills,
+                    tally.done.len(),
+                    self.plan.jobs,
+                );
+            }
+            let at_rest =
+                self.ends() >= self.plan.kills && self.processes.iter().all(Process::is_running) && tally.outbox == 0;
+            let through = tally.done.len() as u64 == self.plan.jobs
                 && tally.effects.iter().all(|effects| *effects >= self.plan.jobs);
-            if (over && last_change.elapsed() > QUIET && last_kill.elapsed() > QUIET)
-                || begun.elapsed() > self.plan.patience()
-            {
+            let quiet = last_change.elapsed().min(last_kill.elapsed());
+            let given_up = self.broker == Broker::MosquittoKilled && quiet > LONG_QUIET;
+            if (at_rest && (through && quiet > QUIET || given_up)) || begun.elapsed() > self.plan.patience() {
                 break;
             }
         }
         let said = |what: &str| self.processes.iter().map(|p| p.said().matches(what).count()).sum();
         Report {
-            broker: match self.broker {
-                Broker::Embedded => "the embedded broker",
-                Broker::Mosquitto => "Mosquitto",
-            },
+            broker: self.broker.name(),
             plan: self.plan,
             kills: self.kills.clone(),
             redeliveries: said(" redelivered"),

@@ -8,4 +8,4 @@ use foundry_broker::fuzzing::Conversations;
 
 static CONVERSATIONS: LazyLock<Conversations> = LazyLock::new(Conversations::new);
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| CONVERSATIONS.hold(bytes));
+libfuzzer_sys::fuzz_target!(init: foundry_broker::fuzzing::sow("conversation"), |bytes: &[u8]| CONVERSATIONS.hold(bytes));

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| foundry_broker::fuzzing::decode(bytes));
+libfuzzer_sys::fuzz_target!(init: foundry_broker::fuzzing::sow("decode"), |bytes: &[u8]| foundry_broker::fuzzing::decode(bytes));

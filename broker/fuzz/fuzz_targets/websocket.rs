@@ -8,4 +8,4 @@ use foundry_broker::fuzzing::Conversations;
 
 static CONVERSATIONS: LazyLock<Conversations> = LazyLock::new(Conversations::new);
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| CONVERSATIONS.hold_by_websocket(bytes));
+libfuzzer_sys::fuzz_target!(init: foundry_broker::fuzzing::sow("websocket"), |bytes: &[u8]| CONVERSATIONS.hold_by_websocket(bytes));

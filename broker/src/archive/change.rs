@@ -56,6 +56,23 @@ pub enum Change {
     Unretain(TopicName),
 }
 
+impl Change {
+    /// About how many bytes it takes in memory.
+    pub fn size(&self) -> usize {
+        let inside = match self {
+            Self::Will(_, message, _) => message.size(),
+            Self::Retain(message) => message.size(),
+            Self::Mail(_, mail) => mail.message.size(),
+            Self::Open { client_id, user, .. } => client_id.len() + user.as_ref().map_or(0, String::len),
+            Self::Subscribe(_, filter, _) | Self::Unsubscribe(_, filter) => filter.as_str().len(),
+            Self::Join(_, key, ..) | Self::Quit(_, key) => key.name.len() + key.filter.as_str().len(),
+            Self::Unretain(topic) => topic.as_str().len(),
+            _ => 0,
+        };
+        std::mem::size_of::<Self>() + inside
+    }
+}
+
 /// A message that waits for a session.
 #[derive(Debug)]
 pub struct Mail {

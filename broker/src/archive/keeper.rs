@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +23,10 @@ const BATCH: usize = 4096;
 const LINGER: Duration = Duration::from_millis(20);
 /// What could not be written is not tried again at once: a full disk stays full for a while.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Bytes of changes that wait, in memory, for a disk that takes nothing: from here on the archive is overdue, and the
+/// broker begins nothing new that would have to be remembered.
+const BACKLOG: usize = 16 * 1024 * 1024;
 
 /// Who waits for a change.
 enum Waiter {
@@ -46,6 +50,7 @@ enum Command {
 pub struct ArchiveHandle {
     commands: Sender<Command>,
     last_row: Arc<AtomicI64>,
+    overdue: Arc<AtomicBool>,
 }
 
 impl ArchiveHandle {
@@ -86,6 +91,11 @@ impl ArchiveHandle {
         self.send(Command::Change(Change::Mail(session, mail), waiter));
     }
 
+    /// Whether so much waits for the disk that nothing new should be begun that it would have to remember.
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
     /// Waits until everything that was told before is on disk; `false` when it could not be written.
     pub async fn settled(&self) -> bool {
         let (done, settled) = oneshot::channel();
@@ -107,12 +117,8 @@ impl Archive {
         let store = Store::open(&directory.join("sessions.sqlite"))?;
         let archived = store.load(Timestamp::now())?;
         let (commands, receiver) = channel();
-        let keeper = Keeper {
-            store,
-            backlog: Vec::new(),
-            failed: None,
-            stopping: false,
-        };
+        let keeper = Keeper::new(store);
+        let overdue = Arc::clone(&keeper.overdue);
         let thread = std::thread::Builder::new()
             .name("foundry-archive".to_owned())
             .spawn(move || keeper.run(&receiver))
@@ -120,6 +126,7 @@ impl Archive {
         let handle = ArchiveHandle {
             commands,
             last_row: Arc::new(AtomicI64::new(archived.last_row)),
+            overdue,
         };
         let archive = Self {
             handle,
@@ -162,11 +169,24 @@ struct Keeper {
     store: Store,
     /// Changes that could not be written, and go before all others.
     backlog: Vec<Change>,
+    backlog_bytes: usize,
+    overdue: Arc<AtomicBool>,
     failed: Option<Instant>,
     stopping: bool,
 }
 
 impl Keeper {
+    fn new(store: Store) -> Self {
+        Self {
+            store,
+            backlog: Vec::new(),
+            backlog_bytes: 0,
+            overdue: Arc::default(),
+            failed: None,
+            stopping: false,
+        }
+    }
+
     /// Works until it is told to stop and has written everything that it can.
     fn run(mut self, commands: &Receiver<Command>) {
         while !self.stopping {
@@ -220,12 +240,16 @@ impl Keeper {
             self.failed = Some(Instant::now());
         } else {
             self.backlog.clear();
+            self.backlog_bytes = 0;
             self.failed = None;
         }
         for (change, waiter) in batch.changes {
             match (waiter, &written) {
                 (Waiter::Nobody, Ok(())) => {}
-                (Waiter::Nobody, Err(_)) => self.backlog.push(change),
+                (Waiter::Nobody, Err(_)) => {
+                    self.backlog_bytes += change.size();
+                    self.backlog.push(change);
+                }
                 (Waiter::Publisher(completion), Ok(())) => completion.done(),
                 (Waiter::Publisher(completion), Err(_)) => completion.refuse(reason::UNSPECIFIED),
                 (Waiter::Mailbox(mailbox, completion), written) => {
@@ -242,6 +266,15 @@ impl Keeper {
                     }
                 }
             }
+        }
+        let overdue = self.backlog_bytes >= BACKLOG;
+        if self.overdue.swap(overdue, Ordering::Relaxed) != overdue {
+            let changes = self.backlog.len();
+            tracing::warn!(
+                overdue,
+                changes,
+                "what waits to be stored has reached or left its bound"
+            );
         }
         for barrier in batch.barriers {
             // Whoever does not wait any more does not need to know.
@@ -262,5 +295,57 @@ impl Keeper {
             self.store.apply(change)?;
         }
         self.store.database.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, QoS};
+    use crate::topic::TopicName;
+
+    fn keeper(directory: &Path) -> Keeper {
+        Keeper::new(Store::open(&directory.join("sessions.sqlite")).unwrap())
+    }
+
+    fn will(session: u64) -> (Change, Waiter) {
+        let message = Message {
+            topic: TopicName::new("will").unwrap(),
+            payload: crate::database::payload(&[0; 200_000]),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: None,
+            properties: Vec::new(),
+            publisher: SessionId(session),
+        };
+        (Change::Will(SessionId(session), message, 0), Waiter::Nobody)
+    }
+
+    fn batch(changes: Vec<(Change, Waiter)>) -> Batch {
+        Batch {
+            changes,
+            barriers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn changes_that_wait_for_a_full_disk_are_bounded_and_written_when_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(directory.path());
+        // SQLite's own limit, which answers as a full disk does.
+        keeper.store.database.limit_pages(40);
+        let mut session = 0;
+        while !keeper.overdue.load(Ordering::Relaxed) {
+            session += 1;
+            assert!(session < 1000, "the bound is never reached");
+            keeper.write(batch(vec![will(session)]));
+        }
+        assert_eq!(keeper.backlog.len() as u64, session);
+        assert!(keeper.backlog_bytes < BACKLOG + 300_000);
+        keeper.store.database.limit_pages(1_000_000);
+        keeper.write(batch(Vec::new()));
+        assert!(!keeper.overdue.load(Ordering::Relaxed) && keeper.backlog.is_empty());
+        let archived = keeper.store.load(Timestamp::now()).unwrap();
+        assert_eq!(archived.wills.len() as u64, session);
     }
 }

@@ -124,6 +124,7 @@ fn decode_v4(kind: u8, flags: u8, body: &Arc<[u8]>) -> Result<(Packet, usize), D
                 // MQTT 3.1.1 has no expiry: a persistent session is kept as long as the limits allow.
                 session_expiry: if clean_start { 0 } else { u32::MAX },
                 receive_maximum: None,
+                places: None,
                 maximum_packet_size: None,
                 topic_alias_maximum: 0,
                 wants_auth_method: false,
@@ -309,6 +310,7 @@ fn connect_v5(packet: &v5_0::Connect) -> Result<Connect, DecodeError> {
         keep_alive: packet.keep_alive(),
         session_expiry: 0,
         receive_maximum: None,
+        places: None,
         maximum_packet_size: None,
         topic_alias_maximum: 0,
         wants_auth_method: false,
@@ -323,6 +325,9 @@ fn connect_v5(packet: &v5_0::Connect) -> Result<Connect, DecodeError> {
             Property::MaximumPacketSize(size) => connect.maximum_packet_size = Some(size.val()),
             Property::TopicAliasMaximum(maximum) => connect.topic_alias_maximum = maximum.val(),
             Property::AuthenticationMethod(_) => connect.wants_auth_method = true,
+            Property::UserProperty(pair) if pair.key() == crate::PLACES_PROPERTY => {
+                connect.places = pair.val().parse().ok();
+            }
             _ => {}
         }
     }

@@ -88,6 +88,7 @@ impl Encoder {
                     properties.push(Property::TopicAliasMaximum(TopicAliasMaximum::new(
                         ack.topic_alias_maximum,
                     )?));
+                    properties.push(Property::UserProperty(UserProperty::new(crate::DURABLE_PROPERTY, "1")?));
                 }
                 if let Some(id) = &ack.assigned_client_id {
                     properties.push(Property::AssignedClientIdentifier(AssignedClientIdentifier::new(id)?));

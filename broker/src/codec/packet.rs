@@ -82,6 +82,8 @@ pub struct Connect {
     pub session_expiry: u32,
     /// How many unacknowledged deliveries the client takes, if it said so.
     pub receive_maximum: Option<u16>,
+    /// For how many of its groups' messages it has places, if it said so.
+    pub places: Option<u16>,
     /// Largest packet that the client takes.
     pub maximum_packet_size: Option<u32>,
     /// Largest topic alias that the client takes.

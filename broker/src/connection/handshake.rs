@@ -176,6 +176,15 @@ impl<S: AsyncRead + AsyncWrite> Admitted<S> {
         let id = self.connect.client_id.clone();
         let user = self.permissions.user.clone();
         let expiry = self.connect.session_expiry.min(context.limits.session_expiry);
+        // What is begun now would wait for the disk in memory, with all that waits already.
+        if (expiry > 0 || self.will.is_some()) && context.archive.is_overdue() {
+            tracing::warn!(
+                client = id,
+                "client not let in: the disk takes nothing, and too much waits for it"
+            );
+            refuse(&mut self.writer, self.connect.version, reason::QUOTA_EXCEEDED).await;
+            return None;
+        }
         match context
             .registry
             .attach(id, user, self.connect.clean_start, expiry)
@@ -214,7 +223,8 @@ fn begin<S>(
     session.mailbox.online(member);
     let asked = connect.receive_maximum.map(usize::from);
     let window = asked.unwrap_or(usize::from(u16::MAX)).min(limits.window);
-    let capacity = asked.unwrap_or(limits.default_leases).min(limits.window);
+    let places = connect.places.map_or(limits.window, usize::from);
+    let capacity = asked.unwrap_or(limits.default_leases).min(limits.window).min(places);
     // Only MQTT 5 clients can be told another interval than they asked for.
     let server_keep_alive = match (connect.version, connect.keep_alive, limits.keep_alive_seconds) {
         (Version::V4, _, _) | (_, _, 0) => None,

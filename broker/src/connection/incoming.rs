@@ -88,6 +88,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         #[cfg(test)]
         assert_ne!(publish.topic, POISON, "this is what the test wants");
         let topic = self.topic_of(&publish)?;
+        if publish.qos == QoS::AtMostOnce && topic.as_str() == crate::PLACES_TOPIC {
+            self.set_places(publish.payload.as_slice());
+            return Ok(());
+        }
         if !self.permissions.may_publish(&topic) {
             return self.forbid(&publish, &topic);
         }
@@ -131,6 +135,19 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let receipt = self.context.publisher.publish_for(&message, &self.session.mailbox);
         self.owed.push_back((owed, receipt));
         Ok(())
+    }
+
+    /// The client says how many of its groups' messages it has places for.
+    fn set_places(&mut self, payload: &[u8]) {
+        let number = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
+        let Some(places) = number else {
+            tracing::debug!(client = self.session.client_id, "not a number of places");
+            return;
+        };
+        self.capacity = self.window.min(places);
+        if self.is_member {
+            self.context.groups.resize(self.member, self.capacity);
+        }
     }
 
     /// MQTT 5 publishers are told; those who cannot be told lose the connection rather than a message they count on.

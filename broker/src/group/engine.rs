@@ -86,6 +86,11 @@ impl EngineHandle {
         self.ask(|done| Command::Quit(key, member, done)).await
     }
 
+    /// The member can hold so many messages from now on.
+    pub fn resize(&self, member: MemberId, capacity: usize) {
+        self.send(Command::Resize(member, capacity));
+    }
+
     /// The member is done with a message.
     pub fn acknowledge(&self, member: MemberId, entry: EntryId) {
         self.send(Command::Acknowledge(member, entry));

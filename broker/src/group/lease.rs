@@ -125,6 +125,12 @@ impl Groups {
         }
     }
 
+    /// A member can hold so many messages from now on.
+    pub fn resize(&mut self, member: MemberId, capacity: usize, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.members.resize(member, capacity);
+        self.dispatch_for(member, now, effects);
+    }
+
     /// Leases whatever can be leased, after a change that may have made room anywhere.
     pub fn rebalance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();

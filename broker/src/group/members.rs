@@ -41,6 +41,13 @@ impl Members {
         member.groups.insert(group);
     }
 
+    /// A member can hold so many messages from now on. What it holds beyond that it keeps.
+    pub(super) fn resize(&mut self, id: MemberId, capacity: usize) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.capacity = capacity;
+        }
+    }
+
     /// Takes a member out of a group; what it holds it keeps.
     pub(super) fn quit(&mut self, id: MemberId, group: GroupId) {
         if let Some(member) = self.members.get_mut(&id) {

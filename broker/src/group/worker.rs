@@ -48,6 +48,7 @@ pub(super) enum Command {
         done: oneshot::Sender<Result<(), u8>>,
     },
     Quit(GroupKey, MemberId, oneshot::Sender<bool>),
+    Resize(MemberId, usize),
     Acknowledge(MemberId, EntryId),
     Refuse(MemberId, EntryId, Refusal),
     Leave(MemberId, Leaving),
@@ -181,6 +182,7 @@ impl Worker {
                 let quit = group.is_some_and(|group| self.groups.quit(group, member, now));
                 done.send(quit).ok();
             }
+            Command::Resize(member, capacity) => self.groups.resize(member, capacity, now, &mut self.effects),
             Command::Status(done) => drop(done.send(self.groups.status())),
             Command::Remove(key, done) => {
                 let group = self.groups.find(&key);

@@ -57,6 +57,7 @@ impl Concerns {
             },
             filters: vec![DROPPED.to_owned()],
             hello,
+            places: None,
         };
         let concerns = self.clone();
         let (mut deliveries, _state, _task) = consumer.start(cancel);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foundry_broker::{DURABLE_PROPERTY, PLACES_PROPERTY};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::LastWill;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill};
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use tokio_rustls::rustls::ClientConfig;
@@ -116,6 +117,8 @@ pub struct ConnectionOptions {
     pub will: Option<(String, Vec<u8>)>,
     /// TLS, ready to use, where the broker's address asks for it.
     pub tls: Option<Arc<ClientConfig>>,
+    /// How long there may be silence before the broker is asked for a sign of life.
+    pub keep_alive: Duration,
     /// What is found to be wrong with the broker.
     pub concerns: Concerns,
 }
@@ -128,9 +131,20 @@ impl ConnectionOptions {
 
     /// Make a client. It connects when its event loop is polled.
     pub(super) fn client(&self) -> (AsyncClient, EventLoop) {
+        AsyncClient::new(self.mqtt(), REQUESTS)
+    }
+
+    /// The same, for a member of groups that can hold so many messages by now.
+    pub(super) fn client_with_places(&self, places: u16) -> (AsyncClient, EventLoop) {
+        let mut options = self.mqtt();
+        options.set_user_properties(vec![(PLACES_PROPERTY.to_owned(), places.to_string())]);
+        AsyncClient::new(options, REQUESTS)
+    }
+
+    fn mqtt(&self) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, &self.broker.host, self.broker.port);
         options
-            .set_keep_alive(Duration::from_secs(20))
+            .set_keep_alive(self.keep_alive)
             .set_manual_acks(true)
             .set_clean_start(!self.persistent)
             .set_session_expiry_interval(self.session_expiry())
@@ -147,8 +161,16 @@ impl ConnectionOptions {
         if let Some((topic, payload)) = &self.will {
             options.set_last_will(LastWill::new(topic, payload.clone(), QoS::AtLeastOnce, true, None));
         }
-        AsyncClient::new(options, REQUESTS)
+        options
     }
+}
+
+/// Whether the broker is Foundry's own: it says that what it acknowledges is on its disk.
+pub(super) fn is_of_ours(connack: &ConnAck) -> bool {
+    let properties = connack.properties.iter().flat_map(|all| &all.user_properties);
+    properties
+        .into_iter()
+        .any(|(name, value)| name == DURABLE_PROPERTY && value == "1")
 }
 
 /// Pauses between attempts to connect, twice as long each time.

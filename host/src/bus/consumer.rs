@@ -1,7 +1,7 @@
 //! A bot's session: it receives the messages of its groups, and acknowledges each one when it is settled.
 
 use bytes::Bytes;
-use foundry_broker::ATTEMPT_PROPERTY;
+use foundry_broker::{ATTEMPT_PROPERTY, PLACES_TOPIC};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Backoff, ConnectionOptions};
+use super::connection::{Backoff, ConnectionOptions, is_of_ours};
 use super::publisher::AGAIN_PROPERTY;
 use crate::ledger::DeadLetter;
 
@@ -75,6 +75,9 @@ pub struct Consumer {
     pub filters: Vec<String>,
     /// Messages to publish, retained, once subscribed: topic and payload.
     pub hello: watch::Receiver<Option<(String, Vec<u8>)>>,
+    /// How many messages can be held by now, where that is less than the receive maximum. The embedded broker is told, so
+    /// that it gives the others to idle members.
+    pub places: Option<watch::Receiver<u16>>,
 }
 
 impl Consumer {
@@ -126,8 +129,14 @@ impl Consumer {
         known: &mut bool,
         cancel: &CancellationToken,
     ) -> End {
-        let (client, mut events) = self.options.client();
+        let mut places = self.places.clone();
+        let (client, mut events) = match &mut places {
+            Some(places) => self.options.client_with_places(*places.borrow_and_update()),
+            None => self.options.client(),
+        };
         let mut hello = self.hello.clone();
+        // Whether the broker wants to know of the places.
+        let mut told = false;
         let mut unanswered = 0usize;
         loop {
             let event = tokio::select! {
@@ -140,11 +149,18 @@ impl Consumer {
                     say_hello(&client, &mut hello);
                     continue;
                 }
+                Some(number) = changed(&mut places), if told => {
+                    if client.try_publish(PLACES_TOPIC, QoS::AtMostOnce, false, number.to_string()).is_err() {
+                        return End::Broken("the connection takes no more packets".to_owned());
+                    }
+                    continue;
+                }
             };
             match event {
                 Err(error) => return End::Broken(error.to_string()),
                 Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                     backoff.reset();
+                    told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(
@@ -195,6 +211,13 @@ impl Consumer {
             }
         }
     }
+}
+
+/// The number of places, when it changes.
+async fn changed(places: &mut Option<watch::Receiver<u16>>) -> Option<u16> {
+    let places = places.as_mut()?;
+    places.changed().await.ok()?;
+    Some(*places.borrow_and_update())
 }
 
 fn has_property(publish: &Publish, name: &str) -> bool {

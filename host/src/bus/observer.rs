@@ -77,6 +77,7 @@ impl Observer {
             options,
             filters,
             hello,
+            places: None,
         }
         .start(cancel);
         let recorder = Recorder {
@@ -141,7 +142,7 @@ impl Recorder {
     }
 
     /// Note which other hosts have a member of which group, also of those that are away: they may have settled what
-    /// comes here again. Only one that takes its leave is forgotten.
+    /// comes here again. One that takes its leave is forgotten after a while.
     async fn membership(&self, now: Option<&Presence>, before: Option<&Presence>) -> Result<(), LedgerError> {
         let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.host);
         if let Some((presence, group)) = now.and_then(|presence| Some((presence, group_of(presence)?))) {
@@ -157,7 +158,9 @@ impl Recorder {
         if has_another {
             return Ok(());
         }
-        self.ledger.forget_peer(&group, &left.host).await
+        self.ledger
+            .peer_left(&group, &left.host, OffsetDateTime::now_utc())
+            .await
     }
 
     /// Refused events are the business of the bots they were meant for; here they are just not recorded.

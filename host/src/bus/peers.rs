@@ -130,6 +130,7 @@ impl Peers {
             },
             filters: vec![topics.peer(host)],
             hello,
+            places: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {
@@ -250,7 +251,7 @@ impl Question {
         let begun = Instant::now();
         let mut granted = BTreeSet::new();
         let mut open: BTreeMap<String, Instant> = loop {
-            match self.inner.ledger.peers(&self.key.0).await {
+            match self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
                 Ok(peers) => break peers.into_iter().map(|peer| (peer, begun)).collect(),
                 Err(error) => tracing::warn!(%error, "cannot look up the other hosts of a group"),
             }

@@ -10,9 +10,10 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Backoff, ConnectionOptions};
-use super::flight::{Carried, Fate, Flight, packet_size};
-use crate::ledger::{Ledger, LedgerError, OutboxRow};
+use super::connection::{Backoff, ConnectionOptions, is_of_ours};
+use super::flight::{Carried, Fate, Flight, Keeping};
+use super::packet_size::packet_size;
+use crate::ledger::{Ledger, LedgerError, OutboxRow, Size};
 
 /// User property of an event that another host, or this one before, may have published already.
 pub const AGAIN_PROPERTY: &str = "foundry-again";
@@ -41,7 +42,30 @@ pub struct PublisherStatus {
     pub connected: bool,
     /// Why not, or why a topic's events wait.
     pub trouble: Option<String>,
+    /// Events in the outbox that the broker has acknowledged, and that are kept in case that it dies and forgets them.
+    pub kept: u64,
 }
+
+/// For how long what the broker does not do is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long an event that nobody subscribes to is kept, for brokers that forget shared subscriptions when they
+    /// restart.
+    pub readers: Duration,
+    /// How long an acknowledged event is kept, for brokers that acknowledge before they write.
+    pub disk: Duration,
+}
+
+impl Patience {
+    /// For a broker whose acknowledgement says that the message is on disk, and whose groups outlive it.
+    pub const NONE: Self = Self {
+        readers: Duration::ZERO,
+        disk: Duration::ZERO,
+    };
+}
+
+/// The part of the outbox that kept events may fill.
+const KEPT: u64 = 4;
 
 /// Publishes the ledger's outbox, and live messages.
 #[derive(Clone)]
@@ -51,13 +75,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Run until cancelled, over any number of connections. An event that nobody subscribes to is kept for
-    /// `readers_patience`, for brokers that forget shared subscriptions when they restart.
+    /// Run until cancelled, over any number of connections.
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
         hello: Option<LiveMessage>,
-        readers_patience: Duration,
+        patience: Patience,
         ledger: Ledger,
         cancel: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
@@ -72,9 +95,10 @@ impl Publisher {
             status,
             gone,
             goners,
+            patience,
             warned: false,
         };
-        let task = tokio::spawn(line.run(readers_patience, cancel));
+        let task = tokio::spawn(line.run(cancel));
         (Self { live, status: watcher }, task)
     }
 
@@ -100,16 +124,17 @@ struct Line {
     /// Rows that the ledger has forgotten.
     gone: mpsc::UnboundedSender<i64>,
     goners: mpsc::UnboundedReceiver<i64>,
+    patience: Patience,
     warned: bool,
 }
 
 impl Line {
-    async fn run(mut self, readers_patience: Duration, cancel: CancellationToken) {
+    async fn run(mut self, cancel: CancellationToken) {
         let doubtful = tokio::select! {
             doubtful = self.doubtful() => doubtful,
             () = cancel.cancelled() => return,
         };
-        let mut flight = Flight::new(doubtful, readers_patience);
+        let mut flight = Flight::new(doubtful);
         let mut backoff = Backoff::new();
         loop {
             let end = tokio::select! {
@@ -120,9 +145,9 @@ impl Line {
             if !std::mem::replace(&mut self.warned, true) {
                 tracing::warn!(broker = ?self.options.broker, why = end, "no connection to the broker; messages wait in the outbox");
             }
-            self.status.send_replace(PublisherStatus {
-                connected: false,
-                trouble: Some(end),
+            self.status.send_modify(|status| {
+                status.connected = false;
+                status.trouble = Some(end);
             });
             tokio::select! {
                 () = backoff.pause() => {}
@@ -158,6 +183,7 @@ impl Line {
                         backoff.reset();
                         largest = largest_packet(&connack);
                         self.options.concerns.note(&connack, None);
+                        flight.at_broker(self.patience.readers, self.keeping(&connack));
                         self.greet(&client);
                         true
                     }
@@ -167,7 +193,12 @@ impl Line {
                     }
                     Ok(Event::Incoming(Packet::PubAck(ack))) => {
                         self.answered(flight, &ack);
+                        self.heard(flight);
                         flight.has_room()
+                    }
+                    Ok(Event::Incoming(_)) => {
+                        self.heard(flight);
+                        false
                     }
                     Ok(_) => false,
                 },
@@ -192,9 +223,9 @@ impl Line {
         if std::mem::take(&mut self.warned) {
             tracing::info!(broker = ?self.options.broker, "connected to the broker again");
         }
-        self.status.send_replace(PublisherStatus {
-            connected: true,
-            trouble: None,
+        self.status.send_modify(|status| {
+            status.connected = true;
+            status.trouble = None;
         });
         if let Some(hello) = &self.hello {
             send_live(client, hello);
@@ -204,9 +235,7 @@ impl Line {
     fn answered(&self, flight: &mut Flight, ack: &PubAck) {
         match flight.answered(ack.pkid, ack.reason, Instant::now()) {
             None => {}
-            Some(Fate::Forget(seq)) => {
-                killpoint::pass("before-forget");
-                self.forget(seq);
+            Some(Fate::Accepted) => {
                 self.status.send_if_modified(|status| status.trouble.take().is_some());
             }
             Some(Fate::Bury(seq, why)) => self.bury(seq, why),
@@ -220,6 +249,33 @@ impl Line {
                 self.status
                     .send_modify(|status| status.trouble = Some(format!("events wait: {why}")));
             }
+        }
+    }
+
+    /// The broker is alive: what it acknowledged long enough ago can be forgotten.
+    fn heard(&self, flight: &mut Flight) {
+        let over = flight.heard(Instant::now());
+        if !over.is_empty() {
+            killpoint::pass("before-forget");
+            self.forget(over);
+        }
+        let kept = flight.kept();
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.kept, kept) != kept);
+    }
+
+    /// What this broker makes it necessary to keep.
+    fn keeping(&self, connack: &ConnAck) -> Keeping {
+        if self.patience.disk.is_zero() || is_of_ours(connack) {
+            return Keeping::NONE;
+        }
+        let limits = self.ledger.outbox_level().borrow().limits();
+        Keeping {
+            patience: self.patience.disk,
+            most: Size {
+                rows: limits.rows / KEPT,
+                bytes: limits.bytes / KEPT,
+            },
         }
     }
 
@@ -254,6 +310,7 @@ impl Line {
             let carried = Carried {
                 seq,
                 topic: row.topic.clone(),
+                bytes: row.payload.len() as u64,
             };
             if !publish(client, row, property) {
                 flight.put_back(seq);
@@ -264,19 +321,21 @@ impl Line {
         Ok(())
     }
 
-    /// Forget an acknowledged row. Nobody waits for it: the ledger commits many of these at once, and a row that a
-    /// crash brings back is only sent again.
-    fn forget(&self, seq: i64) {
+    /// Forget acknowledged rows. Nobody waits for it: the ledger commits many of these at once, and a row that a crash
+    /// brings back is only sent again.
+    fn forget(&self, seqs: Vec<i64>) {
         let (ledger, gone) = (self.ledger.clone(), self.gone.clone());
         tokio::spawn(async move {
-            while let Err(error) = ledger.published(vec![seq]).await {
+            while let Err(error) = ledger.published(seqs.clone()).await {
                 if matches!(error, LedgerError::Closed) {
                     return;
                 }
-                tracing::warn!(%error, "a published message stays in the outbox");
+                tracing::warn!(%error, "published messages stay in the outbox");
                 tokio::time::sleep(LEDGER_PAUSE).await;
             }
-            let _ = gone.send(seq);
+            for seq in seqs {
+                let _ = gone.send(seq);
+            }
         });
     }
 

@@ -61,6 +61,7 @@ pub fn tap(
         options,
         filters: vec![topics.full(filter)],
         hello,
+        places: None,
     };
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
     let (sightings, receiver) = mpsc::channel(BACKLOG);

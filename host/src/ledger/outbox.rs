@@ -79,6 +79,12 @@ impl OutboxStatus {
         status
     }
 
+    /// What it may hold.
+    #[must_use]
+    pub fn limits(&self) -> OutboxLimits {
+        self.limits
+    }
+
     fn judge(&mut self) {
         let Size { rows, bytes } = self.size;
         let share = |of: u64| rows >= self.limits.rows / of || bytes >= self.limits.bytes / of;

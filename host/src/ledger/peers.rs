@@ -1,8 +1,12 @@
 //! Other hosts that have a member of a group, as far as this host has seen.
 
 use rusqlite::params;
+use time::{Duration, OffsetDateTime};
 
 use super::{Ledger, LedgerError};
+
+/// How long a host that took its leave is remembered. It may have settled what its publisher, not knowing, sends again.
+const FAREWELL: Duration = Duration::minutes(10);
 
 impl Ledger {
     /// Remember that a host has a member of a group.
@@ -12,38 +16,61 @@ impl Ledger {
     pub async fn remember_peer(&self, group: &str, host: &str) -> Result<(), LedgerError> {
         let (group, host) = (group.to_owned(), host.to_owned());
         self.work(move |c| {
-            c.prepare_cached("INSERT OR IGNORE INTO peers VALUES (?, ?)")?
+            c.prepare_cached("INSERT INTO peers (grp, host) VALUES (?, ?) ON CONFLICT DO UPDATE SET gone = NULL")?
                 .execute(params![group, host])?;
             Ok(())
         })
         .await
     }
 
-    /// Forget that a host has a member of a group: it took its leave.
+    /// Note that a host took its leave of a group at a time.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn forget_peer(&self, group: &str, host: &str) -> Result<(), LedgerError> {
+    pub async fn peer_left(&self, group: &str, host: &str, at: OffsetDateTime) -> Result<(), LedgerError> {
         let (group, host) = (group.to_owned(), host.to_owned());
         self.work(move |c| {
-            c.prepare_cached("DELETE FROM peers WHERE grp = ? AND host = ?")?
-                .execute(params![group, host])?;
+            c.prepare_cached("UPDATE peers SET gone = ? WHERE grp = ? AND host = ? AND gone IS NULL")?
+                .execute(params![at.unix_timestamp(), group, host])?;
+            c.prepare_cached("DELETE FROM peers WHERE gone < ?")?
+                .execute([(at - FAREWELL).unix_timestamp()])?;
             Ok(())
         })
         .await
     }
 
-    /// The hosts that have a member of a group, besides this one.
+    /// The hosts that have a member of a group, besides this one, and those that left a short time before.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn peers(&self, group: &str) -> Result<Vec<String>, LedgerError> {
+    pub async fn peers(&self, group: &str, now: OffsetDateTime) -> Result<Vec<String>, LedgerError> {
         let group = group.to_owned();
         self.work(move |c| {
-            c.prepare_cached("SELECT host FROM peers WHERE grp = ? ORDER BY host")?
-                .query_map([group], |row| row.get(0))?
+            c.prepare_cached("SELECT host FROM peers WHERE grp = ? AND (gone IS NULL OR gone >= ?) ORDER BY host")?
+                .query_map(params![group, (now - FAREWELL).unix_timestamp()], |row| row.get(0))?
                 .collect()
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_left_is_still_asked_for_a_while() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        let now = OffsetDateTime::now_utc();
+        for host in ["left", "right"] {
+            ledger.remember_peer("g", host).await.unwrap();
+        }
+        ledger.peer_left("g", "left", now).await.unwrap();
+        assert_eq!(ledger.peers("g", now + FAREWELL).await.unwrap(), ["left", "right"]);
+        let later = now + FAREWELL + Duration::SECOND;
+        assert_eq!(ledger.peers("g", later).await.unwrap(), ["right"]);
+        ledger.remember_peer("g", "left").await.unwrap();
+        assert_eq!(ledger.peers("g", later).await.unwrap(), ["left", "right"], "it is back");
     }
 }

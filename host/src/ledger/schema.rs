@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     -- What bots keep.
     CREATE TABLE state (
@@ -67,6 +67,10 @@ const MIGRATIONS: [&str; 2] = [
         grp TEXT NOT NULL, host TEXT NOT NULL,
         PRIMARY KEY (grp, host)
     ) WITHOUT ROWID;
+",
+    "
+    -- When a host took its leave of a group; NULL while it is a member.
+    ALTER TABLE peers ADD COLUMN gone INTEGER;
 ",
 ];
 

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Handler, Health};
+use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, Presence, Publisher};
@@ -95,12 +96,14 @@ impl Prepared {
         let presence = self.presence("running", None);
         let topic = self.handler.link.topics.bot(&presence.host, &presence.bot);
         self.connection.will = Some((topic.clone(), payload(&self.presence("offline", None))));
-        self.connection.receive_maximum = self.instances;
+        let places = Places::new(self.instances);
+        self.connection.receive_maximum = places.most();
         let (hello, hello_receiver) = watch::channel(Some((topic, payload(&presence))));
         let consumer = Consumer {
             options: self.connection.clone(),
             filters: std::mem::take(&mut self.filters),
             hello: hello_receiver,
+            places: Some(places.held()),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();
@@ -109,6 +112,7 @@ impl Prepared {
         let in_force = self.in_force.clone();
         let life = Life {
             prepared: self,
+            places,
             condition: Arc::clone(&condition),
             session: session.clone(),
             cancel: cancel.clone(),
@@ -150,6 +154,7 @@ fn payload(presence: &Presence) -> Vec<u8> {
 
 struct Life {
     prepared: Prepared,
+    places: Arc<Places>,
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
     cancel: CancellationToken,
@@ -161,7 +166,7 @@ struct Life {
 impl Life {
     async fn run(mut self, mut deliveries: tokio::sync::mpsc::Receiver<crate::bus::Delivery>, session: JoinHandle<()>) {
         let handler = Arc::clone(&self.prepared.handler);
-        let places = Arc::new(Semaphore::new(usize::from(self.prepared.instances)));
+        let places = Arc::clone(&self.places);
         let (mut work, mut helpers) = (JoinSet::new(), JoinSet::new());
         for (timer, interval) in std::mem::take(&mut self.prepared.timers) {
             helpers.spawn(timers::run(Arc::clone(&handler), timer, interval));
@@ -174,8 +179,8 @@ impl Life {
                 () = self.cancel.cancelled() => break,
                 () = quarantine.cancelled() => break,
                 Ok(()) = self.session.changed() => self.follow_session(),
-                // A broker that honours the receive maximum never makes us wait for a place.
-                Some(place) = place_for_work(&places, &mut outbox), if !deliveries.is_closed() => {
+                // A broker of ours sends no more than there are places for; others may send what then waits for one.
+                Some(mut place) = place_for_work(&places, &mut outbox), if !deliveries.is_closed() => {
                     tokio::select! {
                         () = self.cancel.cancelled() => break,
                         () = quarantine.cancelled() => break,
@@ -184,8 +189,7 @@ impl Life {
                             let Some(delivery) = delivery else { continue };
                             let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                             work.spawn(async move {
-                                handler.deliver(&delivery, &abandon).await;
-                                drop(place);
+                                handler.deliver(&delivery, &mut place, &abandon).await;
                             });
                         }
                     }
@@ -241,21 +245,22 @@ impl Life {
 }
 
 /// A place among the messages in hand, once there is one and the outbox has room for what comes of it.
-async fn place_for_work(
-    places: &Arc<Semaphore>,
-    outbox: &mut watch::Receiver<OutboxStatus>,
-) -> Option<OwnedSemaphorePermit> {
+async fn place_for_work(places: &Arc<Places>, outbox: &mut watch::Receiver<OutboxStatus>) -> Option<Place> {
     outbox.wait_for(|status| !status.full).await.ok()?;
-    Arc::clone(places).acquire_owned().await.ok()
+    Some(places.take().await)
 }
 
 /// Try the bot's dead letters again that the operator asks for, one after the other beside its other messages.
 async fn revive(handler: Arc<Handler>, abandon: CancellationToken) {
+    let places = Places::new(1);
     let ledger = &handler.link.ledger;
     loop {
         let next = ledger.dead_letter_requeued();
         for letter in handler.until_written(|| ledger.requeued(handler.name())).await {
-            handler.deliver(&Delivery::of_dead_letter(letter), &abandon).await;
+            let mut place = places.take().await;
+            handler
+                .deliver(&Delivery::of_dead_letter(letter), &mut place, &abandon)
+                .await;
         }
         next.await;
     }

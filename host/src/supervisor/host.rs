@@ -18,8 +18,8 @@ use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
-    BrokerAddress, BrokerTls, Concerns, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Peers,
-    Presence, Publisher, PublisherStatus, Topics,
+    BrokerAddress, BrokerTls, Concerns, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Patience,
+    Peers, Presence, Publisher, PublisherStatus, Topics,
 };
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
@@ -34,8 +34,12 @@ use crate::runtime::wit::types::Description;
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an event is kept for subscribers that may come back, where the broker may have forgotten them.
-const READERS_PATIENCE: Duration = Duration::from_secs(60);
+/// What brokers elsewhere need: Mosquitto forgets shared subscriptions when it restarts, until their members are back,
+/// and acknowledges messages before they are on its disk.
+const PATIENCE: Patience = Patience {
+    readers: Duration::from_secs(60),
+    disk: Duration::from_secs(10),
+};
 
 /// How long a stopping host waits for its last events to be published.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -181,6 +185,7 @@ impl Host {
             receive_maximum: 1,
             will: None,
             tls,
+            keep_alive: Duration::from_secs(20),
             concerns: Concerns::default(),
         };
         if broker.is_none() {
@@ -191,12 +196,11 @@ impl Host {
             connection.concerns.watch(options, cancel.clone());
         }
         ledger.limit_outbox(config.messages.outbox);
-        let readers_patience = match broker {
-            // Its groups outlive it.
-            Some(_) => Duration::ZERO,
-            None => READERS_PATIENCE,
+        let patience = match broker {
+            Some(_) => Patience::NONE,
+            None => PATIENCE,
         };
-        let publisher = start_publisher(&connection, &config.name, &topics, readers_patience, &ledger, &cancel);
+        let publisher = start_publisher(&connection, &config.name, &topics, patience, &ledger, &cancel);
         let peers = Peers::start(
             ConnectionOptions {
                 client_id: format!("foundry-{}-peers", config.name),
@@ -445,7 +449,9 @@ impl Host {
         futures::future::join_all(ends).await;
         if self.inner.publisher.status().connected {
             let mut level = self.ledger().outbox_level();
-            let _ = tokio::time::timeout(LAST_WORDS, level.wait_for(|status| status.size.rows == 0)).await;
+            // What is only kept in case that the broker dies is kept for the next start as well.
+            let published = level.wait_for(|status| status.size.rows <= self.publisher().kept);
+            let _ = tokio::time::timeout(LAST_WORDS, published).await;
         }
         self.inner.cancel.cancel();
         let broker = self.inner.broker.lock().ok().and_then(|mut broker| broker.take());
@@ -538,7 +544,7 @@ fn start_publisher(
     connection: &ConnectionOptions,
     host: &str,
     topics: &Topics,
-    readers_patience: Duration,
+    patience: Patience,
     ledger: &Ledger,
     cancel: &CancellationToken,
 ) -> Publisher {
@@ -553,6 +559,8 @@ fn start_publisher(
         // The outbox is the session: what was unacknowledged is sent again from there.
         persistent: false,
         client_id: format!("{}-publisher", connection.client_id),
+        // What is kept until the broker has proved to be alive should not be kept for long.
+        keep_alive: Duration::from_secs(10),
         will: Some((topic.clone(), presence("offline"))),
         ..connection.clone()
     };
@@ -561,5 +569,5 @@ fn start_publisher(
         payload: presence("online"),
         retain: true,
     };
-    Publisher::start(options, Some(hello), readers_patience, ledger.clone(), cancel.clone()).0
+    Publisher::start(options, Some(hello), patience, ledger.clone(), cancel.clone()).0
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use super::places::Place;
 use crate::bus::{Delivery, Event, FAILURES, Peers, Refusal, Topics};
 use crate::capability::{Level, derive_id};
 use crate::keys::{Signer, TrustedKeys};
@@ -85,7 +86,7 @@ enum Attempt {
 impl Handler {
     /// Handle a message until it is settled, and acknowledge it. A message that is not settled when `abandon` is
     /// cancelled stays with the broker, which gives it to another member of the group or brings it again.
-    pub(super) async fn deliver(&self, delivery: &Delivery, abandon: &CancellationToken) {
+    pub(super) async fn deliver(&self, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) {
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
         let verified = Event::verify(
@@ -99,7 +100,7 @@ impl Handler {
                 self.refuse(delivery, &refusal).await;
                 true
             }
-            Ok(event) => self.handle(&event, delivery, abandon).await,
+            Ok(event) => self.handle(&event, delivery, place, abandon).await,
         };
         if is_over {
             delivery.acknowledge().await;
@@ -122,7 +123,7 @@ impl Handler {
     }
 
     /// Returns whether the message is over and done with.
-    async fn handle(&self, event: &Event, delivery: &Delivery, abandon: &CancellationToken) -> bool {
+    async fn handle(&self, event: &Event, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) -> bool {
         if delivery.again {
             tracing::debug!(bot = self.name(), id = event.id, "redelivered");
         }
@@ -149,7 +150,7 @@ impl Handler {
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
         let settled = tokio::select! {
-            settled = self.outcome(&mut message, &group, event, delivery) => settled,
+            settled = self.outcome(&mut message, &group, event, delivery, place) => settled,
             () = abandon.cancelled() => return false,
         };
         let settlement = Settlement {
@@ -179,7 +180,14 @@ impl Handler {
     }
 
     /// Attempt by attempt, what a message comes to.
-    async fn outcome(&self, message: &mut Message, group: &str, event: &Event, delivery: &Delivery) -> Settlement {
+    async fn outcome(
+        &self,
+        message: &mut Message,
+        group: &str,
+        event: &Event,
+        delivery: &Delivery,
+        place: &mut Place,
+    ) -> Settlement {
         loop {
             match self.attempt(message).await {
                 Attempt::Settled(settlement) => return *settlement,
@@ -194,7 +202,7 @@ impl Handler {
                     let pause = after.max(backoff(message.attempt));
                     let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
                     self.log(Some(&event.run), Level::Warn, &text);
-                    tokio::time::sleep(pause).await;
+                    place.pause(pause).await;
                 }
             }
         }

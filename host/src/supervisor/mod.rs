@@ -11,6 +11,7 @@ mod message;
 mod onlooker;
 mod options;
 mod order;
+mod places;
 mod replace;
 mod spec;
 mod timers;

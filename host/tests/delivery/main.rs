@@ -16,6 +16,7 @@ mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod waiting;
 
 use std::path::Path;
 

@@ -11,16 +11,16 @@ use crate::support::{eventually, spec};
 use crate::{at, broker};
 
 /// A host as a process of its own, with a bot.
-struct Victim(Child);
+pub struct Victim(pub Child);
 
 impl Victim {
-    fn start(directory: &Path, port: u16) -> Self {
+    pub fn start(directory: &Path, port: u16, guest: &str) -> Self {
         let state = directory.join("victim");
         let file = directory.join("victim.toml");
-        let relay = foundry_test_guests::path("relay");
+        let component = foundry_test_guests::path(guest);
         let config = format!(
             "[host]\nname = \"victim\"\nstate = {state:?}\n[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
-             [bots.relay]\nuse = {relay:?}\n"
+             [bots.{guest}]\nuse = {component:?}\n[bots.{guest}.grants]\nartifacts = true\n"
         );
         std::fs::write(&file, config).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_foundry-host"))
@@ -55,12 +55,12 @@ async fn status_becomes(host: &Host, of: &str, status: &str) {
 async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress) {
     let port = broker.port;
     let witness = Host::start(at(directory, broker)).await.unwrap();
-    let mut victim = Victim::start(directory, port);
+    let mut victim = Victim::start(directory, port, "relay");
     status_becomes(&witness, "victim", "running").await;
     victim.0.kill().unwrap();
     victim.0.wait().unwrap();
     status_becomes(&witness, "victim", "offline").await;
-    let _victim = Victim::start(directory, port);
+    let _victim = Victim::start(directory, port, "relay");
     status_becomes(&witness, "victim", "running").await;
     witness.shutdown().await;
 }

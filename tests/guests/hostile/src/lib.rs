@@ -2,7 +2,9 @@
 
 #![allow(clippy::panic, reason = "that is what it is for")]
 
-use foundry_sdk::{Bot, Description, Event, Message, Outcome, artifacts, export, log, publish, retry_now, state};
+use foundry_sdk::{
+    Bot, Description, Event, Message, Outcome, artifacts, export, log, publish, retry_after, retry_now, state,
+};
 
 struct Hostile;
 
@@ -53,6 +55,7 @@ impl Bot for Hostile {
                     Outcome::Done
                 }
             }
+            "wait an hour" => retry_after(std::time::Duration::from_secs(3600), "not now"),
             "work" => {
                 work();
                 said(publish(event("hostile-out", "test.hostile.v1", &data)))

@@ -1,0 +1,130 @@
+//! Messages that wait for another attempt: what they hold up, and what becomes of them.
+
+use std::path::Path;
+use std::process::Command;
+
+use foundry_host::bus::BrokerAddress;
+use foundry_host::supervisor::Host;
+use serde_json::json;
+
+use crate::mosquitto::Mosquitto;
+use crate::presence::Victim;
+use crate::support::{config, event, eventually, owner_of, publish, signed, spec};
+use crate::{at, broker};
+
+const TOPIC: &str = "foundry/hostile-in";
+
+fn order(state: &Path, id: &str, what: &str) -> Vec<u8> {
+    signed(state, id, "test.order.v1", json!({ "do": what }))
+}
+
+/// Only a test of what the hostile bot needs could tell what it asks for; it gets what it always gets.
+async fn load(host: &Host) {
+    host.load(spec("hostile")).await.unwrap();
+}
+
+async fn answered(host: &Host, id: &str) {
+    eventually(&format!("{id} is handled"), async || {
+        let runs = host.ledger().runs(100).await.unwrap();
+        let mut events = runs.into_iter().flat_map(|run| run.events);
+        events.find(|event| event.topic == "hostile-out" && event.cause.as_deref() == Some(id))
+    })
+    .await;
+}
+
+async fn attempts(host: &Host, id: &str, expected: u32) {
+    eventually(&format!("{expected} attempts at {id}"), async || {
+        let attempts = host.ledger().attempts("hostile", id).await.unwrap();
+        (attempts == expected).then_some(())
+    })
+    .await;
+}
+
+/// With one instance.
+async fn a_bad_message_among_good_ones(host: &Host, broker: &BrokerAddress, state: &Path) {
+    load(host).await;
+    publish(broker, TOPIC, order(state, "bad", "wait an hour")).await;
+    attempts(host, "bad", 1).await;
+    for id in ["g1", "g2", "g3"] {
+        publish(broker, TOPIC, order(state, id, "done")).await;
+        answered(host, id).await;
+    }
+    let status = host.status("hostile").unwrap();
+    assert_eq!((status.in_hand, status.handled), (1, 3), "the bad one still waits");
+    attempts(host, "bad", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_message_does_not_hold_up_good_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host::start(config(directory.path())).await.unwrap();
+    let owner = owner_of(directory.path(), host.broker().port);
+    a_bad_message_among_good_ones(&host, &owner, directory.path()).await;
+    let group = host.operator().unwrap().groups().await.pop().unwrap();
+    assert_eq!((group.leased, group.waiting), (1, 0), "unacknowledged");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_message_does_not_hold_up_good_ones_with_mosquitto() {
+    let directory = tempfile::tempdir().unwrap();
+    let mosquitto = Mosquitto::start(directory.path(), "");
+    let host = Host::start(at(directory.path(), mosquitto.address())).await.unwrap();
+    a_bad_message_among_good_ones(&host, &mosquitto.address(), directory.path()).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_message_keeps_its_attempts_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host::start(config(directory.path())).await.unwrap();
+    load(&host).await;
+    let owner = owner_of(directory.path(), host.broker().port);
+    publish(&owner, TOPIC, order(directory.path(), "bad", "wait an hour")).await;
+    attempts(&host, "bad", 1).await;
+    let mut stopping = config(directory.path());
+    stopping.drain = std::time::Duration::from_millis(100);
+    host.shutdown().await;
+    drop(host);
+    let host = Host::start(stopping).await.unwrap();
+    load(&host).await;
+    attempts(&host, "bad", 2).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_message_goes_to_another_member_when_its_host_dies() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let address = BrokerAddress::local(broker.address());
+    let mut victim = Victim::start(directory.path(), address.port, "hostile");
+    let operator = broker.operator();
+    let group = async || {
+        operator
+            .groups()
+            .await
+            .into_iter()
+            .find(|group| group.name == "hostile")
+    };
+    eventually("the bot is there", async || {
+        group().await.filter(|group| group.members == 1)
+    })
+    .await;
+    let state = directory.path().join("victim");
+    publish(&address, TOPIC, order(&state, "bad", "wait an hour")).await;
+    publish(&address, TOPIC, order(&state, "good", "done")).await;
+    eventually("only the one that waits is unacknowledged", async || {
+        group().await.filter(|group| (group.leased, group.waiting) == (1, 0))
+    })
+    .await;
+    victim.0.kill().unwrap();
+    let output = Command::new("mosquitto_sub")
+        .args(["-V", "5", "-p", &address.port.to_string(), "-q", "1"])
+        .args(["-t", &format!("$share/hostile/{TOPIC}"), "-C", "1", "-W", "20"])
+        .output()
+        .unwrap();
+    let received: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(received["id"], event("bad", "test.order.v1", json!({})).id);
+    drop(victim);
+    broker.stop().await;
+}
