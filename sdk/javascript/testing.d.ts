@@ -17,6 +17,8 @@ export function run(
     event?: string | { type: string; data: object; topic?: string; subject?: string };
     tick?: string;
     state?: Record<string, string>;
+    /** What git, builds and HTTP answer: a file that `foundry-host test --record` wrote, or its content. */
+    world?: string | object;
     options?: Record<string, string | string[]>;
     attempt?: number;
     /** More arguments of `foundry-host test`, such as `--allow-artifacts`. */

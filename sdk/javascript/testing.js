@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export function run(component, { event, tick, state, options = {}, attempt = 0, args = [] } = {}) {
+export function run(component, { event, tick, state, world, options = {}, attempt = 0, args = [] } = {}) {
   const scratch = mkdtempSync(join(tmpdir(), "foundry-test-"));
   try {
     const write = (name, value) => {
@@ -24,6 +24,9 @@ export function run(component, { event, tick, state, options = {}, attempt = 0, 
     }
     if (state !== undefined) {
       words.push("--with-state", write("state.json", state));
+    }
+    if (world !== undefined) {
+      words.push("--world", typeof world === "string" ? world : write("world.json", world));
     }
     words.push(...args, component);
     for (const [name, values] of Object.entries(options)) {

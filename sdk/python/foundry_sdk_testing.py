@@ -36,9 +36,13 @@ def run(
     state: Optional[Mapping[str, str]] = None,
     options: Optional[Mapping[str, Union[str, Sequence[str]]]] = None,
     attempt: int = 0,
+    world: Union[str, Path, Mapping[str, Any], None] = None,
     arguments: Sequence[str] = (),
 ) -> Result:
-    """Let the bot handle one event (a file, or an object with ``type`` and ``data``), or one tick of a timer."""
+    """Let the bot handle one event (a file, or an object with ``type`` and ``data``), or one tick of a timer.
+
+    ``world`` has what git, builds and HTTP answer: a file that ``foundry-host test --record`` wrote, or its content.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         command = [os.environ.get("FOUNDRY_HOST", "foundry-host"), "test", "--json", "--attempt", str(attempt)]
         if isinstance(event, Mapping):
@@ -49,6 +53,10 @@ def run(
             command += ["--tick", tick]
         if state is not None:
             command += ["--with-state", _write(scratch, "state.json", state)]
+        if isinstance(world, Mapping):
+            command += ["--world", _write(scratch, "world.json", world)]
+        elif world is not None:
+            command += ["--world", str(world)]
         command += [*arguments, str(component)]
         for name, values in (options or {}).items():
             for value in [values] if isinstance(values, str) else values:

@@ -13,6 +13,7 @@ pub mod build;
 pub mod git;
 pub mod http;
 pub mod site;
+pub mod tape;
 
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};
@@ -48,6 +49,8 @@ pub struct Services {
     pub builder: build::Builder,
     /// What makes HTTP requests.
     pub http: http::Http,
+    /// Where the answers of git, builds and HTTP come from.
+    pub tape: tape::Tape,
 }
 
 /// An interface of the contract that a bot may import.

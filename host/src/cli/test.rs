@@ -16,6 +16,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::load::{HostArgs, command, current_directory};
 use super::output::printable;
+use crate::capability::tape::{Tape, World};
 use crate::config::parse_bot_source;
 use crate::supervisor::{Inspector, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
 
@@ -29,6 +30,9 @@ const BINARY: &str = "base64:";
     after_help = "The event is a JSON file with `type` and `data`, and `topic`, `subject` and `id` if you like: a message as
 `foundry-host watch --json` prints it will do. Rights are granted as with `load`; they are as real as there.
 Nothing is published or kept: what the bot would have published, its state afterwards and its log are printed.
+
+What git, builds and HTTP answer can be recorded with --record, and comes from the recording with --world: then nothing
+outside is asked at all.
 
 The exit code tells the outcome: 0 done, 7 retry, 8 reject, 9 if the bot's code failed.
 
@@ -49,6 +53,12 @@ pub struct Args {
     /// Give it the state in this JSON file: an object of texts, or of base64 after `base64:`
     #[arg(long, value_name = "FILE")]
     with_state: Option<PathBuf>,
+    /// Ask git, builds and HTTP for real, and write what they answer into this file
+    #[arg(long, value_name = "FILE", conflicts_with = "world")]
+    record: Option<PathBuf>,
+    /// Take the answers of git, builds and HTTP from this file, and ask nobody
+    #[arg(long, value_name = "FILE")]
+    world: Option<PathBuf>,
     /// Attempts at the event before this one
     #[arg(long, value_name = "N", default_value_t = 0)]
     attempt: u32,
@@ -76,6 +86,11 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         .map(|path| read_event(path, args.attempt))
         .transpose()?;
     let state = args.with_state.as_deref().map(read_state).transpose()?;
+    let tape = match (&args.world, &args.record) {
+        (Some(path), _) => Tape::playing(read_json(path)?),
+        (None, Some(_)) => Tape::recording(),
+        (None, None) => Tape::Off,
+    };
     let mut words = args.bot.into_iter();
     let name = words.next().unwrap_or_default();
     let source = parse_bot_source(&name.to_string_lossy(), &base);
@@ -89,7 +104,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let host = args.host.merged(HostArgs::from_arg_matches(&matches)?);
     context.common = context.common.clone().merged(CommonArgs::from_arg_matches(&matches)?);
     let spec = host.spec(source, &description, &matches, &base);
-    let trial = Trial::load(&inspector, &spec).await?;
+    let trial = Trial::load_in(&inspector, &spec, tape).await?;
     if let Some(state) = state {
         trial.set_state(state).await?;
     }
@@ -98,6 +113,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         (None, Some(timer)) => trial.tick(&timer).await?,
         (None, None) => return Err(CliError::usage("there is nothing to test: give --event or --tick")),
     };
+    if let (Some(path), Some(world)) = (&args.record, trial.recorded()) {
+        write_world(path, &world)?;
+    }
     if context.common.json {
         context.out.json(&as_json(&report))?;
     } else {
@@ -146,6 +164,14 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, CliError>
         CliError::Said(exit, format!("cannot read {}: {error}", path.display()))
     })?;
     serde_json::from_slice(&text).map_err(|error| CliError::usage(format_args!("{}: {error}", path.display())))
+}
+
+fn write_world(path: &Path, world: &World) -> Result<(), CliError> {
+    let failed =
+        |error: &dyn std::fmt::Display| CliError::failed(format_args!("cannot write {}: {error}", path.display()));
+    let mut text = serde_json::to_string_pretty(world).map_err(|error| failed(&error))?;
+    text.push('\n');
+    std::fs::write(path, text).map_err(|error| failed(&error))
 }
 
 /// The outcome's name, the reason, and the milliseconds to wait.

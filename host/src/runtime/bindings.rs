@@ -8,7 +8,7 @@ wasmtime::component::bindgen!({
     imports: { default: async | trappable },
     exports: { default: async },
     with: {
-        "foundry:bot/git.source": crate::capability::git::Source,
+        "foundry:bot/git.source": crate::capability::git::Checkout,
         "foundry:bot/site.transaction": crate::capability::site::Transaction,
     },
 });

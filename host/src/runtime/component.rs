@@ -1,12 +1,13 @@
 //! From a component's bytes to something that can be instantiated: compilation, its cache, and admission.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker, types::ComponentItem};
 
 use super::bindings::BotPre;
-use super::engine::Engine;
+use super::engine::{Engine, private_directory};
 use super::error::{AdmissionError, LoadError};
 use super::invocation::Invocation;
 use crate::capability::{Grants, Interface};
@@ -17,6 +18,12 @@ const VERSION: &str = "@0.1.0";
 
 /// What every bot exports.
 const EXPORTS: [&str; 4] = ["describe", "configure", "handle", "tick"];
+
+/// What a compilation's file ends in.
+const EXTENSION: &str = "cwasm";
+
+/// Size of all compilations at which those that were not used for longest go.
+const MOST: u64 = 1024 * 1024 * 1024;
 
 /// Compiled components in a directory of the host, keyed by the digest of the component and the engine's version:
 /// compilation takes seconds for large guests, loading the result milliseconds.
@@ -73,7 +80,9 @@ impl ComponentCache {
     /// [`LoadError::NotAComponent`] if the bytes aren't a component.
     pub fn load(&self, engine: &Engine, name: &str, bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
         let digest = hex::encode(Sha256::digest(bytes));
-        let cached = self.directory.join(format!("{digest}-{}.cwasm", compatibility(engine)));
+        let cached = self
+            .directory
+            .join(format!("{digest}-{}.{EXTENSION}", compatibility(engine)));
         let component = match self.cached(engine, &cached) {
             Some(component) => component,
             None => {
@@ -81,6 +90,7 @@ impl ComponentCache {
                     name: name.to_owned(),
                     why: format!("{e:#}"),
                 })?;
+                engine.keep_functions();
                 if let Err(error) = self.keep(&component, &cached) {
                     // The cache only saves time: a full disk must not keep a bot from loading.
                     tracing::warn!(path = %cached.display(), %error, "cannot cache the compiled component");
@@ -115,7 +125,14 @@ impl ComponentCache {
         // (whoever can write to it can replace the host's ledger and keys as well), files appear by rename and so are
         // whole, and wasmtime itself refuses those of another version or configuration.
         match unsafe { Component::deserialize_file(engine.raw(), path) } {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                // Its time tells when it was last of use.
+                let touched = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+                if let Err(error) = touched {
+                    tracing::debug!(path = %path.display(), %error, "cannot note a use");
+                }
+                Some(component)
+            }
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "compiling again");
                 None
@@ -124,15 +141,33 @@ impl ComponentCache {
     }
 
     fn keep(&self, component: &Component, path: &Path) -> std::io::Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)?;
+        private_directory(&self.directory)?;
         let bytes = component.serialize().map_err(std::io::Error::other)?;
         let temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
         std::fs::write(temporary.path(), bytes)?;
         temporary.persist(path).map_err(|e| e.error)?;
+        self.make_room(MOST)
+    }
+
+    /// Remove the compilations that were not used for longest, but for the newest one. Running bots keep theirs: a mapped
+    /// file outlives its name.
+    fn make_room(&self, most: u64) -> std::io::Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if Path::new(&entry.file_name()).extension() == Some(EXTENSION.as_ref()) {
+                let meta = entry.metadata()?;
+                files.push((meta.modified()?, meta.len(), entry.path()));
+            }
+        }
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let mut size = 0;
+        for (at, (_, length, path)) in files.into_iter().enumerate() {
+            size += length;
+            if at > 0 && size > most {
+                std::fs::remove_file(path)?;
+            }
+        }
         Ok(())
     }
 }
@@ -249,4 +284,38 @@ fn is_plain_wasi(import: &str) -> bool {
     ]
     .iter()
     .any(|prefix| import.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn compilations_that_were_not_used_for_longest_make_room() {
+        let directory = tempfile::tempdir().unwrap();
+        for (age, name) in ["new.cwasm", "recent.cwasm", "old.cwasm", "functions.sqlite"]
+            .iter()
+            .enumerate()
+        {
+            let file = std::fs::File::create(directory.path().join(name)).unwrap();
+            file.set_len(1000).unwrap();
+            let age = Duration::from_secs(60 * age as u64);
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
+        let left = || {
+            let mut names: Vec<_> = std::fs::read_dir(directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let cache = ComponentCache::new(directory.path());
+        cache.make_room(2500).unwrap();
+        assert_eq!(left(), ["functions.sqlite", "new.cwasm", "recent.cwasm"]);
+        cache.make_room(0).unwrap();
+        assert_eq!(left(), ["functions.sqlite", "new.cwasm"]);
+    }
 }

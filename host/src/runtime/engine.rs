@@ -1,5 +1,6 @@
 //! The WebAssembly engine, one per host.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::error::LoadError;
+use super::functions::FunctionCache;
 
 /// How often the epoch advances: the grain of time limits, and how long a computing bot keeps a thread to itself.
 pub(super) const TICK: Duration = Duration::from_millis(20);
@@ -21,6 +23,7 @@ const MAX_INSTANCES: u32 = 256;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    functions: Option<Arc<FunctionCache>>,
     _ticker: Arc<Ticker>,
 }
 
@@ -30,6 +33,29 @@ impl Engine {
     /// # Errors
     /// [`LoadError::Engine`] if this machine can't reserve the address space for the instance pool.
     pub fn new() -> Result<Self, LoadError> {
+        Self::with(None)
+    }
+
+    /// The same, with compiled functions kept in a directory that only the host can write, for components that share
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn keeping(compiled: &Path) -> Result<Self, LoadError> {
+        let opened = private_directory(compiled)
+            .map_err(|error| error.to_string())
+            .and_then(|()| FunctionCache::open(compiled).map_err(|error| error.to_string()));
+        let functions = match opened {
+            Ok(functions) => Some(Arc::new(functions)),
+            Err(why) => {
+                tracing::warn!(directory = %compiled.display(), %why, "cannot keep compiled functions: loading takes longer");
+                None
+            }
+        };
+        Self::with(functions)
+    }
+
+    fn with(functions: Option<Arc<FunctionCache>>) -> Result<Self, LoadError> {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(MAX_INSTANCES)
             .total_core_instances(MAX_INSTANCES * 4)
@@ -42,10 +68,17 @@ impl Engine {
             .wasm_component_model(true)
             .epoch_interruption(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let inner = wasmtime::Engine::new(&config).map_err(|e| LoadError::Engine(format!("{e:#}")))?;
+        let unusable = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
+        if let Some(functions) = &functions {
+            config
+                .enable_incremental_compilation(Arc::clone(functions) as Arc<dyn wasmtime::CacheStore>)
+                .map_err(unusable)?;
+        }
+        let inner = wasmtime::Engine::new(&config).map_err(unusable)?;
         let ticker = Ticker::start(inner.clone());
         Ok(Self {
             inner,
+            functions,
             _ticker: Arc::new(ticker),
         })
     }
@@ -54,6 +87,19 @@ impl Engine {
     pub(super) fn raw(&self) -> &wasmtime::Engine {
         &self.inner
     }
+
+    /// Write down what the last compilation made.
+    pub(super) fn keep_functions(&self) {
+        if let Some(functions) = &self.functions {
+            functions.flush();
+        }
+    }
+}
+
+/// Make a directory that nobody else can write to or read.
+pub(super) fn private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Advances the epoch until it is dropped.

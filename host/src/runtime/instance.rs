@@ -11,6 +11,7 @@ use super::engine::{Engine, MAX_MEMORY, TICK};
 use super::error::Fault;
 use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext};
 use super::wit::types;
+use crate::capability::tape::Unrecorded;
 
 /// What one call may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +177,8 @@ pub(super) async fn call_within<D: Limited, T>(
         Ok(Ok(value)) => Ok((value, store.into_data())),
         Ok(Err(_)) if store.data_mut().memory().exceeded => Err(Fault::Memory(limits.memory)),
         Ok(Err(error)) if error.is::<OutOfGuestTime>() => Err(Fault::GuestTime(limits.guest_time)),
+        // The backtrace would hide what matters to whoever writes the test.
+        Ok(Err(error)) if error.is::<Unrecorded>() => Err(Fault::Host(error.root_cause().to_string())),
         Ok(Err(error)) => Err(match error.downcast_ref::<wasmtime::Trap>() {
             Some(trap) => Fault::Trap(trap.to_string()),
             None => Fault::Host(format!("{:#}", error)),

@@ -5,6 +5,7 @@ mod component;
 mod describe;
 mod engine;
 mod error;
+mod functions;
 mod instance;
 mod invocation;
 

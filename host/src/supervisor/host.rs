@@ -25,6 +25,7 @@ use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
 use crate::capability::site::Sites;
+use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::{Ledger, OutboxLimits};
@@ -175,6 +176,7 @@ impl Host {
             sites: Sites::new(),
             builder: Builder::new(&config.state.join("build"), config.builds.clone())?,
             http: Http::default(),
+            tape: Tape::Off,
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);

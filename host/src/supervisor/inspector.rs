@@ -34,8 +34,9 @@ impl Inspector {
     /// # Errors
     /// [`LoadError::Engine`] if this machine can't run WebAssembly.
     pub fn new(compiled: impl Into<PathBuf>) -> Result<Self, LoadError> {
+        let compiled = compiled.into();
         Ok(Self {
-            engine: Engine::new()?,
+            engine: Engine::keeping(&compiled)?,
             cache: Arc::new(ComponentCache::new(compiled)),
         })
     }

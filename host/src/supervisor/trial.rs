@@ -20,6 +20,7 @@ use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
 use crate::capability::site::Sites;
+use crate::capability::tape::{Tape, World};
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
@@ -109,6 +110,14 @@ impl Trial {
     /// # Errors
     /// [`TrialError`], which says what is wrong and what to do.
     pub async fn load(inspector: &Inspector, spec: &BotSpec) -> Result<Self, TrialError> {
+        Self::load_in(inspector, spec, Tape::Off).await
+    }
+
+    /// The same, in a world that is recorded, or was.
+    ///
+    /// # Errors
+    /// As [`Trial::load`].
+    pub async fn load_in(inspector: &Inspector, spec: &BotSpec, tape: Tape) -> Result<Self, TrialError> {
         let (component, description) = inspector.inspect(&spec.source).await?;
         let name = spec.name.clone().unwrap_or_else(|| description.name.clone());
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
@@ -120,7 +129,7 @@ impl Trial {
             .admit(inspector.engine(), &grants)
             .map_err(LoadFailure::Admission)?;
         let directory = tempfile::tempdir().map_err(world)?;
-        let services = Arc::new(services(directory.path())?);
+        let services = Arc::new(services(directory.path(), tape)?);
         let bot = Arc::new(BotContext {
             source: format!("test/{name}"),
             name: name.clone(),
@@ -144,6 +153,12 @@ impl Trial {
                 .unwrap_or_default(),
             _directory: directory,
         })
+    }
+
+    /// What git, builds and HTTP answered so far, if that is recorded.
+    #[must_use]
+    pub fn recorded(&self) -> Option<World> {
+        self.services.tape.recorded()
     }
 
     /// Give the bot state from earlier messages.
@@ -238,7 +253,7 @@ fn world(error: impl std::fmt::Display) -> TrialError {
 }
 
 /// The capabilities of a host, all of whose memory is in one directory.
-fn services(directory: &Path) -> Result<Services, TrialError> {
+fn services(directory: &Path, tape: Tape) -> Result<Services, TrialError> {
     Ok(Services {
         ledger: Ledger::open(&directory.join("ledger.sqlite"))?,
         artifacts: ArtifactStore::local(&directory.join("artifacts")).map_err(world)?,
@@ -251,5 +266,6 @@ fn services(directory: &Path) -> Result<Services, TrialError> {
             .map_err(HostError::Builds)
             .map_err(world)?,
         http: Http::default(),
+        tape,
     })
 }

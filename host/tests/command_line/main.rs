@@ -21,3 +21,4 @@ mod keys;
 mod names;
 mod rights;
 mod sight;
+mod worlds;

@@ -104,6 +104,11 @@ impl Trial {
         self.argument("--attempt").argument(&attempt.to_string())
     }
 
+    /// Git, builds and HTTP answer what this file has recorded: see `foundry-host test --record`.
+    pub fn world(self, file: &str) -> Self {
+        self.argument("--world").argument(file)
+    }
+
     /// One more argument of `foundry-host test`, such as `--allow-artifacts`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Resource;
 
+use super::taped;
 use super::{
     Artifact, ArtifactKind, BuildError, BuildKind, BuildReport, BuildRequest, Builder, Limits, Observer, OverlayFile,
     Phase,
 };
-use crate::capability::git::Source;
-use crate::capability::{Level, Services};
+use crate::capability::git::Checkout;
+use crate::capability::{Level, Services, tape};
 use crate::runtime::{Invocation, wit};
 
 use wit::build::{Error, Failure, Kind, Report, Request};
@@ -25,9 +26,16 @@ const LIVE_BURST: u32 = 2000;
 const LIVE_RATE: u32 = 200;
 
 impl wit::build::Host for Invocation {
-    async fn run(&mut self, source: Resource<Source>, request: Request) -> wasmtime::Result<Result<Report, Error>> {
-        let tree = self.table.get(&source)?.path().to_owned();
+    async fn run(&mut self, source: Resource<Checkout>, request: Request) -> wasmtime::Result<Result<Report, Error>> {
         let services = Arc::clone(&self.bot.services);
+        let checkout = self.table.get(&source)?;
+        let asked = taped::asked(checkout.commit(), &request);
+        if let Some(answer) = services.tape.play::<tape::Build>(&asked)? {
+            return taped::answer(&services, answer).await;
+        }
+        let Some(tree) = checkout.path().map(Path::to_owned) else {
+            return Err(wasmtime::Error::msg("a recorded tree can't be built"));
+        };
         let builder = services.builder.clone();
         let live = Live::new(Arc::clone(&services), &self.bot.name, Self::run(self));
         let output = match builder.output() {
@@ -40,10 +48,14 @@ impl wit::build::Host for Invocation {
         };
         let begun = Instant::now();
         let outcome = builder.run(request, CancellationToken::new(), live).await;
-        Ok(match outcome {
+        let outcome = match outcome {
             Ok(report) => stored(&services, report, begun.elapsed()).await,
             Err(error) => Err(failed(&services, &error).await),
-        })
+        };
+        if services.tape.is_recording() {
+            taped::record(&services, asked, &outcome).await?;
+        }
+        Ok(outcome)
     }
 }
 

@@ -37,6 +37,7 @@ mod scratch;
 mod seccomp;
 mod stage;
 mod supervise;
+mod taped;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -1,10 +1,15 @@
 //! The interface `git` of the contract, on top of the service.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures::future::join_all;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-use super::{Git, GitError, Location, RawSignature, Ref, Source};
+use super::{Checkout, GitError, Location, RawSignature, Ref, Source};
+use crate::capability::Services;
+use crate::capability::tape::{self, Answer, Content, Exchange};
 use crate::keys::{KeyStore, Role, VerifyError};
 use crate::runtime::{Invocation, wit};
 
@@ -33,10 +38,6 @@ impl From<Ref> for wit::git::Ref {
 }
 
 impl Invocation {
-    fn git(&self) -> Git {
-        self.bot.services.git.clone()
-    }
-
     /// Grants are for URLs as they were written; the refusal shows them without credentials.
     fn check_granted(&self, url: &str) -> std::result::Result<(), Error> {
         let location = Location::parse(url)?;
@@ -67,17 +68,17 @@ fn judge(keys: &KeyStore, signature: Option<&RawSignature>) -> Signature {
 
 impl wit::git::Host for Invocation {
     async fn refs(&mut self, urls: Vec<String>) -> Result<Vec<std::result::Result<Vec<wit::git::Ref>, Error>>> {
-        let git = self.git();
+        let services = Arc::clone(&self.bot.services);
         // The grants first: a bot's store can't be shared between threads, so the futures have nothing of it.
         let granted: Vec<_> = urls
             .into_iter()
             .map(|url| self.check_granted(&url).map(|()| url))
             .collect();
-        let answers = granted.into_iter().map(async |url| {
-            let refs = git.refs(&url?).await?;
-            Ok(refs.into_iter().map(Into::into).collect())
+        let answers = granted.into_iter().map(async |url| match url {
+            Ok(url) => refs(&services, url).await,
+            Err(refusal) => Ok(Err(refusal)),
         });
-        Ok(join_all(answers).await)
+        join_all(answers).await.into_iter().collect()
     }
 
     async fn checkout(
@@ -85,41 +86,163 @@ impl wit::git::Host for Invocation {
         url: String,
         branch: String,
         commit: String,
-    ) -> Result<std::result::Result<Resource<Source>, Error>> {
+    ) -> Result<std::result::Result<Resource<Checkout>, Error>> {
         if let Err(error) = self.check_granted(&url) {
             return Ok(Err(error));
         }
-        match self.git().checkout(&url, &branch, &commit).await {
-            Ok(source) => Ok(Ok(self.table.push(source)?)),
-            Err(error) => Ok(Err(error.into())),
+        let services = Arc::clone(&self.bot.services);
+        let asked = tape::Commit { url, branch, commit };
+        let checkout = match services.tape.play::<tape::Checkout>(&asked)? {
+            Some(Answer::Answer(tree)) => Checkout::Recorded {
+                commit: asked.commit,
+                tree,
+            },
+            Some(Answer::Error(failure)) => return Ok(Err(failure.into())),
+            None => match services.git.checkout(&asked.url, &asked.branch, &asked.commit).await {
+                Ok(source) => {
+                    if services.tape.is_recording() {
+                        let tree = described(&services, &source).await?;
+                        services.tape.record::<tape::Checkout>(|| Exchange {
+                            asked,
+                            answer: Answer::Answer(tree),
+                        });
+                    }
+                    Checkout::Live(source)
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    record_failure::<tape::Checkout>(&services.tape, asked, &error);
+                    return Ok(Err(error));
+                }
+            },
+        };
+        Ok(Ok(self.table.push(checkout)?))
+    }
+}
+
+/// A repository's refs: the real ones, or those that were recorded.
+async fn refs(services: &Services, url: String) -> Result<std::result::Result<Vec<wit::git::Ref>, Error>> {
+    let asked = tape::Repository { url };
+    if let Some(answer) = services.tape.play::<tape::Refs>(&asked)? {
+        return Ok(match answer {
+            Answer::Answer(refs) => Ok(refs
+                .into_iter()
+                .map(|(name, commit)| wit::git::Ref { name, commit })
+                .collect()),
+            Answer::Error(failure) => Err(failure.into()),
+        });
+    }
+    match services.git.refs(&asked.url).await {
+        Ok(refs) => {
+            services.tape.record::<tape::Refs>(|| Exchange {
+                asked,
+                answer: Answer::Answer(refs.iter().map(|r| (r.name.clone(), r.commit.clone())).collect()),
+            });
+            Ok(Ok(refs.into_iter().map(Into::into).collect()))
+        }
+        Err(error) => {
+            let error = Error::from(error);
+            record_failure::<tape::Refs>(&services.tape, asked, &error);
+            Ok(Err(error))
+        }
+    }
+}
+
+/// A commit as it is written down, before any of its files was read.
+async fn described(services: &Arc<Services>, source: &Source) -> Result<tape::Tree> {
+    let info = source.info();
+    let signature = judged(services, info.signature.clone()).await?;
+    Ok(tape::Tree {
+        time: info.time,
+        author: info.author.clone(),
+        summary: info.summary.clone(),
+        signature: match signature {
+            Signature::Unsigned => tape::Signed::Unsigned,
+            Signature::Trusted(fingerprint) => tape::Signed::Trusted(fingerprint),
+            Signature::Untrusted(why) => tape::Signed::Untrusted(why),
+        },
+        files: BTreeMap::new(),
+    })
+}
+
+async fn judged(services: &Arc<Services>, raw: Option<RawSignature>) -> Result<Signature> {
+    let services = Arc::clone(services);
+    Ok(tokio::task::spawn_blocking(move || judge(&services.keys, raw.as_ref())).await?)
+}
+
+fn record_failure<R: tape::Reel<Error = tape::GitFailure>>(tape: &tape::Tape, asked: R::Asked, error: &Error) {
+    let failure = match error.clone() {
+        // Never asked.
+        Error::NotGranted(_) => return,
+        Error::NotFound(why) => tape::GitFailure::NotFound(why),
+        Error::NoSuchRef(why) => tape::GitFailure::NoSuchRef(why),
+        Error::TimedOut(why) => tape::GitFailure::TimedOut(why),
+        Error::BadRequest(why) => tape::GitFailure::BadRequest(why),
+        Error::Unavailable(why) => tape::GitFailure::Unavailable(why),
+    };
+    tape.record::<R>(|| Exchange {
+        asked,
+        answer: Answer::Error(failure),
+    });
+}
+
+impl From<tape::GitFailure> for Error {
+    fn from(failure: tape::GitFailure) -> Self {
+        match failure {
+            tape::GitFailure::NotFound(why) => Self::NotFound(why),
+            tape::GitFailure::NoSuchRef(why) => Self::NoSuchRef(why),
+            tape::GitFailure::TimedOut(why) => Self::TimedOut(why),
+            tape::GitFailure::BadRequest(why) => Self::BadRequest(why),
+            tape::GitFailure::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }
 
 impl wit::git::HostSource for Invocation {
-    async fn info(&mut self, source: Resource<Source>) -> Result<CommitInfo> {
-        let info = self.table.get(&source)?.info().clone();
-        let services = std::sync::Arc::clone(&self.bot.services);
-        let raw = info.signature;
-        let signature = tokio::task::spawn_blocking(move || judge(&services.keys, raw.as_ref())).await?;
-        Ok(CommitInfo {
-            id: info.id,
-            time: info.time,
-            author: info.author,
-            summary: info.summary,
-            signature,
-        })
+    async fn info(&mut self, source: Resource<Checkout>) -> Result<CommitInfo> {
+        match self.table.get(&source)? {
+            Checkout::Live(source) => {
+                let info = source.info().clone();
+                let signature = judged(&self.bot.services, info.signature).await?;
+                Ok(CommitInfo {
+                    id: info.id,
+                    time: info.time,
+                    author: info.author,
+                    summary: info.summary,
+                    signature,
+                })
+            }
+            Checkout::Recorded { commit, tree } => Ok(CommitInfo {
+                id: commit.clone(),
+                time: tree.time,
+                author: tree.author.clone(),
+                summary: tree.summary.clone(),
+                signature: match tree.signature.clone() {
+                    tape::Signed::Unsigned => Signature::Unsigned,
+                    tape::Signed::Trusted(fingerprint) => Signature::Trusted(fingerprint),
+                    tape::Signed::Untrusted(why) => Signature::Untrusted(why),
+                },
+            }),
+        }
     }
 
     async fn read(
         &mut self,
-        source: Resource<Source>,
+        source: Resource<Checkout>,
         path: String,
     ) -> Result<std::result::Result<Option<Vec<u8>>, Error>> {
-        Ok(self.table.get(&source)?.read(&path).map_err(Into::into))
+        let checkout = self.table.get(&source)?;
+        let content = checkout.read(&path);
+        if let Ok(Some(bytes)) = &content {
+            self.bot
+                .services
+                .tape
+                .amend(|world| world.add_file(checkout.commit(), path, Content(bytes.clone())));
+        }
+        Ok(content.map_err(Into::into))
     }
 
-    async fn drop(&mut self, source: Resource<Source>) -> Result<()> {
+    async fn drop(&mut self, source: Resource<Checkout>) -> Result<()> {
         self.table.delete(source)?;
         Ok(())
     }

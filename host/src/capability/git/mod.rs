@@ -6,6 +6,7 @@
 mod advertisement;
 mod binding;
 mod cache;
+mod checkout;
 mod credentials;
 mod deadline;
 mod dumb;
@@ -33,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use advertisement::Ref;
+pub use checkout::Checkout;
 pub use credentials::CredentialSources;
 pub use duplex::SshProgram;
 pub use error::GitError;

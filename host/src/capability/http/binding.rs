@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{HttpError, MAX_BODY, Request};
+use super::client::{Http, HttpError, MAX_BODY, Request, Response};
+use crate::capability::tape::{self, Answer, Content, Exchange};
 use crate::runtime::{Invocation, wit};
 
-use wit::http::{Error, Response};
+use wit::http::Error;
 
 impl wit::http::Host for Invocation {
-    async fn send(&mut self, request: wit::http::Request) -> wasmtime::Result<Result<Response, Error>> {
-        let bot = Arc::clone(&self.bot);
+    async fn send(&mut self, request: wit::http::Request) -> wasmtime::Result<Result<wit::http::Response, Error>> {
         let request = Request {
             method: request.method,
             url: request.url,
@@ -18,21 +18,101 @@ impl wit::http::Host for Invocation {
             body: request.body,
             timeout: request.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         };
+        let asked = tape::HttpAsked {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            body: Content(request.body.clone()),
+        };
+        let bot = Arc::clone(&self.bot);
+        let tape = &bot.services.tape;
+        if tape.is_playing()
+            && let Err(error) = Http::check(&request, &bot.grants.http)
+        {
+            return Ok(Err(error.into()));
+        }
+        if let Some(answer) = tape.play::<tape::Http>(&asked)? {
+            return Ok(match answer {
+                Answer::Answer(answer) => Ok(answer.into()),
+                Answer::Error(failure) => Err(HttpError::from(failure).into()),
+            });
+        }
+        let asking = Arc::clone(&bot);
         // Has a deadline of its own, so that a bot that is stopped meanwhile leaves no thread behind for long.
-        let sent = tokio::task::spawn_blocking(move || bot.services.http.send(&request, &bot.grants.http)).await?;
-        Ok(match sent {
-            Ok(response) => Ok(Response {
-                status: response.status,
-                headers: response.headers,
-                body: response.body,
-            }),
-            Err(error) => Err(match error {
-                HttpError::NotGranted(what) => Error::NotGranted(what),
-                HttpError::BadRequest(why) => Error::BadRequest(why),
-                HttpError::TimedOut => Error::TimedOut,
-                HttpError::TooLarge => Error::TooLarge(MAX_BODY),
-                HttpError::Unavailable(why) => Error::Unavailable(why),
-            }),
-        })
+        let sent =
+            tokio::task::spawn_blocking(move || asking.services.http.send(&request, &asking.grants.http)).await?;
+        tape.record::<tape::Http>(|| Exchange {
+            asked,
+            answer: match &sent {
+                Ok(response) => Answer::Answer(response.into()),
+                Err(error) => Answer::Error(error.into()),
+            },
+        });
+        Ok(sent.map(Into::into).map_err(Into::into))
+    }
+}
+
+impl From<Response> for wit::http::Response {
+    fn from(response: Response) -> Self {
+        Self {
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+        }
+    }
+}
+
+impl From<HttpError> for Error {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::NotGranted(what) => Self::NotGranted(what),
+            HttpError::BadRequest(why) => Self::BadRequest(why),
+            HttpError::TimedOut => Self::TimedOut,
+            HttpError::TooLarge => Self::TooLarge(MAX_BODY),
+            HttpError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<tape::HttpAnswer> for wit::http::Response {
+    fn from(answer: tape::HttpAnswer) -> Self {
+        Self {
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body.0,
+        }
+    }
+}
+
+impl From<&Response> for tape::HttpAnswer {
+    fn from(response: &Response) -> Self {
+        Self {
+            status: response.status,
+            headers: response.headers.clone(),
+            body: Content(response.body.clone()),
+        }
+    }
+}
+
+impl From<tape::HttpFailure> for HttpError {
+    fn from(failure: tape::HttpFailure) -> Self {
+        match failure {
+            tape::HttpFailure::NotGranted(what) => Self::NotGranted(what),
+            tape::HttpFailure::BadRequest(why) => Self::BadRequest(why),
+            tape::HttpFailure::TimedOut => Self::TimedOut,
+            tape::HttpFailure::TooLarge => Self::TooLarge,
+            tape::HttpFailure::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<&HttpError> for tape::HttpFailure {
+    fn from(error: &HttpError) -> Self {
+        match error.clone() {
+            HttpError::NotGranted(what) => Self::NotGranted(what),
+            HttpError::BadRequest(why) => Self::BadRequest(why),
+            HttpError::TimedOut => Self::TimedOut,
+            HttpError::TooLarge => Self::TooLarge,
+            HttpError::Unavailable(why) => Self::Unavailable(why),
+        }
     }
 }

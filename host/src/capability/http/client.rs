@@ -138,11 +138,13 @@ impl Http {
             return Err(HttpError::TooLarge);
         }
         let headers = headers(&request.headers)?;
-        let mut url =
-            Url::parse(&request.url).map_err(|error| HttpError::BadRequest(format!("{}: {error}", request.url)))?;
+        let mut url = parse(request)?;
         let origin = url.origin();
         for _ in 0..=MAX_REDIRECTS {
-            let agent = self.agent_for(&url, granted)?;
+            let agent = match reach(&url, granted)? {
+                Reach::Public => &self.public,
+                Reach::Anywhere => &self.anywhere,
+            };
             // What is for one server, such as a token, is not for the next.
             let headers = if url.origin() == origin {
                 headers.as_slice()
@@ -159,21 +161,38 @@ impl Http {
         Err(HttpError::Unavailable("the server redirects in circles".to_owned()))
     }
 
-    /// The agent that may reach what a grant allows.
-    fn agent_for(&self, url: &Url, granted: &[HttpPattern]) -> Result<&Agent, HttpError> {
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(HttpError::BadRequest(
-                "a URL must not hold a name or password".to_owned(),
-            ));
-        }
-        let mut allowing = granted.iter().filter(|pattern| pattern.allows(url)).peekable();
-        if allowing.peek().is_none() {
-            return Err(HttpError::NotGranted(shown(url)));
-        }
-        match allowing.any(HttpPattern::is_private_on_purpose) {
-            true => Ok(&self.anywhere),
-            false => Ok(&self.public),
-        }
+    /// Check a request as far as that goes without the network.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub fn check(request: &Request, granted: &[HttpPattern]) -> Result<(), HttpError> {
+        reach(&parse(request)?, granted).map(drop)
+    }
+}
+
+fn parse(request: &Request) -> Result<Url, HttpError> {
+    Url::parse(&request.url).map_err(|error| HttpError::BadRequest(format!("{}: {error}", request.url)))
+}
+
+/// Which addresses a granted URL may lead to.
+enum Reach {
+    Public,
+    Anywhere,
+}
+
+fn reach(url: &Url, granted: &[HttpPattern]) -> Result<Reach, HttpError> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(HttpError::BadRequest(
+            "a URL must not hold a name or password".to_owned(),
+        ));
+    }
+    let mut allowing = granted.iter().filter(|pattern| pattern.allows(url)).peekable();
+    if allowing.peek().is_none() {
+        return Err(HttpError::NotGranted(shown(url)));
+    }
+    match allowing.any(HttpPattern::is_private_on_purpose) {
+        true => Ok(Reach::Anywhere),
+        false => Ok(Reach::Public),
     }
 }
 
