@@ -191,7 +191,7 @@ impl World {
     /// Kill until there were enough kills, then let the flow drain.
     pub fn torment(&mut self) -> Report {
         let begun = Instant::now();
-        let (mut last_kill, mut last_change) = (begun, begun);
+        let (mut last_kill, mut last_change, mut last_effect) = (begun, begun, begun);
         let mut tally = Tally::default();
         let mut next = Instant::now();
         let mut said = begun;
@@ -206,8 +206,11 @@ impl World {
             }
             let now = self.tally();
             if now != tally {
-                tally = now;
                 last_change = Instant::now();
+                if (&now.effects, &now.done) != (&tally.effects, &tally.done) {
+                    last_effect = last_change;
+                }
+                tally = now;
             }
             if said.elapsed() >= PROGRESS {
                 said = Instant::now();
@@ -240,8 +243,8 @@ impl World {
             recognised: said(" handled already"),
             dead_letters: tally.dead_letters,
             tally,
-            took: last_change - begun,
-            drain: last_change.saturating_duration_since(last_kill),
+            took: last_effect - begun,
+            drain: last_effect.saturating_duration_since(last_kill),
         }
     }
 

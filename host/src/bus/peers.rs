@@ -265,6 +265,10 @@ impl Question {
                 locked(&self.inner.claims).ask_anew(&self.key, now());
                 let granted = std::mem::take(&mut granted);
                 open.extend(granted.into_iter().map(|peer| (peer, since)));
+                // One that took its leave a while ago is waited for no longer.
+                if let Ok(peers) = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
+                    open.retain(|peer, _| peers.contains(peer));
+                }
             }
             let asked = locked(&self.inner.claims).since(&self.key);
             for peer in open.keys() {

@@ -9,6 +9,7 @@ mod broker;
 mod builds;
 mod check;
 mod external;
+mod messages;
 mod parse;
 mod problem;
 mod reader;
@@ -37,10 +38,7 @@ use crate::keys::{Fingerprint, PassphraseSource};
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
 use reader::Section;
-use settings::{
-    HOST_DRAIN, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_KEY, MESSAGES_MAX_AGE,
-    MESSAGES_OBSERVE, MESSAGES_PREFIX, MESSAGES_TRUST,
-};
+use settings::{HOST_DRAIN, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_OBSERVE};
 
 /// A configuration.
 #[derive(Debug, Clone)]
@@ -168,7 +166,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         parse_duration(text).ok_or_else(|| "write \"5s\" or \"2m\"".to_owned())
     });
     let broker = broker::read(document, base, problems);
-    let messages = messages(document, problems);
+    let messages = messages::read(document, problems);
     let observe = Section::top(document, "messages", problems);
     let observe = observe
         .texts(&MESSAGES_OBSERVE, problems)
@@ -222,37 +220,6 @@ fn machine_name() -> String {
     } else {
         "localhost".to_owned()
     }
-}
-
-fn messages(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<MessagesConfig> {
-    let section = Section::top(document, "messages", problems);
-    section.refuse_unknown(problems);
-    let prefix = section.parsed(&MESSAGES_PREFIX, problems, |text| {
-        let fits = !text.trim_matches('/').is_empty() && !text.contains(['+', '#', '$']) && text.len() <= 200;
-        fits.then(|| text.to_owned())
-            .ok_or_else(|| "write a topic without +, # and $".to_owned())
-    });
-    let key = section.text(&MESSAGES_KEY, problems).map(|found| found.value);
-    let mut trust = Vec::new();
-    for found in section.texts(&MESSAGES_TRUST, problems) {
-        match found.value.parse::<Fingerprint>() {
-            Ok(fingerprint) => trust.push(fingerprint),
-            Err(error) => {
-                let remedy = "`foundry-host key list` shows fingerprints";
-                problems.error(found.at, &section.key(&MESSAGES_TRUST), error.to_string(), remedy);
-            }
-        }
-    }
-    let max_age = section.parsed(&MESSAGES_MAX_AGE, problems, |text| {
-        parse_duration(text).ok_or_else(|| "write \"12h\" or \"14d\"".to_owned())
-    });
-    Some(MessagesConfig {
-        prefix: prefix?.value,
-        key,
-        trust,
-        max_age: max_age?.value,
-        ..MessagesConfig::default()
-    })
 }
 
 fn passphrases(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> PassphraseSource {

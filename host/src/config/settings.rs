@@ -180,6 +180,38 @@ pub(super) const MESSAGES_MAX_AGE: Setting = setting(
     "",
     "Older messages are refused, so that nobody can play them again.",
 );
+pub(super) const MESSAGES_OUTBOX_EVENTS: Setting = setting(
+    "messages",
+    "outbox-events",
+    "number",
+    Some("10000"),
+    "",
+    "Events that may wait for the broker before bots take no more messages.",
+);
+pub(super) const MESSAGES_OUTBOX_SIZE: Setting = setting(
+    "messages",
+    "outbox-size",
+    "size",
+    Some("64M"),
+    "",
+    "The same, in bytes of these events.",
+);
+pub(super) const MESSAGES_PEER_WAIT: Setting = setting(
+    "messages",
+    "peer-wait",
+    "time",
+    Some("1m"),
+    "",
+    "How long a message that came again waits for a host that is away and may have handled it. `forever` waits until that host is back.",
+);
+pub(super) const MESSAGES_KEEP: Setting = setting(
+    "messages",
+    "keep",
+    "time",
+    Some("10s"),
+    "",
+    "How long an event stays in the outbox after the broker that `url` names has acknowledged it, in case that it dies and forgets it. `0s` keeps nothing.",
+);
 pub(super) const MESSAGES_OBSERVE: Setting = setting(
     "messages",
     "observe",
@@ -387,6 +419,10 @@ pub const SETTINGS: &[Setting] = &[
     MESSAGES_KEY,
     MESSAGES_TRUST,
     MESSAGES_MAX_AGE,
+    MESSAGES_OUTBOX_EVENTS,
+    MESSAGES_OUTBOX_SIZE,
+    MESSAGES_PEER_WAIT,
+    MESSAGES_KEEP,
     MESSAGES_OBSERVE,
     KEYS_PASSPHRASE_FILE,
     KEYS_PASSPHRASE_FILES,

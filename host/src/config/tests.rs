@@ -65,6 +65,10 @@ fn everything_can_be_set() {
         prefix = "site/foundry"
         trust = "0123456789abcdef0123456789abcdef01234567"
         max-age = "12h"
+        outbox-events = 500
+        outbox-size = "2M"
+        peer-wait = "forever"
+        keep = "0s"
         [builds]
         backend = "own-root"
         jobs = 3
@@ -87,6 +91,13 @@ fn everything_can_be_set() {
     )
     .unwrap();
     assert_eq!(config.name, "build1");
+    let messages = &config.messages;
+    let (rows, bytes) = (messages.outbox.rows, messages.outbox.bytes);
+    assert_eq!((rows, bytes, messages.peer_patience), (500, 2 << 20, Duration::MAX));
+    assert_eq!(
+        (messages.keep, messages.max_age),
+        (Duration::ZERO, Duration::from_secs(12 * 3600))
+    );
     assert_eq!((config.builds.jobs, config.builds.limits.memory), (Some(3), 1 << 30));
     assert_eq!(config.builds.backend, Some(crate::capability::build::Backend::OwnRoot));
     assert_eq!(config.state, Some(PathBuf::from("/etc/foundry/state")));
@@ -136,6 +147,16 @@ fn values_of_the_wrong_form_are_refused() {
             "[messages]\nmax-age = \"soon\"\n",
             "messages.max-age: \"soon\" is not a length of time",
         ),
+        (
+            "[messages]\npeer-wait = \"long\"\n",
+            "messages.peer-wait: \"long\" is not a length of time",
+        ),
+        ("[messages]\noutbox-events = 0\n", "write a number from 1 on"),
+        (
+            "[messages]\noutbox-size = \"none\"\n",
+            "messages.outbox-size: \"none\" is not a size",
+        ),
+        ("[messages]\nkeep = \"a while\"\n", "messages.keep: "),
         ("[messages]\ntrust = [\"abc\"]\n", "messages.trust: "),
         ("[messages]\nprefix = \"a/#\"\n", "messages.prefix: "),
         (
@@ -224,4 +245,15 @@ fn every_setting_is_documented() {
             setting.table
         );
     }
+}
+
+#[test]
+fn defaults_of_messages_are_those_of_a_host_without_a_file() {
+    let parsed = parse("").unwrap().messages;
+    let default = crate::supervisor::MessagesConfig::default();
+    assert_eq!((parsed.outbox, parsed.keep), (default.outbox, default.keep));
+    assert_eq!(
+        (parsed.peer_patience, parsed.max_age),
+        (default.peer_patience, default.max_age)
+    );
 }

@@ -35,12 +35,8 @@ use crate::runtime::wit::types::Description;
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What brokers elsewhere need: Mosquitto forgets shared subscriptions when it restarts, until their members are back,
-/// and acknowledges messages before they are on its disk.
-const PATIENCE: Patience = Patience {
-    readers: Duration::from_secs(60),
-    disk: Duration::from_secs(10),
-};
+/// How long an event is kept for subscribers that may come back: Mosquitto forgets shared subscriptions when it restarts.
+const READERS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a stopping host waits for its last events to be published.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -70,6 +66,8 @@ pub struct MessagesConfig {
     pub outbox: OutboxLimits,
     /// How long to wait for a host that is away and may have settled a message that came here again.
     pub peer_patience: Duration,
+    /// How long an event is kept after a broker elsewhere has acknowledged it, in case that it dies and forgets it.
+    pub keep: Duration,
 }
 
 impl Default for MessagesConfig {
@@ -81,6 +79,7 @@ impl Default for MessagesConfig {
             max_age: Duration::from_secs(14 * 24 * 3600),
             outbox: OutboxLimits::default(),
             peer_patience: Duration::from_secs(60),
+            keep: Duration::from_secs(10),
         }
     }
 }
@@ -200,7 +199,10 @@ impl Host {
         ledger.limit_outbox(config.messages.outbox);
         let patience = match broker {
             Some(_) => Patience::NONE,
-            None => PATIENCE,
+            None => Patience {
+                readers: READERS_PATIENCE,
+                disk: config.messages.keep,
+            },
         };
         let publisher = start_publisher(&connection, &config.name, &topics, patience, &ledger, &cancel);
         let peers = Peers::start(

@@ -1,0 +1,74 @@
+//! The table `[messages]`.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::parse::parse_size;
+use super::problem::Problems;
+use super::reader::Section;
+use super::settings::{
+    MESSAGES_KEEP, MESSAGES_KEY, MESSAGES_MAX_AGE, MESSAGES_OUTBOX_EVENTS, MESSAGES_OUTBOX_SIZE, MESSAGES_PEER_WAIT,
+    MESSAGES_PREFIX, MESSAGES_TRUST,
+};
+use crate::keys::Fingerprint;
+use crate::ledger::OutboxLimits;
+use crate::supervisor::{MessagesConfig, parse_duration};
+
+/// Read all of it but the topics to observe, which are the host's.
+pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<MessagesConfig> {
+    let section = Section::top(document, "messages", problems);
+    section.refuse_unknown(problems);
+    let prefix = section.parsed(&MESSAGES_PREFIX, problems, |text| {
+        let fits = !text.trim_matches('/').is_empty() && !text.contains(['+', '#', '$']) && text.len() <= 200;
+        fits.then(|| text.to_owned())
+            .ok_or_else(|| "write a topic without +, # and $".to_owned())
+    });
+    let key = section.text(&MESSAGES_KEY, problems).map(|found| found.value);
+    let mut trust = Vec::new();
+    for found in section.texts(&MESSAGES_TRUST, problems) {
+        match found.value.parse::<Fingerprint>() {
+            Ok(fingerprint) => trust.push(fingerprint),
+            Err(error) => {
+                let remedy = "`foundry-host key list` shows fingerprints";
+                problems.error(found.at, &section.key(&MESSAGES_TRUST), error.to_string(), remedy);
+            }
+        }
+    }
+    let max_age = section.parsed(&MESSAGES_MAX_AGE, problems, |text| {
+        parse_duration(text).ok_or_else(|| "write \"12h\" or \"14d\"".to_owned())
+    });
+    let outbox = outbox(&section, problems);
+    let peer_patience = section.parsed(&MESSAGES_PEER_WAIT, problems, |text| match text {
+        "forever" => Ok(Duration::MAX),
+        _ => parse_duration(text).ok_or_else(|| "write \"1m\" or \"forever\"".to_owned()),
+    });
+    let keep = section.parsed(&MESSAGES_KEEP, problems, |text| {
+        parse_duration(text).ok_or_else(|| "write \"10s\" or \"0s\"".to_owned())
+    });
+    Some(MessagesConfig {
+        prefix: prefix?.value,
+        key,
+        trust,
+        max_age: max_age?.value,
+        outbox: outbox?,
+        peer_patience: peer_patience?.value,
+        keep: keep?.value,
+    })
+}
+
+fn outbox(section: &Section<'_>, problems: &mut Problems<'_>) -> Option<OutboxLimits> {
+    // With less room than for one event nothing would ever be taken.
+    let rows = section.parsed(&MESSAGES_OUTBOX_EVENTS, problems, |text| {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| "write a number from 1 on".to_owned())
+    });
+    let bytes = section.parsed(&MESSAGES_OUTBOX_SIZE, problems, |text| {
+        let size = parse_size(text).filter(|size| *size > 0);
+        size.ok_or_else(|| "write \"64M\" or \"1G\"".to_owned())
+    });
+    Some(OutboxLimits {
+        rows: rows?.value,
+        bytes: bytes?.value as u64,
+    })
+}
