@@ -37,6 +37,7 @@ pub mod killpoint;
 mod listen;
 mod message;
 mod operator;
+mod pem;
 mod publisher;
 mod receipt;
 mod routing;
@@ -52,6 +53,7 @@ pub use error::Error;
 pub use group::{DeadLetter, GroupStatus};
 pub use listen::TlsError;
 pub use operator::Operator;
+pub use pem::{PemError, certificates};
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

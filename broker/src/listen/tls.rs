@@ -36,17 +36,11 @@ pub enum TlsError {
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |why: String| TlsError::File {
+    crate::certificates(path).map_err(|error| TlsError::File {
         what,
         path: path.to_owned(),
-        why,
-    };
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(found) if found.is_empty() => Err(failed("there is no certificate in it".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(failed(error.to_string())),
-    }
+        why: error.to_string(),
+    })
 }
 
 /// What brings TLS connections in.

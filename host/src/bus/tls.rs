@@ -87,17 +87,11 @@ impl BrokerTls {
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, BrokerTlsError> {
-    let failed = |why: String| BrokerTlsError::File {
+    foundry_broker::certificates(path).map_err(|error| BrokerTlsError::File {
         what,
         path: path.to_owned(),
-        why,
-    };
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(found) if found.is_empty() => Err(failed("there is no certificate in it".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(failed(error.to_string())),
-    }
+        why: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ Examples:
   foundry-host dead-letters list
   foundry-host dead-letters show 12
   foundry-host dead-letters requeue 12 g7
+  foundry-host dead-letters requeue --of buildbot
   foundry-host dead-letters drop 12"
 )]
 pub struct Args {
@@ -38,16 +39,24 @@ enum What {
     },
     /// Forget some
     Drop {
-        /// Their numbers
-        #[arg(required = true)]
-        numbers: Vec<LetterNumber>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Try some again
     Requeue {
-        /// Their numbers
-        #[arg(required = true)]
-        numbers: Vec<LetterNumber>,
+        #[command(flatten)]
+        which: Which,
     },
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Their numbers
+    numbers: Vec<LetterNumber>,
+    /// All of a bot, or of a group
+    #[arg(long, value_name = "NAME")]
+    of: Option<String>,
 }
 
 /// Show, requeue or drop dead letters.
@@ -55,21 +64,34 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     match args.what {
         What::List => list(context).await,
         What::Show { number } => show(number, context).await,
-        What::Drop { numbers } => {
-            for number in numbers {
+        What::Drop { which } => {
+            for number in numbers(which, context).await? {
                 context.client().ask(Request::DropDeadLetter { number }).await?;
                 context.note(format_args!("dropped {number}"));
             }
             Ok(())
         }
-        What::Requeue { numbers } => {
-            for number in numbers {
+        What::Requeue { which } => {
+            for number in numbers(which, context).await? {
                 context.client().ask(Request::RequeueDeadLetter { number }).await?;
                 context.note(format_args!("requeued {number}"));
             }
             Ok(())
         }
     }
+}
+
+async fn numbers(which: Which, context: &Context) -> Result<Vec<LetterNumber>, CliError> {
+    let Some(name) = which.of else {
+        return Ok(which.numbers);
+    };
+    let letters = all(context).await?.into_iter().filter(|letter| letter.bot == name);
+    let numbers: Vec<_> = letters.map(|letter| letter.number()).collect();
+    if numbers.is_empty() {
+        let message = format!("there are no dead letters of {name} (see `foundry-host dead-letters list`)");
+        return Err(CliError::Said(Exit::NotFound, message));
+    }
+    Ok(numbers)
 }
 
 async fn all(context: &Context) -> Result<Vec<DeadLetter>, CliError> {

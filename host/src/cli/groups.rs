@@ -10,16 +10,17 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{age, printable, size};
 use crate::control::{Answer, Request};
+use crate::ledger::LetterNumber;
 
 /// What to do with them.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A GROUP is a name, or $share/NAME/FILTER where several groups have that name.
+    after_help = "A GROUP is a name, or $share/NAME/FILTER where several groups have that name. `foundry-host
+dead-letters` tries the dead letters of a group again, or drops them, by the numbers that `show` tells.
 
 Examples:
   foundry-host groups list
   foundry-host groups show buildbot
-  foundry-host groups requeue buildbot 12 13   try two of its dead letters again
   foundry-host groups remove old-workers"
 )]
 pub struct Args {
@@ -44,20 +45,6 @@ enum What {
         #[arg(long)]
         force: bool,
     },
-    /// Put dead letters back into the queue
-    Requeue {
-        /// The group's name or filter
-        group: String,
-        /// Their numbers; all without
-        numbers: Vec<i64>,
-    },
-    /// Forget dead letters
-    Discard {
-        /// The group's name or filter
-        group: String,
-        /// Their numbers; all without
-        numbers: Vec<i64>,
-    },
 }
 
 /// Show or change groups.
@@ -66,21 +53,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         What::List => list(context).await,
         What::Show { group } => show(&group, context).await,
         What::Remove { group, force } => remove(&group, force, context).await,
-        What::Requeue { group, numbers } => {
-            let (filter, numbers) = (find(&group, context).await?.0, some(numbers));
-            let request = Request::RequeueGroup { filter, numbers };
-            count(request, "requeued", context).await
-        }
-        What::Discard { group, numbers } => {
-            let (filter, numbers) = (find(&group, context).await?.0, some(numbers));
-            let request = Request::DiscardGroup { filter, numbers };
-            count(request, "discarded", context).await
-        }
     }
-}
-
-fn some(numbers: Vec<i64>) -> Option<Vec<i64>> {
-    (!numbers.is_empty()).then_some(numbers)
 }
 
 fn filter_of(group: &GroupStatus) -> String {
@@ -170,7 +143,7 @@ async fn show(group: &str, context: &mut Context) -> Result<(), CliError> {
     }
     let row = |letter: &DeadLetter| {
         vec![
-            letter.id.to_string(),
+            LetterNumber::Group(letter.id).to_string(),
             printable(&letter.topic),
             letter.attempts.to_string(),
             letter.reason.clone(),
@@ -189,7 +162,7 @@ async fn show(group: &str, context: &mut Context) -> Result<(), CliError> {
 /// A dead letter whose payload is text, as it mostly is.
 fn readable(letter: &DeadLetter) -> serde_json::Value {
     json!({
-        "number": letter.id,
+        "number": LetterNumber::Group(letter.id).to_string(),
         "topic": letter.topic,
         "payload": String::from_utf8_lossy(&letter.payload),
         "attempts": letter.attempts,
@@ -215,15 +188,4 @@ async fn remove(group: &str, force: bool, context: &mut Context) -> Result<(), C
         status.dead
     ));
     Ok(())
-}
-
-async fn count(request: Request, done: &str, context: &mut Context) -> Result<(), CliError> {
-    match context.client().ask(request).await? {
-        Answer::Count(count) if context.common.json => context.out.json(&json!({ done: count })),
-        Answer::Count(count) => {
-            context.note(format_args!("{done} {count}"));
-            Ok(())
-        }
-        _ => Err(super::surprised()),
-    }
 }

@@ -110,8 +110,6 @@ impl Desk {
             Request::Groups => Ok(Answer::Groups(groups::all(&self.host).await?)),
             Request::Group { filter } => groups::one(&self.host, &filter).await,
             Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
-            Request::RequeueGroup { filter, numbers } => groups::requeue(&self.host, &filter, numbers).await,
-            Request::DiscardGroup { filter, numbers } => groups::discard(&self.host, &filter, numbers).await,
             Request::Shutdown => {
                 self.shutdown.cancel();
                 Ok(Answer::Done)

@@ -45,15 +45,3 @@ pub(super) async fn remove(host: &Host, filter: &str) -> Result<Answer, Failure>
         false => Err(missing(filter)),
     }
 }
-
-pub(super) async fn requeue(host: &Host, filter: &str, numbers: Option<Vec<i64>>) -> Result<Answer, Failure> {
-    let operator = operator(host)?;
-    find(&operator, filter).await?;
-    Ok(Answer::Count(operator.requeue_dead_letters(filter, numbers).await))
-}
-
-pub(super) async fn discard(host: &Host, filter: &str, numbers: Option<Vec<i64>>) -> Result<Answer, Failure> {
-    let operator = operator(host)?;
-    find(&operator, filter).await?;
-    Ok(Answer::Count(operator.discard_dead_letters(filter, numbers).await))
-}

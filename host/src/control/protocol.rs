@@ -98,20 +98,6 @@ pub enum Request {
         /// `$share/NAME/FILTER`.
         filter: String,
     },
-    /// Put a group's dead letters back into its queue: [`Answer::Count`].
-    RequeueGroup {
-        /// `$share/NAME/FILTER`.
-        filter: String,
-        /// Those with these numbers; none for all.
-        numbers: Option<Vec<i64>>,
-    },
-    /// Forget a group's dead letters: [`Answer::Count`].
-    DiscardGroup {
-        /// `$share/NAME/FILTER`.
-        filter: String,
-        /// Those with these numbers; none for all.
-        numbers: Option<Vec<i64>>,
-    },
     /// Stop the host: [`Answer::Done`], as soon as it has begun to.
     Shutdown,
 }
@@ -168,8 +154,6 @@ pub enum Answer {
         /// Its dead letters, oldest first.
         dead_letters: Vec<GroupDeadLetter>,
     },
-    /// How many it were.
-    Count(usize),
 }
 
 /// How a host is.

@@ -67,13 +67,13 @@ fn groups_are_listed_shown_and_removed() {
     assert!(shown.contains("waiting   2\n"), "{shown}");
     home.ok(&["groups", "remove", &format!("$share/{name}/foundry/relay-in")]);
     assert!(group(&home, name).is_null());
-    for what in ["show", "remove", "requeue", "discard"] {
+    for what in ["show", "remove"] {
         assert_eq!(home.run(&["groups", what, name]).code, 4, "{what}");
     }
 }
 
 #[test]
-fn dead_letters_of_a_group_are_shown_requeued_and_discarded() {
+fn dead_letters_of_a_group_are_shown_requeued_and_dropped() {
     let home = Home::new();
     let config = "[host]\nname = \"here\"\n[broker]\nlisten = \"127.0.0.1:0\"\nlimits = { group-deliveries = 1 }\n";
     std::fs::write(home.state().join("foundry.toml"), config).unwrap();
@@ -92,10 +92,74 @@ fn dead_letters_of_a_group_are_shown_requeued_and_discarded() {
     );
     let shown = home.ok(&["groups", "show", "workers"]);
     assert!(shown.contains("jobs/2") && shown.contains("attempts"), "{shown}");
-    let first = letters[0]["number"].to_string();
-    assert_eq!(home.json(&["groups", "requeue", "workers", &first])["requeued"], 1);
-    let group = group(&home, "workers");
-    assert_eq!((&group["waiting"], &group["dead"]), (&1.into(), &1.into()));
-    assert_eq!(home.json(&["groups", "discard", "workers"])["discarded"], 1);
+    let first = letters[0]["number"].as_str().unwrap();
+    assert!(home.ok(&["dead-letters", "list"]).contains(first));
+    let one = home.json(&["dead-letters", "show", first]);
+    assert_eq!((&one["bot"], &one["kind"]), (&"workers".into(), &"group".into()));
+    home.ok(&["dead-letters", "requeue", first]);
+    let left = group(&home, "workers");
+    assert_eq!((&left["waiting"], &left["dead"]), (&1.into(), &1.into()));
+    home.ok(&["dead-letters", "drop", "--of", "workers"]);
     assert_eq!(home.json(&["groups", "show", "workers"])["group"]["dead"], 0);
+    assert_eq!(home.run(&["dead-letters", "drop", "--of", "workers"]).code, 4);
+    // The one that was requeued is processed.
+    let password = std::fs::read_to_string(home.state().join("broker/owner.password")).unwrap();
+    let output = Command::new("mosquitto_sub")
+        .args(["-p", &broker_port(&home), "-u", "owner", "-P", password.trim_end()])
+        .args(["-V", "5", "-q", "1", "-t", "$share/workers/jobs/#"])
+        .args(["-C", "1", "-W", "20", "-F", "%t %p"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "jobs/1 work\n");
+    eventually("nothing is left", || group(&home, "workers")["leased"] == 0);
+}
+
+#[test]
+fn dead_letters_of_a_bot_are_shown_requeued_and_dropped() {
+    let home = Home::new();
+    let _host = home.host(&[]);
+    let (hostile, relay, source) = (Home::guest("hostile"), Home::guest("relay"), Home::guest("source"));
+    home.ok(&["load", "--allow-artifacts", &hostile]);
+    // Nothing that the bot knows how to do.
+    home.ok(&["load", &source, "--publish-to", "hostile-in", "--total", "3"]);
+    let letters = || home.json(&["dead-letters", "list"]);
+    eventually("all are given up", || letters().as_array().unwrap().len() == 3);
+    home.ok(&["stop", "hostile"]);
+    let number = letters()[0]["seq"].to_string();
+    let shown = home.ok(&["dead-letters", "show", &number]);
+    assert!(
+        shown.contains("kind        message") && shown.contains("don't know how"),
+        "{shown}"
+    );
+    home.ok(&["dead-letters", "drop", &letters()[2]["seq"].to_string()]);
+
+    // A better bot under the same name takes one, and then all that are left.
+    let better = ["--as", "hostile", "--watch", "hostile-in", "--endpoint", "hostile"];
+    home.ok(&[&["load", &relay], better.as_slice()].concat());
+    // A session that lasts collects what the bot publishes.
+    let watcher = |more: &[&str]| {
+        let output = Command::new("mosquitto_sub")
+            .args([
+                "-p",
+                &broker_port(&home),
+                "-i",
+                "watcher",
+                "-c",
+                "-q",
+                "1",
+                "-t",
+                "foundry/relay-out",
+            ])
+            .args(more)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    watcher(&["-E"]);
+    home.ok(&["dead-letters", "requeue", &number]);
+    eventually("it is handled", || letters().as_array().unwrap().len() == 1);
+    home.ok(&["dead-letters", "requeue", "--of", "hostile"]);
+    eventually("the other as well", || letters().as_array().unwrap().is_empty());
+    let published = watcher(&["-C", "2", "-W", "20"]);
+    assert_eq!(published.lines().count(), 2, "{published}");
 }
