@@ -97,7 +97,8 @@ impl World {
             (worker("left"), worker("right"))
         };
         let source = format!(
-            "[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
+            "[messages]\n{}\n[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
+            keep(),
             foundry_test_guests::path("source").display(),
             plan.jobs,
             (plan.jobs / 100).max(3),
@@ -323,7 +324,7 @@ impl World {
 /// the same time would both write the same count.
 fn stages() -> String {
     // Somebody subscribes to what the last stage publishes: events for nobody are kept for a minute.
-    let mut bots = format!("[messages]\nobserve = [\"{DONE}\"]\n\n");
+    let mut bots = format!("[messages]\nobserve = [\"{DONE}\"]\n{}\n", keep());
     let relay = foundry_test_guests::path("relay");
     for (number, stage) in STAGES.iter().enumerate() {
         let output = match number + 1 {
@@ -339,6 +340,11 @@ fn stages() -> String {
         .unwrap();
     }
     bots
+}
+
+/// A setting to compare with: `FOUNDRY_CHAOS_KEEP=0s` shows what Mosquitto's death costs hosts that keep nothing.
+fn keep() -> String {
+    std::env::var("FOUNDRY_CHAOS_KEEP").map_or_else(|_| String::new(), |keep| format!("keep = {keep:?}\n"))
 }
 
 fn copy(from: &Path, to: &Path) {
