@@ -57,7 +57,8 @@ async fn inspect(component: &Path, compiled: &Path) -> Duration {
 /// A message that is read, answered with an event, and done: each in a fresh instance.
 async fn message(component: &Path, compiled: &Path) -> Duration {
     let inspector = Inspector::new(compiled).unwrap();
-    let spec = BotSpec::new(BotSource::File(component.to_owned()));
+    let mut spec = BotSpec::new(BotSource::File(component.to_owned()));
+    spec.grants.http.push("https://granted.example/*".parse().unwrap());
     let trial = Trial::load(&inspector, &spec).await.unwrap();
     let event = TrialEvent {
         event_type: "test.order.v1".to_owned(),

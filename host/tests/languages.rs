@@ -12,7 +12,11 @@
 
 #[path = "support/conformer.rs"]
 mod conformer;
+mod support;
+#[path = "languages/worker.rs"]
+mod worker;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +47,14 @@ impl Subject {
     }
 
     fn spec(&self) -> BotSpec {
-        BotSpec::new(BotSource::File(self.component.clone()))
+        self.allowed("https://granted.example/*")
+    }
+
+    /// With a right to ask some URLs.
+    fn allowed(&self, urls: &str) -> BotSpec {
+        let mut spec = BotSpec::new(BotSource::File(self.component.clone()));
+        spec.grants.http.push(urls.parse().unwrap());
+        spec
     }
 
     async fn trial(&self) -> Trial {
@@ -79,6 +90,7 @@ async fn conforms(language: Language) {
     logs(&subject).await;
     has_no_effect_unless_done(&subject).await;
     is_held_to_its_rights_and_limits(&subject).await;
+    asks_only_what_is_granted(&subject).await;
 }
 
 async fn describes_itself(subject: &Subject) {
@@ -209,6 +221,60 @@ async fn has_no_effect_unless_done(subject: &Subject) {
         .find(|line| line.line.contains("told to fail"))
         .unwrap();
     assert_eq!(error.level, Level::Error);
+}
+
+/// A server that goes on until the test ends: an answer below `/granted/`, a redirect out of there, and what it leads to.
+fn server() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let mut request = BufReader::new(connection.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && request.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let (status, more, body) = match head.split(' ').nth(1) {
+                Some("/granted/redirect") => ("302 Found", "location: /forbidden\r\n", ""),
+                _ => ("200 OK", "", "ünïcödé"),
+            };
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+async fn asks_only_what_is_granted(subject: &Subject) {
+    let server = server();
+    let ask = async |granted: &str, url: &str| {
+        let trial = Trial::load(&subject.inspector, &subject.allowed(granted))
+            .await
+            .unwrap();
+        trial.handle(event(json!({ "do": "ask", "text": url }))).await.unwrap()
+    };
+    let granted = format!("http://{server}/granted/*");
+    let report = ask(&granted, &format!("http://{server}/granted/x")).await;
+    assert_eq!(report.outcome, TrialOutcome::Done);
+    assert_eq!(
+        Value::Object(report.published[0].data.clone()),
+        json!({ "status": 200, "text": "ünïcödé" })
+    );
+    for (granted, url) in [
+        (&*granted, "https://elsewhere.example/".to_owned()),
+        (&*granted, format!("http://{server}/forbidden")),
+        (&*granted, format!("http://{server}/granted/redirect")),
+        // A pattern that fits, but doesn't name this machine.
+        (
+            &*format!("http://*:{}/*", server.port()),
+            format!("http://{server}/granted/x"),
+        ),
+    ] {
+        match ask(granted, &url).await.outcome {
+            TrialOutcome::Reject(why) => assert!(why.starts_with("not granted: "), "{url}: {why}"),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
 }
 
 async fn is_held_to_its_rights_and_limits(subject: &Subject) {

@@ -118,6 +118,31 @@ const char *foundry_state_delete(const char *key);
 /* The host's clock: milliseconds since 1970. C's own clocks stand still in a bot. */
 uint64_t foundry_now(void);
 
+/* HTTP, made by the host: for bots with uses = ["http"] in their bot.toml, as far as --allow-http goes. */
+typedef struct {
+    const char *name; /* NULL after the last */
+    const char *value;
+} foundry_http_header;
+
+typedef struct {
+    const char *method; /* NULL for GET */
+    const char *url;
+    const foundry_http_header *headers; /* NULL for none */
+    const void *body;
+    size_t body_size;
+    uint32_t timeout; /* seconds, redirects included; 0 for 30 */
+} foundry_http_request;
+
+typedef struct {
+    uint16_t status;
+    const foundry_http_header *headers; /* names in lower case */
+    const char *body;                   /* a NUL follows it */
+    size_t body_size;
+} foundry_http_response;
+
+/* NULL and a response, whatever its status; or why there is none: "not granted: …", "no answer in time". */
+const char *foundry_http(foundry_http_request, foundry_http_response *);
+
 /* Like printf, into a new string. */
 const char *foundry_format(const char *format, ...) FOUNDRY_PRINTF(1, 2);
 

@@ -42,6 +42,7 @@ fn rows(bot: &InForce) -> Vec<(&'static str, String)> {
         ("component", bot.source.to_string()),
         ("digest", bot.digest.clone()),
     ];
+    rows.extend(bot.signer.clone().map(|signer| ("signed by", signer)));
     let mut list = |what, values: Vec<String>| rows.extend(values.into_iter().map(|value| (what, value)));
     list("reads", bot.reads.clone());
     list("publishes", bot.publishes.clone());

@@ -10,6 +10,7 @@ use time::macros::format_description;
 
 use super::common::Context;
 use super::error::CliError;
+use super::key_sign;
 use super::output::printable;
 use crate::keys::{
     Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, NewKey, Passphrase, PassphraseSource, RevocationReason, Role,
@@ -20,7 +21,7 @@ use crate::supervisor::parse_duration;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Keys have roles: `messages` signs the messages between hosts, `packages` is signbot's, `repository`
-is distbot's, and `commits` are the public keys of committers. KEY is a fingerprint, a key id, an
+is distbot's, `commits` are the public keys of committers, and `bots` signs bots. KEY is a fingerprint, a key id, an
 e-mail address or a user id.
 
 Examples:
@@ -28,7 +29,8 @@ Examples:
   foundry-host key generate --role packages --user-id 'Example packages <packages@example.org>'
   foundry-host key import --role packages --from-gnupg packages@example.org
   foundry-host key import --role messages other-host.asc   trust the messages of another host
-  foundry-host key export KEY > archive-key.asc"
+  foundry-host key export KEY > archive-key.asc
+  foundry-host key sign build/lint.wasm --key KEY          so that others can load it if they trust you"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -73,6 +75,8 @@ enum What {
         #[command(flatten)]
         unlock: Unlock,
     },
+    /// Sign a bot's component
+    Sign(key_sign::Args),
     /// Forget a key, with its secret part
     Remove {
         /// The key
@@ -151,7 +155,7 @@ struct Export {
 }
 
 #[derive(Debug, clap::Args)]
-struct Unlock {
+pub(super) struct Unlock {
     /// File with the key's passphrase; else you are asked for it
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -202,6 +206,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             };
             show(&[store.revoke(&key, reason, &unlock.source())?], context)
         }
+        What::Sign(args) => key_sign::run(&store, args, context),
         What::Remove { key, yes } => remove(&store, &key, yes, context),
     }
 }
@@ -355,7 +360,7 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
 
 impl Unlock {
     /// The file, the environment, or whoever sits at the terminal.
-    fn source(self) -> PassphraseSource {
+    pub(super) fn source(self) -> PassphraseSource {
         let source = match self.passphrase_file {
             Some(path) => PassphraseSource::none().with_common_file(path),
             None => PassphraseSource::from_environment(),

@@ -54,6 +54,9 @@ pub struct HostArgs {
     /// Load it only if this is its digest: sha256: and hex, as `inspect` shows it
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     digest: Option<String>,
+    /// Load it only if a key with the role `bots` signed it
+    #[arg(long)]
+    signed: bool,
     /// Memory of one instance, such as 64M [default: 256M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
@@ -113,6 +116,7 @@ impl HostArgs {
             name: later.name.or(self.name),
             instances: later.instances.or(self.instances),
             digest: later.digest.or(self.digest),
+            signed: self.signed || later.signed,
             memory: later.memory.or(self.memory),
             timeout: later.timeout.or(self.timeout),
             allow_git: join(self.allow_git, later.allow_git),
@@ -155,6 +159,7 @@ impl HostArgs {
             grants: self.grants(base),
             instances: self.instances.unwrap_or(1),
             digest: self.digest.clone(),
+            signed: self.signed,
             memory: self.memory,
             timeout: self.timeout,
             ..BotSpec::new(source)
@@ -164,10 +169,36 @@ impl HostArgs {
 
 /// Load the bot.
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
+    let chosen = choose("load", args.bot, args.host, context).await?;
+    if args.watch {
+        return reload::run(chosen.spec, &chosen.description, chosen.host, context).await;
+    }
+    load(chosen.spec, &chosen.description, chosen.host, context).await
+}
+
+/// A bot, and what the command line says of it.
+pub struct Chosen {
+    /// What has compiled it.
+    pub inspector: Inspector,
+    /// What it says of itself.
+    pub description: Description,
+    /// What is to be loaded.
+    pub spec: BotSpec,
+    /// The host's options.
+    pub host: HostArgs,
+}
+
+/// Read a bot's name and what follows it: its own options, which only it knows, the host's and the common ones.
+pub async fn choose(
+    verb: &str,
+    words: Vec<OsString>,
+    before: HostArgs,
+    context: &mut Context,
+) -> Result<Chosen, CliError> {
     let base = current_directory()?;
     // Needed before the rest can be read: it has the compiled components.
-    context.common.state = state_among(&args.bot).or_else(|| context.common.state.clone());
-    let mut words = args.bot.into_iter();
+    context.common.state = state_among(&words).or_else(|| context.common.state.clone());
+    let mut words = words.into_iter();
     let name = words.next().unwrap_or_default();
     let source = parse_bot_source(&name.to_string_lossy(), &base);
     let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
@@ -175,16 +206,17 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         .patiently(format_args!("compiling {source}"), inspector.inspect(&source))
         .await;
     let (_, description) = inspected?;
-    let title = format!("{PROGRAM} load {}", name.to_string_lossy());
-    let command = command(&title, &description);
-    let matches = command.try_get_matches_from(std::iter::once(name).chain(words))?;
-    let host = args.host.merged(HostArgs::from_arg_matches(&matches)?);
+    let title = format!("{PROGRAM} {verb} {}", name.to_string_lossy());
+    let matches = command(&title, &description).try_get_matches_from(std::iter::once(name).chain(words))?;
+    let host = before.merged(HostArgs::from_arg_matches(&matches)?);
     context.common = context.common.clone().merged(CommonArgs::from_arg_matches(&matches)?);
     let spec = host.spec(source, &description, &matches, &base);
-    if args.watch {
-        return reload::run(spec, &description, host, context).await;
-    }
-    load(spec, &description, host, context).await
+    Ok(Chosen {
+        inspector,
+        description,
+        spec,
+        host,
+    })
 }
 
 /// A command with the options of a bot, those of the host, and the common ones.

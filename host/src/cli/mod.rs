@@ -14,6 +14,7 @@ mod groups;
 mod hash_password;
 mod inspect;
 mod key;
+mod key_sign;
 mod list;
 mod load;
 mod logging;

@@ -6,19 +6,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::FromArgMatches;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::PROGRAM;
-use super::common::{CommonArgs, Context};
+use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
-use super::load::{HostArgs, command, current_directory};
+use super::load::{HostArgs, choose};
 use super::output::printable;
 use crate::capability::tape::{Tape, World};
-use crate::config::parse_bot_source;
-use crate::supervisor::{Inspector, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
+use crate::supervisor::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
 
 /// Marks a value of the state that is no text.
 const BINARY: &str = "base64:";
@@ -79,7 +76,6 @@ struct EventFile {
 
 /// Test it.
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
-    let base = current_directory()?;
     let event = args
         .event
         .as_deref()
@@ -91,20 +87,8 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         (None, Some(_)) => Tape::recording(),
         (None, None) => Tape::Off,
     };
-    let mut words = args.bot.into_iter();
-    let name = words.next().unwrap_or_default();
-    let source = parse_bot_source(&name.to_string_lossy(), &base);
-    let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
-    let inspected = context
-        .patiently(format_args!("compiling {source}"), inspector.inspect(&source))
-        .await;
-    let (_, description) = inspected?;
-    let title = format!("{PROGRAM} test {}", name.to_string_lossy());
-    let matches = command(&title, &description).try_get_matches_from(std::iter::once(name).chain(words))?;
-    let host = args.host.merged(HostArgs::from_arg_matches(&matches)?);
-    context.common = context.common.clone().merged(CommonArgs::from_arg_matches(&matches)?);
-    let spec = host.spec(source, &description, &matches, &base);
-    let trial = Trial::load_in(&inspector, &spec, tape).await?;
+    let chosen = choose("test", args.bot, args.host, context).await?;
+    let trial = Trial::load_in(&chosen.inspector, &chosen.spec, tape).await?;
     if let Some(state) = state {
         trial.set_state(state).await?;
     }

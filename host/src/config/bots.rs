@@ -10,8 +10,8 @@ use super::parse::{BAD_DIGEST, absolute, parse_bot_source, parse_digest, parse_s
 use super::problem::{Problems, nearest};
 use super::reader::{Found, Section, unknown};
 use super::settings::{
-    self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS, GRANT_BUILD,
-    GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_SIGN, GRANT_SITE,
+    self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_SIGNED, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS,
+    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_SIGN, GRANT_SITE,
 };
 use crate::capability::{Grants, UrlPattern};
 use crate::stock;
@@ -79,6 +79,7 @@ fn bot(name: &str, section: &Section<'_>, base: &Path, problems: &mut Problems<'
         grants,
         instances: instances.map_or(1, |found| found.value),
         digest: digest.map(|found| found.value),
+        signed: section.flag(&BOT_SIGNED, problems),
         memory: memory.map(|found| found.value),
         timeout: timeout.map(|found| found.value),
         ..BotSpec::new(source?)

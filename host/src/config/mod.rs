@@ -38,7 +38,10 @@ use crate::keys::{Fingerprint, PassphraseSource};
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
 use reader::Section;
-use settings::{HOST_DRAIN, HOST_NAME, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES, MESSAGES_OBSERVE};
+use settings::{
+    HOST_DRAIN, HOST_NAME, HOST_REQUIRE_SIGNED_BOTS, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES,
+    MESSAGES_OBSERVE,
+};
 
 /// A configuration.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub struct Config {
     pub builds: build::Settings,
     /// How long messages in hand may take when a bot is stopped.
     pub drain: Duration,
+    /// Whether every bot from a file has to be signed.
+    pub require_signed_bots: bool,
     /// Further topics to record.
     pub observe: Vec<String>,
     /// Lines of settings, for what turns out later to be wrong with them.
@@ -133,6 +138,7 @@ impl Config {
             observe: self.observe.clone(),
             builds: self.builds.clone(),
             drain: self.drain,
+            require_signed_bots: self.require_signed_bots,
         }
     }
 }
@@ -165,6 +171,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let drain = host.parsed(&HOST_DRAIN, problems, |text| {
         parse_duration(text).ok_or_else(|| "write \"5s\" or \"2m\"".to_owned())
     });
+    let require_signed_bots = host.flag(&HOST_REQUIRE_SIGNED_BOTS, problems);
     let broker = broker::read(document, base, problems);
     let messages = messages::read(document, problems);
     let observe = Section::top(document, "messages", problems);
@@ -195,6 +202,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         passphrases,
         builds: builds?,
         drain: drain?.value,
+        require_signed_bots,
         observe,
         lines,
         bots,

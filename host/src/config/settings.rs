@@ -60,6 +60,14 @@ pub(super) const HOST_DRAIN: Setting = setting(
     "",
     "How long messages in hand may take to be finished when a bot or the host is stopped. The others are done again.",
 );
+pub(super) const HOST_REQUIRE_SIGNED_BOTS: Setting = setting(
+    "host",
+    "require-signed-bots",
+    "true or false",
+    Some("false"),
+    "",
+    "Load bots from files only if a key with the role `bots` signed them.",
+);
 pub(super) const BROKER_LISTEN: Setting = setting(
     "broker",
     "listen",
@@ -317,6 +325,14 @@ pub(super) const BOT_DIGEST: Setting = setting(
     "any",
     "The component's digest, as `inspect` shows it: `sha256:` and hex. Another component is not loaded.",
 );
+pub(super) const BOT_SIGNED: Setting = setting(
+    "bots.NAME",
+    "signed",
+    "true or false",
+    Some("false"),
+    "",
+    "Load the component only if a key with the role `bots` signed it.",
+);
 pub(super) const BOT_INSTANCES: Setting = setting(
     "bots.NAME",
     "instances",
@@ -404,6 +420,7 @@ pub const SETTINGS: &[Setting] = &[
     HOST_NAME,
     HOST_STATE,
     HOST_DRAIN,
+    HOST_REQUIRE_SIGNED_BOTS,
     BROKER_LISTEN,
     BROKER_URL,
     BROKER_USER,
@@ -437,6 +454,7 @@ pub const SETTINGS: &[Setting] = &[
     BUILDS_USER_ID,
     BOT_USE,
     BOT_DIGEST,
+    BOT_SIGNED,
     BOT_INSTANCES,
     BOT_MEMORY,
     BOT_TIMEOUT,

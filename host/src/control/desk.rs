@@ -358,6 +358,7 @@ impl From<LoadFailure> for Failure {
             F::Component(LoadError::NotAComponent { .. })
             | F::Admission(_)
             | F::Digest { .. }
+            | F::Signature { .. }
             | F::Refused { .. }
             | F::Description(_) => FailureKind::Refused,
             F::Options { .. } | F::BadName(_) => FailureKind::Usage,

@@ -18,11 +18,19 @@ pub enum Role {
     Repository,
     /// Signs git commits. Public keys only: those of the committers whose commits buildbot accepts.
     Commits,
+    /// Signs bots; public keys with this role belong to those whose bots may be loaded.
+    Bots,
 }
 
 impl Role {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Messages, Self::Packages, Self::Repository, Self::Commits];
+    pub const ALL: [Self; 5] = [
+        Self::Messages,
+        Self::Packages,
+        Self::Repository,
+        Self::Commits,
+        Self::Bots,
+    ];
 
     /// The name in files and on the command line.
     pub fn name(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Role {
             Self::Packages => "packages",
             Self::Repository => "repository",
             Self::Commits => "commits",
+            Self::Bots => "bots",
         }
     }
 }
@@ -43,7 +52,7 @@ impl fmt::Display for Role {
 
 /// The text is not the name of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is not a role: expected messages, packages, repository or commits")]
+#[error("{text:?} is not a role: expected messages, packages, repository, commits or bots")]
 pub struct NotARole {
     /// What was given.
     pub text: String,

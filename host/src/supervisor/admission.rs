@@ -12,8 +12,10 @@ use super::host::Inner;
 use super::inspector;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
+use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use crate::bus::ConnectionOptions;
+use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{BotContext, Instances, Limits};
 
@@ -39,6 +41,7 @@ impl Inner {
                 found: digest,
             });
         }
+        let signer = self.signer(spec, name, &component.digest).await?;
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
             name: name.to_owned(),
             error,
@@ -67,14 +70,30 @@ impl Inner {
             bot,
             limits(spec, &description),
         );
-        Ok(self.assemble(name, spec, digest, &description, resolved, instances))
+        Ok(self.assemble(name, spec, (digest, signer), &description, resolved, instances))
+    }
+
+    /// Who signed the component, which the operator may insist on.
+    async fn signer(&self, spec: &BotSpec, name: &str, digest: &str) -> Result<Option<Fingerprint>, LoadFailure> {
+        let services = Arc::clone(&self.services);
+        let (source, digest) = (spec.source.clone(), digest.to_owned());
+        let required = spec.signed || self.require_signed_bots;
+        let checked =
+            tokio::task::spawn_blocking(move || signature::check(&services.keys, &source, &digest, required)).await;
+        match checked {
+            Ok(signer) => signer.map_err(|error| LoadFailure::Signature {
+                name: name.to_owned(),
+                error,
+            }),
+            Err(_) => Err(LoadFailure::Stopping),
+        }
     }
 
     fn assemble(
         &self,
         name: &str,
         spec: &BotSpec,
-        digest: String,
+        (digest, signer): (String, Option<Fingerprint>),
         description: &Description,
         resolved: Resolved,
         instances: Instances,
@@ -98,6 +117,7 @@ impl Inner {
             bot: name.to_owned(),
             source: spec.source.clone(),
             digest,
+            signer: signer.map(|fingerprint| fingerprint.to_string()),
             reads: status.reads.clone(),
             publishes: status.publishes.clone(),
             grants: instances.bot().grants.clone(),

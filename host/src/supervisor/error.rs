@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::OptionError;
+use super::signature::SignatureError;
 use crate::bus::BrokerTlsError;
 use crate::capability::ArtifactError;
 use crate::capability::build::BuildError;
@@ -78,6 +79,14 @@ pub enum LoadFailure {
         pinned: String,
         /// The component's.
         found: String,
+    },
+    /// Its signature is missing, or doesn't hold.
+    #[error("cannot load {name}: {error}")]
+    Signature {
+        /// The bot.
+        name: String,
+        /// What is wrong.
+        error: SignatureError,
     },
     /// The component may not run here.
     #[error(transparent)]

@@ -101,6 +101,8 @@ pub struct HostConfig {
     pub builds: build::Settings,
     /// How long messages in hand may take to be finished when a bot is stopped.
     pub drain: Duration,
+    /// Whether every bot from a file has to be signed.
+    pub require_signed_bots: bool,
     /// Topics, besides the stock ones, whose events `runs` shows.
     pub observe: Vec<String>,
 }
@@ -121,6 +123,7 @@ pub(super) struct Inner {
     bots: Mutex<BTreeMap<String, Slot>>,
     broker: Mutex<Option<Broker>>,
     pub(super) drain: Duration,
+    pub(super) require_signed_bots: bool,
     /// The host takes no more bots; then, everything ends.
     stopping: CancellationToken,
     pub(super) cancel: CancellationToken,
@@ -267,6 +270,7 @@ impl Host {
                 bots: Mutex::default(),
                 broker: Mutex::new(broker),
                 drain: config.drain,
+                require_signed_bots: config.require_signed_bots,
                 stopping: CancellationToken::new(),
                 cancel,
                 _lock: lock,

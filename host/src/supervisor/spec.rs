@@ -48,6 +48,9 @@ pub struct BotSpec {
     /// The component's digest, `sha256:` and hex: another component is not loaded.
     #[serde(default)]
     pub digest: Option<String>,
+    /// Load it only if its component is signed by a key with the role `bots`.
+    #[serde(default)]
+    pub signed: bool,
     /// Memory of an instance, in bytes; none for the host's default.
     #[serde(default)]
     pub memory: Option<usize>,
@@ -71,6 +74,7 @@ impl BotSpec {
             grants: Grants::default(),
             instances: 1,
             digest: None,
+            signed: false,
             memory: None,
             timeout: None,
         }
@@ -155,6 +159,8 @@ pub struct InForce {
     pub source: BotSource,
     /// The component's digest.
     pub digest: String,
+    /// Fingerprint of the key that signed the component, if one did.
+    pub signer: Option<String>,
     /// Topics that it reads, without prefix.
     pub reads: Vec<String>,
     /// Topics that it publishes to, without prefix.

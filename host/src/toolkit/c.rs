@@ -72,6 +72,11 @@ fn compile(job: &Job<'_>, bindings: &Path) -> Result<Vec<u8>, BuildError> {
         .arg(bindings)
         .arg("-I")
         .arg(&sdk)
+        // For the parts of the SDK whose bindings not every bot has.
+        .args(world::interfaces(job.manifest).into_iter().map(|interface| {
+            let name = interface.name().to_uppercase();
+            format!("-DFOUNDRY_USES_{name}")
+        }))
         .args(&sources)
         .arg("-o")
         .arg(&module);

@@ -46,12 +46,32 @@ fn the_exit_code_tells_the_outcome() {
             "--attempt",
             attempt,
             "--allow-artifacts",
+            "--timeout",
+            "2s",
             &hostile,
         ])
     };
     assert_eq!(test("done", "0").code, 0);
     assert_eq!(test("write, then retry", "0").code, 7);
     assert_eq!(test("write, then retry", "1").code, 0);
+    for (what, code) in [
+        ("panic", 9),
+        ("loop", 9),
+        ("memory", 9),
+        ("recurse", 9),
+        ("flood", 0),
+        ("other topic", 8),
+        ("big state", 8),
+        ("big event", 8),
+    ] {
+        let said = test(what, "0");
+        assert_eq!(
+            said.code,
+            code,
+            "{what}: {}",
+            said.out.lines().last().unwrap_or_default()
+        );
+    }
     let rejected = test("dance", "0");
     assert_eq!(rejected.code, 8);
     assert!(rejected.out.contains("reject: don't know how to"), "{rejected:?}");

@@ -21,4 +21,5 @@ mod keys;
 mod names;
 mod rights;
 mod sight;
+mod signatures;
 mod worlds;

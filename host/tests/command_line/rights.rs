@@ -54,7 +54,15 @@ fn a_watched_bot_is_replaced_when_its_file_changes_and_kept_when_the_build_is_br
     };
     let component = || home.json(&["list"])[0]["component"].as_str().unwrap().to_owned();
     copy("relay");
-    let watch = home.start(&["load", "--watch", "./bot.wasm", "--as", "mine"]);
+    let watch = home.start(&[
+        "load",
+        "--watch",
+        "--allow-http",
+        "https://granted.example/*",
+        "./bot.wasm",
+        "--as",
+        "mine",
+    ]);
     watch.read_until("loaded mine 0.1.0");
     assert_eq!(component(), "relay");
 

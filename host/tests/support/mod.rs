@@ -81,6 +81,7 @@ pub fn config(directory: &Path) -> HostConfig {
         passphrases: PassphraseSource::none(),
         builds: foundry_host::capability::build::Settings::default(),
         drain: Duration::from_secs(5),
+        require_signed_bots: false,
         observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],
     }
 }
@@ -98,7 +99,7 @@ pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> 
         .list()
         .unwrap()
         .into_iter()
-        .find(|key| key.roles.contains(&Role::Messages))
+        .find(|key| key.has_secret && key.roles.contains(&Role::Messages))
         .unwrap();
     let signer = keys
         .signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none())

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use foundry_sdk::http::{self, Request};
 use foundry_sdk::{
     Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, log, options, publish, retry_after,
     state,
@@ -107,6 +108,7 @@ fn obey(message: &Message, data: &Value) -> Result<Outcome, String> {
             }
         }
         "recurse" => return Ok(Outcome::Reject(recurse(1).to_string())),
+        "ask" => ask(data["text"].as_str().unwrap_or_default())?,
         "flood" => {
             for n in 0..20_000 {
                 log::info(format!("line {n}"));
@@ -115,6 +117,22 @@ fn obey(message: &Message, data: &Value) -> Result<Outcome, String> {
         other => return Ok(Outcome::Reject(format!("don't know how to {other}"))),
     }
     Ok(Outcome::Done)
+}
+
+fn ask(url: &str) -> Result<(), String> {
+    let request = Request {
+        method: "GET".to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout: Some(5),
+    };
+    let response = http::send(&request).map_err(|error| match error {
+        http::Error::NotGranted(what) => format!("not granted: {what}"),
+        other => format!("{other:?}"),
+    })?;
+    let text = String::from_utf8_lossy(&response.body);
+    answer(&json!({ "status": response.status, "text": text }), None)
 }
 
 /// What must not be seen unless the outcome is done.

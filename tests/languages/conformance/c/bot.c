@@ -141,6 +141,15 @@ foundry_outcome foundry_handle(const foundry_message *message) {
         eat_memory();
     } else if (strcmp(what, "recurse") == 0) {
         return foundry_reject("%d", recurse(1));
+    } else if (strcmp(what, "ask") == 0) {
+        foundry_http_response response;
+        const char *url = foundry_json_text(message->data, "text");
+        const char *why = foundry_http((foundry_http_request){.url = url, .timeout = 5}, &response);
+        if (why) {
+            return foundry_reject("%s", why);
+        }
+        answer(foundry_format("{\"status\": %u, \"text\": %s}", (unsigned)response.status,
+                              foundry_json_quote(response.body)));
     } else if (strcmp(what, "flood") == 0) {
         for (int number = 0; number < 20000; number++) {
             foundry_log(FOUNDRY_INFO, "line %d", number);

@@ -1,5 +1,6 @@
 // Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says.
 
+import * as http from "#foundry/http";
 import { PublishError, Reject, Retry, StateError, defineBot, log, options, publish, state } from "#foundry";
 
 const orders = {
@@ -46,6 +47,17 @@ const orders = {
     }
   },
   recurse: () => recurse(1),
+  ask(message) {
+    try {
+      const response = http.get(message.data.text, { timeout: 5 });
+      answer({ status: response.status, text: response.text() });
+    } catch (error) {
+      if (error instanceof http.HttpError) {
+        throw new Reject(error.message);
+      }
+      throw error;
+    }
+  },
   flood() {
     for (let number = 0; number < 20_000; number++) {
       log.info(`line ${number}`);

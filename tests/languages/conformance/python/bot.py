@@ -1,6 +1,6 @@
 """Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says."""
 
-from foundry_sdk import Bot, Description, Option, PublishError, Reject, Retry, export, log, options, publish, state
+from foundry_sdk import Bot, Description, Option, PublishError, Reject, Retry, export, http, log, options, publish, state
 
 
 class Conformer(Bot):
@@ -119,6 +119,14 @@ def recurse(message):
     Endless() == Endless()
 
 
+def ask(message):
+    try:
+        response = http.get(message.data["text"], timeout=5)
+    except http.HttpError as refusal:
+        raise Reject(str(refusal))
+    answer({"status": response.status, "text": response.text})
+
+
 def flood(message):
     for number in range(20_000):
         log.info(f"line {number}")
@@ -142,6 +150,7 @@ ORDERS = {
     "loop": loop,
     "memory": eat_memory,
     "recurse": recurse,
+    "ask": ask,
     "flood": flood,
 }
 
