@@ -174,25 +174,21 @@ impl Life {
         helpers.spawn(revive(Arc::clone(&handler), self.abandon.clone()));
         let quarantine = handler.health.quarantine.clone();
         let mut outbox = handler.link.ledger.outbox_level();
+        let mut in_hand = None;
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 () = quarantine.cancelled() => break,
                 Ok(()) = self.session.changed() => self.follow_session(),
                 // A broker of ours sends no more than there are places for; others may send what then waits for one.
-                Some(mut place) = place_for_work(&places, &mut outbox), if !deliveries.is_closed() => {
-                    tokio::select! {
-                        () = self.cancel.cancelled() => break,
-                        () = quarantine.cancelled() => break,
-                        Ok(()) = self.session.changed() => self.follow_session(),
-                        delivery = deliveries.recv() => {
-                            let Some(delivery) = delivery else { continue };
-                            let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
-                            work.spawn(async move {
-                                handler.deliver(&delivery, &mut place, &abandon).await;
-                            });
-                        }
-                    }
+                Some(delivery) = deliveries.recv(), if in_hand.is_none() => in_hand = Some(delivery),
+                // Taken for a message that is there: one that waits for another attempt needs the place otherwise.
+                Some(mut place) = place_for_work(&places, &mut outbox), if in_hand.is_some() => {
+                    let Some(delivery) = in_hand.take() else { continue };
+                    let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
+                    work.spawn(async move {
+                        handler.deliver(&delivery, &mut place, &abandon).await;
+                    });
                 }
                 Some(_) = work.join_next(), if !work.is_empty() => {}
             }
