@@ -1,0 +1,138 @@
+//! The sandbox of a build.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::super::machine;
+use super::super::stage::words;
+use super::root::{Root, hide};
+use super::{SHARED_MEMORY, SMALL, isolated};
+
+/// The id that a build has inside its sandbox.
+pub(in super::super) const BUILD_USER: u32 = 1000;
+
+/// The sandbox of a build: a plain user without a network, who can write to the build's directory and nowhere else.
+pub(in super::super) struct BuildSandbox<'a> {
+    pub root: &'a Root,
+    /// The host's state, which no sandbox sees.
+    pub state: &'a Path,
+    /// The build's own directory, with `build`, `tmp`, `merged`, `passwd`, `group` and `hosts` in it.
+    pub scratch: &'a Path,
+    /// Where a path of the host's is when the sandbox is made.
+    pub inside: &'a dyn Fn(&Path) -> PathBuf,
+    /// Where the command starts.
+    pub directory: &'a str,
+    pub environment: &'a [(String, String)],
+    /// The bounds that every single process gets.
+    pub processes: u64,
+    pub file_size: u64,
+}
+
+impl BuildSandbox<'_> {
+    /// The whole command line.
+    pub fn command(&self, command: &[&str]) -> Vec<OsString> {
+        let mut out = isolated();
+        out.extend(words(&[
+            "--unshare-user",
+            "--unshare-net",
+            "--disable-userns",
+            "--cap-drop",
+            "ALL",
+            "--clearenv",
+        ]));
+        let id = BUILD_USER.to_string();
+        out.extend(words(&["--uid", &id, "--gid", &id]));
+        for (name, value) in self.environment {
+            out.extend(words(&["--setenv", name, value]));
+        }
+        self.root
+            .arguments(&mut out, "--ro-bind", self.inside, &self.scratch.join("merged"));
+        hide(&mut out, &self.root.hidden(self.state, true), true);
+        out.extend(words(&["--proc", "/proc", "--dev", "/dev"]));
+        out.extend(words(&[
+            "--size",
+            SHARED_MEMORY,
+            "--perms",
+            "1777",
+            "--tmpfs",
+            "/dev/shm",
+        ]));
+        out.extend(words(&["--remount-ro", "/dev", "--size", SMALL, "--tmpfs", "/run"]));
+        let own = |name: &str| (self.inside)(&self.scratch.join(name));
+        for (name, to) in [
+            ("passwd", "/etc/passwd"),
+            ("group", "/etc/group"),
+            ("hosts", "/etc/hosts"),
+        ] {
+            out.extend(words(&[Path::new("--ro-bind"), &own(name), Path::new(to)]));
+        }
+        for (name, to) in [("build", "/build"), ("tmp", "/tmp"), ("tmp", "/var/tmp")] {
+            out.extend(words(&[Path::new("--bind"), &own(name), Path::new(to)]));
+        }
+        // The rest is made of directories that hold the mounts above; a build has nothing to write there.
+        out.extend(words(&["--remount-ro", "/", "--chdir", self.directory, "--"]));
+        out.extend(words(&[
+            "prlimit".to_owned(),
+            format!("--nproc={}", self.processes),
+            format!("--fsize={}", self.file_size),
+            "--core=0".to_owned(),
+        ]));
+        out.push("--".into());
+        out.extend(words(command));
+        out
+    }
+}
+
+/// The environment that every build gets, and no more.
+pub(in super::super) fn environment(jobs: usize, source_date_epoch: Option<i64>) -> Vec<(String, String)> {
+    let mut pairs = vec![
+        ("PATH".to_owned(), machine::PATH.to_owned()),
+        // As on Debian's own builders: a build that writes to the home directory fails.
+        ("HOME".to_owned(), "/nonexistent".to_owned()),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+        ("LOGNAME".to_owned(), "build".to_owned()),
+        ("USER".to_owned(), "build".to_owned()),
+        ("SHELL".to_owned(), "/bin/sh".to_owned()),
+        ("TZ".to_owned(), "UTC".to_owned()),
+        ("DEB_BUILD_OPTIONS".to_owned(), format!("parallel={jobs}")),
+        // The sandbox has no other user: a real chown fails with EINVAL, which fakeroot, unlike EPERM, passes on.
+        ("FAKEROOTDONTTRYCHOWN".to_owned(), "1".to_owned()),
+        ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
+    ];
+    if let Some(epoch) = source_date_epoch {
+        pairs.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
+    }
+    pairs
+}
+
+/// The users of a root without its people: system accounts stay, and the build gets a name.
+pub(in super::super) fn accounts(text: &str, build_line: &str) -> String {
+    let mut kept: String = text
+        .lines()
+        .filter(|line| {
+            line.split(':')
+                .nth(2)
+                .and_then(|id| id.parse::<u32>().ok())
+                .is_some_and(|id| id < BUILD_USER || id == 65_534)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    kept.push_str(build_line);
+    kept.push('\n');
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_no_part_of_the_sandbox() {
+        let text = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/zsh\nbroken\nnobody:x:65534:65534::/:/bin/false\n";
+        assert_eq!(
+            accounts(text, "build:x:1000:1000::/nonexistent:/bin/sh"),
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\nbuild:x:1000:1000::/nonexistent:/bin/sh\n"
+        );
+    }
+}
