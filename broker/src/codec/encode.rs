@@ -57,6 +57,29 @@ pub struct EncodedPublish<'a> {
     pub attempt: u32,
 }
 
+/// Writes one of the four packets that answer for a packet id. They are alike but for their types: MQTT 5 has a reason
+/// code, which is left out where it says nothing (section 3.4.2.1); MQTT 3.1.1 has none.
+macro_rules! answer {
+    ($packet:ident, $encoder:expr, $id:expr, $reason:expr, $out:expr) => {{
+        let bytes = match $encoder.version {
+            Version::V4 => v3_1_1::$packet::builder()
+                .packet_id($id)
+                .build()?
+                .to_continuous_buffer(),
+            Version::V5 => {
+                let builder = v5_0::$packet::builder().packet_id($id);
+                let builder = match $reason {
+                    None => builder,
+                    Some(reason) => builder.reason_code(reason),
+                };
+                builder.build()?.to_continuous_buffer()
+            }
+        };
+        $out.put_slice(&bytes);
+        Ok(())
+    }};
+}
+
 /// Writes packets of one protocol version.
 #[derive(Debug, Clone, Copy)]
 pub struct Encoder {
@@ -177,74 +200,28 @@ impl Encoder {
 
     /// Writes a PUBACK.
     pub fn puback(self, id: u16, code: u8, out: &mut BytesMut) -> Result<(), MqttError> {
-        let bytes = match self.version {
-            Version::V4 => v3_1_1::Puback::builder().packet_id(id).build()?.to_continuous_buffer(),
-            Version::V5 => {
-                let builder = v5_0::Puback::builder().packet_id(id);
-                let builder = match code {
-                    reason::SUCCESS => builder,
-                    code => builder
-                        .reason_code(PubackReasonCode::try_from(code).unwrap_or(PubackReasonCode::UnspecifiedError)),
-                };
-                builder.build()?.to_continuous_buffer()
-            }
-        };
-        out.put_slice(&bytes);
-        Ok(())
+        let reason = (code != reason::SUCCESS)
+            .then(|| PubackReasonCode::try_from(code).unwrap_or(PubackReasonCode::UnspecifiedError));
+        answer!(Puback, self, id, reason, out)
     }
 
     /// Writes a PUBREC.
     pub fn pubrec(self, id: u16, code: u8, out: &mut BytesMut) -> Result<(), MqttError> {
-        let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubrec::builder().packet_id(id).build()?.to_continuous_buffer(),
-            Version::V5 => {
-                let builder = v5_0::Pubrec::builder().packet_id(id);
-                let builder = match code {
-                    reason::SUCCESS => builder,
-                    code => builder
-                        .reason_code(PubrecReasonCode::try_from(code).unwrap_or(PubrecReasonCode::UnspecifiedError)),
-                };
-                builder.build()?.to_continuous_buffer()
-            }
-        };
-        out.put_slice(&bytes);
-        Ok(())
+        let reason = (code != reason::SUCCESS)
+            .then(|| PubrecReasonCode::try_from(code).unwrap_or(PubrecReasonCode::UnspecifiedError));
+        answer!(Pubrec, self, id, reason, out)
     }
 
     /// Writes a PUBREL.
     pub fn pubrel(self, id: u16, found: bool, out: &mut BytesMut) -> Result<(), MqttError> {
-        let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubrel::builder().packet_id(id).build()?.to_continuous_buffer(),
-            Version::V5 => {
-                let builder = v5_0::Pubrel::builder().packet_id(id);
-                let builder = if found {
-                    builder
-                } else {
-                    builder.reason_code(PubrelReasonCode::PacketIdentifierNotFound)
-                };
-                builder.build()?.to_continuous_buffer()
-            }
-        };
-        out.put_slice(&bytes);
-        Ok(())
+        let reason = (!found).then_some(PubrelReasonCode::PacketIdentifierNotFound);
+        answer!(Pubrel, self, id, reason, out)
     }
 
     /// Writes a PUBCOMP.
     pub fn pubcomp(self, id: u16, found: bool, out: &mut BytesMut) -> Result<(), MqttError> {
-        let bytes = match self.version {
-            Version::V4 => v3_1_1::Pubcomp::builder().packet_id(id).build()?.to_continuous_buffer(),
-            Version::V5 => {
-                let builder = v5_0::Pubcomp::builder().packet_id(id);
-                let builder = if found {
-                    builder
-                } else {
-                    builder.reason_code(PubcompReasonCode::PacketIdentifierNotFound)
-                };
-                builder.build()?.to_continuous_buffer()
-            }
-        };
-        out.put_slice(&bytes);
-        Ok(())
+        let reason = (!found).then_some(PubcompReasonCode::PacketIdentifierNotFound);
+        answer!(Pubcomp, self, id, reason, out)
     }
 
     /// Writes a SUBACK; `codes` are granted QoS or reason codes from 0x80 on.
