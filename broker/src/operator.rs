@@ -19,6 +19,15 @@ impl Operator {
         self.groups.status().await
     }
 
+    /// Makes a group before it has members, if there is none yet: its messages wait for them. `false` when the filter is not
+    /// that of a group, or there are too many.
+    pub async fn create_group(&self, filter: &str) -> bool {
+        match key(filter) {
+            Some(key) => self.groups.create(key).await,
+            None => false,
+        }
+    }
+
     /// Removes a group with all messages in it; `false` when there is none. Connected members are members no more.
     pub async fn remove_group(&self, filter: &str) -> bool {
         match key(filter) {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod keys;
 pub mod ledger;
+pub mod objects;
 pub mod repository;
 pub mod runtime;
 pub mod stock;

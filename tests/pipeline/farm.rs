@@ -221,7 +221,7 @@ pub fn architecture() -> String {
     run(Command::new("dpkg").arg("--print-architecture"))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

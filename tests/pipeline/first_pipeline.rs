@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::apt::text;
 use crate::farm::architecture;
+use crate::page::code_blocks;
 
 const PAGE: &str = include_str!("../../docs/first-pipeline.md");
 
@@ -101,12 +102,4 @@ fn script(home: &Path) -> String {
     }
     assert!(blocks > 5, "the page has hardly a command");
     script
-}
-
-/// Fenced blocks: what follows the opening fence, and the text.
-fn code_blocks(page: &str) -> impl Iterator<Item = (&str, &str)> {
-    page.split("```")
-        .skip(1)
-        .step_by(2)
-        .map(|block| block.split_once('\n').unwrap())
 }

@@ -16,4 +16,9 @@ mod first_pipeline;
 mod kill;
 mod load_balancing;
 mod package;
+mod page;
 mod push_to_install;
+#[path = "../../host/tests/support/s3.rs"]
+#[allow(dead_code, reason = "one of several users")]
+mod s3;
+mod several_machines;

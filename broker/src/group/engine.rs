@@ -111,6 +111,11 @@ impl EngineHandle {
         self.ask(Command::Status).await
     }
 
+    /// Makes a group that has no members yet; `false` when it can't be made.
+    pub async fn create(&self, key: GroupKey) -> bool {
+        self.ask(|done| Command::Create(key, done)).await
+    }
+
     /// Removes a group with all messages in it; `false` when there is none.
     pub async fn remove(&self, key: GroupKey) -> bool {
         self.ask(|done| Command::Remove(key, done)).await

@@ -53,6 +53,7 @@ pub(super) enum Command {
     Refuse(MemberId, EntryId, Refusal),
     Leave(MemberId, Leaving),
     Status(oneshot::Sender<Vec<GroupStatus>>),
+    Create(GroupKey, oneshot::Sender<bool>),
     Remove(GroupKey, oneshot::Sender<bool>),
     DeadLetters(GroupKey, usize, oneshot::Sender<Vec<DeadLetter>>),
     Requeue(GroupKey, Option<Vec<i64>>, oneshot::Sender<usize>),
@@ -184,6 +185,7 @@ impl Worker {
             }
             Command::Resize(member, capacity) => self.groups.resize(member, capacity, now, &mut self.effects),
             Command::Status(done) => drop(done.send(self.groups.status())),
+            Command::Create(key, done) => drop(done.send(self.find_or_create(&key, now).is_ok())),
             Command::Remove(key, done) => {
                 let group = self.groups.find(&key);
                 done.send(group.is_some_and(|group| self.remove(group, now))).ok();

@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::objects::{Location, OpenError};
 use crate::runtime::{Invocation, wit};
 
 /// Longest range that a bot may read at once.
@@ -58,6 +58,9 @@ pub enum ArtifactError {
     /// A local file could not be read or written.
     #[error("artifact file: {0}")]
     File(#[from] std::io::Error),
+    /// The store can't be used.
+    #[error("artifact store: {0}")]
+    Open(#[from] OpenError),
     /// The store failed.
     #[error("artifact store: {0}")]
     Store(object_store::Error),
@@ -65,7 +68,7 @@ pub enum ArtifactError {
 
 /// The store. Bytes are kept once per digest and never change.
 pub struct ArtifactStore {
-    store: Box<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     /// Where its files are, if they are on this machine.
     directory: Option<PathBuf>,
     verified: Mutex<HashSet<String>>,
@@ -77,13 +80,20 @@ impl ArtifactStore {
     /// # Errors
     /// [`ArtifactError`] if the directory can't be made or used.
     pub fn local(directory: &Path) -> Result<Self, ArtifactError> {
-        std::fs::create_dir_all(directory)?;
-        let store = LocalFileSystem::new_with_prefix(directory)
-            .map_err(ArtifactError::Store)?
-            .with_fsync(true);
+        Self::open(&Location::Directory(directory.to_owned()))
+    }
+
+    /// A store wherever objects can be kept.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Open`]; an S3 service that can't be reached is no error yet.
+    pub fn open(location: &Location) -> Result<Self, ArtifactError> {
         Ok(Self {
-            store: Box::new(store),
-            directory: Some(directory.to_owned()),
+            store: location.open()?,
+            directory: match location {
+                Location::Directory(directory) => Some(directory.clone()),
+                Location::Bucket(_) => None,
+            },
             verified: Mutex::default(),
         })
     }
@@ -358,7 +368,9 @@ impl From<ArtifactError> for wit::artifacts::Error {
             ArtifactError::BadName(name) => Self::BadName(name),
             ArtifactError::BadDigest(digest) => Self::NotFound(digest),
             ArtifactError::BadRange => Self::BadRange,
-            ArtifactError::File(_) | ArtifactError::Store(_) => Self::Unavailable(error.to_string()),
+            ArtifactError::File(_) | ArtifactError::Open(_) | ArtifactError::Store(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod load;
 mod logging;
 mod logs;
 mod man;
+mod mirror;
 mod names;
 mod new;
 mod output;

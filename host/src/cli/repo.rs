@@ -7,6 +7,7 @@ use apt_repository::operate::Selection;
 use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
+use super::mirror;
 use super::output::{Tint, printable, size};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::repository::{Desk, Done, Package, Repository, RepositoryError};
@@ -132,6 +133,8 @@ enum What {
         #[command(flatten)]
         change: Change,
     },
+    /// Keep a copy of the repository in a bucket of an S3 service
+    Mirror(mirror::Args),
     /// Take packages over from another archive in a local directory, whatever program made it
     Import {
         /// The repository's directory
@@ -270,6 +273,11 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             });
             let done = done.await?;
             report(&done, dry, context)
+        }
+        What::Mirror(args) => {
+            let directory = args.directory.clone();
+            let state = work(context, directory, None, move |desk| args.carry_out(desk)).await?;
+            mirror::tell(state.as_ref(), context)
         }
         What::Import {
             directory,

@@ -198,7 +198,7 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
 
 /// Complain about tables that are no part of a configuration.
 pub(super) fn refuse_unknown_tables(document: &DeTable<'_>, problems: &mut Problems<'_>) {
-    let known = ["host", "broker", "messages", "keys", "builds", "bots"];
+    let known = ["host", "broker", "messages", "keys", "artifacts", "builds", "bots"];
     for key in document.keys() {
         let name = key.get_ref().as_ref();
         if !known.contains(&name) {

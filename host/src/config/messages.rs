@@ -8,8 +8,8 @@ use super::parse::parse_size;
 use super::problem::Problems;
 use super::reader::Section;
 use super::settings::{
-    MESSAGES_KEEP, MESSAGES_KEY, MESSAGES_MAX_AGE, MESSAGES_OUTBOX_EVENTS, MESSAGES_OUTBOX_SIZE, MESSAGES_PEER_WAIT,
-    MESSAGES_PREFIX, MESSAGES_TRUST,
+    MESSAGES_EXPECT, MESSAGES_KEEP, MESSAGES_KEY, MESSAGES_MAX_AGE, MESSAGES_OUTBOX_EVENTS, MESSAGES_OUTBOX_SIZE,
+    MESSAGES_PEER_WAIT, MESSAGES_PREFIX, MESSAGES_TRUST,
 };
 use crate::keys::Fingerprint;
 use crate::ledger::OutboxLimits;
@@ -54,7 +54,25 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
         outbox: outbox?,
         peer_patience: peer_patience?.value,
         keep: keep?.value,
+        expect: expected(&section, problems),
     })
+}
+
+fn expected(section: &Section<'_>, problems: &mut Problems<'_>) -> Vec<(String, String)> {
+    let mut expected = Vec::new();
+    for found in section.texts(&MESSAGES_EXPECT, problems) {
+        match found.value.split_once(' ') {
+            Some((topic, endpoint)) if !topic.is_empty() && !endpoint.trim().is_empty() => {
+                expected.push((topic.to_owned(), endpoint.trim().to_owned()));
+            }
+            _ => {
+                let message = format!("{:?} is not a topic and an endpoint", found.value);
+                let remedy = "write both, as \"commits pub/buildbot\"";
+                problems.error(found.at, &section.key(&MESSAGES_EXPECT), message, remedy);
+            }
+        }
+    }
+    expected
 }
 
 fn outbox(section: &Section<'_>, problems: &mut Problems<'_>) -> Option<OutboxLimits> {

@@ -4,6 +4,7 @@
 //! components, and [`check`](fn@check) whether the machine has what it needs. Every problem names file, line, setting
 //! and remedy.
 
+mod artifacts;
 mod bots;
 mod broker;
 mod builds;
@@ -35,6 +36,7 @@ pub use settings::{SETTINGS, Setting};
 
 use crate::capability::build;
 use crate::keys::{Fingerprint, PassphraseSource};
+use crate::objects::Location;
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
 use reader::Section;
@@ -58,6 +60,8 @@ pub struct Config {
     pub messages: MessagesConfig,
     /// Where passphrases come from.
     pub passphrases: PassphraseSource,
+    /// Where artifacts are kept, if not in the state directory.
+    pub artifacts: Option<Location>,
     /// How packages are built.
     pub builds: build::Settings,
     /// How long messages in hand may take when a bot is stopped.
@@ -136,6 +140,7 @@ impl Config {
             messages: self.messages.clone(),
             passphrases: self.passphrases.clone(),
             observe: self.observe.clone(),
+            artifacts: self.artifacts.clone(),
             builds: self.builds.clone(),
             drain: self.drain,
             require_signed_bots: self.require_signed_bots,
@@ -181,11 +186,13 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .map(|found| found.value)
         .collect();
     let passphrases = passphrases(document, base, problems);
+    let artifacts = artifacts::read(document, base, problems);
     let builds = builds::read(document, problems);
     let bots = bots::read(document, base, problems);
     let mut lines = BTreeMap::new();
     for section in [
         &host,
+        &Section::top(document, "artifacts", problems),
         &Section::top(document, "broker", problems),
         &Section::top(document, "messages", problems),
     ] {
@@ -200,6 +207,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         broker: broker?,
         messages: messages?,
         passphrases,
+        artifacts,
         builds: builds?,
         drain: drain?.value,
         require_signed_bots,

@@ -220,6 +220,14 @@ pub(super) const MESSAGES_KEEP: Setting = setting(
     "",
     "How long an event stays in the outbox after the broker that `url` names has acknowledged it, in case that it dies and forgets it. `0s` keeps nothing.",
 );
+pub(super) const MESSAGES_EXPECT: Setting = setting(
+    "messages",
+    "expect",
+    "list of topics and endpoints",
+    None,
+    "none",
+    "Groups of bots on other hosts for which the embedded broker keeps messages even before their first member was there, as `\"commits pub/buildbot\"`.",
+);
 pub(super) const MESSAGES_OBSERVE: Setting = setting(
     "messages",
     "observe",
@@ -243,6 +251,46 @@ pub(super) const KEYS_PASSPHRASE_FILES: Setting = setting(
     None,
     "",
     "Passphrase files by key: `[keys.passphrase-files]`, then `FINGERPRINT = \"FILE\"`.",
+);
+pub(super) const ARTIFACTS_URL: Setting = setting(
+    "artifacts",
+    "url",
+    "directory or URL",
+    None,
+    "`artifacts` in the state directory",
+    "Where artifacts are kept: a directory that all hosts share, or `s3://BUCKET/PREFIX`.",
+);
+pub(super) const ARTIFACTS_ENDPOINT: Setting = setting(
+    "artifacts",
+    "endpoint",
+    "URL",
+    None,
+    "`AWS_ENDPOINT_URL`, else Amazon's",
+    "The S3 service: `https://HOST[:PORT]`.",
+);
+pub(super) const ARTIFACTS_REGION: Setting = setting(
+    "artifacts",
+    "region",
+    "name",
+    None,
+    "`AWS_REGION`, else `us-east-1`",
+    "The service's region.",
+);
+pub(super) const ARTIFACTS_CREDENTIALS: Setting = setting(
+    "artifacts",
+    "credentials",
+    "file",
+    None,
+    "`AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, else what the machine is lent by its cloud",
+    "File with `access-key-id = \"…\"` and `secret-access-key = \"…\"`, for its owner alone.",
+);
+pub(super) const ARTIFACTS_CA: Setting = setting(
+    "artifacts",
+    "ca",
+    "file",
+    None,
+    "the certificates that the machine trusts",
+    "Certificates of the authorities to believe about the S3 service, in PEM form.",
 );
 pub(super) const BUILDS_BACKEND: Setting = setting(
     "builds",
@@ -440,9 +488,15 @@ pub const SETTINGS: &[Setting] = &[
     MESSAGES_OUTBOX_SIZE,
     MESSAGES_PEER_WAIT,
     MESSAGES_KEEP,
+    MESSAGES_EXPECT,
     MESSAGES_OBSERVE,
     KEYS_PASSPHRASE_FILE,
     KEYS_PASSPHRASE_FILES,
+    ARTIFACTS_URL,
+    ARTIFACTS_ENDPOINT,
+    ARTIFACTS_REGION,
+    ARTIFACTS_CREDENTIALS,
+    ARTIFACTS_CA,
     BUILDS_BACKEND,
     BUILDS_JOBS,
     BUILDS_TIME,

@@ -21,7 +21,7 @@ use apt_repository::suite::Update;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::capability::site::{SiteError, Sites};
+use crate::capability::site::{Mirror, MirrorState, SiteError, Sites};
 use crate::keys::{KeyStore, PassphraseSource};
 
 use native::{Native, SiteTransaction};
@@ -266,6 +266,22 @@ impl Desk {
             self.transaction.commit(&[])?;
         }
         Ok(done)
+    }
+
+    /// The copy that follows the repository; none if there is none.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if it can't be read.
+    pub fn mirror(&self) -> Result<Option<MirrorState>, RepositoryError> {
+        Ok(self.transaction.mirror()?)
+    }
+
+    /// Have the repository copied there, now and after each change; none for nowhere.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if not everything could be copied. All is as before then.
+    pub fn set_mirror(&self, mirror: Option<Mirror>) -> Result<(), RepositoryError> {
+        Ok(self.transaction.set_mirror(mirror)?)
     }
 
     fn contents(&self, suite: &str) -> Result<Contents, RepositoryError> {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::runtime::Handle;
 
-use crate::capability::site::{self, SiteError};
+use crate::capability::site::{self, Mirror, MirrorState, SiteError};
 use crate::keys::{Encoding, KeyError, KeyStore, PassphraseSource, Role, Signer};
 
 /// Keys, digests and time.
@@ -86,6 +86,16 @@ impl SiteTransaction {
             runtime,
             transaction: RefCell::new(transaction),
         }
+    }
+
+    /// The site's mirror.
+    pub(super) fn mirror(&self) -> Result<Option<MirrorState>, SiteError> {
+        self.runtime.block_on(self.transaction.borrow().mirror())
+    }
+
+    /// Let it have this one.
+    pub(super) fn set_mirror(&self, mirror: Option<Mirror>) -> Result<(), SiteError> {
+        self.runtime.block_on(self.transaction.borrow().set_mirror(mirror))
     }
 
     /// Add a copy of a file as one that never changes.

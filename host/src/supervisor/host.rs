@@ -29,6 +29,7 @@ use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
 use crate::ledger::{Ledger, OutboxLimits};
+use crate::objects::Location;
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
 
@@ -68,6 +69,9 @@ pub struct MessagesConfig {
     pub peer_patience: Duration,
     /// How long an event is kept after a broker elsewhere has acknowledged it, in case that it dies and forgets it.
     pub keep: Duration,
+    /// Groups of bots on other hosts, by topic and endpoint: the embedded broker keeps their messages even before their
+    /// first member was there.
+    pub expect: Vec<(String, String)>,
 }
 
 impl Default for MessagesConfig {
@@ -80,6 +84,7 @@ impl Default for MessagesConfig {
             outbox: OutboxLimits::default(),
             peer_patience: Duration::from_secs(60),
             keep: Duration::from_secs(10),
+            expect: Vec::new(),
         }
     }
 }
@@ -97,6 +102,8 @@ pub struct HostConfig {
     pub messages: MessagesConfig,
     /// Where passphrases of keys come from.
     pub passphrases: PassphraseSource,
+    /// Where artifacts are kept; none for the state directory.
+    pub artifacts: Option<Location>,
     /// How packages are built.
     pub builds: build::Settings,
     /// How long messages in hand may take to be finished when a bot is stopped.
@@ -165,7 +172,10 @@ impl Host {
         let tls = address.tls.as_ref().map(BrokerTls::load).transpose()?;
         let services = Services {
             ledger: ledger.clone(),
-            artifacts: ArtifactStore::local(&config.state.join("artifacts"))?,
+            artifacts: match &config.artifacts {
+                Some(location) => ArtifactStore::open(location)?,
+                None => ArtifactStore::local(&config.state.join("artifacts"))?,
+            },
             logs: Arc::new(LogHub::new(config.state.join("logs"))),
             git: Git::new(config.state.join("git"), GitConfig::default()).map_err(|source| {
                 HostError::StateDirectory {
@@ -182,6 +192,12 @@ impl Host {
         };
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
+        if let Some(broker) = &broker {
+            for (topic, endpoint) in &config.messages.expect {
+                // If there are too many, the broker says so, and the group's members are told when they come.
+                broker.operator().create_group(&topics.shared(endpoint, topic)).await;
+            }
+        }
         let connection = ConnectionOptions {
             broker: address,
             client_id: format!("foundry-{}", config.name),

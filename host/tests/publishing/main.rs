@@ -9,6 +9,7 @@
 )]
 
 mod apt;
+mod bucket;
 mod bulk;
 mod concurrency;
 mod formats;
@@ -20,6 +21,8 @@ mod package;
 mod packages;
 mod policy;
 mod refresh;
+#[path = "../support/s3.rs"]
+mod s3;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;

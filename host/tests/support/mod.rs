@@ -79,6 +79,7 @@ pub fn config(directory: &Path) -> HostConfig {
         broker: BrokerChoice::Embedded(broker),
         messages: MessagesConfig::default(),
         passphrases: PassphraseSource::none(),
+        artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
         drain: Duration::from_secs(5),
         require_signed_bots: false,

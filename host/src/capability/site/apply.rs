@@ -8,7 +8,7 @@ use cap_std::fs::{Dir, PermissionsExt};
 use serde::{Deserialize, Serialize};
 
 use super::path::SitePath;
-use super::{PRIVATE, SiteError, TRANSACTIONS, threads};
+use super::{PRIVATE, SiteError, TRANSACTIONS, mirror, threads};
 
 /// A transaction that is still open; its changes may be thrown away.
 pub(super) const STAGING: &str = ".foundry/transactions/staging";
@@ -145,6 +145,7 @@ pub(super) fn finish(root: &Dir, directory: &Path) -> Result<(), SiteError> {
     for step in plan.steps() {
         step.carry_out(root, directory)?;
     }
+    mirror::follow(root, directory, &plan)?;
     remove_tree(root, directory, COMMITTED)
 }
 

@@ -208,6 +208,7 @@ impl From<SiteError> for Error {
             | SiteError::Over
             | SiteError::Io { .. }
             | SiteError::Damaged { .. }
+            | SiteError::Mirror { .. }
             | SiteError::Stopping => Self::Unavailable(error.to_string()),
         }
     }

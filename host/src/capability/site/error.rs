@@ -64,6 +64,14 @@ pub enum SiteError {
         /// What is wrong.
         why: String,
     },
+    /// The copy of the site can't be made, or can't be made to follow.
+    #[error("cannot bring {url} up to date: {why}")]
+    Mirror {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Work on the site was cut off, because the host is stopping.
     #[error("the host is stopping")]
     Stopping,

@@ -10,6 +10,7 @@
 //!     transactions/
 //!         staging/           being collected; swept if its owner died
 //!         committed/         being applied; finished by the next writer if its owner died
+//!     mirror.json            where the copy in a bucket is, if there is one
 //!     texts/                 which pieces large texts are made of; made anew if lost
 //!     ...                    the bot's own records
 //! ```
@@ -22,6 +23,7 @@ mod digest;
 mod error;
 mod layout;
 mod lock;
+mod mirror;
 mod path;
 mod running;
 mod splice;
@@ -36,6 +38,7 @@ pub use compress::{Compression, compress};
 pub use digest::Digest;
 pub use error::SiteError;
 pub use lock::Sites;
+pub use mirror::{Mirror, MirrorState};
 pub use text::{Checksum, NewPiece, Piece, Splice, Spliced, Text};
 pub use transaction::Transaction;
 

@@ -9,6 +9,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, P
 
 use super::apply::{self, Placement, Plan, STAGING, bad_path, staged_path};
 use super::lock::{SiteLock, blocking};
+use super::mirror::{self, Mirror, MirrorState};
 use super::path::{SitePath, is_hosts};
 use super::{Digest, SiteError};
 
@@ -161,6 +162,26 @@ impl Transaction {
         .await
     }
 
+    /// The copy that follows the site, as it is; none if there is none.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the record of it can't be read.
+    pub async fn mirror(&self) -> Result<Option<MirrorState>, SiteError> {
+        self.open()?;
+        self.blocking(mirror::state).await
+    }
+
+    /// Have the site copied there, now and after each change; none for nowhere. Not a part of the transaction: it is in
+    /// force at once.
+    ///
+    /// # Errors
+    /// [`SiteError::Mirror`] if not everything could be copied. All is as before then.
+    pub async fn set_mirror(&self, mirror: Option<Mirror>) -> Result<(), SiteError> {
+        self.open()?;
+        self.blocking(move |root, directory| mirror::set(root, directory, mirror))
+            .await
+    }
+
     /// Where a file's bytes are, as they would be after the transaction; none if it goes away.
     pub(super) fn source(&self, path: &SitePath) -> Option<String> {
         match self.changes.get(path).map(Change::staged) {
@@ -262,7 +283,7 @@ fn read(root: &Dir, path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn list(root: &Dir, path: &str, files: &mut Vec<String>) -> io::Result<()> {
+pub(super) fn list(root: &Dir, path: &str, files: &mut Vec<String>) -> io::Result<()> {
     let entries = match root.read_dir(if path.is_empty() { "." } else { path }) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -1,0 +1,118 @@
+//! A bucket of an S3 service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{ClientOptions, HttpClient, HttpConnector};
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use tokio_rustls::rustls::ClientConfig;
+use url::Url;
+
+use super::{Credentials, Location, OpenError};
+use crate::bus::BrokerTls;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a request is repeated while the service is away. A bot's message is retried after that, with longer pauses.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A bucket of an S3 service. What is `None` here comes from the environment by its usual name (`AWS_ENDPOINT_URL`,
+/// `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// What the names of all objects begin with; may be empty.
+    pub prefix: String,
+    /// The service, if it isn't Amazon's.
+    pub endpoint: Option<Url>,
+    /// The region; `us-east-1` if nobody says otherwise, which most other services ignore.
+    pub region: Option<String>,
+    /// Who asks.
+    pub credentials: Option<Credentials>,
+    /// Certificates of the authorities to believe, in PEM form; none for those that the machine trusts.
+    pub ca: Option<PathBuf>,
+}
+
+/// Read what an operator wrote for the service: `https://HOST[:PORT]`, or the same with `http`.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_endpoint(text: &str) -> Result<Url, String> {
+    let plain = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+    Url::parse(text)
+        .ok()
+        .filter(plain)
+        .ok_or_else(|| "write https://HOST[:PORT], or http:// for a service on this machine".to_owned())
+}
+
+impl Bucket {
+    pub(super) fn open(&self) -> Result<Arc<dyn ObjectStore>, OpenError> {
+        let mut builder = AmazonS3Builder::from_env();
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_allow_http(endpoint.scheme() == "http");
+        }
+        if let Some(region) = &self.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(credentials) = &self.credentials {
+            builder = builder
+                .with_access_key_id(&credentials.access_key_id)
+                .with_secret_access_key(&credentials.secret_access_key);
+            if let Some(token) = &credentials.session_token {
+                builder = builder.with_token(token);
+            }
+        }
+        let tls = BrokerTls {
+            ca: self.ca.clone(),
+            identity: None,
+        };
+        let store = builder
+            .with_bucket_name(&self.name)
+            .with_retry(RetryConfig {
+                backoff: BackoffConfig::default(),
+                max_retries: 10,
+                retry_timeout: PATIENCE,
+            })
+            .with_http_connector(Connector { tls: tls.load()? })
+            .build()
+            .map_err(|source| OpenError::Bucket {
+                url: Location::Bucket(Box::new(self.clone())).to_string(),
+                source,
+            })?;
+        Ok(Arc::new(PrefixStore::new(store, self.prefix.as_str())))
+    }
+}
+
+/// Connects with the TLS that the rest of the host uses.
+#[derive(Debug)]
+struct Connector {
+    tls: Arc<ClientConfig>,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build();
+        match client {
+            Ok(client) => Ok(HttpClient::new(client)),
+            Err(source) => Err(object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(source),
+            }),
+        }
+    }
+}
