@@ -76,7 +76,7 @@ impl Concerns {
                     }
                     before = Some(number);
                 }
-                delivery.acknowledge().await;
+                delivery.acknowledge();
             }
         });
     }

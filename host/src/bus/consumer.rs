@@ -47,11 +47,19 @@ impl Delivery {
 
     /// Acknowledge it (PUBACK). If the connection that brought it is gone, the broker has given the message to
     /// somebody else or brings it again, and this does nothing.
-    pub async fn acknowledge(&self) {
-        if let Some((publish, client)) = &self.receipt
-            && let Err(error) = client.ack(publish).await
-        {
-            tracing::debug!(topic = self.topic, %error, "the acknowledgement came too late");
+    pub fn acknowledge(&self) {
+        let Some((publish, client)) = self.receipt.clone() else {
+            return;
+        };
+        // Whoever waited here for a full queue would keep the place that the session waits for to go on reading, and
+        // the session is what empties the queue.
+        if client.try_ack(&publish).is_err() {
+            let topic = self.topic.clone();
+            tokio::spawn(async move {
+                if let Err(error) = client.ack(&publish).await {
+                    tracing::debug!(topic, %error, "the acknowledgement came too late");
+                }
+            });
         }
     }
 }

@@ -120,7 +120,7 @@ impl Recorder {
             } else {
                 self.event(topic, &delivery.payload).await;
             }
-            delivery.acknowledge().await;
+            delivery.acknowledge();
         }
     }
 

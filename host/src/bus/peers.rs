@@ -335,7 +335,7 @@ impl Inner {
                 Ok(event) => self.hear(event).await,
                 Err(refusal) => tracing::debug!(%refusal, "refused what a host says"),
             }
-            delivery.acknowledge().await;
+            delivery.acknowledge();
         }
     }
 

@@ -83,7 +83,7 @@ pub fn tap(
                 Ok(()) => missed = 0,
                 Err(_) => missed += 1,
             }
-            delivery.acknowledge().await;
+            delivery.acknowledge();
         }
         cancel.cancel();
     });

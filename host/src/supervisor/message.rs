@@ -103,7 +103,7 @@ impl Handler {
             Ok(event) => self.handle(&event, delivery, place, abandon).await,
         };
         if is_over {
-            delivery.acknowledge().await;
+            delivery.acknowledge();
         }
     }
 
