@@ -12,6 +12,9 @@ const GRACE: u64 = 60 * 60 * 1000;
 pub struct Records {
     /// Fingerprint of the key that signed it last.
     pub key: String,
+    /// Fingerprints of those that signed beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_keys: Vec<String>,
     /// Until when its signature is valid, in milliseconds since 1970; none for ever.
     #[serde(default)]
     pub valid_until: Option<u64>,

@@ -152,6 +152,12 @@ pub trait Transaction {
     /// The host's.
     fn link(&self, path: &str, name: &str) -> Result<(), Failure>;
 
+    /// The files in a Debian package of the repository, sorted.
+    ///
+    /// # Errors
+    /// The host's.
+    fn package_files(&self, path: &str) -> Result<Vec<String>, Failure>;
+
     /// Remove a file.
     ///
     /// # Errors

@@ -7,6 +7,8 @@
 //! [page]                          its page for people
 //! [existing]                      what a suite has, whoever made it
 //! [index, pieces]                 lists of packages, and how little of them a change touches
+//! [contents, changed]             which package a file is in
+//! [signatures]                    by which keys the Release is signed
 //! [release, generations]          the Release, and superseded indices under their digests
 //! [host]                          what all of this asks of the one who runs it
 //! ```
@@ -15,6 +17,8 @@
 
 pub mod armour;
 pub mod binary;
+mod changed;
+pub mod contents;
 pub mod control;
 pub mod deb;
 pub mod existing;
@@ -28,6 +32,7 @@ pub mod pieces;
 pub mod pool;
 pub mod release;
 pub mod settings;
+mod signatures;
 pub mod source;
 pub mod suite;
 pub mod syntax;

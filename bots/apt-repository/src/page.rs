@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use crate::existing::Existing;
 use crate::failure::Failure;
 use crate::host::Transaction;
@@ -18,6 +20,69 @@ const MARK: &str = "<meta name=\"generator\" content=\"Foundry\">";
 
 /// Bytes of a suite's largest index up to which its packages are on the page.
 const LISTED: u64 = 256 * 1024;
+
+/// Where it is written down what the page says that no suite does.
+const RECORD: &str = ".foundry/page.json";
+
+/// What the page says that no suite does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The repository's name.
+    pub name: String,
+    /// One line about it.
+    pub description: String,
+    /// Where clients find it.
+    pub uri: String,
+    /// The suites that are on it.
+    pub suites: Vec<String>,
+}
+
+impl Record {
+    /// The record of the page that is there; none if there is none.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn read(transaction: &dyn Transaction) -> Result<Option<Self>, Failure> {
+        let json = transaction.read(RECORD)?;
+        // One that can't be read is written anew with the next publication.
+        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// Bring the page up to date, unless its owner made one. True if it changes.
+    ///
+    /// # Errors
+    /// [`Failure`] if a suite can't be read.
+    pub fn update(&self, transaction: &dyn Transaction, fingerprint: &str) -> Result<bool, Failure> {
+        let there = transaction.read(FILE)?;
+        if there.as_deref().is_some_and(is_foreign) {
+            return Ok(false);
+        }
+        let mut suites = Vec::new();
+        for codename in &self.suites {
+            suites.extend(Suite::read(transaction, codename)?);
+        }
+        let html = Page {
+            name: &self.name,
+            description: &self.description,
+            uri: &self.uri,
+            fingerprint,
+            suites,
+        }
+        .html();
+        let json = serde_json::to_vec(self).map_err(|error| Failure::Later(error.to_string()))?;
+        let mut changes = false;
+        for (path, before, now) in [
+            (FILE, there, html.into_bytes()),
+            (RECORD, transaction.read(RECORD)?, json),
+        ] {
+            if before.as_ref() != Some(&now) {
+                transaction.write(path, &now)?;
+                changes = true;
+            }
+        }
+        Ok(changes)
+    }
+}
 
 /// What is on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -53,7 +53,45 @@ impl Edits {
     }
 }
 
-/// Carry out edits on an index in pieces, which `read` reads. Returns the splices that it takes; none if nothing changes.
+/// What came and went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Packages that weren't there before.
+    pub come: Vec<Entry>,
+    /// Packages that aren't there any more.
+    pub gone: Vec<Entry>,
+    /// Those that stay, at least of the names that the others have.
+    pub left: Vec<Entry>,
+}
+
+impl Difference {
+    /// The difference between two lists.
+    #[must_use]
+    pub fn between(before: &[Entry], after: &[Entry]) -> Self {
+        let texts =
+            |entries: &'_ [Entry]| -> BTreeSet<String> { entries.iter().map(|entry| entry.text.clone()).collect() };
+        let (then, now) = (texts(before), texts(after));
+        let missing = |entries: &[Entry], in_which: &BTreeSet<String>| -> Vec<Entry> {
+            let missing = entries.iter().filter(|entry| !in_which.contains(&entry.text));
+            missing.cloned().collect()
+        };
+        let left = after.iter().filter(|entry| then.contains(&entry.text));
+        Self {
+            come: missing(after, &then),
+            gone: missing(before, &now),
+            left: left.cloned().collect(),
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.come.extend(other.come);
+        self.gone.extend(other.gone);
+        self.left.extend(other.left);
+    }
+}
+
+/// Carry out edits on an index in pieces, which `read` reads. Returns the splices that it takes, none if nothing changes; and
+/// the packages that came or went.
 ///
 /// # Errors
 /// [`Failure::Conflict`] if a version is there with other bytes, and those of `read`.
@@ -61,12 +99,11 @@ pub fn edit(
     pieces: &[Piece],
     edits: Edits,
     mut read: impl FnMut(usize) -> Result<Index, Failure>,
-) -> Result<Vec<Splice>, Failure> {
+) -> Result<(Vec<Splice>, Difference), Failure> {
     let mut touched: BTreeMap<usize, Edits> = BTreeMap::new();
     let keep = edits.keep;
     for entry in edits.insert {
         let edits = touched.entry(place(pieces, &entry.package)).or_default();
-        // All versions of a package are in one piece.
         edits.keep = keep;
         edits.insert.push(entry);
     }
@@ -74,10 +111,14 @@ pub fn edit(
         touched.entry(place(pieces, &key.package)).or_default().remove.push(key);
     }
     let mut splices = Vec::new();
+    let mut difference = Difference::default();
     for (number, edits) in touched {
         let there = number < pieces.len();
-        let mut index = if there { read(number)? } else { Index::default() };
+        let before = if there { read(number)? } else { Index::default() };
+        let mut index = before.clone();
         if edits.apply(&mut index)? {
+            // All versions of a package are in one piece.
+            difference.extend(Difference::between(before.entries(), index.entries()));
             splices.push(Splice {
                 first: number,
                 count: usize::from(there),
@@ -86,9 +127,9 @@ pub fn edit(
         }
     }
     if is_fragmented(pieces, &splices) {
-        return rewrite(pieces, splices, read);
+        splices = rewrite(pieces, splices, read)?;
     }
-    Ok(splices)
+    Ok((splices, difference))
 }
 
 /// The pieces of a whole index.
@@ -116,9 +157,10 @@ pub fn cut(index: &Index) -> Vec<NewPiece> {
 }
 
 /// The piece that a name is in, or would be.
-fn place(pieces: &[Piece], package: &str) -> usize {
+#[must_use]
+pub fn place(pieces: &[Piece], name: &str) -> usize {
     pieces
-        .partition_point(|piece| piece.label.as_str() <= package)
+        .partition_point(|piece| piece.label.as_str() <= name)
         .saturating_sub(1)
 }
 
@@ -185,7 +227,7 @@ mod tests {
                     size: piece.text.len() as u64,
                 })
                 .collect();
-            let splices = edit(&seen, edits, |number| Ok(Index::parse(&self.0[number].text).unwrap()))?;
+            let (splices, _) = edit(&seen, edits, |number| Ok(Index::parse(&self.0[number].text).unwrap()))?;
             for splice in splices.into_iter().rev() {
                 self.0.splice(splice.first..splice.first + splice.count, splice.pieces);
             }

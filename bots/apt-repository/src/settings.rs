@@ -1,5 +1,6 @@
 //! What the operator wants a suite to be.
 
+use crate::contents::ContentsName;
 use crate::existing::Existing;
 use crate::index::IndexName;
 use crate::release::Automatic;
@@ -9,6 +10,8 @@ use crate::release::Automatic;
 pub struct Settings {
     /// The key that signs its metadata.
     pub key: String,
+    /// Keys that sign beside it, for clients that don't have it yet.
+    pub older_keys: Vec<String>,
     /// Architectures that are served at least, beside `all`.
     pub architectures: Vec<String>,
     /// One line about it.
@@ -27,6 +30,8 @@ pub struct Settings {
     pub valid_for: Option<u64>,
     /// How many versions of a package to keep when one is added; none for all.
     pub keep: Option<usize>,
+    /// Whether it has lists of the packages' files.
+    pub contents: bool,
 }
 
 impl Settings {
@@ -39,6 +44,7 @@ impl Settings {
         let component = release.components.first().cloned();
         Some(Self {
             key: records.key,
+            older_keys: records.older_keys,
             architectures: release
                 .architectures
                 .iter()
@@ -53,6 +59,7 @@ impl Settings {
             automatic: release.automatic,
             valid_for: records.valid_for,
             keep: None,
+            contents: release.files.keys().any(|path| ContentsName::is_one(path)),
         })
     }
 }

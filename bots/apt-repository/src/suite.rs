@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::binary::Binary;
+use crate::changed::Changed;
+use crate::contents::ContentsName;
 use crate::existing::{Existing, records_path};
 use crate::failure::Failure;
 use crate::generations::Records;
@@ -94,14 +96,20 @@ impl Update<'_> {
     ) -> Result<Vec<String>, Failure> {
         let existing = Existing::read(self.transaction, self.codename)?;
         let names = self.names(&existing, needed);
-        let mut indices = BTreeMap::new();
+        let mut texts = BTreeMap::new();
         for name in &names {
-            if let Some(spliced) = self.index(&existing, name, edits(name))? {
-                indices.insert(name.clone(), spliced);
+            let changed = self.index(&existing, name, edits(name))?;
+            if let Some((contents, spliced)) = self.contents(&existing, name, changed.as_ref())? {
+                texts.insert(contents.to_string(), spliced);
+            }
+            if let Some(Changed { spliced, .. }) = changed {
+                texts.insert(name.to_string(), spliced);
             }
         }
-        let release = self.release(&existing, &names, &indices)?;
-        let unchanged = existing.records.as_ref().is_some_and(|records| self.is_fresh(records))
+        let release = self.release(&existing, &names, &texts)?;
+        let older_keys = self.older_keys()?;
+        let is_fresh = |records: &Records| self.is_fresh(records) && records.older_keys == older_keys;
+        let unchanged = existing.records.as_ref().is_some_and(is_fresh)
             && existing
                 .release
                 .as_ref()
@@ -159,12 +167,12 @@ impl Update<'_> {
     }
 
     /// Change an index. None if it stays as it is, which is known without reading it if nothing is to happen to it.
-    fn index(&self, existing: &Existing<'_>, name: &IndexName, edits: Edits) -> Result<Option<Spliced>, Failure> {
+    fn index(&self, existing: &Existing<'_>, name: &IndexName, edits: Edits) -> Result<Option<Changed>, Failure> {
         let path = existing.path(&name.to_string());
         if !existing.lists(name) {
             let mut index = self.adopt(existing, name)?;
             edits.apply(&mut index)?;
-            return self.write_whole(&path, &index).map(Some);
+            return self.write_whole(&path, &index).map(Changed::anew);
         }
         if edits.is_empty() {
             return Ok(None);
@@ -180,12 +188,15 @@ impl Update<'_> {
                 let text = self.transaction.read_piece(&path, number)?;
                 existing.parse(name, &String::from_utf8_lossy(&text))
             };
-            let splices = pieces::edit(&text.pieces, edits, read)?;
-            return if splices.is_empty() {
-                Ok(None)
-            } else {
-                self.transaction.splice(&path, splices).map(Some)
-            };
+            let (splices, difference) = pieces::edit(&text.pieces, edits, read)?;
+            if splices.is_empty() {
+                return Ok(None);
+            }
+            let spliced = self.transaction.splice(&path, splices)?;
+            return Ok(Some(Changed {
+                spliced,
+                difference: Some(difference),
+            }));
         }
         let mut index = existing.index(name)?.unwrap_or_default();
         let digest = self.host.digest(index.to_string().as_bytes());
@@ -195,7 +206,7 @@ impl Update<'_> {
             ));
         }
         edits.apply(&mut index)?;
-        self.write_whole(&path, &index).map(Some)
+        self.write_whole(&path, &index).map(Changed::anew)
     }
 
     /// Write an index from scratch, whatever is there.
@@ -249,7 +260,7 @@ impl Update<'_> {
         &self,
         existing: &Existing<'_>,
         names: &BTreeSet<IndexName>,
-        indices: &BTreeMap<IndexName, Spliced>,
+        texts: &BTreeMap<String, Spliced>,
     ) -> Result<Release, Failure> {
         let before = existing.release.as_ref();
         let suite = match (&self.settings.suite, before) {
@@ -280,9 +291,21 @@ impl Update<'_> {
                 _ => BTreeMap::new(),
             },
         };
-        for (name, Spliced { text, files }) in indices {
+        if !self.settings.contents {
+            let (lists, files) = release
+                .files
+                .into_iter()
+                .partition(|(path, _)| ContentsName::is_one(path));
+            release.files = files;
+            let lists: BTreeMap<String, Listed> = lists;
+            for path in lists.keys() {
+                // Clients that have the Release before still find them by their digests.
+                self.transaction.remove(&existing.path(path))?;
+            }
+        }
+        for (name, Spliced { text, files }) in texts {
             // Clients check what they have unpacked, though no one offers it: as in Debian's own archive.
-            release.files.insert(name.to_string(), text.clone().into());
+            release.files.insert(name.clone(), text.clone().into());
             for (suffix, checksum) in files {
                 let path = format!("{name}{suffix}");
                 self.transaction
@@ -305,7 +328,7 @@ impl Update<'_> {
         }
         for (name, path) in &existing.foreign {
             let ours = names.contains(name)
-                && indices.get(name).is_some_and(|spliced| {
+                && texts.get(&name.to_string()).is_some_and(|spliced| {
                     let published = |suffix: &str| existing.path(&format!("{name}{suffix}"));
                     spliced.files.iter().any(|(suffix, _)| *path == published(suffix))
                 });
@@ -338,12 +361,12 @@ impl Update<'_> {
         let valid_until = self.settings.valid_for.map(|valid_for| now.saturating_add(valid_for));
         let until = valid_until.map(|until| self.host.rfc5322(until));
         let text = release.dated(&self.host.rfc5322(now), until.as_deref());
-        let key = &self.settings.key;
+        let (clear, detached) = self.signatures(text.as_bytes())?;
         // `InRelease` at the very end: it is what apt asks for, and by it finds the indices under their digests.
         let files = [
-            ("Release.gpg", self.host.detach_sign(key, text.as_bytes())?),
-            ("Release", text.clone().into_bytes()),
-            ("InRelease", self.host.clear_sign(key, text.as_bytes())?),
+            ("Release.gpg", detached),
+            ("Release", text.into_bytes()),
+            ("InRelease", clear),
         ];
         let mut last = Vec::new();
         for (file, bytes) in files {
@@ -360,6 +383,7 @@ impl Update<'_> {
             self.transaction.remove(&existing.path(&file))?;
         }
         records.key = self.fingerprint.to_owned();
+        records.older_keys = self.older_keys()?;
         records.valid_until = valid_until;
         records.valid_for = self.settings.valid_for;
         let json = serde_json::to_vec(&records).map_err(|error| Failure::Later(error.to_string()))?;

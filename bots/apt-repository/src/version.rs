@@ -66,6 +66,7 @@ fn compare_numbers(a: &str, b: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
     use std::process::Command;
 
     use proptest::prelude::*;
@@ -101,6 +102,80 @@ mod tests {
             .status()
             .unwrap()
             .success()
+    }
+
+    /// Versions that differ in little, from a small generator.
+    fn random_versions(count: usize) -> Vec<String> {
+        const PIECES: [&str; 24] = [
+            "0", "1", "2", "9", "10", "00", "01", "007", "a", "b", "ab", "rc1", "~", "~~", "+", ".", ".0", ".1", "+b1",
+            "~rc", "-1", "-0", "-1~bpo", "-0.1",
+        ];
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = move |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let version = |_| {
+            let epoch = ["", "", "", "0:", "1:"][random(5)];
+            let first = random(12);
+            let mut version = format!("{epoch}{first}");
+            for _ in 0..random(5) {
+                version.push_str(PIECES[random(PIECES.len())]);
+            }
+            version
+        };
+        (0..count).map(version).collect()
+    }
+
+    /// What a program says of pairs of versions, one pair a line.
+    fn judged(program: &str, arguments: &[&str], pairs: &[(String, String)]) -> Vec<String> {
+        let mut input = tempfile::tempfile().unwrap();
+        for (a, b) in pairs {
+            writeln!(input, "{a} {b}").unwrap();
+        }
+        input.rewind().unwrap();
+        let output = Command::new(program).args(arguments).stdin(input).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_judges_of_debian_agree_on_a_large_random_set() {
+        let versions = random_versions(40_000);
+        let pair = |(number, pair): (usize, &[String])| match number % 4 {
+            // Written otherwise, and often the same.
+            0 => (pair[0].clone(), pair[0].replacen('.', ".0", 1)),
+            _ => (pair[0].clone(), pair[1].clone()),
+        };
+        let pairs: Vec<_> = versions.chunks(2).enumerate().map(pair).collect();
+        let ours: Vec<_> = pairs
+            .iter()
+            .map(|(a, b)| match compare(a, b) {
+                Ordering::Less => "-1",
+                Ordering::Equal => "0",
+                Ordering::Greater => "1",
+            })
+            .collect();
+        let perl = "use Dpkg::Version; while (<>) { my ($a, $b) = split; print version_compare($a, $b), \"\\n\" }";
+        let shell = "while read -r a b; do if dpkg --compare-versions \"$a\" lt \"$b\"; then echo -1; \
+                     elif dpkg --compare-versions \"$a\" eq \"$b\"; then echo 0; else echo 1; fi; done";
+        let by_perl = judged("perl", &["-e", perl], &pairs);
+        let some = &pairs[..1500];
+        let by_dpkg = judged("sh", &["-c", shell], some);
+        assert_eq!((by_perl.len(), by_dpkg.len()), (pairs.len(), some.len()));
+        for ((pair, ours), perl) in pairs.iter().zip(&ours).zip(&by_perl) {
+            assert_eq!(ours, perl, "{pair:?}");
+        }
+        for ((pair, ours), dpkg) in pairs.iter().zip(&ours).zip(&by_dpkg) {
+            assert_eq!(ours, dpkg, "{pair:?}");
+        }
+        // A set in which all were the same would say nothing.
+        for order in ["-1", "0", "1"] {
+            assert!(ours.iter().filter(|ours| **ours == order).count() > 100);
+        }
     }
 
     proptest! {

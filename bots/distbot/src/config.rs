@@ -55,6 +55,7 @@ impl Config {
         let settings = Settings {
             architectures: architectures(&values("arch"))?,
             key: needed("gpg-key")?,
+            older_keys: values("old-gpg-key"),
             description: line("description", needed("description")?)?,
             component: suite_name(
                 "component",
@@ -66,6 +67,7 @@ impl Config {
             automatic: one("automatic").map_or(Ok(Automatic::Yes), |value| automatic(&value))?,
             valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
             keep: one("keep").map(|value| keep(&value)).transpose()?,
+            contents: one("contents").map_or(Ok(false), |value| yes_or_no("contents", &value))?,
         };
         Ok(Self {
             url: match one("url") {
@@ -160,6 +162,14 @@ fn automatic(value: &str) -> Result<Automatic, String> {
     }
 }
 
+fn yes_or_no(option: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("--{option}: {value:?} is neither yes nor no")),
+    }
+}
+
 fn keep(value: &str) -> Result<usize, String> {
     let number = value.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("--keep: {value:?} is not a number of versions (1 or more)"))
@@ -199,6 +209,14 @@ pub fn description() -> Description {
             "the key that signs the repository's metadata",
         )
         .required(),
+    )
+    .option(
+        OptionBuilder::new(
+            "old-gpg-key",
+            OptionKind::Key,
+            "a key that signs as well, for clients that don't have the other one yet",
+        )
+        .repeatable(),
     )
     .option(text("description", "one line about the repository").required())
     .option(
@@ -248,6 +266,14 @@ pub fn description() -> Description {
             "how many versions of a package to keep in a suite when a new one is published; all without it",
         )
         .placeholder("NUMBER"),
+    )
+    .option(
+        text(
+            "contents",
+            "whether to publish lists of the packages' files, as apt-file reads them: yes, or no",
+        )
+        .default("no")
+        .placeholder("YES|NO"),
     )
     .option(
         OptionBuilder::new(
@@ -349,6 +375,7 @@ mod tests {
             ("automatic", "maybe"),
             ("keep", "0"),
             ("keep", "all"),
+            ("contents", "maybe"),
             ("valid-for", "59m"),
             ("valid-for", "soon"),
             ("valid-for", "99999999999999999999d"),

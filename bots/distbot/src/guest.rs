@@ -122,6 +122,10 @@ impl Transaction for SiteTransaction {
         self.0.link(path, name).map_err(refused)
     }
 
+    fn package_files(&self, path: &str) -> Result<Vec<String>, Failure> {
+        self.0.package_files(path).map_err(refused)
+    }
+
     fn remove(&self, path: &str) -> Result<(), Failure> {
         self.0.remove(path).map_err(refused)
     }

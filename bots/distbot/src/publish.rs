@@ -3,7 +3,7 @@
 use apt_repository::failure::Failure;
 use apt_repository::host::Host as _;
 use apt_repository::host::Transaction as _;
-use apt_repository::page::{self, Page, Suite};
+use apt_repository::page::Record;
 use apt_repository::suite::{Addition, Update};
 use foundry_sdk::events::{Dist, Sign};
 
@@ -21,6 +21,9 @@ pub const KEY_FILE: &str = "key.asc";
 pub fn check(config: &Config) -> Result<(), Failure> {
     Sandbox.fingerprint(&config.settings.key)?;
     Sandbox.public_key(&config.settings.key)?;
+    for key in &config.settings.older_keys {
+        Sandbox.fingerprint(key)?;
+    }
     SiteTransaction::begin(&config.directory).map(drop)
 }
 
@@ -76,36 +79,17 @@ fn change(
     if key_changes {
         transaction.write(KEY_FILE, key.as_bytes())?;
     }
-    let page_changes = write_page(&transaction, config, &fingerprint)?;
+    let page = Record {
+        name: config.name.clone(),
+        description: config.settings.description.clone(),
+        uri: config.url.clone(),
+        suites: config.mapping.all_codenames().into_iter().map(str::to_owned).collect(),
+    };
+    let page_changes = page.update(&transaction, &fingerprint)?;
     // A package that every suite has already is in the pool as well.
     if last.is_empty() && !key_changes && !page_changes {
         Ok(())
     } else {
         transaction.commit(&last)
     }
-}
-
-/// Bring the page for people up to date, unless its owner made one. True if it changes.
-fn write_page(transaction: &SiteTransaction, config: &Config, fingerprint: &str) -> Result<bool, Failure> {
-    let there = transaction.read(page::FILE)?;
-    if there.as_deref().is_some_and(page::is_foreign) {
-        return Ok(false);
-    }
-    let mut suites = Vec::new();
-    for codename in config.mapping.all_codenames() {
-        suites.extend(Suite::read(transaction, codename)?);
-    }
-    let html = Page {
-        name: &config.name,
-        description: &config.settings.description,
-        uri: &config.url,
-        fingerprint,
-        suites,
-    }
-    .html();
-    if there.as_deref() == Some(html.as_bytes()) {
-        return Ok(false);
-    }
-    transaction.write(page::FILE, html.as_bytes())?;
-    Ok(true)
 }

@@ -127,6 +127,12 @@ impl Transaction for Archive {
         read_only()
     }
 
+    fn package_files(&self, _: &str) -> Result<Vec<String>, Failure> {
+        Err(Failure::Repository(
+            "the files of an archive's packages are listed when they are here".to_owned(),
+        ))
+    }
+
     fn remove(&self, _: &str) -> Result<(), Failure> {
         read_only()
     }

@@ -16,6 +16,7 @@ use apt_repository::failure::Failure;
 use apt_repository::host::{Host as _, Transaction as _};
 use apt_repository::index::IndexName;
 use apt_repository::operate::{self, Changes, Contents, Selection};
+use apt_repository::page::Record;
 use apt_repository::settings::Settings;
 use apt_repository::suite::Update;
 use serde::Serialize;
@@ -340,20 +341,26 @@ impl Desk {
         };
         if let Some(key) = &self.key {
             settings.key.clone_from(key);
+            settings.older_keys.clear();
             let public = self.native.public_key(key)?;
             self.transaction.write(KEY_FILE, public.as_bytes())?;
         } else if settings.key.is_empty() {
             return Err(RepositoryError::NoKey(suite.to_owned()));
         }
+        let fingerprint = self.native.fingerprint(&settings.key)?;
         let update = Update {
             host: &self.native,
             transaction: &self.transaction,
             settings: &settings,
-            fingerprint: &self.native.fingerprint(&settings.key)?,
+            fingerprint: &fingerprint,
             codename: suite,
         };
         let needed = changes.keys().cloned().collect();
-        Ok(update.change(&needed, |name| changes.get(name).cloned().unwrap_or_default())?)
+        let last = update.change(&needed, |name| changes.get(name).cloned().unwrap_or_default())?;
+        if let Some(page) = Record::read(&self.transaction)? {
+            page.update(&self.transaction, &fingerprint)?;
+        }
+        Ok(last)
     }
 }
 

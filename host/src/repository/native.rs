@@ -186,6 +186,11 @@ impl Transaction for SiteTransaction {
         self.runtime.block_on(transaction.link(path, name)).map_err(refused)
     }
 
+    fn package_files(&self, path: &str) -> Result<Vec<String>, Failure> {
+        let transaction = self.transaction.borrow();
+        self.runtime.block_on(transaction.package_files(path)).map_err(refused)
+    }
+
     fn remove(&self, path: &str) -> Result<(), Failure> {
         self.transaction.borrow_mut().remove(path).map_err(refused)
     }
@@ -211,7 +216,9 @@ pub(super) fn refused(error: SiteError) -> Failure {
             existing,
             new,
         },
-        SiteError::BadPath(_) | SiteError::Foreign { .. } => Failure::Repository(error.to_string()),
+        SiteError::BadPath(_) | SiteError::Foreign { .. } | SiteError::NotAPackage { .. } => {
+            Failure::Repository(error.to_string())
+        }
         other => Failure::Later(other.to_string()),
     }
 }

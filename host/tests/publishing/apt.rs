@@ -91,6 +91,44 @@ impl Apt {
         self.run("apt-get", &["update", "--error-on=any"]);
     }
 
+    /// Update what apt-file reads as well.
+    pub fn update_with_contents(&self) {
+        // What apt-file installs for every apt of a machine.
+        let conf = "/etc/apt/apt.conf.d/50apt-file.conf";
+        let mut arguments = vec![
+            "-c",
+            conf,
+            "-o",
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=true",
+        ];
+        arguments.extend(["update", "--error-on=any"]);
+        self.run("apt-get", &arguments);
+    }
+
+    /// Run apt-file; finding nothing is no failure.
+    pub fn apt_file(&self, arguments: &[&str]) -> String {
+        let conf = self.path("apt-file.conf");
+        std::fs::write(
+            &conf,
+            format!(
+                "#include \"/etc/apt/apt.conf.d/50apt-file.conf\";\nDir::Etc::SourceList \"{0}/test.sources\";\nDir::Etc::SourceParts \
+                 \"none\";\nDir::State \"{0}/lib\";\nDir::State::Status \"{0}/status\";\nDir::Cache \"{0}/cache\";\n\
+                 APT::Architecture \"amd64\";\n",
+                self.root.path().display()
+            ),
+        )
+        .unwrap();
+        let output = Command::new("apt-file")
+            .env("APT_CONFIG", &conf)
+            .env("LC_ALL", "C")
+            .args(arguments)
+            .output()
+            .unwrap();
+        // One is for nothing found.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+        text(&output.stdout)
+    }
+
     /// Every version of every package that apt knows, as `name=version`, sorted.
     pub fn knows(&self) -> Vec<String> {
         // Those that it would install come from apt-cache; all of them only from what it downloaded.

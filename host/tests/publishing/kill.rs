@@ -1,16 +1,21 @@
 //! Hosts that die while they publish.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use foundry_broker::killpoint;
 use foundry_host::bus::Topics;
 use foundry_host::capability::{Artifact, ArtifactStore};
 
 use crate::apt::Apt;
 use crate::package::Deb;
-use crate::support::{owner_of, publish, signed};
+use crate::support::{eventually, owner_of, signed, try_publish};
 use crate::world::{World, sign_data};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real host, as a process, with one distbot.
 struct Process {
@@ -65,15 +70,20 @@ impl Process {
         command
     }
 
-    fn start(&mut self) {
+    /// Start it, to die at a named point if one is given.
+    fn start(&mut self, armed: Option<String>) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.state.path().join("log"))
             .unwrap();
         let config = self.state.path().join("foundry.toml");
-        let child = self
-            .command()
+        let mut command = self.command();
+        match armed {
+            Some(point) => command.env(killpoint::VARIABLE, point),
+            None => command.env_remove(killpoint::VARIABLE),
+        };
+        let child = command
             .arg("run")
             .arg("-c")
             .arg(config)
@@ -89,19 +99,57 @@ impl Process {
         child.wait().unwrap();
     }
 
+    fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut().unwrap();
+        child.try_wait().unwrap().is_none()
+    }
+
+    /// Wait until it dies by itself.
+    async fn die(&mut self) {
+        let start = Instant::now();
+        while self.is_running() {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it does not come to its point:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.child = None;
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("log")).unwrap_or_default()
     }
 
-    /// Wait until the broker listens.
-    async fn listening(&self) {
-        for _ in 0..600 {
+    /// Wait until the broker listens. False if the process dies before.
+    async fn listening(&mut self) -> bool {
+        let start = Instant::now();
+        while self.is_running() {
             if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                return;
+                return true;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(start.elapsed() < PATIENCE, "the host does not listen:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("the host does not listen:\n{}", self.log());
+        false
+    }
+
+    /// A package, and the event that says that it was signed.
+    async fn event(&self, directory: &Path, number: u64) -> (String, Vec<u8>) {
+        let name = format!("package-{number:03}");
+        let artifact = self.store(&Deb::new(&name, "1", "amd64").build(directory)).await;
+        let data = sign_data("main", &[artifact]);
+        let event = signed(&self.directory(), &name, "foundry.sign.v1", data);
+        (name, event)
+    }
+
+    /// Whether the broker has taken an event; it may die meanwhile.
+    async fn publish(&self, event: Vec<u8>) -> bool {
+        let broker = owner_of(&self.directory(), self.port);
+        try_publish(&broker, &Topics::new("foundry").full("signs"), event)
+            .await
+            .is_ok()
     }
 
     async fn store(&self, deb: &Path) -> Artifact {
@@ -134,65 +182,168 @@ fn random(seed: &mut u64) -> u64 {
     *seed
 }
 
+/// Named points of a publication, with how often one passes them, and where a process that dies there has got to.
+const POINTS: [(&str, u64, Phase); 6] = [
+    ("site-staged", 1, Phase::Staging),
+    ("site-planned", 1, Phase::Staging),
+    ("site-committed", 1, Phase::Applying),
+    ("site-placing", 12, Phase::Applying),
+    ("site-placed", 1, Phase::Applying),
+    ("site-done", 1, Phase::Done),
+];
+
+/// How far a publication had got, by what it left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Nothing is staged.
+    Waiting,
+    /// Files are staged.
+    Staging,
+    /// It is certain, and not everything is in its place.
+    Applying,
+    /// All is in its place.
+    Done,
+}
+
+impl Phase {
+    fn of(repository: &Path, published: bool) -> Self {
+        let left = |name: &str| repository.join(".foundry/transactions").join(name).exists();
+        match (left("staging"), left("committed"), published) {
+            (_, true, _) => Self::Applying,
+            (true, false, _) => Self::Staging,
+            (false, false, true) => Self::Done,
+            (false, false, false) => Self::Waiting,
+        }
+    }
+}
+
+/// How the next process is to end.
+enum Death {
+    /// By itself, at a named point.
+    At(&'static str, u64),
+    /// By a kill so long after the event.
+    After(Duration),
+}
+
+impl Death {
+    /// Each point in turn, and after all of them as many kills at random.
+    fn choose(kill: u64, seed: &mut u64, window: Duration) -> Self {
+        match POINTS.get((kill / 2) as usize % POINTS.len()) {
+            Some((point, times, _)) if kill.is_multiple_of(2) => Self::At(point, 1 + random(seed) % times),
+            _ => Self::After(window.mul_f64((random(seed) % 1000) as f64 / 1000.0)),
+        }
+    }
+
+    fn armed(&self) -> Option<String> {
+        match self {
+            Self::At(point, time) => Some(format!("{point}:{time}")),
+            Self::After(_) => None,
+        }
+    }
+}
+
+fn knows(world: &World) -> Vec<String> {
+    let apt = Apt::local(&world.repository(), "stable");
+    apt.update();
+    apt.knows()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_loses_nothing() {
-    let kills: u64 = std::env::var("FOUNDRY_TEST_KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let kills: u64 = std::env::var("FOUNDRY_TEST_KILLS").map_or(16, |kills| kills.parse().unwrap());
     let mut seed = std::process::id().into();
     println!("seed {seed}");
     let world = World::new().await;
     let mut process = Process::new(&world);
-    process.start();
-    process.listening().await;
-    while !world.repository().join("dists/stable/InRelease").exists() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(
-            process.child.as_mut().unwrap().try_wait().unwrap().is_none(),
-            "{}",
-            process.log()
-        );
-    }
+    process.start(None);
+    assert!(process.listening().await, "{}", process.log());
+    // From its first refresh on it has its group, which keeps what comes while it is away.
+    let made = || world.repository().join("dists/stable/InRelease").exists();
+    eventually("there is a repository", || async { made().then_some(()) }).await;
     let built = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
-    let (mut before_commit, mut after_commit) = (0, 0);
-    for kill in 0..kills {
-        let name = format!("package-{kill:03}");
+
+    // How long a publication takes here and now.
+    let window = {
+        let (name, event) = process.event(built.path(), 0).await;
         expected.push(format!("{name}=1"));
-        let artifact = process.store(&Deb::new(&name, "1", "amd64").build(built.path())).await;
-        let event = signed(
-            &process.directory(),
-            &name,
-            "foundry.sign.v1",
-            sign_data("main", &[artifact]),
-        );
-        process.listening().await;
-        let broker = owner_of(&process.directory(), process.port);
-        publish(&broker, &Topics::new("foundry").full("signs"), event).await;
-        // Publishing takes some tens of milliseconds from here on.
-        tokio::time::sleep(Duration::from_micros(random(&mut seed) % 120_000)).await;
+        let start = Instant::now();
+        assert!(process.publish(event).await, "{}", process.log());
+        let published = || {
+            world
+                .repository()
+                .join(format!("pool/main/p/{name}/{name}_1_amd64.deb"))
+                .exists()
+        };
+        let applied = || !world.repository().join(".foundry/transactions/committed").exists();
+        eventually("the first package is published", || async {
+            (published() && applied()).then_some(())
+        })
+        .await;
         process.kill();
+        // On a busy machine the next may take longer.
+        start.elapsed() * 3 / 2
+    };
+    println!("a publication takes {} ms", window.as_millis() * 2 / 3);
+
+    let mut fallen: BTreeMap<Phase, u64> = BTreeMap::new();
+    let mut known = knows(&world).len();
+    for kill in 0..kills {
+        let (name, event) = process.event(built.path(), kill + 1).await;
+        let death = Death::choose(kill, &mut seed, window);
+        process.start(death.armed());
+        // A process may come to its point while it makes up for the death before; then the event comes with a later one.
+        let taken = process.listening().await && process.publish(event.clone()).await;
+        match death {
+            Death::After(time) => {
+                tokio::time::sleep(time).await;
+                process.kill();
+            }
+            Death::At(..) => process.die().await,
+        }
+        expected.push(format!("{name}=1"));
+        // A package is there as a whole, or not at all; and nothing else is there.
         let apt = Apt::local(&world.repository(), "stable");
         apt.update();
-        // It is there as a whole, or not at all; and nothing else is there.
-        let known = apt.knows();
-        if known.contains(&format!("{name}=1")) {
-            after_commit += 1;
+        let now = apt.knows();
+        assert!(
+            now.iter().all(|package| expected.contains(package)),
+            "{now:?} of {expected:?}"
+        );
+        if now.contains(&format!("{name}=1")) {
             assert_eq!(apt.content(&name), format!("{name} 1\n"));
-        } else {
-            before_commit += 1;
         }
-        assert!(known.iter().all(|package| expected.contains(package)), "{known:?}");
-        process.start();
-    }
-    println!("{before_commit} kills before the commit, {after_commit} after it");
-    for _ in 0..600 {
-        let apt = Apt::local(&world.repository(), "stable");
-        apt.update();
-        if apt.knows() == expected {
-            return;
+        *fallen
+            .entry(Phase::of(&world.repository(), now.len() > known))
+            .or_default() += 1;
+        known = now.len();
+        if !taken {
+            // As a client does that has got no acknowledgement.
+            process.start(None);
+            let taken = process.listening().await && process.publish(event).await;
+            assert!(taken, "{}", process.log());
+            process.kill();
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let apt = Apt::local(&world.repository(), "stable");
-    apt.update();
-    assert_eq!(apt.knows(), expected, "{}", process.log());
+    println!("{kills} kills: {fallen:?}");
+    for (_, _, phase) in &POINTS {
+        assert!(
+            fallen.contains_key(phase) || kills < 2 * POINTS.len() as u64,
+            "no kill fell into {phase:?}: {fallen:?}"
+        );
+    }
+    process.start(None);
+    assert!(process.listening().await, "{}", process.log());
+    expected.sort();
+    let start = Instant::now();
+    while knows(&world) != expected {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "{:?} of {expected:?}:\n{}",
+            knows(&world),
+            process.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    process.kill();
 }

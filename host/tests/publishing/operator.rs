@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use foundry_host::keys::{KeyStore, NewKey, Role};
 use serde_json::Value;
 
 use crate::apt::{Apt, text};
@@ -103,6 +104,54 @@ async fn packages_are_promoted_copied_and_removed_and_apt_sees_it() {
         .publish("main", &world.build(&[Deb::new("hello", "3", "amd64")]).await)
         .await;
     assert_eq!(knows(&world, "stable"), ["data=1", "hello=1", "hello=3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_follows_what_an_operator_does() {
+    let world = testing().await;
+    assert!(
+        world.read("index.html").contains("<td>data</td>"),
+        "{}",
+        world.read("index.html")
+    );
+    done(&world, &["remove", "testing", "data"]);
+    let page = world.read("index.html");
+    assert!(
+        page.contains("<td>hello</td>") && !page.contains("<td>data</td>"),
+        "{page}"
+    );
+    // It is as distbot would have it.
+    world.distbot(&[("codename", &["testing"])]).await.refresh().await;
+    assert_eq!(world.read("index.html"), page);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_and_keys_that_run_out_are_told_in_time() {
+    let mut world = World::new().await;
+    let keys = KeyStore::open(world.host.directory.path().join("keys")).unwrap();
+    let mut new = NewKey::new("short <short@example.org>");
+    new.expires_in = Some(std::time::Duration::from_secs(10 * 24 * 60 * 60));
+    world.key = keys.generate(Role::Repository, &new).unwrap().fingerprint.to_string();
+    world.distbot(&[("valid-for", &["14d"])]).await.refresh().await;
+    let (code, said) = refused(&world, &["check"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("expires in 9 days") && said.lines().count() == 1,
+        "{said}"
+    );
+
+    // Time passes.
+    let records = world.repository().join(".foundry/suites/stable.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&records).unwrap()).unwrap();
+    for (days, problem) in [(3, "in 71 h"), (0, "not valid any more")] {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        json["valid_until"] = (now.as_millis() as u64 + days * 24 * 60 * 60 * 1000).into();
+        std::fs::write(&records, json.to_string()).unwrap();
+        let (_, said) = refused(&world, &["check"]);
+        assert!(said.contains(problem), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,10 @@
 //! Repositories over time: keys, validity and architectures change, old indices go away.
 
-use crate::apt::Apt;
-use crate::package::Deb;
+use std::path::Path;
+use std::process::Command;
+
+use crate::apt::{Apt, text};
+use crate::package::{Deb, run};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +45,64 @@ async fn an_architecture_that_comes_later_gets_the_packages_for_all() {
     let apt = Apt::local(&world.repository(), "stable");
     apt.update();
     assert_eq!(apt.knows(), ["docs=1", "hello=1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_with_either_key_accept_what_two_keys_sign() {
+    let mut world = World::new().await;
+    world
+        .distbot(&[])
+        .await
+        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
+        .await;
+    let keep_key = |world: &World, name: &str| {
+        let file = world.files.path().join(name);
+        std::fs::copy(world.repository().join("key.asc"), &file).unwrap();
+        file
+    };
+    let (old, old_key) = (world.key.clone(), keep_key(&world, "old.asc"));
+    world.key = world.new_key("second");
+    let distbot = world.distbot(&[("old-gpg-key", &[&old])]).await;
+    distbot.configure().await.unwrap();
+    distbot.refresh().await;
+    let new_key = keep_key(&world, "new.asc");
+    let client = |key: &Path| {
+        Apt::with(&format!(
+            "Types: deb\nURIs: file:{}\nSuites: stable\nComponents: main\nSigned-By: {}\n",
+            world.repository().display(),
+            key.display()
+        ))
+    };
+    let suite = world.repository().join("dists/stable");
+    for (key, fingerprint) in [(&old_key, &old), (&new_key, &world.key)] {
+        let apt = client(key);
+        apt.update();
+        assert_eq!(apt.knows(), ["hello=1"]);
+        let keyring = key.with_extension("gpg");
+        run(Command::new("gpg")
+            .args(["--batch", "--dearmor", "--output"])
+            .arg(&keyring)
+            .arg(key));
+        for files in [vec!["InRelease"], vec!["Release.gpg", "Release"]] {
+            // It fails for the signature that it has no key of.
+            let judged = Command::new("gpgv")
+                .args(["--status-fd", "1", "--keyring"])
+                .arg(&keyring)
+                .args(files.iter().map(|file| suite.join(file)))
+                .output()
+                .unwrap();
+            let said = text(&judged.stdout);
+            let valid = format!("[GNUPG:] VALIDSIG {}", fingerprint.to_uppercase());
+            assert!(said.contains(&valid) && said.contains("[GNUPG:] ERRSIG "), "{said}");
+        }
+    }
+    // Nothing to do, until the old key is taken back.
+    let before = world.everything();
+    distbot.refresh().await;
+    assert!(world.everything() == before);
+    world.distbot(&[]).await.refresh().await;
+    client(&new_key).update();
+    client(&old_key).refuse("apt-get", &["update", "--error-on=any"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

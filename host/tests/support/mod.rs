@@ -15,7 +15,7 @@ use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, Out
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, MessagesConfig};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions};
 use serde_json::{Map, Value, json};
 
 /// A host of its own, with its own broker, in a temporary directory.
@@ -133,6 +133,11 @@ pub fn owner_of(state: &Path, port: u16) -> BrokerAddress {
 
 /// Publish with QoS 1 and wait for the acknowledgement.
 pub async fn publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) {
+    try_publish(broker, topic, payload).await.unwrap();
+}
+
+/// The same with a broker that may die meanwhile.
+pub async fn try_publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) -> Result<(), ConnectionError> {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut options = MqttOptions::new(format!("tester-{number}"), &broker.host, broker.port);
@@ -143,9 +148,9 @@ pub async fn publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) {
     let (client, mut events) = AsyncClient::new(options, 10);
     client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
     loop {
-        if let rumqttc::v5::Event::Incoming(Packet::PubAck(answer)) = events.poll().await.unwrap() {
+        if let rumqttc::v5::Event::Incoming(Packet::PubAck(answer)) = events.poll().await? {
             assert_eq!(answer.reason, PubAckReason::Success);
-            return;
+            return Ok(());
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Files that never change, and how they come into a transaction: one by one, or many at a time by hard links.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, PermissionsExt};
 
 use super::apply::{STAGING, staged_path};
 use super::path::SitePath;
-use super::threads;
 use super::transaction::{Change, Transaction, failed, make_staging};
 use super::{Digest, SiteError};
+use super::{package_files, threads};
 
 /// A file on its way into a site: write it at its path, then [`add`](Transaction::add) it.
 #[derive(Debug)]
@@ -187,6 +187,30 @@ impl Transaction {
             digests.insert(path, digest);
         }
         Ok(order.iter().filter_map(|path| digests.get(path).cloned()).collect())
+    }
+}
+
+impl Transaction {
+    /// The files in a Debian package, as the site would be after the transaction: without directories, sorted.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad, or there is no package.
+    pub async fn package_files(&self, path: &str) -> Result<Vec<String>, SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let source = self
+            .source(&path)
+            .ok_or_else(|| SiteError::NotWritten(path.to_string()))?;
+        self.blocking(move |root, directory| {
+            let listed = root
+                .open(&source)
+                .and_then(|file| package_files::list(BufReader::new(file)));
+            listed.map_err(|error| SiteError::NotAPackage {
+                path: directory.join(path.as_str()),
+                why: error.to_string(),
+            })
+        })
+        .await
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use cap_std::fs::{Dir, PermissionsExt};
+use foundry_broker::killpoint;
 use serde::{Deserialize, Serialize};
 
 use super::path::SitePath;
@@ -70,6 +71,7 @@ impl Plan {
             .and_then(|()| root.open(&path)?.sync_all())
             .map_err(SiteError::io("write", directory.join(&path)))?;
         sync(root, directory, [STAGING])?;
+        killpoint::pass("site-planned");
         root.rename(STAGING, root, COMMITTED)
             .map_err(SiteError::io("rename", directory.join(STAGING)))?;
         sync(root, directory, [TRANSACTIONS])
@@ -105,6 +107,7 @@ impl Step<'_> {
     pub(super) fn carry_out(&self, root: &Dir, directory: &Path) -> Result<(), SiteError> {
         match self {
             Self::Place(placement) => {
+                killpoint::pass("site-placing");
                 let staged = staged_path(COMMITTED, placement.staged);
                 match root.rename(&staged, root, &placement.path) {
                     // Placed before whoever began this died.
@@ -142,11 +145,15 @@ pub(super) fn finish(root: &Dir, directory: &Path) -> Result<(), SiteError> {
         path: directory.join(&path),
         why: error.to_string(),
     })?;
+    killpoint::pass("site-committed");
     for step in plan.steps() {
         step.carry_out(root, directory)?;
     }
+    killpoint::pass("site-placed");
     mirror::follow(root, directory, &plan)?;
-    remove_tree(root, directory, COMMITTED)
+    remove_tree(root, directory, COMMITTED)?;
+    killpoint::pass("site-done");
+    Ok(())
 }
 
 /// Remove a directory of the host's with all that is in it, if it is there.

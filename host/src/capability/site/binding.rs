@@ -129,6 +129,15 @@ impl wit::site::HostTransaction for Invocation {
         Ok(digests.map_err(Error::from))
     }
 
+    async fn package_files(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<Vec<String>, Error>> {
+        let files = self.table.get(&transaction)?.package_files(&path).await;
+        Ok(files.map_err(Error::from))
+    }
+
     async fn remove(
         &mut self,
         transaction: Resource<Transaction>,
@@ -201,7 +210,8 @@ impl From<SiteError> for Error {
         match error {
             SiteError::BadPath(path) => Self::BadPath(path),
             SiteError::Conflict { path, existing, new } => Self::Conflict((path, existing, new)),
-            SiteError::Foreign { .. } => Self::Foreign(error.to_string()),
+            // It will be the same the next time.
+            SiteError::Foreign { .. } | SiteError::NotAPackage { .. } => Self::Foreign(error.to_string()),
             SiteError::NotWritten(_)
             | SiteError::NotAsPromised { .. }
             | SiteError::BadSplice

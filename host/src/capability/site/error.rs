@@ -29,6 +29,14 @@ pub enum SiteError {
         /// What it should be.
         promised: String,
     },
+    /// What should be a Debian package can't be read as one.
+    #[error("cannot list the files of {path}: {why}")]
+    NotAPackage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The directory holds something else than an APT repository.
     #[error("{directory} is not empty and holds no APT repository: it has {entry}")]
     Foreign {

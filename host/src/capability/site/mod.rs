@@ -24,6 +24,7 @@ mod error;
 mod layout;
 mod lock;
 mod mirror;
+mod package_files;
 mod path;
 mod running;
 mod splice;

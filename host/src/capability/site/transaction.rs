@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+use foundry_broker::killpoint;
 
 use super::apply::{self, Placement, Plan, STAGING, bad_path, staged_path};
 use super::lock::{SiteLock, blocking};
@@ -156,6 +157,7 @@ impl Transaction {
             }
             // One that only removes has staged nothing.
             make_staging(root, directory)?;
+            killpoint::pass("site-staged");
             plan.commit(root, directory, &dirty)?;
             apply::finish(root, directory)
         })

@@ -1,0 +1,219 @@
+//! Other programs that people trust with repositories, and a disk that is full.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use foundry_host::runtime::Verdict;
+
+use crate::apt::{Apt, Web, text};
+use crate::package::{Deb, run};
+use crate::support::eventually;
+use crate::world::{World, sign_message};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mmdebstrap_makes_a_root_with_a_package_of_ours() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    let library = Deb::new("libhello", "2.0", "all");
+    let hello = Deb::new("hello", "1.0-1", "amd64").fields("Depends: libhello (>= 2)\n");
+    let unwanted = Deb::new("unwanted", "1", "amd64");
+    distbot
+        .publish("main", &world.build(&[library, hello, unwanted]).await)
+        .await;
+    let web = Web::serve(&world.repository());
+    let root = world.files.path().join("root.tar");
+    let key = world.repository().join("key.asc");
+    run(Command::new("mmdebstrap")
+        .env("TMPDIR", world.files.path())
+        // Nothing but what is asked for: a whole Debian would have to come from elsewhere.
+        .args([
+            "--variant=extract",
+            "--architectures=amd64",
+            "--include=hello",
+            "stable",
+        ])
+        .arg(&root)
+        .arg(format!("deb [signed-by={}] {} stable main", key.display(), web.uri())));
+    let files = run(Command::new("tar").arg("-tf").arg(&root));
+    for file in ["./usr/share/hello/content", "./usr/share/libhello/content"] {
+        assert!(files.lines().any(|line| line == file), "{files}");
+    }
+    assert!(!files.contains("usr/share/unwanted"), "{files}");
+    let content = run(Command::new("tar")
+        .arg("-xOf")
+        .arg(&root)
+        .arg("./usr/share/hello/content"));
+    assert_eq!(content, "hello 1.0-1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lintian_says_of_what_is_served_what_it_says_of_what_was_built() {
+    let world = World::new().await;
+    let built = tempfile::tempdir().unwrap();
+    let deb = Deb::new("hello", "1.0-1", "amd64").build(built.path());
+    let distbot = world.distbot(&[]).await;
+    distbot
+        .publish("main", &world.store(std::slice::from_ref(&deb)).await)
+        .await;
+    let served = world.repository().join("pool/main/h/hello/hello_1.0-1_amd64.deb");
+    let lintian = |file: &Path| {
+        let output = Command::new("lintian").arg("--allow-root").arg(file).output().unwrap();
+        // Two is for errors found in the package, one for lintian's own.
+        assert_ne!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = lintian(&deb);
+    assert!(said.contains("hello: "), "{said}");
+    assert_eq!(lintian(&served), said);
+    run(Command::new("dpkg-deb").arg("--contents").arg(&served));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_shown_by_a_browser_and_needs_nothing_but_itself() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    let packages = [
+        Deb::new("hello", "1.0~rc1-1", "amd64"),
+        Deb::new("libhello", "2:3+b1", "all"),
+    ];
+    distbot.publish("main", &world.build(&packages).await).await;
+    let web = Web::serve(&world.repository());
+    let chromium = |arguments: &[&str]| {
+        let profile = tempfile::tempdir().unwrap();
+        run(Command::new("chromium")
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--disable-extensions",
+                "--window-size=1000,1200",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .args(arguments))
+    };
+    let dom = chromium(&["--dump-dom", &web.uri()]);
+    for shown in ["1.0~rc1-1", "2:3+b1", "libhello", "Types: deb deb-src", "key.asc"] {
+        assert!(dom.contains(shown), "no {shown} in {dom}");
+    }
+    assert!(!dom.contains("<script"), "{dom}");
+    // Everything that it asks for is here: the page alone.
+    let asked = web.requests();
+    assert!(
+        asked.iter().all(|path| path == "/" || path == "/favicon.ico"),
+        "{asked:?}"
+    );
+    let shot = |name: &str, uri: &str| {
+        let file = world.files.path().join(name);
+        chromium(&[&format!("--screenshot={}", file.display()), uri]);
+        std::fs::read(file).unwrap()
+    };
+    let (page, blank) = (shot("page.png", &web.uri()), shot("blank.png", "about:blank"));
+    assert!(
+        page.starts_with(b"\x89PNG") && page.len() > 3 * blank.len(),
+        "{} {}",
+        page.len(),
+        blank.len()
+    );
+}
+
+/// Set in the process that has file systems of its own.
+const INSIDE: &str = "FOUNDRY_TEST_INSIDE";
+
+#[test]
+fn a_full_disk_changes_nothing_and_what_fits_is_published_afterwards() {
+    if std::env::var_os(INSIDE).is_none() {
+        // A small disk takes the right to mount one, which everybody has in a namespace of their own.
+        let mut unshare = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let inside = run(unshare
+            .arg("--mount")
+            .arg(std::env::current_exe().unwrap())
+            .env(INSIDE, "1")
+            .args(["--exact", "--nocapture"])
+            .arg("judges::a_full_disk_changes_nothing_and_what_fits_is_published_afterwards"));
+        assert!(inside.contains("1 passed"), "{inside}");
+        return;
+    }
+    tokio::runtime::Runtime::new().unwrap().block_on(on_a_small_disk());
+}
+
+async fn on_a_small_disk() {
+    let world = World::new().await;
+    let disk = world.repository();
+    std::fs::create_dir(&disk).unwrap();
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs"])
+        .arg(&disk));
+    let _mounted = Mounted(disk.clone());
+    let distbot = world.distbot(&[]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
+        .await;
+    let before = world.everything();
+
+    // A package that doesn't fit.
+    let large = Deb::new("large", "1", "amd64").content(&noise(4_000_000));
+    let large = sign_message("main", &world.build(&[large]).await);
+    refused(&distbot.handle(&large).await);
+    assert!(world.everything() == before);
+    // What it had staged is swept while others go on.
+    let staging = disk.join(".foundry/transactions/staging");
+    eventually("the staged files are gone", || async {
+        (!staging.exists()).then_some(())
+    })
+    .await;
+
+    // One that fits, but its indices don't.
+    let filler = disk.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.saturating_sub(16 * 1024)).unwrap();
+    let small = sign_message("main", &world.build(&[Deb::new("small", "1", "amd64")]).await);
+    refused(&distbot.handle(&small).await);
+    let apt = Apt::local(&disk, "stable");
+    apt.update();
+    assert_eq!(apt.knows(), ["hello=1"]);
+
+    drop(file);
+    std::fs::remove_file(filler).unwrap();
+    assert!(world.everything() == before);
+    let published = distbot.handle(&small).await;
+    assert!(matches!(published, Verdict::Done(_)), "{published:?}");
+    apt.update();
+    assert_eq!(apt.knows(), ["hello=1", "small=1"]);
+    assert_eq!(apt.content("small"), "small 1\n");
+    assert!(!staging.exists());
+}
+
+fn refused(verdict: &Verdict) {
+    match verdict {
+        Verdict::Retry { why, .. } => assert!(why.contains("No space left on device"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Text that no compressor makes much smaller.
+fn noise(length: usize) -> String {
+    let mut seed = 1u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        char::from(b' ' + (seed >> 32) as u8 % 95)
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A file system that goes away before the directory that it is mounted on.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
