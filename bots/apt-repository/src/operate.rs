@@ -151,6 +151,24 @@ pub fn promote(from: &Contents, to: &Contents, selection: &Selection) -> Changes
     changes
 }
 
+/// Take versions out that newer ones have superseded: all but the `keep` newest of a package, if `expired` says so of them.
+#[must_use]
+pub fn prune(from: &Contents, selection: &Selection, keep: usize, expired: impl Fn(&Entry) -> bool) -> Changes {
+    let mut changes = Changes::new();
+    for (name, index) in from {
+        let mut newer: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        // From the end, where the newest versions are.
+        for entry in index.entries().iter().rev() {
+            let newer = newer.entry((&entry.package, &entry.architecture)).or_default();
+            *newer += 1;
+            if *newer > keep && selection.has(name, entry) && expired(entry) {
+                changes.entry(name.clone()).or_default().remove.push(entry.key());
+            }
+        }
+    }
+    changes
+}
+
 /// What has to happen to a suite to be as it was.
 #[must_use]
 pub fn restore(now: &Contents, then: &Contents) -> Changes {
@@ -298,6 +316,26 @@ mod tests {
             after(&to, copy(&from, &to, &select(&["b"]))),
             ["a=1.9", "b=1", "b=2"],
             "a copy does as it is told"
+        );
+    }
+
+    #[test]
+    fn superseded_versions_go_when_they_have_expired() {
+        let suite = contents(&[("a", "1"), ("a", "2"), ("a", "10"), ("b", "1"), ("c", "1"), ("c", "2")]);
+        let all = Selection::default();
+        assert_eq!(after(&suite, prune(&suite, &all, 1, |_| true)), ["a=10", "b=1", "c=2"]);
+        assert_eq!(
+            after(&suite, prune(&suite, &all, 2, |_| true)),
+            ["a=2", "a=10", "b=1", "c=1", "c=2"]
+        );
+        let old = |entry: &Entry| entry.version == "1";
+        assert_eq!(
+            after(&suite, prune(&suite, &all, 1, old)),
+            ["a=2", "a=10", "b=1", "c=2"]
+        );
+        assert_eq!(
+            after(&suite, prune(&suite, &select(&["c"]), 1, old)),
+            ["a=1", "a=2", "a=10", "b=1", "c=2"]
         );
     }
 

@@ -22,6 +22,7 @@ Examples:
   foundry-host repo list /srv/www/deb --suite testing
   foundry-host repo promote /srv/www/deb testing stable hello --dry-run
   foundry-host repo remove /srv/www/deb stable hello --version 1.0-1
+  foundry-host repo prune /srv/www/deb testing --keep 3 --days 90 --dry-run
   foundry-host repo gc /srv/www/deb
   foundry-host repo import /srv/www/deb /srv/old/deb bookworm stable"
 )]
@@ -74,6 +75,24 @@ enum What {
         directory: PathBuf,
         /// The suite
         suite: String,
+        #[command(flatten)]
+        selection: Select,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take superseded versions out of a suite: all but the newest ones, if they are old enough
+    Prune {
+        /// The repository's directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The suite
+        suite: String,
+        /// How many versions of each package stay in any case, the newest ones
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
+        /// How old a version is, at least, that goes
+        #[arg(long, value_name = "DAYS", default_value_t = 0)]
+        days: u64,
         #[command(flatten)]
         selection: Select,
         #[command(flatten)]
@@ -242,6 +261,21 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let dry = change.dry_run;
             let done = work(context, directory, change.gpg_key, move |desk| {
                 desk.remove(&suite, &selection.into(), dry)
+            });
+            let done = done.await?;
+            report(&done, dry, context)
+        }
+        What::Prune {
+            directory,
+            suite,
+            keep,
+            days,
+            selection,
+            change,
+        } => {
+            let dry = change.dry_run;
+            let done = work(context, directory, change.gpg_key, move |desk| {
+                desk.prune(&suite, &selection.into(), keep as usize, days, dry)
             });
             let done = done.await?;
             report(&done, dry, context)

@@ -10,11 +10,12 @@ mod snapshots;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use apt_repository::existing::Existing;
 use apt_repository::failure::Failure;
 use apt_repository::host::{Host as _, Transaction as _};
-use apt_repository::index::IndexName;
+use apt_repository::index::{Entry, IndexName};
 use apt_repository::operate::{self, Changes, Contents, Selection};
 use apt_repository::page::Record;
 use apt_repository::settings::Settings;
@@ -239,6 +240,32 @@ impl Desk {
         self.apply(suite, suite, &contents, changes, dry_run)
     }
 
+    /// Take versions out of a suite that newer ones have superseded, if they are older than so many days: all but the `keep`
+    /// newest of each package. The age is that of the package's file. Files stay until [`Self::gc`], and as long as another
+    /// suite or a snapshot has them.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] if there is no such suite.
+    pub fn prune(
+        &self,
+        suite: &str,
+        selection: &Selection,
+        keep: usize,
+        days: u64,
+        dry_run: bool,
+    ) -> Result<Done, RepositoryError> {
+        let contents = self.contents(suite)?;
+        let before = SystemTime::now().checked_sub(Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
+        let expired = |entry: &Entry| {
+            let file = operate::files(entry).into_iter().next();
+            let made = file.and_then(|file| std::fs::metadata(self.directory.join(file.path)).ok()?.modified().ok());
+            // What is missing is for `repair`.
+            made.zip(before).is_some_and(|(made, before)| made <= before)
+        };
+        let changes = operate::prune(&contents, selection, keep, expired);
+        self.apply(suite, suite, &contents, changes, dry_run)
+    }
+
     /// Remove the files of the pool that no suite and no snapshot has.
     ///
     /// # Errors
@@ -364,7 +391,7 @@ impl Desk {
     }
 }
 
-fn package(suite: &str, name: &IndexName, entry: &apt_repository::index::Entry) -> Package {
+fn package(suite: &str, name: &IndexName, entry: &Entry) -> Package {
     Package {
         suite: suite.to_owned(),
         component: name.component().to_owned(),

@@ -107,6 +107,40 @@ async fn packages_are_promoted_copied_and_removed_and_apt_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn superseded_versions_are_pruned_by_number_and_age_and_stay_where_another_suite_has_them() {
+    let world = testing().await;
+    done(&world, &["copy", "testing", "stable", "hello", "--version", "1"]);
+    let distbot = world.distbot(&[("codename", &["testing"])]).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("data", "2", "all")]).await)
+        .await;
+    let age = |path: &str, days: u64| {
+        let file = std::fs::File::open(world.repository().join(path)).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 60 * 60 + 60);
+        file.set_modified(then).unwrap();
+    };
+    age("pool/main/h/hello/hello_1_amd64.deb", 30);
+    age("pool/main/d/data/data_1_all.deb", 10);
+    let before = world.everything();
+    let would = done(&world, &["prune", "testing", "--days", "10", "--dry-run"]);
+    assert_eq!(packages(&would["removed"]), ["data=1", "hello=1"]);
+    assert!(world.everything() == before);
+    let nothing = done(&world, &["prune", "testing", "--keep", "2"]);
+    assert_eq!(packages(&nothing["removed"]), Vec::<String>::new());
+    done(&world, &["prune", "testing", "--days", "20"]);
+    assert_eq!(knows(&world, "testing"), ["data=1", "data=2", "hello=2"]);
+    done(&world, &["prune", "testing"]);
+    assert_eq!(knows(&world, "testing"), ["data=2", "hello=2"]);
+    let collected = done(&world, &["gc"]);
+    assert_eq!(
+        collected["files"],
+        serde_json::json!(["pool/main/d/data/data_1_all.deb"])
+    );
+    assert_eq!(knows(&world, "stable"), ["hello=1"]);
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_what_an_operator_does() {
     let world = testing().await;
     assert!(
