@@ -54,7 +54,8 @@ fn help_of_each_way_to_handle_keys() {
 fn help_of_each_way_to_look_after_repositories() {
     let home = Home::bare();
     for what in [
-        "list", "show", "copy", "promote", "remove", "prune", "check", "repair", "gc", "snapshot", "rollback", "import",
+        "list", "show", "copy", "promote", "remove", "prune", "mirror", "check", "repair", "gc", "snapshot",
+        "rollback", "import",
     ] {
         insta::assert_snapshot!(format!("help_repo_{what}"), home.ok(&["repo", what, "--help"]));
     }
