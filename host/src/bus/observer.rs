@@ -13,7 +13,7 @@ use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
 use super::event::Event;
 use super::topics::Topics;
-use crate::keys::TrustedKeys;
+use crate::keys::Trust;
 use crate::ledger::{Ledger, LedgerError};
 
 /// Messages that may be unacknowledged at the observer.
@@ -60,7 +60,7 @@ impl Observer {
         host: &str,
         topics: Topics,
         event_topics: &[String],
-        trusted: Arc<TrustedKeys>,
+        trust: Arc<Trust>,
         max_age: Duration,
         ledger: Ledger,
         cancel: CancellationToken,
@@ -84,7 +84,7 @@ impl Observer {
             host: host.to_owned(),
             bots: Arc::clone(&bots),
             topics,
-            trusted,
+            trust,
             max_age,
             ledger,
         };
@@ -106,7 +106,7 @@ struct Recorder {
     host: String,
     bots: Arc<Mutex<BTreeMap<String, Presence>>>,
     topics: Topics,
-    trusted: Arc<TrustedKeys>,
+    trust: Arc<Trust>,
     max_age: Duration,
     ledger: Ledger,
 }
@@ -165,7 +165,7 @@ impl Recorder {
 
     /// Refused events are the business of the bots they were meant for; here they are just not recorded.
     async fn event(&self, topic: &str, payload: &[u8]) {
-        match Event::verify(payload, &self.trusted, OffsetDateTime::now_utc(), self.max_age) {
+        match Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age) {
             Ok(event) => {
                 if let Err(error) = self.ledger.record_event(event.row(topic)).await {
                     tracing::warn!(%error, "cannot record an event");

@@ -23,7 +23,7 @@ use super::event::Event;
 use super::publisher::{LiveMessage, Publisher};
 use super::topics::Topics;
 use crate::capability::derive_id;
-use crate::keys::{Signer, TrustedKeys};
+use crate::keys::{Signer, Trust};
 use crate::ledger::Ledger;
 use crate::runtime::OutgoingEvent;
 
@@ -65,7 +65,7 @@ struct Inner {
     host: String,
     topics: Topics,
     signer: Arc<Signer>,
-    trusted: Arc<TrustedKeys>,
+    trust: Arc<Trust>,
     ledger: Ledger,
     publisher: Publisher,
     patience: Duration,
@@ -113,7 +113,7 @@ impl Peers {
         host: &str,
         topics: Topics,
         signer: Arc<Signer>,
-        trusted: Arc<TrustedKeys>,
+        trust: Arc<Trust>,
         ledger: Ledger,
         publisher: Publisher,
         patience: Duration,
@@ -137,7 +137,7 @@ impl Peers {
             host: host.to_owned(),
             topics,
             signer,
-            trusted,
+            trust,
             ledger,
             publisher,
             patience,
@@ -328,7 +328,7 @@ impl Inner {
         while let Some(delivery) = deliveries.recv().await {
             match Event::verify(
                 &delivery.payload,
-                &self.trusted,
+                &self.trust.now(),
                 OffsetDateTime::now_utc(),
                 self.max_age,
             ) {

@@ -13,7 +13,7 @@ use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
 use super::event::Event;
 use super::topics::Topics;
-use crate::keys::TrustedKeys;
+use crate::keys::{Trust, TrustedKeys};
 
 /// Messages that a slow onlooker may be behind before some are left out.
 const BACKLOG: usize = 1024;
@@ -52,7 +52,7 @@ pub fn tap(
     options: ConnectionOptions,
     topics: Topics,
     filter: &str,
-    trusted: Arc<TrustedKeys>,
+    trust: Arc<Trust>,
     max_age: Duration,
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
@@ -76,7 +76,7 @@ pub fn tap(
             let Some(delivery) = delivery else { break };
             let sighting = Sighting {
                 missed,
-                ..see(&delivery, &topics, &trusted, max_age)
+                ..see(&delivery, &topics, &trust.now(), max_age)
             };
             // A slow onlooker must not hold up the session, which has the broker's pings to answer.
             match sightings.try_send(sighting) {

@@ -38,6 +38,7 @@ mod secret;
 mod signer;
 mod store;
 mod stored_key;
+mod trust;
 mod verify;
 
 #[cfg(test)]
@@ -57,4 +58,5 @@ pub use role::{NotARole, Role};
 pub use secret::{Passphrase, SecretBytes};
 pub use signer::{Signer, strip_clear_signature};
 pub use store::{Encoding, KeyStore};
+pub use trust::Trust;
 pub use verify::{TrustedKeys, VerifiedText, VerifyError};

@@ -27,7 +27,7 @@ use crate::capability::http::Http;
 use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
-use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, TrustedKeys};
+use crate::keys::{Algorithm, Fingerprint, KeyError, KeyStore, NewKey, PassphraseSource, Role, Signer, Trust};
 use crate::ledger::{Ledger, OutboxLimits};
 use crate::objects::Location;
 use crate::runtime::ComponentInfo;
@@ -154,7 +154,7 @@ impl Host {
         }
         let lock = lock_state(&config.state)?;
         let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
-        let (signer, trusted) = message_keys(&keys, &config)?;
+        let (signer, trust) = message_keys(&keys, &config)?;
         let inspector = Inspector::new(config.state.join("compiled"))?;
         let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
         let (broker, address) = match config.broker.clone() {
@@ -232,7 +232,7 @@ impl Host {
             &config.name,
             topics.clone(),
             Arc::clone(&signer),
-            Arc::clone(&trusted),
+            Arc::clone(&trust),
             ledger.clone(),
             publisher.clone(),
             config.messages.peer_patience,
@@ -243,7 +243,7 @@ impl Host {
             host: config.name.clone(),
             topics: topics.clone(),
             signer,
-            trusted: Arc::clone(&trusted),
+            trust: Arc::clone(&trust),
             ledger: ledger.clone(),
             peers,
             max_age: config.messages.max_age,
@@ -262,7 +262,7 @@ impl Host {
             &config.name,
             topics.clone(),
             &observed,
-            trusted,
+            trust,
             config.messages.max_age,
             ledger.clone(),
             cancel.clone(),
@@ -532,7 +532,7 @@ fn lock_state(state: &Path) -> Result<File, HostError> {
 }
 
 /// The key that signs this host's messages, and those whose messages it handles.
-fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Arc<TrustedKeys>), KeyError> {
+fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Arc<Trust>), KeyError> {
     let query = match &config.messages.key {
         Some(query) => query.clone(),
         None => {
@@ -555,13 +555,12 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
         }
     };
     let signer = keys.signer(&query, Role::Messages, &config.passphrases)?;
-    let mut trusted = keys.trusted(Role::Messages)?;
-    if !config.messages.trust.is_empty() {
-        let mut allowed = config.messages.trust.clone();
-        allowed.push(signer.fingerprint());
-        trusted = Arc::new(trusted.restricted_to(&allowed));
-    }
-    Ok((signer, trusted))
+    let allowed = (!config.messages.trust.is_empty()).then(|| {
+        let others = config.messages.trust.iter().copied();
+        others.chain([signer.fingerprint()]).collect()
+    });
+    let trust = Trust::new(keys.clone(), Role::Messages, allowed)?;
+    Ok((signer, Arc::new(trust)))
 }
 
 fn start_publisher(

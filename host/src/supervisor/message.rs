@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::places::Place;
 use crate::bus::{Delivery, Event, FAILURES, Peers, Refusal, Topics};
 use crate::capability::{Level, derive_id};
-use crate::keys::{Signer, TrustedKeys};
+use crate::keys::{Signer, Trust};
 use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
 use crate::runtime::{Effects, Instances, OutgoingEvent, Verdict};
@@ -35,7 +35,7 @@ pub(super) struct Link {
     pub(super) host: String,
     pub(super) topics: Topics,
     pub(super) signer: Arc<Signer>,
-    pub(super) trusted: Arc<TrustedKeys>,
+    pub(super) trust: Arc<Trust>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
     pub(super) max_age: Duration,
@@ -91,7 +91,7 @@ impl Handler {
         let _in_hand = InHand(&self.health);
         let verified = Event::verify(
             &delivery.payload,
-            &self.link.trusted,
+            &self.link.trust.now(),
             OffsetDateTime::now_utc(),
             self.link.max_age,
         );

@@ -31,7 +31,7 @@ impl Host {
             options,
             link.topics.clone(),
             filter,
-            Arc::clone(&link.trusted),
+            Arc::clone(&link.trust),
             link.max_age,
             self.inner.cancel.child_token(),
         )
