@@ -6,9 +6,6 @@ use crate::measure::Cost;
 
 /// A program that keeps a repository, and one repository of it.
 pub trait Contender {
-    /// What it is called.
-    fn name(&self) -> &'static str;
-
     /// Publish packages, signed. What is published already stays as it is.
     fn add(&mut self, packages: &[PathBuf]) -> Cost;
 }

@@ -3,7 +3,7 @@
 //! Run with `make bench-repo`. Prints a table; nothing here passes or fails.
 //!
 //! ```text
-//! benches/repo [--packages 1000,10000] [--only distbot,reprepro] [--patience SECONDS]
+//! benches/repo [--packages 1000,10000,100000] [--only distbot,reprepro] [--patience SECONDS] [--json]
 //! ```
 
 #![allow(
@@ -23,19 +23,20 @@ mod ours;
 mod package;
 mod packages;
 mod peers;
+mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[path = "../../tests/publishing/world.rs"]
 #[allow(dead_code, reason = "the suite uses more of it")]
 mod world;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use contender::Contender;
 use measure::{Cost, median};
+use report::{Measured, Outcome, Repeated, Report};
 
 /// How often what is repeated is repeated, if patience allows.
 const TIMES: usize = 20;
@@ -55,47 +56,53 @@ struct Options {
     only: Option<Vec<String>>,
     /// How long a bulk, or all repetitions of something, may take.
     patience: Duration,
+    /// Whether the report is for programs.
+    json: bool,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| only.iter().any(|wanted| wanted == name))
+    }
 }
 
 fn main() {
     let options = Options::parse();
-    let mut bulks: HashMap<&str, (usize, Duration)> = HashMap::new();
+    let mut report = Report::default();
     for &size in &options.sizes {
         let files = tempfile::tempdir().unwrap();
+        eprintln!("building {size} packages");
         let packages = Packages::build(files.path(), size);
-        println!(
-            "\n{size} packages{:>25} {:>12} {:>12} {:>12} {:>12}",
-            "bulk", "one more", "ten more", "no change", "peak memory"
-        );
         for (name, program) in CONTENDERS {
-            if options
-                .only
-                .as_ref()
-                .is_some_and(|only| !only.iter().any(|wanted| wanted == name))
-            {
+            if !options.wants(name) {
                 continue;
             }
-            let installed = Command::new("sh")
-                .args(["-c", &format!("command -v {program} >/dev/null")])
-                .status();
-            if !installed.unwrap().success() {
-                println!("{name:<20} skipped: it is not installed");
-                continue;
-            }
-            if let Some((before, time)) = bulks.get(name) {
-                let expected = time.mul_f64(size as f64 / *before as f64);
-                if expected > options.patience {
-                    println!(
-                        "{name:<20} skipped: its bulk would take some {:.0} s",
-                        expected.as_secs_f64()
-                    );
-                    continue;
-                }
-            }
-            let bulk = compare(new(name).as_mut(), &packages, options.patience);
-            bulks.insert(name, (size, bulk));
+            let outcome = match reason_to_skip(&report, name, program, size, options.patience) {
+                Some(why) => Outcome::Skipped(why),
+                None => Outcome::Measured(compare(new(name).as_mut(), &packages, options.patience)),
+            };
+            report.add(size, name, outcome);
         }
     }
+    if options.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.markdown());
+    }
+}
+
+fn reason_to_skip(report: &Report, name: &str, program: &str, size: usize, patience: Duration) -> Option<String> {
+    let installed = Command::new("sh")
+        .args(["-c", &format!("command -v {program} >/dev/null")])
+        .status();
+    if !installed.unwrap().success() {
+        return Some("it is not installed".to_owned());
+    }
+    let expected = report.expected_bulk(name, size)?;
+    // What is measured itself is not skipped: it is what this is for.
+    let too_long = expected > patience && name != "distbot";
+    too_long.then(|| format!("its bulk would take some {:.0} s", expected.as_secs_f64()))
 }
 
 fn new(name: &str) -> Box<dyn Contender> {
@@ -123,33 +130,23 @@ impl Packages {
     }
 }
 
-/// Measures one contender; returns how long its bulk took.
-fn compare(contender: &mut dyn Contender, packages: &Packages, patience: Duration) -> Duration {
+/// Measures one contender.
+fn compare(contender: &mut dyn Contender, packages: &Packages, patience: Duration) -> Measured {
     let bulk = contender.add(&packages.bulk);
-    let (one, ones) = repeat(packages.singles.chunks(1), patience, |packages| contender.add(packages));
-    let (ten, tens) = repeat(packages.sets.chunks(SET), patience, |packages| contender.add(packages));
-    let (same, sames) = repeat(packages.singles.chunks(1).take(ones), patience, |packages| {
+    let one = repeat(packages.singles.chunks(1), patience, |packages| contender.add(packages));
+    let ten = repeat(packages.sets.chunks(SET), patience, |packages| contender.add(packages));
+    let same = repeat(packages.singles.chunks(1).take(one.times), patience, |packages| {
         contender.add(packages)
     });
-    let peak = [bulk, one, ten, same].map(|cost| cost.peak).into_iter().max().unwrap();
-    let mut line = format!("{:<20}", contender.name());
-    for cost in [bulk, one, ten, same] {
-        line += &format!(" {:>10.3} s", cost.time.as_secs_f64());
-    }
-    line += &format!(" {:>9} MB", peak / 1024);
-    if [ones, tens, sames] != [TIMES; 3] {
-        line += &format!("   (medians of {ones}, {tens} and {sames})");
-    }
-    println!("{line}");
-    bulk.time
+    Measured { bulk, one, ten, same }
 }
 
-/// The median, and of how many times.
+/// The median.
 fn repeat<'a>(
     sets: impl Iterator<Item = &'a [PathBuf]>,
     patience: Duration,
     mut add: impl FnMut(&[PathBuf]) -> Cost,
-) -> (Cost, usize) {
+) -> Repeated {
     let start = Instant::now();
     let mut costs = Vec::new();
     for set in sets {
@@ -158,16 +155,19 @@ fn repeat<'a>(
             break;
         }
     }
-    let times = costs.len();
-    (median(costs), times)
+    Repeated {
+        times: costs.len(),
+        median: median(costs),
+    }
 }
 
 impl Options {
     fn parse() -> Self {
         let mut options = Self {
-            sizes: vec![1_000, 10_000],
+            sizes: vec![1_000, 10_000, 100_000],
             only: None,
             patience: Duration::from_secs(300),
+            json: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -176,9 +176,10 @@ impl Options {
                 "--packages" => options.sizes = value().split(',').map(|size| size.parse().unwrap()).collect(),
                 "--only" => options.only = Some(value().split(',').map(str::to_owned).collect()),
                 "--patience" => options.patience = Duration::from_secs(value().parse().unwrap()),
+                "--json" => options.json = true,
                 // cargo bench says so to every bench.
                 "--bench" => {}
-                _ => panic!("{argument} is not an option (--packages, --only and --patience are)"),
+                _ => panic!("{argument} is not an option (--packages, --only, --patience and --json are)"),
             }
         }
         options

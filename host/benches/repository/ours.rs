@@ -37,10 +37,6 @@ impl Ours {
 }
 
 impl Contender for Ours {
-    fn name(&self) -> &'static str {
-        "distbot"
-    }
-
     fn add(&mut self, packages: &[PathBuf]) -> Cost {
         let mut cost = Cost::default();
         for packages in packages.chunks(EVENT) {

@@ -11,6 +11,9 @@ use crate::measure::{Cost, run};
 
 const DESCRIPTION: &str = "Origin: Bench\nLabel: Bench\nCodename: stable\nArchitectures: amd64\nComponents: main\n";
 
+/// Packages on one command line, which has its limits.
+const COMMAND: usize = 10_000;
+
 fn gnupg(directory: &Path) -> PathBuf {
     let home = directory.join("gnupg");
     fs::create_dir(&home).unwrap();
@@ -55,18 +58,23 @@ impl Reprepro {
 }
 
 impl Contender for Reprepro {
-    fn name(&self) -> &'static str {
-        "reprepro"
-    }
-
     fn add(&mut self, packages: &[PathBuf]) -> Cost {
-        run(Command::new("reprepro")
-            .env("GNUPGHOME", &self.gnupg)
-            .arg("--silent")
-            .arg("--basedir")
-            .arg(self.directory.path())
-            .args(["includedeb", "stable"])
-            .args(packages))
+        let commands = packages.len().div_ceil(COMMAND);
+        let include = |(number, packages): (usize, &[PathBuf])| {
+            // The indices once, after the last of them.
+            let export = if number + 1 < commands { "never" } else { "changed" };
+            run(Command::new("reprepro")
+                .env("GNUPGHOME", &self.gnupg)
+                .args(["--silent", "--export", export, "--basedir"])
+                .arg(self.directory.path())
+                .args(["includedeb", "stable"])
+                .args(packages))
+        };
+        packages
+            .chunks(COMMAND)
+            .enumerate()
+            .map(include)
+            .fold(Cost::default(), Cost::then)
     }
 }
 
@@ -114,12 +122,11 @@ impl Aptly {
 }
 
 impl Contender for Aptly {
-    fn name(&self) -> &'static str {
-        "aptly"
-    }
-
     fn add(&mut self, packages: &[PathBuf]) -> Cost {
-        let added = run(self.command().args(["repo", "add", "bench"]).args(packages));
+        let added = packages
+            .chunks(COMMAND)
+            .map(|packages| run(self.command().args(["repo", "add", "bench"]).args(packages)))
+            .fold(Cost::default(), Cost::then);
         let publish: &[&str] = if self.published {
             &["publish", "update", "-batch", "stable"]
         } else {
@@ -166,14 +173,13 @@ impl FtpArchive {
 }
 
 impl Contender for FtpArchive {
-    fn name(&self) -> &'static str {
-        "apt-ftparchive"
-    }
-
     fn add(&mut self, packages: &[PathBuf]) -> Cost {
         let root = self.directory.path();
         let pool = root.join("pool");
-        let copied = run(Command::new("cp").arg("-t").arg(&pool).args(packages));
+        let copied = packages
+            .chunks(COMMAND)
+            .map(|packages| run(Command::new("cp").arg("-t").arg(&pool).args(packages)))
+            .fold(Cost::default(), Cost::then);
         let script = "apt-ftparchive generate apt.conf && apt-ftparchive -o APT::FTPArchive::Release::Codename=stable release \
                       dists/stable >Release && mv Release dists/stable/Release && gpg --batch --yes --output \
                       dists/stable/InRelease --clear-sign dists/stable/Release";

@@ -219,6 +219,7 @@ impl From<SiteError> for Error {
             | SiteError::Io { .. }
             | SiteError::Damaged { .. }
             | SiteError::Mirror { .. }
+            | SiteError::NoRuntime { .. }
             | SiteError::Stopping => Self::Unavailable(error.to_string()),
         }
     }

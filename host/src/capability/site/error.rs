@@ -80,6 +80,12 @@ pub enum SiteError {
         /// What is wrong.
         why: String,
     },
+    /// The site has a copy that is to follow, and this thread can't wait for the network.
+    #[error("cannot bring {url} up to date: a thread outside of the program's runtime was to do it")]
+    NoRuntime {
+        /// Where it is.
+        url: String,
+    },
     /// Work on the site was cut off, because the host is stopping.
     #[error("the host is stopping")]
     Stopping,

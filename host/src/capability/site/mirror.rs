@@ -20,6 +20,7 @@ use object_store::{
     PutPayload, UpdateVersion,
 };
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::apply::Plan;
 use super::{PRIVATE, SiteError};
@@ -152,6 +153,10 @@ pub(super) fn follow(root: &Dir, directory: &Path, plan: &Plan) -> Result<(), Si
     let Some(mut state) = state(root, directory)? else {
         return Ok(());
     };
+    // The caller is on a thread of the runtime's that is meant for waiting.
+    let runtime = Handle::try_current().map_err(|_| SiteError::NoRuntime {
+        url: state.mirror.url.clone(),
+    })?;
     let failed = |why: String| SiteError::Mirror {
         url: state.mirror.url.clone(),
         why,
@@ -178,19 +183,11 @@ pub(super) fn follow(root: &Dir, directory: &Path, plan: &Plan) -> Result<(), Si
         store,
         versions: &mut state.versions,
     };
-    let copied = wait(copy.make(&changes));
+    let copied = runtime.block_on(copy.make(&changes));
     // What was put is remembered, also if the rest failed: its condition would not hold the next time.
     state.complete |= copied.is_ok();
     save(root, directory, &state)?;
     copied.map_err(|why| SiteError::Mirror { url, why })
-}
-
-/// Wait for a future where it is allowed to block: on a thread of the runtime's that is meant for it, or without one.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime.block_on(future),
-        Err(_) => futures::executor::block_on(future),
-    }
 }
 
 /// What the copy needs, by path, in the order of its doing.
@@ -454,5 +451,31 @@ mod tests {
                 "dists/stable/InRelease"
             ]
         );
+    }
+
+    #[test]
+    fn without_a_runtime_a_copy_is_refused_and_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(directory.path(), cap_std::ambient_authority()).unwrap();
+        root.create_dir(PRIVATE).unwrap();
+        follow(&root, directory.path(), &Plan::default()).unwrap();
+        let there = MirrorState {
+            mirror: Mirror {
+                url: "s3://packages/debian".to_owned(),
+                endpoint: None,
+                region: None,
+                credentials: None,
+                ca: None,
+            },
+            complete: false,
+            versions: BTreeMap::new(),
+        };
+        save(&root, directory.path(), &there).unwrap();
+        let refused = follow(&root, directory.path(), &Plan::default());
+        assert!(
+            matches!(&refused, Err(SiteError::NoRuntime { url }) if url == "s3://packages/debian"),
+            "{refused:?}"
+        );
+        assert_eq!(state(&root, directory.path()).unwrap(), Some(there));
     }
 }

@@ -1,219 +1,14 @@
 //! Indices: `Packages` and `Sources`, the lists of what a suite has.
 
+mod entry;
+mod name;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::syntax::{is_architecture, is_sha256, is_suite_name};
-use crate::version;
-
-/// Which index of a suite.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IndexName {
-    /// Binary packages of one architecture, with those for all.
-    Binary {
-        /// Component.
-        component: String,
-        /// Architecture.
-        architecture: String,
-        /// Whether they are the installer's.
-        installer: bool,
-    },
-    /// Source packages.
-    Source {
-        /// Component.
-        component: String,
-    },
-}
-
-impl IndexName {
-    /// The index of a path below `dists/<codename>`: `main/binary-amd64/Packages`.
-    #[must_use]
-    pub fn from_path(path: &str) -> Option<Self> {
-        let (directory, file) = path.rsplit_once('/')?;
-        let (component, rest) = directory.split_once('/')?;
-        if !is_suite_name(component) {
-            return None;
-        }
-        let component = component.to_owned();
-        if rest == "source" {
-            return (file == "Sources").then_some(Self::Source { component });
-        }
-        let (installer, rest) = match rest.strip_prefix("debian-installer/") {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
-        let architecture = rest
-            .strip_prefix("binary-")
-            .filter(|name| is_architecture(name))?
-            .to_owned();
-        (file == "Packages").then_some(Self::Binary {
-            component,
-            architecture,
-            installer,
-        })
-    }
-
-    /// Its component.
-    #[must_use]
-    pub fn component(&self) -> &str {
-        match self {
-            Self::Binary { component, .. } | Self::Source { component } => component,
-        }
-    }
-
-    /// Its directory below `dists/<codename>`.
-    #[must_use]
-    pub fn directory(&self) -> String {
-        match self {
-            Self::Binary {
-                component,
-                architecture,
-                installer: false,
-            } => format!("{component}/binary-{architecture}"),
-            Self::Binary {
-                component,
-                architecture,
-                installer: true,
-            } => {
-                format!("{component}/debian-installer/binary-{architecture}")
-            }
-            Self::Source { component } => format!("{component}/source"),
-        }
-    }
-
-    /// The name of its file.
-    #[must_use]
-    pub fn file(&self) -> &'static str {
-        match self {
-            Self::Binary { .. } => "Packages",
-            Self::Source { .. } => "Sources",
-        }
-    }
-}
-
-impl fmt::Display for IndexName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.directory(), self.file())
-    }
-}
-
-/// One package in an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Name of the package, or of the source package.
-    pub package: String,
-    /// Version.
-    pub version: String,
-    /// Architecture; `source` for source packages.
-    pub architecture: String,
-    /// SHA-256 of the package, or of the .dsc; none if another program wrote the entry without it.
-    pub sha256: Option<String>,
-    /// The paragraph, with a newline at its end.
-    pub text: String,
-}
-
-/// By what a package is found in an index.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Name of the package, or of the source package.
-    pub package: String,
-    /// Version.
-    pub version: String,
-    /// Architecture; `source` for source packages.
-    pub architecture: String,
-}
-
-/// The same package and version is there with other bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    /// Package, version and architecture.
-    pub what: String,
-    /// SHA-256 of what is there.
-    pub existing: String,
-    /// SHA-256 of what was to be added.
-    pub new: String,
-}
-
-/// An index's text is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the paragraph that begins with {0:?} has no {1}")]
-pub struct IndexError(String, &'static str);
-
-impl Entry {
-    fn parse(text: &str) -> Result<Self, IndexError> {
-        let field = |name: &'static str| field(text, name);
-        let need = |name: &'static str| {
-            let missing = || IndexError(text.lines().next().unwrap_or_default().to_owned(), name);
-            field(name).map(str::to_owned).ok_or_else(missing)
-        };
-        let is_source = field("Filename").is_none();
-        let sha256 = if is_source { dsc_digest(text) } else { field("SHA256") };
-        if is_source {
-            need("Directory")?;
-        }
-        Ok(Self {
-            package: need("Package")?,
-            version: need("Version")?,
-            // A source package's field lists what it builds for.
-            architecture: if is_source {
-                "source".to_owned()
-            } else {
-                need("Architecture")?
-            },
-            sha256: sha256.filter(|digest| is_sha256(digest)).map(str::to_owned),
-            text: format!("{text}\n"),
-        })
-    }
-
-    /// By what it is found.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        Key {
-            package: self.package.clone(),
-            version: self.version.clone(),
-            architecture: self.architecture.clone(),
-        }
-    }
-
-    /// A field of its paragraph; of a field with several lines the first.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        field(&self.text, name)
-    }
-
-    /// Have the same version added again. True if that changes the entry.
-    fn meet(&mut self, new: Self) -> Result<bool, Conflict> {
-        match (&self.sha256, &new.sha256) {
-            (Some(existing), Some(sha256)) if existing != sha256 => Err(Conflict {
-                what: format!("{} {} ({})", new.package, new.version, new.architecture),
-                existing: existing.clone(),
-                new: sha256.clone(),
-            }),
-            // The same file: keep the paragraph that its users have.
-            (Some(_), _) => Ok(false),
-            (None, _) => {
-                *self = new;
-                Ok(true)
-            }
-        }
-    }
-
-    /// Where it is in an index: by name, then version as Debian orders them, then architecture.
-    fn order(&self, other: &Self) -> Ordering {
-        self.order_of(&other.package, &other.version, &other.architecture)
-    }
-
-    fn order_of(&self, package: &str, version: &str, architecture: &str) -> Ordering {
-        self.package
-            .as_str()
-            .cmp(package)
-            .then_with(|| version::compare(&self.version, version))
-            // Versions that are equal to dpkg may be written differently.
-            .then_with(|| self.version.as_str().cmp(version))
-            .then_with(|| self.architecture.as_str().cmp(architecture))
-    }
-}
+pub use entry::{Conflict, Entry, IndexError, Key};
+pub use name::IndexName;
 
 /// A list of packages, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -343,30 +138,6 @@ impl fmt::Display for Index {
     }
 }
 
-/// The first line of a field's value.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let (field, value) = line.split_once(':')?;
-        field
-            .eq_ignore_ascii_case(name)
-            .then(|| value.trim())
-            .filter(|value| !value.is_empty())
-    })
-}
-
-/// The SHA-256 of a source package's .dsc, from its `Checksums-Sha256`.
-fn dsc_digest(text: &str) -> Option<&str> {
-    let mut lines = text
-        .lines()
-        .skip_while(|line| !line.to_ascii_lowercase().starts_with("checksums-sha256:"));
-    lines.next();
-    lines.take_while(|line| line.starts_with([' ', '\t'])).find_map(|line| {
-        let mut words = line.split_whitespace();
-        let digest = words.next()?;
-        words.nth(1)?.ends_with(".dsc").then_some(digest)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -464,27 +235,6 @@ mod tests {
         assert!(index.keep_newest(2, &named));
         assert_eq!(versions(&index), ["a=1.9", "a=1.10", "b=1", "b=2"]);
         assert!(!index.keep_newest(2, &named));
-    }
-
-    #[test]
-    fn names_and_paths_are_inverse() {
-        for path in [
-            "main/binary-amd64/Packages",
-            "main/debian-installer/binary-arm64/Packages",
-            "contrib/source/Sources",
-        ] {
-            assert_eq!(IndexName::from_path(path).unwrap().to_string(), path);
-        }
-        for path in [
-            "Packages",
-            "main/Packages",
-            "main/binary-../Packages",
-            "main/source/Packages",
-            "main/i18n/Index",
-            "../source/Sources",
-        ] {
-            assert_eq!(IndexName::from_path(path), None, "{path}");
-        }
     }
 
     proptest! {
