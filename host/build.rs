@@ -83,13 +83,15 @@ fn embed_sdk() -> Result<(), String> {
 /// What is in a directory of sources; what tools leave there is not.
 fn collect(repository: &Path, directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     const LEFT_BY_TOOLS: [&str; 4] = ["target", "build", "node_modules", "__pycache__"];
+    // Older versions of the contract, which no new project is for.
+    const RELEASED: &str = "released";
     let path = repository.join(directory);
     println!("cargo::rerun-if-changed={}", path.display());
     for entry in fs::read_dir(&path).map_err(|error| failed("read", &path, &error))? {
         let entry = entry.map_err(|error| failed("read", &path, &error))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') || LEFT_BY_TOOLS.contains(&name.as_ref()) {
+        if name.starts_with('.') || name == RELEASED || LEFT_BY_TOOLS.contains(&name.as_ref()) {
             continue;
         }
         if entry.path().is_dir() {

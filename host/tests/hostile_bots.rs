@@ -200,10 +200,46 @@ async fn a_component_that_imports_what_is_not_granted_is_refused() {
     let host = TestHost::start().await;
     let error = host.host.load(spec("greedy")).await.unwrap_err().to_string();
     assert!(
-        error.contains("it imports foundry:bot/signing@0.1.0, which is not granted"),
+        error.contains("it imports foundry:bot/signing@0.1.1, which is not granted"),
         "{error}"
     );
     assert!(error.contains("--allow-sign KEYID"), "{error}");
+    assert_eq!(host.host.list(), []);
+}
+
+/// A component that was built for another version of the contract: its imports say so.
+fn of_version(version: &str) -> Vec<u8> {
+    const CURRENT: &[u8] = b"@0.1.1";
+    let mut component = std::fs::read(foundry_test_guests::path("noop")).unwrap();
+    let other = format!("@{version}");
+    assert_eq!(other.len(), CURRENT.len());
+    let mut replaced = 0;
+    for at in 0..component.len() - CURRENT.len() {
+        if &component[at..at + CURRENT.len()] == CURRENT {
+            component[at..at + CURRENT.len()].copy_from_slice(other.as_bytes());
+            replaced += 1;
+        }
+    }
+    assert!(replaced > 0);
+    component
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_another_version_of_the_contract_is_refused() {
+    let host = TestHost::start().await;
+    let path = host.directory.path().join("other.wasm");
+    for version in ["0.1.2", "0.9.0", "1.0.0"] {
+        std::fs::write(&path, of_version(version)).unwrap();
+        let source = foundry_host::supervisor::BotSource::File(path.clone());
+        let spec = foundry_host::supervisor::BotSpec::new(source);
+        let error = host.host.load(spec).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!(
+                "it was built for foundry:bot {version}, and this host has 0.1.0 and 0.1.1"
+            )),
+            "{error}"
+        );
+    }
     assert_eq!(host.host.list(), []);
 }
 

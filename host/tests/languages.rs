@@ -12,6 +12,10 @@
 
 #[path = "support/conformer.rs"]
 mod conformer;
+#[path = "languages/hostile.rs"]
+mod hostile;
+#[path = "languages/released.rs"]
+mod released;
 mod support;
 #[path = "languages/worker.rs"]
 mod worker;
@@ -21,6 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foundry_host::capability::Level;
+use foundry_host::capability::tape::Tape;
 use foundry_host::runtime::Fault;
 use foundry_host::supervisor::{
     BotSource, BotSpec, Inspector, LoadFailure, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport,
@@ -32,7 +37,7 @@ use serde_json::{Value, json};
 struct Subject {
     inspector: Inspector,
     component: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Subject {
@@ -42,7 +47,7 @@ impl Subject {
         Self {
             inspector: Inspector::new(directory.path().join("compiled")).unwrap(),
             component,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -54,6 +59,7 @@ impl Subject {
     fn allowed(&self, urls: &str) -> BotSpec {
         let mut spec = BotSpec::new(BotSource::File(self.component.clone()));
         spec.grants.http.push(urls.parse().unwrap());
+        spec.grants.mail.push("*@granted.example".parse().unwrap());
         spec
     }
 
@@ -91,6 +97,9 @@ async fn conforms(language: Language) {
     has_no_effect_unless_done(&subject).await;
     is_held_to_its_rights_and_limits(&subject).await;
     asks_only_what_is_granted(&subject).await;
+    sends_mail_only_as_granted(&subject).await;
+    released::is_loaded(language, &subject.inspector).await;
+    hostile::harms_nobody(&subject.component, subject.directory).await;
 }
 
 async fn describes_itself(subject: &Subject) {
@@ -274,6 +283,37 @@ async fn asks_only_what_is_granted(subject: &Subject) {
             TrialOutcome::Reject(why) => assert!(why.starts_with("not granted: "), "{url}: {why}"),
             other => panic!("{url}: {other:?}"),
         }
+    }
+}
+
+async fn sends_mail_only_as_granted(subject: &Subject) {
+    let mail = json!({ "to": ["jo@granted.example"], "subject": "a subject", "text": "ünïcödé" });
+    let world = json!({ "mails": [
+        { "asked": mail, "answer": "250 taken" },
+        { "asked": mail, "error": { "try-later": "451 busy" } },
+        { "asked": mail, "error": { "refused-address": ["jo@granted.example", "550 gone"] } },
+        { "asked": mail, "error": { "refused": "554 spam" } },
+    ] });
+    let tape = Tape::playing(serde_json::from_value(world).unwrap());
+    let trial = Trial::load_in(&subject.inspector, &subject.spec(), tape, None)
+        .await
+        .unwrap();
+    let send = async |to: &str| trial.handle(event(json!({ "do": "mail", "text": to }))).await.unwrap();
+    let report = send("jo@granted.example").await;
+    assert_eq!(report.outcome, TrialOutcome::Done);
+    let id = report.published[0].data["id"].as_str().unwrap();
+    assert!(id.starts_with('<') && id.ends_with("@localhost>"), "{id}");
+    let later = TrialOutcome::Retry {
+        after: Duration::from_millis(1500),
+        why: "the server refuses the mail for now: 451 busy".to_owned(),
+    };
+    assert_eq!(send("jo@granted.example").await.outcome, later);
+    for (to, why) in [
+        ("jo@granted.example", "the server refuses jo@granted.example: 550 gone"),
+        ("jo@granted.example", "the server refuses the mail: 554 spam"),
+        ("jo@elsewhere.example", "not granted: jo@elsewhere.example"),
+    ] {
+        assert_eq!(send(to).await.outcome, TrialOutcome::Reject(why.to_owned()));
     }
 }
 

@@ -143,6 +143,23 @@ typedef struct {
 /* NULL and a response, whatever its status; or why there is none: "not granted: …", "no answer in time". */
 const char *foundry_http(foundry_http_request, foundry_http_response *);
 
+/* E-mail, sent by the host: for bots with uses = ["mail"] in their bot.toml, as far as --allow-mail goes. */
+typedef struct {
+    const char *const *to; /* addresses, NULL after the last: all of them get it, or none does */
+    const char *subject;
+    const char *text;
+    const char *key; /* tells it from other mails where no message is in hand; NULL otherwise */
+} foundry_mail_message;
+
+typedef struct {
+    const char *message_id;
+    const char *why; /* NULL if it was sent: "not granted: …", "the server refuses …" */
+    bool temporary;  /* another attempt may do better */
+} foundry_mail_result;
+
+/* Send a mail at once, whatever becomes of the message in hand. */
+foundry_mail_result foundry_mail(foundry_mail_message);
+
 /* Like printf, into a new string. */
 const char *foundry_format(const char *format, ...) FOUNDRY_PRINTF(1, 2);
 

@@ -1,6 +1,6 @@
 // The artifact store. The bot needs `uses = ["artifacts"]` in its bot.toml, and the operator's --allow-artifacts.
 
-import * as host from "foundry:bot/artifacts@0.1.0";
+import * as host from "foundry:bot/artifacts@0.1.1";
 
 /** The host answers one call with at most this much. */
 const CHUNK = 16 * 1024 * 1024;

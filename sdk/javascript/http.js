@@ -1,6 +1,6 @@
 // HTTP requests. The bot needs `uses = ["http"]` in its bot.toml, and the operator's --allow-http URL.
 
-import { send } from "foundry:bot/http@0.1.0";
+import { send } from "foundry:bot/http@0.1.1";
 import { decode, encode } from "./utf8.js";
 
 export class HttpError extends Error {

@@ -1,10 +1,10 @@
 // Write Foundry bots in JavaScript or TypeScript. Types and documentation are in index.d.ts.
 
-import * as hostClock from "foundry:bot/clock@0.1.0";
-import * as hostConfig from "foundry:bot/config@0.1.0";
-import { log as hostLog } from "foundry:bot/log@0.1.0";
-import { send } from "foundry:bot/publish@0.1.0";
-import * as hostState from "foundry:bot/state@0.1.0";
+import * as hostClock from "foundry:bot/clock@0.1.1";
+import * as hostConfig from "foundry:bot/config@0.1.1";
+import { log as hostLog } from "foundry:bot/log@0.1.1";
+import { send } from "foundry:bot/publish@0.1.1";
+import * as hostState from "foundry:bot/state@0.1.1";
 import { decode, encode } from "./utf8.js";
 
 export class Retry extends Error {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HttpPattern, Interface};
+use super::{HttpPattern, Interface, MailPattern};
 use crate::runtime::wit::types::{Description, OptionKind};
 
 /// A bot's rights, beyond those that every bot has (log, state, config, clock, and its own topics).
@@ -20,6 +20,10 @@ pub struct Grants {
     pub git: Vec<UrlPattern>,
     /// URLs that it may ask over HTTP.
     pub http: Vec<HttpPattern>,
+    /// Addresses that it may have the host send mail to.
+    pub mail: Vec<MailPattern>,
+    /// Rights that it is loaded without, although it asks for them: each use is refused.
+    pub without: Vec<Interface>,
     /// Keys that it may have the host sign with: fingerprints or key ids.
     pub sign: Vec<String>,
     /// Directories that it may publish into.
@@ -115,6 +119,8 @@ impl Grants {
         self.build |= more.build;
         self.git.extend(more.git);
         self.http.extend(more.http);
+        self.mail.extend(more.mail);
+        self.without.extend(more.without);
         self.sign.extend(more.sign);
         self.site.extend(more.site);
         self.files.extend(more.files);
@@ -123,6 +129,9 @@ impl Grants {
     /// Whether an interface may be linked at all. Patterns narrow each call further.
     #[must_use]
     pub fn allow(&self, interface: Interface) -> bool {
+        if self.without.contains(&interface) {
+            return interface.can_be_without();
+        }
         match interface {
             Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock => true,
             Interface::Artifacts => self.artifacts,
@@ -131,6 +140,7 @@ impl Grants {
             Interface::Signing => !self.sign.is_empty(),
             Interface::Site => !self.site.is_empty(),
             Interface::Http => !self.http.is_empty(),
+            Interface::Mail => !self.mail.is_empty(),
         }
     }
 

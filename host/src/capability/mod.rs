@@ -12,6 +12,7 @@ mod state;
 pub mod build;
 pub mod git;
 pub mod http;
+pub mod mail;
 pub mod site;
 pub mod tape;
 
@@ -19,15 +20,18 @@ pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};
 pub use http::HttpPattern;
 pub use log::{Level, LogHub, LogLine};
+pub use mail::MailPattern;
 pub(crate) use publish::derive_id;
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::Ledger;
-use crate::runtime::{Invocation, wit};
+use crate::runtime::{ContractImport, Invocation, wit};
 
 /// What the capabilities of one host work with. Each field belongs to the capability of its name.
 pub struct Services {
@@ -49,12 +53,30 @@ pub struct Services {
     pub builder: build::Builder,
     /// What makes HTTP requests.
     pub http: http::Http,
-    /// Where the answers of git, builds and HTTP come from.
+    /// What sends mail.
+    pub mail: mail::Mail,
+    /// Where the answers of git, builds, HTTP and mail come from.
     pub tape: tape::Tape,
 }
 
+/// Not the name of a right that a bot can be loaded without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a right that a bot can be loaded without")]
+pub struct BadRight;
+
+impl std::str::FromStr for Interface {
+    type Err = BadRight;
+
+    fn from_str(text: &str) -> Result<Self, BadRight> {
+        Self::from_name(text)
+            .filter(|interface| interface.can_be_without())
+            .ok_or(BadRight)
+    }
+}
+
 /// An interface of the contract that a bot may import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Interface {
     /// Its log.
     Log,
@@ -78,11 +100,13 @@ pub enum Interface {
     Site,
     /// HTTP requests.
     Http,
+    /// E-mail.
+    Mail,
 }
 
 impl Interface {
     /// All of them, as the documentation lists them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Log,
         Self::State,
         Self::Config,
@@ -94,6 +118,7 @@ impl Interface {
         Self::Signing,
         Self::Site,
         Self::Http,
+        Self::Mail,
     ];
 
     /// Its name in the WIT package.
@@ -111,6 +136,7 @@ impl Interface {
             Self::Signing => "signing",
             Self::Site => "site",
             Self::Http => "http",
+            Self::Mail => "mail",
         }
     }
 
@@ -123,7 +149,7 @@ impl Interface {
     /// The interface that a component's import names: `foundry:bot/git@0.1.0`.
     #[must_use]
     pub fn of_import(import: &str) -> Option<Self> {
-        Self::from_name(import.strip_prefix("foundry:bot/")?.split_once('@')?.0)
+        ContractImport::parse(import)?.interface()
     }
 
     /// Whether every bot has it, without a grant.
@@ -133,6 +159,12 @@ impl Interface {
             self,
             Self::Log | Self::State | Self::Config | Self::Publish | Self::Clock
         )
+    }
+
+    /// Whether it has patterns that narrow each call, so that a bot can have it and yet no right to anything.
+    #[must_use]
+    pub fn can_be_without(self) -> bool {
+        matches!(self, Self::Git | Self::Http | Self::Mail | Self::Signing | Self::Site)
     }
 
     /// The command line's option that grants it. Those that every bot has need none.
@@ -146,6 +178,7 @@ impl Interface {
             Self::Signing => "--allow-sign KEYID",
             Self::Site => "--allow-site DIR",
             Self::Http => "--allow-http URL",
+            Self::Mail => "--allow-mail ADDRESS",
         }
     }
 
@@ -161,6 +194,7 @@ impl Interface {
             Self::Artifacts => wit::artifacts::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Git => wit::git::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Http => wit::http::add_to_linker::<_, Data>(linker, |invocation| invocation),
+            Self::Mail => wit::mail::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Site => wit::site::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Build => wit::build::add_to_linker::<_, Data>(linker, |invocation| invocation),
             Self::Signing => wit::signing::add_to_linker::<_, Data>(linker, |invocation| invocation),

@@ -51,6 +51,11 @@ fn rows(bot: &InForce) -> Vec<(&'static str, String)> {
     let grants = &bot.grants;
     list("git", grants.git.iter().map(ToString::to_string).collect());
     list("http", grants.http.iter().map(ToString::to_string).collect());
+    list("mail", grants.mail.iter().map(ToString::to_string).collect());
+    list(
+        "without",
+        grants.without.iter().map(|right| right.name().to_owned()).collect(),
+    );
     list("sign", grants.sign.clone());
     list("site", paths(&grants.site));
     list("file", paths(&grants.files));

@@ -8,8 +8,8 @@ use super::load::current_directory;
 use super::output::{printable, size};
 use crate::capability::Interface;
 use crate::config::parse_bot_source;
-use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::{Description, OptionKind};
+use crate::runtime::{CONTRACT, ComponentInfo};
 use crate::supervisor::{BotSource, ENDPOINT, Inspector};
 
 /// Which bot.
@@ -40,9 +40,10 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     context
         .out
         .line(format_args!("summary   {}", printable(&description.summary)))?;
-    context
-        .out
-        .line(format_args!("contract  {}", contract(&component).unwrap_or("-")))?;
+    context.out.line(format_args!(
+        "contract  {}",
+        contract(&component).as_deref().unwrap_or("-")
+    ))?;
     context
         .out
         .line(format_args!("size      {}", size(component.size as u64)))?;
@@ -101,13 +102,8 @@ fn granted_by(import: &str, source: &BotSource) -> String {
 }
 
 /// The package and version of the contract that the component was built for.
-fn contract(component: &ComponentInfo) -> Option<&str> {
-    let (_, version) = component
-        .imports
-        .iter()
-        .find(|import| import.starts_with("foundry:bot/"))?
-        .split_once('@')?;
-    (version == "0.1.0").then_some("foundry:bot@0.1.0")
+fn contract(component: &ComponentInfo) -> Option<String> {
+    Some(format!("{CONTRACT}@{}", component.contract()?))
 }
 
 fn as_json(component: &ComponentInfo, description: &Description) -> Value {

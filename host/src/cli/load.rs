@@ -9,7 +9,7 @@ use clap::{Args as _, Command, FromArgMatches};
 use super::common::{CommonArgs, ConfigArgs, Context, state_among};
 use super::error::CliError;
 use super::{PROGRAM, bot_command, daemon, reload, surprised};
-use crate::capability::{Grants, HttpPattern, UrlPattern};
+use crate::capability::{Grants, HttpPattern, Interface, MailPattern, UrlPattern};
 use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
 use crate::runtime::wit::types::Description;
@@ -69,6 +69,12 @@ pub struct HostArgs {
     /// Let it ask this URL over HTTP; * stands for any text within the host or the path
     #[arg(long, value_name = "URL")]
     allow_http: Vec<HttpPattern>,
+    /// Let it have the host send mail to this address; * stands for any text before or after the @
+    #[arg(long, value_name = "ADDRESS")]
+    allow_mail: Vec<MailPattern>,
+    /// Load it without this right that it asks for: http, mail, git, signing or site. Each use of it is refused
+    #[arg(long, value_name = "RIGHT", value_parser = right)]
+    without: Vec<Interface>,
     /// Let it have the host sign with this key
     #[arg(long, value_name = "KEYID")]
     allow_sign: Vec<String>,
@@ -90,6 +96,11 @@ pub struct HostArgs {
 
 fn size(text: &str) -> Result<usize, String> {
     parse_size(text).ok_or_else(|| "not a size (write 64M or 1G)".to_owned())
+}
+
+fn right(text: &str) -> Result<Interface, String> {
+    text.parse()
+        .map_err(|error| format!("{error} (write http, mail, git, signing or site)"))
 }
 
 fn digest(text: &str) -> Result<String, String> {
@@ -121,6 +132,8 @@ impl HostArgs {
             timeout: later.timeout.or(self.timeout),
             allow_git: join(self.allow_git, later.allow_git),
             allow_http: self.allow_http.into_iter().chain(later.allow_http).collect(),
+            allow_mail: self.allow_mail.into_iter().chain(later.allow_mail).collect(),
+            without: self.without.into_iter().chain(later.without).collect(),
             allow_sign: join(self.allow_sign, later.allow_sign),
             allow_site: join_paths(self.allow_site, later.allow_site),
             allow_file: join_paths(self.allow_file, later.allow_file),
@@ -132,6 +145,11 @@ impl HostArgs {
         }
     }
 
+    /// The configuration's file, if one is named.
+    pub(super) fn configuration(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
     fn grants(&self, base: &Path) -> Grants {
         let absolute = |paths: &[PathBuf]| paths.iter().map(|path| crate::config::absolute(path, base)).collect();
         Grants {
@@ -139,6 +157,8 @@ impl HostArgs {
             build: self.allow_build,
             git: self.allow_git.iter().map(UrlPattern::new).collect(),
             http: self.allow_http.clone(),
+            mail: self.allow_mail.clone(),
+            without: self.without.clone(),
             sign: self.allow_sign.clone(),
             site: absolute(&self.allow_site),
             files: absolute(&self.allow_file),

@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::load::{HostArgs, choose};
 use super::output::printable;
 use crate::capability::tape::{Tape, World};
+use crate::config::Config;
 use crate::supervisor::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
 
 /// Marks a value of the state that is no text.
@@ -28,8 +29,8 @@ const BINARY: &str = "base64:";
 `foundry-host watch --json` prints it will do. Rights are granted as with `load`; they are as real as there.
 Nothing is published or kept: what the bot would have published, its state afterwards and its log are printed.
 
-What git, builds and HTTP answer can be recorded with --record, and comes from the recording with --world: then nothing
-outside is asked at all.
+What git, builds, HTTP and mail answer can be recorded with --record, and comes from the recording with --world: then nothing
+outside is asked at all. Mail goes through the server that the file of --config names under [mail], if one is given.
 
 The exit code tells the outcome: 0 done, 7 retry, 8 reject, 9 if the bot's code failed.
 
@@ -50,10 +51,10 @@ pub struct Args {
     /// Give it the state in this JSON file: an object of texts, or of base64 after `base64:`
     #[arg(long, value_name = "FILE")]
     with_state: Option<PathBuf>,
-    /// Ask git, builds and HTTP for real, and write what they answer into this file
+    /// Ask git, builds, HTTP and mail for real, and write what they answer into this file
     #[arg(long, value_name = "FILE", conflicts_with = "world")]
     record: Option<PathBuf>,
-    /// Take the answers of git, builds and HTTP from this file, and ask nobody
+    /// Take the answers of git, builds, HTTP and mail from this file, and ask nobody
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
     /// Attempts at the event before this one
@@ -88,7 +89,11 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         (None, None) => Tape::Off,
     };
     let chosen = choose("test", args.bot, args.host, context).await?;
-    let trial = Trial::load_in(&chosen.inspector, &chosen.spec, tape).await?;
+    let mail = match chosen.host.configuration() {
+        Some(path) => Config::read(path)?.mail,
+        None => None,
+    };
+    let trial = Trial::load_in(&chosen.inspector, &chosen.spec, tape, mail.as_ref()).await?;
     if let Some(state) = state {
         trial.set_state(state).await?;
     }

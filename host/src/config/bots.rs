@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,7 +12,7 @@ use super::problem::{Problems, nearest};
 use super::reader::{Found, Section, unknown};
 use super::settings::{
     self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_SIGNED, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS,
-    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_SIGN, GRANT_SITE,
+    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_SIGN, GRANT_SITE, GRANT_WITHOUT, Setting,
 };
 use crate::capability::{Grants, UrlPattern};
 use crate::stock;
@@ -173,32 +174,50 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
         git: values(section.texts(&GRANT_GIT, problems))
             .map(UrlPattern::new)
             .collect(),
-        http: section
-            .texts(&GRANT_HTTP, problems)
-            .into_iter()
-            .filter_map(|Found { value, at }| match value.parse() {
-                Ok(pattern) => Some(pattern),
-                Err(why) => {
-                    let key = section.key(&GRANT_HTTP);
-                    problems.error(
-                        at,
-                        &key,
-                        format!("{value:?}: {why}"),
-                        "write \"https://hooks.example.org/*\"",
-                    );
-                    None
-                }
-            })
-            .collect(),
+        http: patterns(section, &GRANT_HTTP, "write \"https://hooks.example.org/*\"", problems),
+        mail: patterns(section, &GRANT_MAIL, "write \"*@example.org\"", problems),
         sign: values(section.texts(&GRANT_SIGN, problems)).collect(),
         site: paths(section.texts(&GRANT_SITE, problems)),
         files: paths(section.texts(&GRANT_FILES, problems)),
+        without: patterns(
+            section,
+            &GRANT_WITHOUT,
+            "write \"http\", \"mail\", \"git\", \"signing\" or \"site\"",
+            problems,
+        ),
     }
+}
+
+/// A list of patterns of a kind.
+fn patterns<P: FromStr<Err: std::fmt::Display>>(
+    section: &Section<'_>,
+    setting: &Setting,
+    remedy: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<P> {
+    let texts = section.texts(setting, problems).into_iter();
+    let parsed = texts.filter_map(|Found { value, at }| match value.parse() {
+        Ok(pattern) => Some(pattern),
+        Err(why) => {
+            problems.error(at, &section.key(setting), format!("{value:?}: {why}"), remedy);
+            None
+        }
+    });
+    parsed.collect()
 }
 
 /// Complain about tables that are no part of a configuration.
 pub(super) fn refuse_unknown_tables(document: &DeTable<'_>, problems: &mut Problems<'_>) {
-    let known = ["host", "broker", "messages", "keys", "artifacts", "builds", "bots"];
+    let known = [
+        "host",
+        "broker",
+        "messages",
+        "keys",
+        "artifacts",
+        "builds",
+        "mail",
+        "bots",
+    ];
     for key in document.keys() {
         let name = key.get_ref().as_ref();
         if !known.contains(&name) {

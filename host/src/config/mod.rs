@@ -10,6 +10,7 @@ mod broker;
 mod builds;
 mod check;
 mod external;
+mod mail;
 mod messages;
 mod parse;
 mod problem;
@@ -35,6 +36,7 @@ pub use resolve::{ResolvedBot, resolve};
 pub use settings::{SETTINGS, Setting};
 
 use crate::capability::build;
+use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::objects::Location;
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
@@ -64,6 +66,8 @@ pub struct Config {
     pub artifacts: Option<Location>,
     /// How packages are built.
     pub builds: build::Settings,
+    /// How mail is sent, if it is.
+    pub mail: Option<MailSettings>,
     /// How long messages in hand may take when a bot is stopped.
     pub drain: Duration,
     /// Whether every bot from a file has to be signed.
@@ -142,6 +146,7 @@ impl Config {
             observe: self.observe.clone(),
             artifacts: self.artifacts.clone(),
             builds: self.builds.clone(),
+            mail: self.mail.clone(),
             drain: self.drain,
             require_signed_bots: self.require_signed_bots,
         }
@@ -188,6 +193,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let passphrases = passphrases(document, base, problems);
     let artifacts = artifacts::read(document, base, problems);
     let builds = builds::read(document, problems);
+    let mail = mail::read(document, base, problems);
     let bots = bots::read(document, base, problems);
     let mut lines = BTreeMap::new();
     for section in [
@@ -209,6 +215,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         passphrases,
         artifacts,
         builds: builds?,
+        mail,
         drain: drain?.value,
         require_signed_bots,
         observe,

@@ -120,6 +120,7 @@ fn not_granted(failure: LoadFailure) -> Wrong {
         Some(Interface::Build) => "write grants.build = true",
         Some(Interface::Git) => "write grants.git = [\"URL\"]",
         Some(Interface::Http) => "write grants.http = [\"URL\"]",
+        Some(Interface::Mail) => "write grants.mail = [\"ADDRESS\"]",
         Some(Interface::Signing) => "write grants.sign = [\"KEY\"]",
         Some(Interface::Site) => "write grants.site = [\"DIRECTORY\"]",
         Some(Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock) | None => {

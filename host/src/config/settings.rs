@@ -1,6 +1,12 @@
 //! Every setting of `foundry.toml`: its name, form, default and meaning. Parsing takes the defaults from here, and
 //! `docs/configuration.md` is checked against it.
 
+mod mail;
+
+pub(super) use mail::{
+    GRANT_MAIL, GRANT_WITHOUT, MAIL_CA, MAIL_FROM, MAIL_HOURLY, MAIL_PASSWORD_FILE, MAIL_SERVER, MAIL_USER,
+};
+
 /// A setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
@@ -506,6 +512,12 @@ pub const SETTINGS: &[Setting] = &[
     BUILDS_LOG,
     BUILDS_ROOT_MAX_AGE,
     BUILDS_USER_ID,
+    MAIL_SERVER,
+    MAIL_FROM,
+    MAIL_USER,
+    MAIL_PASSWORD_FILE,
+    MAIL_CA,
+    MAIL_HOURLY,
     BOT_USE,
     BOT_DIGEST,
     BOT_SIGNED,
@@ -517,9 +529,11 @@ pub const SETTINGS: &[Setting] = &[
     GRANT_BUILD,
     GRANT_GIT,
     GRANT_HTTP,
+    GRANT_MAIL,
     GRANT_SIGN,
     GRANT_SITE,
     GRANT_FILES,
+    GRANT_WITHOUT,
 ];
 
 /// The keys of a table. All others of a bot's table are options of the bot.

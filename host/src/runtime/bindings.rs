@@ -1,4 +1,4 @@
-//! The contract `foundry:bot@0.1.0` as Rust types, generated from `wit/`.
+//! The contract `foundry:bot` as Rust types, generated from `wit/`.
 
 #![allow(missing_docs, reason = "generated; the documentation is in wit/")]
 

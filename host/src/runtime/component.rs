@@ -7,14 +7,11 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker, types::ComponentItem};
 
 use super::bindings::BotPre;
+use super::contract::ContractImport;
 use super::engine::{Engine, private_directory};
 use super::error::{AdmissionError, LoadError};
 use super::invocation::Invocation;
 use crate::capability::{Grants, Interface};
-
-/// The package and version whose interfaces this host offers.
-const PACKAGE: &str = "foundry:bot/";
-const VERSION: &str = "@0.1.0";
 
 /// What every bot exports.
 const EXPORTS: [&str; 4] = ["describe", "configure", "handle", "tick"];
@@ -184,7 +181,15 @@ impl ComponentInfo {
     /// The interfaces of the contract that the component imports.
     #[must_use]
     pub fn interfaces(&self) -> Vec<Interface> {
-        self.imports.iter().filter_map(|import| interface_of(import)).collect()
+        let imports = self.imports.iter().filter_map(|import| ContractImport::parse(import));
+        imports.filter_map(|import| import.interface()).collect()
+    }
+
+    /// The version of the contract that the component was built for; none if it imports nothing of the contract.
+    #[must_use]
+    pub fn contract(&self) -> Option<&str> {
+        let mut imports = self.imports.iter().filter_map(|import| ContractImport::parse(import));
+        imports.next().map(|import| import.version)
     }
 
     /// Check that this is a bot and that all it imports is granted, and link just that.
@@ -196,7 +201,8 @@ impl ComponentInfo {
         let mut wasi = false;
         let mut granted = Vec::new();
         for import in &self.imports {
-            match interface_of(import) {
+            let of_contract = ContractImport::parse(import);
+            match of_contract.and_then(|import| import.interface()) {
                 Some(interface) if grants.allow(interface) => granted.push(interface),
                 Some(interface) => {
                     return Err(AdmissionError::NotGranted {
@@ -205,7 +211,7 @@ impl ComponentInfo {
                         flag: interface.flag(),
                     });
                 }
-                None if import.starts_with(PACKAGE) && import.ends_with(&format!("types{VERSION}")) => {}
+                None if of_contract.is_some_and(|import| import.interface == "types") => {}
                 None if is_plain_wasi(import) => wasi = true,
                 None => {
                     return Err(AdmissionError::Unknown {
@@ -244,6 +250,13 @@ impl ComponentInfo {
     }
 
     fn check_world(&self, engine: &Engine) -> Result<(), AdmissionError> {
+        let mut imports = self.imports.iter().filter_map(|import| ContractImport::parse(import));
+        if let Some(other) = imports.find(|import| !import.is_offered()) {
+            return Err(AdmissionError::OtherVersion {
+                name: self.name.clone(),
+                version: other.version.to_owned(),
+            });
+        }
         let kind = self.component.component_type();
         for export in EXPORTS {
             match kind.get_export(engine.raw(), export).map(|e| e.ty) {
@@ -265,10 +278,6 @@ impl ComponentInfo {
             why: format!("{error:#}"),
         }
     }
-}
-
-fn interface_of(import: &str) -> Option<Interface> {
-    Interface::from_name(import.strip_prefix(PACKAGE)?.strip_suffix(VERSION)?)
 }
 
 /// The parts of WASI that give nothing away when nothing is inherited: runtimes of Python and JavaScript import

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::contract::{PACKAGE, offered};
+
 /// Why a component could not be read or compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -48,9 +50,22 @@ pub enum AdmissionError {
         /// The import's full name.
         import: String,
     },
+    /// Built for a version of the contract that this host doesn't have.
+    #[error(
+        "cannot load {name}: it was built for {PACKAGE} {version}, and this host has {} (build it with the SDK that \
+         `foundry-host new` writes, or use a host that has {version})",
+        offered()
+    )]
+    OtherVersion {
+        /// The component.
+        name: String,
+        /// Its version of the contract.
+        version: String,
+    },
     /// Not a bot: an export of the world is missing.
     #[error(
-        "cannot load {name}: it does not export `{export}`, so it is no bot of foundry:bot@0.1.0 (build it with a Foundry SDK)"
+        "cannot load {name}: it does not export `{export}`, so it is no bot of {PACKAGE} {} (build it with a Foundry SDK)",
+        offered()
     )]
     OtherWorld {
         /// The component.
@@ -59,7 +74,7 @@ pub enum AdmissionError {
         export: &'static str,
     },
     /// Imports or exports have other types than the contract says.
-    #[error("cannot load {name}: it does not fit foundry:bot@0.1.0: {why}")]
+    #[error("cannot load {name}: it does not fit {PACKAGE}: {why}")]
     Mismatch {
         /// The component.
         name: String,

@@ -95,6 +95,8 @@ pub struct Invocation {
     pub table: ResourceTable,
     pub(super) memory: MemoryLimit,
     log_lines: u32,
+    /// Mails that it had sent, or tried to.
+    pub(crate) mails: u32,
     wasi: WasiCtx,
 }
 
@@ -113,6 +115,7 @@ impl Invocation {
                 exceeded: false,
             },
             log_lines: 0,
+            mails: 0,
             // Nothing is inherited: no arguments, environment, files, standard streams or network.
             wasi: WasiCtxBuilder::new().build(),
         }

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod component;
+mod contract;
 mod describe;
 mod engine;
 mod error;
@@ -12,6 +13,8 @@ mod invocation;
 pub use bindings::foundry::bot as wit;
 pub use bindings::{Bot as BotWorld, BotPre};
 pub use component::{Admitted, ComponentCache, ComponentInfo};
+pub use contract::ContractImport;
+pub(crate) use contract::PACKAGE as CONTRACT;
 pub use describe::DescribeError;
 pub use engine::Engine;
 pub use error::{AdmissionError, Fault, LoadError};

@@ -7,6 +7,7 @@ use super::signature::SignatureError;
 use crate::bus::BrokerTlsError;
 use crate::capability::ArtifactError;
 use crate::capability::build::BuildError;
+use crate::capability::mail::MailSetupError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::runtime::{AdmissionError, DescribeError, Fault, LoadError};
@@ -43,6 +44,9 @@ pub enum HostError {
     /// The directory of builds can't be used.
     #[error("cannot set up builds: {0}")]
     Builds(#[from] BuildError),
+    /// Mail can't be sent.
+    #[error("cannot set up mail: {0}")]
+    Mail(#[from] MailSetupError),
     /// The key that signs messages can't be used.
     #[error("cannot sign messages: {0}")]
     Key(#[from] KeyError),

@@ -24,6 +24,7 @@ use crate::bus::{
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
+use crate::capability::mail::{Mail, MailSettings};
 use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
@@ -106,6 +107,8 @@ pub struct HostConfig {
     pub artifacts: Option<Location>,
     /// How packages are built.
     pub builds: build::Settings,
+    /// How mail is sent; none for not at all.
+    pub mail: Option<MailSettings>,
     /// How long messages in hand may take to be finished when a bot is stopped.
     pub drain: Duration,
     /// Whether every bot from a file has to be signed.
@@ -188,6 +191,7 @@ impl Host {
             sites: Sites::new(),
             builder: Builder::new(&config.state.join("build"), config.builds.clone())?,
             http: Http::default(),
+            mail: Mail::new(config.mail.as_ref())?,
             tape: Tape::Off,
         };
         let cancel = CancellationToken::new();

@@ -19,6 +19,7 @@ use crate::bus::schema;
 use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
+use crate::capability::mail::{Mail, MailSettings};
 use crate::capability::site::Sites;
 use crate::capability::tape::{Tape, World};
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
@@ -110,14 +111,19 @@ impl Trial {
     /// # Errors
     /// [`TrialError`], which says what is wrong and what to do.
     pub async fn load(inspector: &Inspector, spec: &BotSpec) -> Result<Self, TrialError> {
-        Self::load_in(inspector, spec, Tape::Off).await
+        Self::load_in(inspector, spec, Tape::Off, None).await
     }
 
-    /// The same, in a world that is recorded, or was.
+    /// The same, in a world that is recorded, or was, or that has a server for mail.
     ///
     /// # Errors
     /// As [`Trial::load`].
-    pub async fn load_in(inspector: &Inspector, spec: &BotSpec, tape: Tape) -> Result<Self, TrialError> {
+    pub async fn load_in(
+        inspector: &Inspector,
+        spec: &BotSpec,
+        tape: Tape,
+        mail: Option<&MailSettings>,
+    ) -> Result<Self, TrialError> {
         let (component, description) = inspector.inspect(&spec.source).await?;
         let name = spec.name.clone().unwrap_or_else(|| description.name.clone());
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
@@ -129,7 +135,7 @@ impl Trial {
             .admit(inspector.engine(), &grants)
             .map_err(LoadFailure::Admission)?;
         let directory = tempfile::tempdir().map_err(world)?;
-        let services = Arc::new(services(directory.path(), tape)?);
+        let services = Arc::new(services(directory.path(), tape, mail)?);
         let bot = Arc::new(BotContext {
             source: format!("test/{name}"),
             name: name.clone(),
@@ -155,7 +161,7 @@ impl Trial {
         })
     }
 
-    /// What git, builds and HTTP answered so far, if that is recorded.
+    /// What git, builds, HTTP and mail answered so far, if that is recorded.
     #[must_use]
     pub fn recorded(&self) -> Option<World> {
         self.services.tape.recorded()
@@ -253,7 +259,7 @@ fn world(error: impl std::fmt::Display) -> TrialError {
 }
 
 /// The capabilities of a host, all of whose memory is in one directory.
-fn services(directory: &Path, tape: Tape) -> Result<Services, TrialError> {
+fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result<Services, TrialError> {
     Ok(Services {
         ledger: Ledger::open(&directory.join("ledger.sqlite"))?,
         artifacts: ArtifactStore::local(&directory.join("artifacts")).map_err(world)?,
@@ -266,6 +272,7 @@ fn services(directory: &Path, tape: Tape) -> Result<Services, TrialError> {
             .map_err(HostError::Builds)
             .map_err(world)?,
         http: Http::default(),
+        mail: Mail::new(mail).map_err(world)?,
         tape,
     })
 }

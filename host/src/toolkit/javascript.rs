@@ -22,9 +22,9 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .arg(job.source())
         .args(["--format", "esm", "--log-level", "warn", "--file"])
         .arg(&bundle);
+    let contract = world::Contract::of_project(job.manifest, job.project)?;
     for interface in world::interfaces(job.manifest) {
-        let import = format!("foundry:bot/{}@0.1.0", interface.name());
-        bundling.args(["--external", &import]);
+        bundling.args(["--external", &contract.import(interface)]);
     }
     job.run(&mut bundling)?;
     let mut command = Command::new(jco);

@@ -20,7 +20,7 @@ fn what_is_not_granted_is_named_with_the_option_that_grants_it() {
     let said = home.run(&["load", &guest]);
     assert_eq!(said.code, 5);
     assert!(
-        said.err.contains("foundry:bot/signing@0.1.0") && said.err.contains("--allow-sign KEYID"),
+        said.err.contains("foundry:bot/signing@0.1.1") && said.err.contains("--allow-sign KEYID"),
         "{}",
         said.err
     );
@@ -116,12 +116,12 @@ fn inspect_says_what_a_bot_is_and_what_it_needs() {
     name      greedy
     version   0.1.0
     summary   wants to sign
-    contract  foundry:bot@0.1.0
+    contract  foundry:bot@0.1.1
     reads     greedy-in (--watch) as greedy (--endpoint)
     rights it asks for
-      foundry:bot/log@0.1.0  every bot has it
-      foundry:bot/signing@0.1.0  needs --allow-sign KEYID
-      foundry:bot/types@0.1.0  types only
+      foundry:bot/log@0.1.1  every bot has it
+      foundry:bot/signing@0.1.1  needs --allow-sign KEYID
+      foundry:bot/types@0.1.1  types only
     ");
     let json = home.json(&["inspect", &Home::guest("relay")]);
     assert_eq!(json["options"][0]["name"], "start");

@@ -59,6 +59,8 @@ fn a_watched_bot_is_replaced_when_its_file_changes_and_kept_when_the_build_is_br
         "--watch",
         "--allow-http",
         "https://granted.example/*",
+        "--without",
+        "mail",
         "./bot.wasm",
         "--as",
         "mine",
@@ -72,7 +74,7 @@ fn a_watched_bot_is_replaced_when_its_file_changes_and_kept_when_the_build_is_br
     copy("greedy");
     let said = watch.read_until("goes on as it was");
     assert!(
-        said.contains("foundry:bot/signing@0.1.0, which is not granted"),
+        said.contains("foundry:bot/signing@0.1.1, which is not granted"),
         "{said}"
     );
     assert_eq!(component(), "relay");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use foundry_host::toolkit::{self, Language};
 
-const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The component, built in a directory if it isn't built with the other test guests.
 pub fn component(language: Language, project: &Path) -> PathBuf {
@@ -15,8 +15,8 @@ pub fn component(language: Language, project: &Path) -> PathBuf {
     }
 }
 
-/// Make a project as an author does, put the bot into it, and build it.
-fn build(language: Language, project: &Path) -> PathBuf {
+/// The tools of a language, installed if need be.
+pub fn tools(language: Language) -> toolkit::Tools {
     let tools = match language {
         Language::Typescript => "javascript",
         other => other.name(),
@@ -31,6 +31,11 @@ fn build(language: Language, project: &Path) -> PathBuf {
         String::from_utf8_lossy(&installed.stderr)
     );
     let tools = String::from_utf8(installed.stdout).unwrap();
+    toolkit::Tools::at(std::env::split_paths(tools.trim()))
+}
+
+/// Make a project as an author does, put the bot into it, and build it.
+fn build(language: Language, project: &Path) -> PathBuf {
     toolkit::create(language, "conformer", project).unwrap();
     let bots = Path::new(REPOSITORY)
         .join("tests/languages/conformance")
@@ -39,6 +44,5 @@ fn build(language: Language, project: &Path) -> PathBuf {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), project.join(entry.file_name())).unwrap();
     }
-    let tools = toolkit::Tools::at(std::env::split_paths(tools.trim()));
-    toolkit::build(project, &tools).unwrap().component
+    toolkit::build(project, &tools(language)).unwrap().component
 }

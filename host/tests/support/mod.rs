@@ -26,7 +26,11 @@ pub struct TestHost {
 
 impl TestHost {
     pub async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// With what is in a directory already, such as compiled components.
+    pub async fn start_in(directory: tempfile::TempDir) -> Self {
         let host = Host::start(config(directory.path())).await.unwrap();
         Self { host, directory }
     }
@@ -81,6 +85,7 @@ pub fn config(directory: &Path) -> HostConfig {
         passphrases: PassphraseSource::none(),
         artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
+        mail: None,
         drain: Duration::from_secs(5),
         require_signed_bots: false,
         observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],

@@ -29,6 +29,7 @@
 
 pub mod events;
 pub mod log;
+pub mod mail;
 pub mod options;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;

@@ -1,4 +1,4 @@
-//! Recorded worlds: what git, builds and HTTP answered once, for tests of bots that need neither.
+//! Recorded worlds: what git, builds, HTTP and mail answered once, for tests of bots that need none of them.
 //!
 //! A host asks the real thing. A trial may do the same and write it down, or answer from what was written down; then
 //! nothing outside is asked at all. Grants are checked before, in either case.
@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use world::{
     Answer, Build, BuildAsked, BuildFailure, Built, BuiltFile, Checkout, Commit, Content, Exchange, FailedBuild,
-    GitFailure, Http, HttpAnswer, HttpAsked, HttpFailure, Reel, Refs, Repository, Signed, Tree, World,
+    GitFailure, Http, HttpAnswer, HttpAsked, HttpFailure, Mail, MailAsked, MailFailure, Reel, Refs, Repository, Signed,
+    Tree, World,
 };
 
 /// Where the answers come from.

@@ -25,6 +25,9 @@ pub struct World {
     /// HTTP requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<Exchange<Http>>,
+    /// Mails.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mails: Vec<Exchange<Mail>>,
 }
 
 impl World {
@@ -354,5 +357,49 @@ impl Reel for Http {
 
     fn of(world: &mut World) -> &mut Vec<Exchange<Self>> {
         &mut world.http
+    }
+}
+
+/// A mail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mail;
+
+/// What is sent, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailAsked {
+    /// Recipients.
+    pub to: Vec<String>,
+    /// Subject.
+    pub subject: String,
+    /// Text.
+    pub text: String,
+}
+
+/// Why a mail was not sent: the contract's `mail.error`. What isn't granted or malformed never gets as far as here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MailFailure {
+    /// The bot has sent its share; seconds until it may send another.
+    TooMany(u32),
+    /// The server refuses an address: the address, and what it said.
+    RefusedAddress(String, String),
+    /// The server refuses the mail.
+    Refused(String),
+    /// The server refuses it for now.
+    TryLater(String),
+    /// No server, or it can't be reached.
+    Unavailable(String),
+}
+
+impl Reel for Mail {
+    const WHAT: &'static str = "mail";
+    type Asked = MailAsked;
+    /// What the server said when it took the mail.
+    type Answer = String;
+    type Error = MailFailure;
+
+    fn of(world: &mut World) -> &mut Vec<Exchange<Self>> {
+        &mut world.mails
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use foundry_sdk::http::{self, Request};
 use foundry_sdk::{
-    Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, log, options, publish, retry_after,
-    state,
+    Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, log, mail, options, publish,
+    retry_after, state,
 };
 use serde_json::{Value, json};
 
@@ -109,6 +109,7 @@ fn obey(message: &Message, data: &Value) -> Result<Outcome, String> {
         }
         "recurse" => return Ok(Outcome::Reject(recurse(1).to_string())),
         "ask" => ask(data["text"].as_str().unwrap_or_default())?,
+        "mail" => return send_mail(data["text"].as_str().unwrap_or_default()),
         "flood" => {
             for n in 0..20_000 {
                 log::info(format!("line {n}"));
@@ -133,6 +134,20 @@ fn ask(url: &str) -> Result<(), String> {
     })?;
     let text = String::from_utf8_lossy(&response.body);
     answer(&json!({ "status": response.status, "text": text }), None)
+}
+
+fn send_mail(to: &str) -> Result<Outcome, String> {
+    let sent = mail::send(&mail::Message {
+        to: vec![to.to_owned()],
+        subject: "a subject".to_owned(),
+        text: "ünïcödé".to_owned(),
+        key: None,
+    });
+    match sent {
+        Ok(id) => answer(&json!({ "id": id }), None).map(|()| Outcome::Done),
+        Err(error) if error.is_temporary() => Ok(retry_after(Duration::from_millis(1500), error.why())),
+        Err(error) => Err(error.why()),
+    }
 }
 
 /// What must not be seen unless the outcome is done.

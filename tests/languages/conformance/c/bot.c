@@ -150,6 +150,14 @@ foundry_outcome foundry_handle(const foundry_message *message) {
         }
         answer(foundry_format("{\"status\": %u, \"text\": %s}", (unsigned)response.status,
                               foundry_json_quote(response.body)));
+    } else if (strcmp(what, "mail") == 0) {
+        const char *to[] = {foundry_json_text(message->data, "text"), NULL};
+        foundry_mail_result sent =
+            foundry_mail((foundry_mail_message){.to = to, .subject = "a subject", .text = "ünïcödé"});
+        if (sent.why) {
+            return sent.temporary ? foundry_retry(1500, "%s", sent.why) : foundry_reject("%s", sent.why);
+        }
+        answer(foundry_format("{\"id\": %s}", foundry_json_quote(sent.message_id)));
     } else if (strcmp(what, "flood") == 0) {
         for (int number = 0; number < 20000; number++) {
             foundry_log(FOUNDRY_INFO, "line %d", number);

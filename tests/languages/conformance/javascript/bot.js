@@ -1,6 +1,7 @@
 // Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says.
 
 import * as http from "#foundry/http";
+import * as mail from "#foundry/mail";
 import { PublishError, Reject, Retry, StateError, defineBot, log, options, publish, state } from "#foundry";
 
 const orders = {
@@ -54,6 +55,16 @@ const orders = {
     } catch (error) {
       if (error instanceof http.HttpError) {
         throw new Reject(error.message);
+      }
+      throw error;
+    }
+  },
+  mail(message) {
+    try {
+      answer({ id: mail.send(message.data.text, "a subject", "ünïcödé") });
+    } catch (error) {
+      if (error instanceof mail.MailError) {
+        throw error.temporary ? new Retry(error.message, { after: 1500 }) : new Reject(error.message);
       }
       throw error;
     }

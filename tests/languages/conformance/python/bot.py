@@ -1,6 +1,6 @@
 """Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says."""
 
-from foundry_sdk import Bot, Description, Option, PublishError, Reject, Retry, export, http, log, options, publish, state
+from foundry_sdk import Bot, Description, Option, PublishError, Reject, Retry, export, http, log, mail, options, publish, state
 
 
 class Conformer(Bot):
@@ -127,6 +127,15 @@ def ask(message):
     answer({"status": response.status, "text": response.text})
 
 
+def send_mail(message):
+    try:
+        answer({"id": mail.send(message.data["text"], "a subject", "ünïcödé")})
+    except mail.MailError as refusal:
+        if refusal.temporary:
+            raise Retry(str(refusal), after=1.5)
+        raise Reject(str(refusal))
+
+
 def flood(message):
     for number in range(20_000):
         log.info(f"line {number}")
@@ -151,6 +160,7 @@ ORDERS = {
     "memory": eat_memory,
     "recurse": recurse,
     "ask": ask,
+    "mail": send_mail,
     "flood": flood,
 }
 

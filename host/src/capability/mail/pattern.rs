@@ -1,0 +1,68 @@
+//! Which addresses a grant allows.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::capability::UrlPattern;
+
+/// An address in which `*` stands for any text: `*@example.org`. What is before the `@` and what is after it are compared
+/// one by one, so that no text of the one can pass for the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MailPattern {
+    text: String,
+    user: UrlPattern,
+    domain: UrlPattern,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it must be an address, such as jo@example.org or *@example.org")]
+pub struct BadMailPattern;
+
+impl FromStr for MailPattern {
+    type Err = BadMailPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadMailPattern> {
+        let (user, domain) = text.split_once('@').ok_or(BadMailPattern)?;
+        let fits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && b != b'@');
+        if !fits(user) || !fits(domain) {
+            return Err(BadMailPattern);
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            user: UrlPattern::new(user),
+            domain: UrlPattern::new(domain.to_ascii_lowercase()),
+        })
+    }
+}
+
+impl MailPattern {
+    /// Whether it allows an address.
+    #[must_use]
+    pub fn allows(&self, address: &lettre::Address) -> bool {
+        self.user.matches(address.user()) && self.domain.matches(&address.domain().to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for MailPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for MailPattern {
+    type Error = BadMailPattern;
+
+    fn try_from(text: String) -> Result<Self, BadMailPattern> {
+        text.parse()
+    }
+}
+
+impl From<MailPattern> for String {
+    fn from(pattern: MailPattern) -> Self {
+        pattern.text
+    }
+}
