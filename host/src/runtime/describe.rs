@@ -56,8 +56,8 @@ impl ComponentInfo {
                 exceeded: false,
             },
         };
-        let answer = call_within(LIMITS, engine, &pre, stranger, async |world, store| {
-            world.call_describe(store).await
+        let answer = call_within(LIMITS, engine, &pre, stranger, |world, store| {
+            Box::pin(world.call_describe(store))
         });
         let (description, _) = answer.await.map_err(|fault| DescribeError::Fault {
             name: self.name.clone(),

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::aside::Aside;
 use super::error::LoadError;
 use super::functions::FunctionCache;
 
-/// How often the epoch advances: the grain of time limits, and how long a computing bot keeps a thread to itself.
-pub(super) const TICK: Duration = Duration::from_millis(20);
+/// How often the epoch advances: the grain of time limits, and how long a computing bot keeps a thread of the host's to
+/// itself before it moves to one of its own.
+pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// Largest linear memory that any bot may be granted.
 pub(super) const MAX_MEMORY: usize = 1024 * 1024 * 1024;
@@ -24,6 +26,7 @@ const MAX_INSTANCES: u32 = 256;
 pub struct Engine {
     inner: wasmtime::Engine,
     functions: Option<Arc<FunctionCache>>,
+    aside: Arc<Aside>,
     _ticker: Arc<Ticker>,
 }
 
@@ -75,10 +78,12 @@ impl Engine {
                 .map_err(unusable)?;
         }
         let inner = wasmtime::Engine::new(&config).map_err(unusable)?;
+        let aside = Aside::new(MAX_INSTANCES).map_err(|error| LoadError::Engine(error.to_string()))?;
         let ticker = Ticker::start(inner.clone());
         Ok(Self {
             inner,
             functions,
+            aside: Arc::new(aside),
             _ticker: Arc::new(ticker),
         })
     }
@@ -86,6 +91,11 @@ impl Engine {
     /// The wasmtime engine.
     pub(super) fn raw(&self) -> &wasmtime::Engine {
         &self.inner
+    }
+
+    /// Where long computations go on.
+    pub(super) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// Write down what the last compilation made.

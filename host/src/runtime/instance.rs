@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use wasmtime::{Store, UpdateDeadline};
 
+use super::aside::Heavy;
 use super::bindings::{Bot, BotPre};
 use super::component::Admitted;
 use super::engine::{Engine, MAX_MEMORY, TICK};
@@ -91,7 +93,7 @@ impl Instances {
     /// # Errors
     /// A [`Fault`] if its code fails. The inner error is the bot's own refusal.
     pub async fn configure(&self) -> Result<Result<(), String>, Fault> {
-        self.call(None, async |world, store| world.call_configure(store).await)
+        self.call(None, |world, store| Box::pin(world.call_configure(store)))
             .await
             .map(|(answer, _)| answer)
     }
@@ -105,8 +107,9 @@ impl Instances {
             id: message.id.clone(),
             run: message.run.clone(),
         };
-        self.call(Some(context), async |world, store| {
-            world.call_handle(store, message).await
+        let message = message.clone();
+        self.call(Some(context), move |world, store| {
+            Box::pin(async move { world.call_handle(store, &message).await })
         })
         .await
         .map(|(outcome, effects)| verdict(outcome, effects))
@@ -117,15 +120,18 @@ impl Instances {
     /// # Errors
     /// A [`Fault`] if its code fails; nothing takes effect then.
     pub async fn tick(&self, timer: &str) -> Result<Verdict, Fault> {
-        self.call(None, async |world, store| world.call_tick(store, timer).await)
-            .await
-            .map(|(outcome, effects)| verdict(outcome, effects))
+        let timer = timer.to_owned();
+        self.call(None, move |world, store| {
+            Box::pin(async move { world.call_tick(store, &timer).await })
+        })
+        .await
+        .map(|(outcome, effects)| verdict(outcome, effects))
     }
 
-    async fn call<T>(
+    async fn call<T: Send + 'static>(
         &self,
         message: Option<MessageContext>,
-        call: impl AsyncFnOnce(&Bot, &mut Store<Invocation>) -> wasmtime::Result<T>,
+        call: impl Call<Invocation, T>,
     ) -> Result<(T, Effects), Fault> {
         let invocation = Invocation::new(Arc::clone(&self.bot), message, self.limits.memory);
         let (value, invocation) = call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
@@ -145,13 +151,38 @@ impl Limited for Invocation {
     }
 }
 
+/// A call of one of a bot's exports.
+pub(super) trait Call<D: 'static, T>:
+    for<'a> FnOnce(&'a Bot, &'a mut Store<D>) -> BoxFuture<'a, wasmtime::Result<T>> + Send + 'static
+{
+}
+
+impl<D: 'static, T, C> Call<D, T> for C where
+    C: for<'a> FnOnce(&'a Bot, &'a mut Store<D>) -> BoxFuture<'a, wasmtime::Result<T>> + Send + 'static
+{
+}
+
 /// Make an instance for one call, and hold the call to the limits.
-pub(super) async fn call_within<D: Limited, T>(
+pub(super) async fn call_within<D: Limited, T: Send + 'static>(
     limits: Limits,
     engine: &Engine,
     pre: &BotPre<D>,
     data: D,
-    call: impl AsyncFnOnce(&Bot, &mut Store<D>) -> wasmtime::Result<T>,
+    call: impl Call<D, T>,
+) -> Result<(T, D), Fault> {
+    let heavy = Heavy::default();
+    let work = Box::pin(held_to(limits, engine.clone(), pre.clone(), data, heavy.clone(), call));
+    let ended = engine.aside().run(work, &heavy).await;
+    ended.unwrap_or_else(|| Err(Fault::Host("the call came to no end".to_owned())))
+}
+
+async fn held_to<D: Limited, T>(
+    limits: Limits,
+    engine: Engine,
+    pre: BotPre<D>,
+    data: D,
+    heavy: Heavy,
+    call: impl Call<D, T>,
 ) -> Result<(T, D), Fault> {
     let mut store = Store::new(engine.raw(), data);
     store.limiter(|data| data.memory());
@@ -160,6 +191,7 @@ pub(super) async fn call_within<D: Limited, T>(
     // The deadline only passes while the bot's own code runs, so counting its passings measures guest time;
     // yielding at each lets the wall clock's timeout, and other bots, have their turn.
     store.epoch_deadline_callback(move |_| {
+        heavy.set();
         ticks_left = ticks_left.saturating_sub(1);
         if ticks_left == 0 {
             Err(OutOfGuestTime.into())

@@ -1,5 +1,6 @@
 //! Running bots: one compiled component per bot, one fresh instance per message.
 
+mod aside;
 mod bindings;
 mod component;
 mod contract;

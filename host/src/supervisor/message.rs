@@ -199,7 +199,7 @@ impl Handler {
                         let reason = format!("{why} (after {} attempts)", message.attempt);
                         return self.give_up(event, delivery, message.attempt, &reason);
                     }
-                    let pause = after.max(backoff(message.attempt));
+                    let pause = pause(after, message.attempt);
                     let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
                     self.log(Some(&event.run), Level::Warn, &text);
                     place.pause(pause).await;
@@ -355,6 +355,11 @@ pub(super) fn backoff(attempts: u32) -> Duration {
         .min(BACKOFF.1)
 }
 
+/// What the bot asks for, within the host's own backoff and its longest pause: a message that waits is held all the while.
+fn pause(asked: Duration, attempts: u32) -> Duration {
+    asked.clamp(backoff(attempts), BACKOFF.1)
+}
+
 fn message_of(event: &Event, topic: &str) -> Message {
     Message {
         id: event.id.clone(),
@@ -377,6 +382,16 @@ mod tests {
     fn pauses_double_up_to_a_limit() {
         let seconds: Vec<_> = [1, 2, 3, 9, 10, 40].map(|n| backoff(n).as_secs()).into();
         assert_eq!(seconds, [1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_bot_chooses_its_pause_within_bounds() {
+        let seconds = |asked, attempts| pause(Duration::from_secs(asked), attempts).as_secs();
+        assert_eq!(seconds(0, 3), 4, "no sooner than the backoff");
+        assert_eq!(seconds(30, 3), 30);
+        assert_eq!(seconds(3600, 3), 300, "no later than the longest pause");
+        assert_eq!(seconds(u64::MAX, 40), 300);
+        assert_eq!(pause(Duration::MAX, 1).as_secs(), 300);
     }
 
     #[test]

@@ -60,7 +60,8 @@ fn check_target(job: &Job<'_>) -> Result<(), BuildError> {
     }
     Err(job.missing(
         "Rust's target wasm32-unknown-unknown",
-        "rustup target add wasm32-unknown-unknown; or name a rustc that has it in RUSTC",
+        "rustup target add wasm32-unknown-unknown; or name a rustc that has it in RUSTC: scripts/guest-toolchain in \
+         Foundry's repository prepares one from Debian's packages",
     ))
 }
 

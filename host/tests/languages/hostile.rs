@@ -199,19 +199,17 @@ impl Scene<'_> {
         }));
     }
 
-    /// The neighbour gets a message at every turn, and answers each.
+    /// The neighbour gets one message after the other, and answers each.
     async fn neighbour_works_until(&self, mut over: watch::Receiver<bool>) {
-        let mut sent = 0;
-        while !*over.borrow_and_update() {
-            let event = self
-                .host
-                .signed(&format!("neighbour{sent}"), "test.other.v1", json!({}));
+        for number in 0.. {
+            let id = format!("neighbour{number}");
+            let event = self.host.signed(&id, "test.other.v1", json!({}));
             self.host.publish("relay-in", event).await;
-            sent += 1;
-            let _ = tokio::time::timeout(Duration::from_millis(200), over.changed()).await;
-        }
-        for number in 0..sent {
-            self.event(&format!("neighbour{number}"), "relay-out").await;
+            self.event(&id, "relay-out").await;
+            let pause = Duration::from_millis(200);
+            if tokio::time::timeout(pause, over.wait_for(|over| *over)).await.is_ok() {
+                break;
+            }
         }
     }
 
