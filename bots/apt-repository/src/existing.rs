@@ -7,7 +7,7 @@ use crate::deb::decompress;
 use crate::failure::Failure;
 use crate::generations::Records;
 use crate::host::Transaction;
-use crate::index::{Index, IndexName};
+use crate::index::{Index, IndexError, IndexName};
 use crate::release::Release;
 
 /// Largest index.
@@ -111,7 +111,7 @@ impl<'a> Existing<'a> {
     /// [`Failure`] if it is not an index.
     pub fn index(&self, name: &IndexName) -> Result<Option<Index>, Failure> {
         match self.index_text(name)? {
-            Some(text) => self.parse(name, &text).map(Some),
+            Some(text) => self.parsed(name, Index::parse(&text)).map(Some),
             // Its packages would be lost without a word.
             None => match self.foreign.iter().find(|(foreign, _)| foreign == name) {
                 Some((_, path)) => Err(unreadable(
@@ -123,12 +123,12 @@ impl<'a> Existing<'a> {
         }
     }
 
-    /// An index, or a piece of one.
+    /// An index, or a piece of one; or why it is none.
     ///
     /// # Errors
     /// [`Failure`] if it is not an index.
-    pub fn parse(&self, name: &IndexName, text: &str) -> Result<Index, Failure> {
-        Index::parse(text).map_err(|error| unreadable(&self.path(&name.to_string()), &error))
+    pub fn parsed(&self, name: &IndexName, parsed: Result<Index, IndexError>) -> Result<Index, Failure> {
+        parsed.map_err(|error| unreadable(&self.path(&name.to_string()), &error))
     }
 
     fn read_release(&self) -> Result<Option<Release>, Failure> {

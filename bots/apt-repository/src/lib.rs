@@ -6,7 +6,7 @@
 //! [operate]                       what an operator does: copy, promote, remove, restore
 //! [page]                          its page for people
 //! [existing]                      what a suite has, whoever made it
-//! [index, pieces]                 lists of packages, and how little of them a change touches
+//! [index, pieces, recent]         lists of packages, and how little of them a change touches
 //! [contents, changed]             which package a file is in
 //! [signatures]                    by which keys the Release is signed
 //! [release, generations]          the Release, and superseded indices under their digests
@@ -30,6 +30,7 @@ pub mod operate;
 pub mod page;
 pub mod pieces;
 pub mod pool;
+pub mod recent;
 pub mod release;
 pub mod settings;
 mod signatures;

@@ -11,6 +11,7 @@ use crate::generations::Records;
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Transaction};
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::{self, Edits};
+use crate::recent::{self, Pieces, Sizes};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -184,19 +185,15 @@ impl Update<'_> {
         let text = self.transaction.text(&path)?.filter(|_| !edits.rewrite);
         let sound = text.filter(|text| listed.is_some_and(|listed| listed.sha256 == text.checksum.sha256));
         if let Some(text) = sound {
-            let read = |number| {
-                let text = self.transaction.read_piece(&path, number)?;
-                existing.parse(name, &String::from_utf8_lossy(&text))
+            let mut published = Published {
+                update: self,
+                existing,
+                name,
+                path: &path,
+                spliced: None,
             };
-            let (splices, difference) = pieces::edit(&text.pieces, edits, read)?;
-            if splices.is_empty() {
-                return Ok(None);
-            }
-            let spliced = self.transaction.splice(&path, splices)?;
-            return Ok(Some(Changed {
-                spliced,
-                difference: Some(difference),
-            }));
+            let difference = recent::edit(&text.pieces, edits, Sizes::default(), &mut published)?;
+            return Ok(published.spliced.map(|spliced| Changed { spliced, difference }));
         }
         let mut index = existing.index(name)?.unwrap_or_default();
         let digest = self.host.digest(index.to_string().as_bytes());
@@ -389,6 +386,39 @@ impl Update<'_> {
         let json = serde_json::to_vec(&records).map_err(|error| Failure::Later(error.to_string()))?;
         self.transaction.write(&records_path(self.codename), &json)?;
         Ok(last)
+    }
+}
+
+/// An index as the transaction has it.
+struct Published<'a> {
+    update: &'a Update<'a>,
+    existing: &'a Existing<'a>,
+    name: &'a IndexName,
+    path: &'a str,
+    /// What the last splice made.
+    spliced: Option<Spliced>,
+}
+
+impl Published<'_> {
+    fn text(&self, number: usize) -> Result<String, Failure> {
+        let piece = self.update.transaction.read_piece(self.path, number)?;
+        Ok(String::from_utf8(piece).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+}
+
+impl Pieces for Published<'_> {
+    fn read(&mut self, number: usize) -> Result<Index, Failure> {
+        self.existing.parsed(self.name, Index::parse(&self.text(number)?))
+    }
+
+    fn read_only(&mut self, number: usize, names: &BTreeSet<&str>) -> Result<Index, Failure> {
+        self.existing
+            .parsed(self.name, Index::parse_only(&self.text(number)?, names))
+    }
+
+    fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure> {
+        self.spliced = Some(self.update.transaction.splice(self.path, splices)?);
+        Ok(())
     }
 }
 

@@ -122,6 +122,16 @@ impl Entry {
     }
 }
 
+/// The name in a paragraph; empty if it has none.
+pub(super) fn name(paragraph: &str) -> &str {
+    // Mostly it is the first thing that is said.
+    let first = paragraph.strip_prefix("Package: ").and_then(|rest| rest.lines().next());
+    first
+        .map(str::trim)
+        .or_else(|| field(paragraph, "Package"))
+        .unwrap_or_default()
+}
+
 /// The first line of a field's value.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {

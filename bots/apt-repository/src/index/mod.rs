@@ -22,17 +22,25 @@ impl Index {
     /// # Errors
     /// [`IndexError`] if a paragraph lacks what every package has.
     pub fn parse(text: &str) -> Result<Self, IndexError> {
-        let mut index = Self::default();
-        for paragraph in text.split("\n\n") {
-            let paragraph = paragraph.trim_matches('\n');
-            if !paragraph.is_empty() {
-                index.entries.push(Entry::parse(paragraph)?);
-            }
-        }
+        Self::parse_where(text, |_| true)
+    }
+
+    /// Of an index, the packages of some names: the others' paragraphs are only looked at.
+    ///
+    /// # Errors
+    /// [`IndexError`] if one of them lacks what every package has.
+    pub fn parse_only(text: &str, names: &BTreeSet<&str>) -> Result<Self, IndexError> {
+        Self::parse_where(text, |paragraph| names.contains(entry::name(paragraph)))
+    }
+
+    fn parse_where(text: &str, wanted: impl Fn(&str) -> bool) -> Result<Self, IndexError> {
+        let paragraphs = text.split("\n\n").map(|paragraph| paragraph.trim_matches('\n'));
+        let paragraphs = paragraphs.filter(|paragraph| !paragraph.is_empty() && wanted(paragraph));
+        let mut entries = paragraphs.map(Entry::parse).collect::<Result<Vec<_>, _>>()?;
         // Others order otherwise, or not at all. Ours is sorted already, which costs no more than a look.
-        index.entries.sort_by(Entry::order);
-        index.entries.dedup();
-        Ok(index)
+        entries.sort_by(Entry::order);
+        entries.dedup();
+        Ok(Self { entries })
     }
 
     /// Its packages.

@@ -15,6 +15,9 @@ pub enum Compression {
     Zstd,
 }
 
+/// With pieces of an index this is twice as fast as 9, and makes them no larger.
+const ZSTD_LEVEL: i32 = 6;
+
 /// Compress bytes.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub fn compress(how: Compression, bytes: &[u8]) -> io::Result<Vec<u8>> {
             liblzma::read::XzEncoder::new(bytes, 6).read_to_end(&mut compressed)?;
         }
         Compression::Zstd => {
-            zstd::stream::copy_encode(bytes, &mut compressed, 9)?;
+            zstd::stream::copy_encode(bytes, &mut compressed, ZSTD_LEVEL)?;
         }
     }
     Ok(compressed)

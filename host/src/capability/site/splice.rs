@@ -1,16 +1,21 @@
 //! Writing a text's files: unchanged pieces are copied, others compressed, and all is hashed from the first change on.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use super::running::Running;
 use super::text::{Checksum, FASTEST, MARK_EVERY, NewPiece, PACKED, Row, STREAMS, Segment, Table};
-use super::{Compression, compress};
+use super::{Compression, compress, threads};
+
+/// From so many new pieces on they are compressed before all else, on all cores: one format takes longer than another.
+const MANY: usize = 8;
 
 /// Where a splice reads and writes.
 pub(super) struct Files {
     /// The old table, with the old files in the order of [`PACKED`].
-    pub(super) old: Option<(Table, Vec<File>)>,
+    pub(super) old: Option<(Arc<Table>, Vec<File>)>,
     /// The old file that unpacks fastest once more: each thread needs a position of its own.
     pub(super) plain: Option<File>,
     /// The new files, in that order.
@@ -37,13 +42,15 @@ struct Start {
 pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<Row>, Vec<Checksum>)> {
     let Files { old, plain, new } = files;
     let (table, old_files) = match &old {
-        Some((table, files)) => (Some(table), files.as_slice()),
+        Some((table, files)) => (Some(table.as_ref()), files.as_slice()),
         None => (None, &[][..]),
     };
     let start = start(table, segments);
     let marks = marks(table, segments, &start);
+    let packed = pack(segments)?;
     let work = Work {
         table,
+        packed: &packed,
         segments: segments.get(start.row..).unwrap_or_default(),
         start: &start,
         marks: &marks,
@@ -88,6 +95,21 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
         });
     }
     Ok((rows, streams.into_iter().map(|stream| stream.checksum).collect()))
+}
+
+/// Compress the new pieces, if they are many.
+fn pack(segments: &[Segment<'_>]) -> io::Result<Vec<Vec<u8>>> {
+    let new = segments.iter().filter_map(|segment| match segment {
+        Segment::New(piece) => Some(&piece.text),
+        Segment::Old(_) => None,
+    });
+    let jobs: Vec<_> = new
+        .flat_map(|text| PACKED.iter().map(move |(_, how)| (*how, text)))
+        .collect();
+    if jobs.len() < MANY * PACKED.len() {
+        return Ok(Vec::new());
+    }
+    threads::map(&jobs, threads::cores(), |(how, text)| compress(*how, text))
 }
 
 /// The last marked row before the first change.
@@ -140,6 +162,8 @@ fn marks(table: Option<&Table>, segments: &[Segment<'_>], start: &Start) -> Vec<
 /// What all streams have in common.
 struct Work<'a> {
     table: Option<&'a Table>,
+    /// New pieces that are compressed already, in the order of [`PACKED`] for each; none if there are few.
+    packed: &'a [Vec<u8>],
     /// From the start on.
     segments: &'a [Segment<'a>],
     start: &'a Start,
@@ -182,9 +206,13 @@ impl Work<'_> {
             io::copy(&mut file.take(table.offset(stream, self.start.row)), new.get_mut())?;
         }
         let mut old = Old::new(self.table, stream, old);
+        let mut ready = self.packed.iter().skip(stream - 1).step_by(PACKED.len());
         let result = self.stream(stream, |segment, emit| match segment {
             Segment::New(NewPiece { text, .. }) => {
-                let packed = compress(how, text)?;
+                let packed = match ready.next() {
+                    Some(packed) => Cow::Borrowed(packed),
+                    None => Cow::Owned(compress(how, text)?),
+                };
                 new.write_all(&packed)?;
                 emit(&packed)
             }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 
@@ -12,8 +13,28 @@ use super::splice::{Files, read_piece, splice};
 use super::text::{FASTEST, NewPiece, PACKED, Segment, Splice, Spliced, Stamp, TEXTS, Table, Text, segments};
 use super::transaction::{Change, Transaction, create, failed, make_staging};
 
+/// The table that was read last, and where: of a text of which many pieces are read, it is read once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known(Arc<Mutex<Option<(Sources, Arc<Table>)>>>);
+
+impl Known {
+    fn get(&self, sources: &Sources) -> Option<Arc<Table>> {
+        let known = self.0.lock().ok()?;
+        let (of, table) = known.as_ref()?;
+        (of == sources).then(|| Arc::clone(table))
+    }
+
+    fn set(&self, sources: Sources, table: Table) -> Arc<Table> {
+        let table = Arc::new(table);
+        if let Ok(mut known) = self.0.lock() {
+            *known = Some((sources, Arc::clone(&table)));
+        }
+        table
+    }
+}
+
 /// Where a text's table and files are at the moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Sources {
     table: String,
     /// In the order of [`PACKED`].
@@ -24,12 +45,17 @@ struct Sources {
 
 impl Sources {
     /// The table, if it describes what is published.
-    fn read(&self, root: &Dir) -> Option<Table> {
+    fn read(&self, root: &Dir, known: &Known) -> Option<Arc<Table>> {
+        if let Some(table) = known.get(self) {
+            // No one else writes to the site before the transaction is over.
+            return Some(table);
+        }
         // We never write it: whoever did had something else to say.
-        let foreign = root.exists(&self.plain);
-        (!foreign)
-            .then(|| Table::read(root, &self.table, &self.files))
-            .flatten()
+        if root.exists(&self.plain) {
+            return None;
+        }
+        let table = Table::read(root, &self.table, &self.files)?;
+        Some(known.set(self.clone(), table))
     }
 
     fn file(&self, root: &Dir, directory: &Path, number: usize) -> Result<File, SiteError> {
@@ -50,7 +76,8 @@ impl Transaction {
         let Some(sources) = self.sources(path)? else {
             return Ok(None);
         };
-        self.blocking(move |root, _| Ok(sources.read(root).map(|table| table.text())))
+        let known = self.known.clone();
+        self.blocking(move |root, _| Ok(sources.read(root, &known).map(|table| table.text())))
             .await
     }
 
@@ -61,8 +88,9 @@ impl Transaction {
     pub async fn read_piece(&self, path: &str, number: usize) -> Result<Vec<u8>, SiteError> {
         self.open()?;
         let sources = self.sources(path)?.ok_or(SiteError::BadSplice)?;
+        let known = self.known.clone();
         self.blocking(move |root, directory| {
-            let table = sources.read(root).ok_or(SiteError::BadSplice)?;
+            let table = sources.read(root, &known).ok_or(SiteError::BadSplice)?;
             let file = sources.file(root, directory, FASTEST)?;
             read_piece(&table, &file, number).map_err(failed("read", directory, &sources.plain))
         })
@@ -87,10 +115,11 @@ impl Transaction {
             .map(|(_, number)| staged_path(STAGING, *number))
             .collect();
         let staged_table = staged_path(STAGING, table_target.1);
+        let (known, text_path) = (self.known.clone(), path.to_owned());
         let spliced = self
             .blocking(move |root, directory| {
                 make_staging(root, directory)?;
-                let table = sources.as_ref().and_then(|sources| sources.read(root));
+                let table = sources.as_ref().and_then(|sources| sources.read(root, &known));
                 let empty = NewPiece::default();
                 let mut segments = segments(table.as_ref().map_or(0, |table| table.rows.len()), &changes)?;
                 if segments.is_empty() {
@@ -139,6 +168,12 @@ impl Transaction {
                     directory,
                     &staged_table,
                 ))?;
+                let sources = Sources {
+                    table: staged_table,
+                    files: staged,
+                    plain: text_path,
+                };
+                known.set(sources, table);
                 let suffixes = PACKED.iter().map(|(suffix, _)| *suffix);
                 Ok(Spliced {
                     text,

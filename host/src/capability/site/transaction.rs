@@ -12,6 +12,7 @@ use super::apply::{self, Placement, Plan, STAGING, bad_path, staged_path};
 use super::lock::{SiteLock, blocking};
 use super::mirror::{self, Mirror, MirrorState};
 use super::path::{SitePath, is_hosts};
+use super::texts::Known;
 use super::{Digest, SiteError};
 
 /// Largest file that is read into memory.
@@ -26,6 +27,7 @@ pub struct Transaction {
     lock: Option<SiteLock>,
     pub(super) changes: BTreeMap<SitePath, Change>,
     next: u64,
+    pub(super) known: Known,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Transaction {
             lock: Some(lock),
             changes: BTreeMap::new(),
             next: 0,
+            known: Known::default(),
         }
     }
 

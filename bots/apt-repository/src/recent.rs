@@ -1,0 +1,433 @@
+//! Large indices: what is new in them goes to their end.
+//!
+//! Clients want the digest of the whole text, and a digest is of one byte after the other: a package in the middle of an index
+//! costs a look at half of it. So an index from some size on has a second sorted part behind the first, for what came since,
+//! and only that part is hashed for each publication. When it has become a certain share of the whole, its packages go to
+//! where they belong. Whoever reads an index sorts it, and clients don't care.
+//!
+//! The pieces of the second part are known by their labels, which begin as no package's name does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::failure::Failure;
+use crate::host::{Piece, Splice};
+use crate::index::{Entry, Index, Key};
+use crate::pieces::{self, Difference, Edits, place};
+
+/// With what the labels of new packages' pieces begin. A field's value never does.
+const MARK: char = ' ';
+
+/// How much goes where.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes that an index has before it gets a second part. Less is hashed within a few milliseconds.
+    pub large: u64,
+    /// The second part is at most one in so many bytes of the first.
+    pub share: u64,
+    /// Bytes of new text after which it is handed over, so that memory doesn't have to hold a whole index.
+    pub batch: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            large: 8 << 20,
+            share: 8,
+            batch: 16 << 20,
+        }
+    }
+}
+
+/// An index in pieces, as it is published.
+pub trait Pieces {
+    /// A piece of it, by the number that it had before any splice.
+    ///
+    /// # Errors
+    /// The host's.
+    fn read(&mut self, number: usize) -> Result<Index, Failure>;
+
+    /// Of a piece, the packages of some names.
+    ///
+    /// # Errors
+    /// The host's.
+    fn read_only(&mut self, number: usize, names: &BTreeSet<&str>) -> Result<Index, Failure>;
+
+    /// Change some pieces.
+    ///
+    /// # Errors
+    /// The host's.
+    fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure>;
+}
+
+/// Carry out edits on an index in pieces. Returns which packages came or went; none if nothing changed.
+///
+/// # Errors
+/// [`Failure::Conflict`] if a version is there with other bytes, and those of `text`.
+pub fn edit(seen: &[Piece], edits: Edits, sizes: Sizes, text: &mut dyn Pieces) -> Result<Option<Difference>, Failure> {
+    let first = seen.iter().take_while(|piece| !piece.label.starts_with(MARK)).count();
+    let (sorted, recent) = seen.split_at_checked(first).unwrap_or((seen, &[]));
+    if recent.is_empty() && bytes(sorted) < sizes.large {
+        let (splices, difference) = pieces::edit(seen, edits, |number| text.read(number))?;
+        if splices.is_empty() {
+            return Ok(None);
+        }
+        text.splice(splices)?;
+        return Ok(Some(difference));
+    }
+    let recent = recent.iter().map(|piece| Piece {
+        label: piece.label.trim_start_matches(MARK).to_owned(),
+        size: piece.size,
+    });
+    let parts = Parts {
+        sorted,
+        recent: recent.collect(),
+        sizes,
+    };
+    parts.edit(edits, text)
+}
+
+/// An index of two parts.
+struct Parts<'a> {
+    sorted: &'a [Piece],
+    /// With labels as those of the others.
+    recent: Vec<Piece>,
+    sizes: Sizes,
+}
+
+impl Parts<'_> {
+    fn edit(&self, edits: Edits, text: &mut dyn Pieces) -> Result<Option<Difference>, Failure> {
+        let inserted = edits.insert.iter().map(|entry| entry.package.clone());
+        let names: BTreeSet<String> = inserted
+            .chain(edits.remove.iter().map(|key| key.package.clone()))
+            .collect();
+        let old = read_only(self.sorted, 0, &names, text)?;
+        let new = read_only(&self.recent, self.sorted.len(), &names, text)?;
+        let mut before = old.clone();
+        before.merge(new.take())?;
+        let mut after = before.clone();
+        if !edits.apply(&mut after)? {
+            return Ok(None);
+        }
+        let difference = Difference::between(before.entries(), after.entries());
+        // What is in the first part is changed there. All else is in the second one, or goes there.
+        let gone = difference.gone.iter().map(Entry::key).filter(|key| !after.has(key));
+        let (remove_sorted, remove_recent): (Vec<Key>, Vec<Key>) = gone.partition(|key| old.has(key));
+        let come = difference.come.iter().cloned();
+        let (insert_sorted, insert_recent): (Vec<Entry>, Vec<Entry>) = come.partition(|entry| old.has(&entry.key()));
+        let in_sorted = changes(insert_sorted, remove_sorted);
+        let in_recent = changes(insert_recent, remove_recent);
+        let come: u64 = in_recent.insert.iter().map(|entry| entry.text.len() as u64 + 1).sum();
+        if (bytes(&self.recent) + come).saturating_mul(self.sizes.share) > bytes(self.sorted) {
+            self.merge(in_sorted, in_recent, text)?;
+        } else {
+            let (mut splices, _) = pieces::edit(self.sorted, in_sorted, |number| text.read(number))?;
+            let first = self.sorted.len();
+            let (recent, _) = pieces::edit(&self.recent, in_recent, |number| text.read(first + number))?;
+            splices.extend(recent.into_iter().map(|splice| marked(splice, first)));
+            text.splice(splices)?;
+        }
+        Ok(Some(difference))
+    }
+
+    /// Have one part again, with everything where it belongs.
+    fn merge(&self, in_sorted: Edits, in_recent: Edits, text: &mut dyn Pieces) -> Result<(), Failure> {
+        let first = self.sorted.len();
+        let mut recent = Index::default();
+        for number in 0..self.recent.len() {
+            recent.append(text.read(first + number)?);
+        }
+        in_recent.apply(&mut recent)?;
+        let mut touched: BTreeMap<usize, Edits> = BTreeMap::new();
+        for entry in recent.take().into_iter().chain(in_sorted.insert) {
+            let edits = touched.entry(place(self.sorted, &entry.package)).or_default();
+            edits.insert.push(entry);
+        }
+        for key in in_sorted.remove {
+            let edits = touched.entry(place(self.sorted, &key.package)).or_default();
+            edits.remove.push(key);
+        }
+        // From the end on, so that the pieces that are still to come keep their numbers.
+        let mut batch = vec![Splice {
+            first,
+            count: self.recent.len(),
+            pieces: Vec::new(),
+        }];
+        let mut size = 0;
+        for (number, edits) in touched.into_iter().rev() {
+            let there = number < first;
+            let mut index = if there { text.read(number)? } else { Index::default() };
+            edits.apply(&mut index)?;
+            let pieces = pieces::cut(&index);
+            size += pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
+            batch.push(Splice {
+                first: number,
+                count: usize::from(there),
+                pieces,
+            });
+            if size >= self.sizes.batch {
+                hand_over(&mut batch, text)?;
+                size = 0;
+            }
+        }
+        hand_over(&mut batch, text)
+    }
+}
+
+/// Splices that were collected from the end on.
+fn hand_over(batch: &mut Vec<Splice>, text: &mut dyn Pieces) -> Result<(), Failure> {
+    let mut splices = std::mem::take(batch);
+    splices.reverse();
+    if splices.is_empty() {
+        Ok(())
+    } else {
+        text.splice(splices)
+    }
+}
+
+fn changes(insert: Vec<Entry>, remove: Vec<Key>) -> Edits {
+    Edits {
+        insert,
+        remove,
+        ..Edits::default()
+    }
+}
+
+/// A splice of the second part as one of the whole.
+fn marked(mut splice: Splice, first: usize) -> Splice {
+    splice.first += first;
+    for piece in &mut splice.pieces {
+        piece.label.insert(0, MARK);
+    }
+    splice
+}
+
+fn bytes(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.size).sum()
+}
+
+/// The packages of some names in a part, whose first piece has this number.
+fn read_only(part: &[Piece], first: usize, names: &BTreeSet<String>, text: &mut dyn Pieces) -> Result<Index, Failure> {
+    let mut touched: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for name in names {
+        touched.entry(place(part, name)).or_default().insert(name);
+    }
+    let mut index = Index::default();
+    for (number, names) in touched.into_iter().filter(|(number, _)| *number < part.len()) {
+        index.append(text.read_only(first + number, &names)?);
+    }
+    Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::host::NewPiece;
+
+    /// Small enough that a few packages make an index large.
+    const SMALL: Sizes = Sizes {
+        large: 2000,
+        share: 4,
+        batch: 1500,
+    };
+
+    /// An index in pieces, as a site keeps it.
+    #[derive(Default)]
+    struct Site {
+        pieces: Vec<NewPiece>,
+        reads: BTreeSet<usize>,
+        splices: Vec<Splice>,
+    }
+
+    impl Site {
+        fn seen(&self) -> Vec<Piece> {
+            let piece = |piece: &NewPiece| Piece {
+                label: piece.label.clone(),
+                size: piece.text.len() as u64,
+            };
+            self.pieces.iter().map(piece).collect()
+        }
+
+        fn edit(&mut self, edits: Edits, sizes: Sizes) -> Option<Difference> {
+            let seen = self.seen();
+            (self.reads, self.splices) = (BTreeSet::new(), Vec::new());
+            edit(&seen, edits, sizes, self).unwrap()
+        }
+
+        fn text(&self) -> String {
+            self.pieces.iter().map(|piece| piece.text.as_str()).collect()
+        }
+
+        fn parts(&self) -> (&[NewPiece], &[NewPiece]) {
+            let first = self.pieces.iter().take_while(|piece| !piece.label.starts_with(MARK));
+            self.pieces.split_at(first.count())
+        }
+    }
+
+    impl Pieces for Site {
+        fn read(&mut self, number: usize) -> Result<Index, Failure> {
+            self.reads.insert(number);
+            Ok(Index::parse(&self.pieces[number].text).unwrap())
+        }
+
+        fn read_only(&mut self, number: usize, names: &BTreeSet<&str>) -> Result<Index, Failure> {
+            self.reads.insert(number);
+            Ok(Index::parse_only(&self.pieces[number].text, names).unwrap())
+        }
+
+        fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure> {
+            assert!(splices.is_sorted_by(|a, b| a.first + a.count <= b.first));
+            for splice in splices.iter().rev() {
+                let range = splice.first..splice.first + splice.count;
+                self.pieces.splice(range, splice.pieces.clone());
+            }
+            self.splices.extend(splices);
+            Ok(())
+        }
+    }
+
+    fn entry(package: &str, version: &str, length: usize) -> Entry {
+        let index = Index::parse(&format!(
+            "Package: {package}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{package}_{version}.deb\nSHA256: \
+             {}\nDescription: {}\n",
+            "a".repeat(64),
+            "x".repeat(length)
+        ));
+        index.unwrap().take().remove(0)
+    }
+
+    fn insert(packages: &[(String, String)], length: usize) -> Edits {
+        let entries = packages
+            .iter()
+            .map(|(package, version)| entry(package, version, length));
+        changes(entries.collect(), Vec::new())
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(Vec<(String, String)>, Option<usize>),
+        Remove(Vec<(String, String)>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let packages = |most| prop::collection::vec(("[a-e][a-e]?", "[0-9](\\.[0-9])?"), 1..most);
+        let keep = prop_oneof![3 => Just(None), 1 => (1usize..3).prop_map(Some)];
+        let step = prop_oneof![
+            3 => (packages(5), keep).prop_map(|(packages, keep)| Step::Insert(packages, keep)),
+            1 => packages(12).prop_map(|packages| Step::Insert(packages, None)),
+            1 => packages(4).prop_map(Step::Remove),
+        ];
+        prop::collection::vec(step, 1..25)
+    }
+
+    proptest! {
+        #[test]
+        fn two_parts_say_what_a_whole_index_says(steps in steps()) {
+            let mut site = Site::default();
+            let mut whole = Index::default();
+            for step in steps {
+                let edits = match &step {
+                    Step::Insert(packages, keep) => Edits { keep: *keep, ..insert(packages, 100) },
+                    Step::Remove(packages) => {
+                        let keys = packages.iter().map(|(package, version)| entry(package, version, 0).key());
+                        changes(Vec::new(), keys.collect())
+                    }
+                };
+                let before = whole.clone();
+                let bytes = |part: &[NewPiece]| part.iter().map(|piece| piece.text.len() as u64).sum::<u64>();
+                let sizes = (bytes(site.parts().0), bytes(site.parts().1));
+                let changed = edits.clone().apply(&mut whole).unwrap();
+                let difference = site.edit(edits, SMALL);
+                prop_assert_eq!(difference.is_some(), changed);
+                if let Some(difference) = difference {
+                    let expected = Difference::between(before.entries(), whole.entries());
+                    prop_assert_eq!((difference.come, difference.gone), (expected.come, expected.gone));
+                }
+                // The same paragraphs, each once; byte for byte the same as from scratch when they are put in their order.
+                prop_assert_eq!(site.text().len(), whole.to_string().len());
+                prop_assert_eq!(Index::parse(&site.text()).unwrap().to_string(), whole.to_string());
+                let (sorted, recent) = site.parts();
+                for part in [sorted, recent] {
+                    let text: String = part.iter().map(|piece| piece.text.as_str()).collect();
+                    prop_assert_eq!(Index::parse(&text).unwrap().to_string(), text);
+                    prop_assert!(part.is_sorted_by(|a, b| a.label < b.label));
+                }
+                let is_small = bytes(recent) * SMALL.share <= sizes.0 || bytes(recent) <= sizes.1;
+                prop_assert!(is_small, "{} beside {}", bytes(recent), bytes(sorted));
+                if recent.is_empty() {
+                    prop_assert_eq!(site.text(), whole.to_string());
+                }
+            }
+        }
+    }
+
+    /// Some thousand packages in pieces of the usual size.
+    fn large() -> Site {
+        let packages: Vec<_> = (0..2000)
+            .map(|number| (format!("p{number:04}"), "1".to_owned()))
+            .collect();
+        let mut site = Site::default();
+        site.edit(insert(&packages, 1000), Sizes::default());
+        assert!(site.pieces.len() > 10);
+        site
+    }
+
+    const MEDIUM: Sizes = Sizes {
+        large: 1 << 20,
+        share: 8,
+        batch: 1 << 20,
+    };
+
+    #[test]
+    fn a_new_package_of_a_large_index_is_written_at_its_end_alone() {
+        let mut site = large();
+        let pieces = site.pieces.len();
+        for (number, name) in ["p0100a", "p1500a", "a"].into_iter().enumerate() {
+            site.edit(insert(&[(name.to_owned(), "1".to_owned())], 1000), MEDIUM);
+            let [splice] = site.splices.as_slice() else {
+                panic!("{:?}", site.splices)
+            };
+            assert_eq!((splice.first, splice.count), (pieces, usize::from(number > 0)));
+            // Where it would be, and where it goes.
+            assert!(site.reads.len() <= 2, "{:?}", site.reads);
+        }
+    }
+
+    #[test]
+    fn what_is_there_changes_where_it_is_and_conflicts_wherever_it_is() {
+        let mut site = large();
+        site.edit(insert(&[("p0100".to_owned(), "2".to_owned())], 1000), MEDIUM);
+        let other = |version: &str| Entry {
+            sha256: Some("b".repeat(64)),
+            ..entry("p0100", version, 0)
+        };
+        for version in ["1", "2"] {
+            let seen = site.seen();
+            let refused = edit(&seen, changes(vec![other(version)], Vec::new()), MEDIUM, &mut site);
+            assert!(matches!(refused, Err(Failure::Conflict { .. })), "{refused:?}");
+        }
+        // With one version kept, the third one takes both others out of their parts.
+        let third = Edits {
+            keep: Some(1),
+            ..insert(&[("p0100".to_owned(), "3".to_owned())], 1000)
+        };
+        let difference = site.edit(third, MEDIUM).unwrap();
+        let gone: Vec<_> = difference.gone.iter().map(|entry| entry.version.as_str()).collect();
+        assert_eq!(gone, ["1", "2"]);
+        assert_eq!(site.text().matches("Package: p0100\n").count(), 1);
+    }
+
+    #[test]
+    fn a_large_merge_is_handed_over_in_batches() {
+        let mut site = large();
+        let packages: Vec<_> = (0..2000)
+            .map(|number| (format!("p{number:04}"), "2".to_owned()))
+            .collect();
+        site.edit(insert(&packages, 1000), MEDIUM);
+        let (_, recent) = site.parts();
+        assert!(recent.is_empty());
+        let whole = Index::parse(&site.text()).unwrap();
+        assert_eq!((whole.entries().len(), whole.to_string()), (4000, site.text()));
+    }
+}
