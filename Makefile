@@ -44,6 +44,7 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target
 	@tests/real/run
+	@cargo test --quiet --workspace --test publishing -- --ignored
 
 test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each language; prints the times
 	@scripts/own-target

@@ -51,6 +51,8 @@ pub struct Binary {
     pub source: String,
     /// Whether only the installer uses it.
     pub installer: bool,
+    /// Whether it has the debug symbols of another package, as debhelper makes them.
+    pub debug_symbols: bool,
     file: String,
     fields: Paragraph,
 }
@@ -94,6 +96,7 @@ impl Binary {
             return Err(BinaryError::Misnamed(expected));
         }
         Ok(Self {
+            debug_symbols: is_debug_symbols(&package, &fields),
             package,
             version,
             architecture,
@@ -150,6 +153,14 @@ impl Binary {
             text: paragraph.to_string(),
         }
     }
+}
+
+/// debhelper says so in a field; others' tools keep to the name and the section.
+fn is_debug_symbols(package: &str, fields: &Paragraph) -> bool {
+    let section = fields.get("Section").unwrap_or_default();
+    let in_debug = section.rsplit('/').next() == Some("debug");
+    fields.get("Auto-Built-Package").map(str::trim) == Some("debug-symbols")
+        || (in_debug && package.ends_with("-dbgsym"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::generations::Records;
 use crate::host::Transaction;
 use crate::index::{Index, IndexError, IndexName};
-use crate::release::Release;
+use crate::release::{Listed, Release};
 
 /// Largest index.
 const MAX_INDEX: u64 = 1024 * 1024 * 1024;
@@ -70,14 +70,16 @@ impl<'a> Existing<'a> {
         Ok(self.transaction.read(&self.path(path))?.is_some())
     }
 
+    /// What `release` says of an index.
+    #[must_use]
+    pub fn listed(&self, name: &IndexName) -> Option<&Listed> {
+        self.release.as_ref()?.files.get(&name.to_string())
+    }
+
     /// Whether `release` vouches for an index that distbot made.
     #[must_use]
     pub fn lists(&self, name: &IndexName) -> bool {
-        self.records.is_some()
-            && self
-                .release
-                .as_ref()
-                .is_some_and(|release| release.files.contains_key(&name.to_string()))
+        self.records.is_some() && self.listed(name).is_some()
     }
 
     /// The text of an index, in any compression; none if there is none.

@@ -98,6 +98,12 @@ pub trait Host {
     /// The host's.
     fn public_key(&self, key: &str) -> Result<String, Failure>;
 
+    /// When a key stops being valid, in milliseconds since 1970; none if it never does. Also of one that no longer is.
+    ///
+    /// # Errors
+    /// The host's.
+    fn expires(&self, key: &str) -> Result<Option<u64>, Failure>;
+
     /// Now, in milliseconds since 1970.
     fn now(&self) -> u64;
 
@@ -157,6 +163,12 @@ pub trait Transaction {
     /// # Errors
     /// The host's.
     fn package_files(&self, path: &str) -> Result<Vec<String>, Failure>;
+
+    /// When a file's bytes were written, in milliseconds since 1970; none if there is no file.
+    ///
+    /// # Errors
+    /// The host's.
+    fn modified(&self, path: &str) -> Result<Option<u64>, Failure>;
 
     /// Remove a file.
     ///

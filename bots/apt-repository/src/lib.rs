@@ -3,6 +3,7 @@
 //! ```text
 //! [deb, control, binary, source]  what packages are; hostile input
 //! [suite]                         a suite's change: its indices, then the signed Release over all of them
+//! [retention]                     which superseded versions stay
 //! [operate]                       what an operator does: copy, promote, remove, restore
 //! [page]                          its page for people
 //! [existing]                      what a suite has, whoever made it
@@ -10,6 +11,7 @@
 //! [contents, changed]             which package a file is in
 //! [signatures]                    by which keys the Release is signed
 //! [release, generations]          the Release, and superseded indices under their digests
+//! [expiry]                        what runs out soon
 //! [host]                          what all of this asks of the one who runs it
 //! ```
 //!
@@ -22,6 +24,7 @@ pub mod contents;
 pub mod control;
 pub mod deb;
 pub mod existing;
+pub mod expiry;
 pub mod failure;
 pub mod generations;
 pub mod host;
@@ -32,6 +35,7 @@ pub mod pieces;
 pub mod pool;
 pub mod recent;
 pub mod release;
+pub mod retention;
 pub mod settings;
 mod signatures;
 pub mod source;

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::host::Transaction;
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::Edits;
+use crate::retention::Retention;
 use crate::version;
 
 /// What is to happen to the indices of a suite.
@@ -151,22 +152,23 @@ pub fn promote(from: &Contents, to: &Contents, selection: &Selection) -> Changes
     changes
 }
 
-/// Take versions out that newer ones have superseded: all but the `keep` newest of a package, if `expired` says so of them.
-#[must_use]
-pub fn prune(from: &Contents, selection: &Selection, keep: usize, expired: impl Fn(&Entry) -> bool) -> Changes {
+/// Take versions out that newer ones have superseded, if `is_over` says of one that it has been there for long enough.
+///
+/// # Errors
+/// Those of `is_over`.
+pub fn prune(
+    from: &Contents,
+    selection: &Selection,
+    retention: Retention,
+    is_over: impl Fn(&Entry) -> Result<bool, Failure>,
+) -> Result<Changes, Failure> {
     let mut changes = Changes::new();
     for (name, index) in from {
-        let mut newer: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        // From the end, where the newest versions are.
-        for entry in index.entries().iter().rev() {
-            let newer = newer.entry((&entry.package, &entry.architecture)).or_default();
-            *newer += 1;
-            if *newer > keep && selection.has(name, entry) && expired(entry) {
-                changes.entry(name.clone()).or_default().remove.push(entry.key());
-            }
+        for entry in retention.superseded(index, |entry| Ok(selection.has(name, entry) && is_over(entry)?))? {
+            changes.entry(name.clone()).or_default().remove.push(entry.key());
         }
     }
-    changes
+    Ok(changes)
 }
 
 /// What has to happen to a suite to be as it was.
@@ -323,20 +325,16 @@ mod tests {
     fn superseded_versions_go_when_they_have_expired() {
         let suite = contents(&[("a", "1"), ("a", "2"), ("a", "10"), ("b", "1"), ("c", "1"), ("c", "2")]);
         let all = Selection::default();
-        assert_eq!(after(&suite, prune(&suite, &all, 1, |_| true)), ["a=10", "b=1", "c=2"]);
-        assert_eq!(
-            after(&suite, prune(&suite, &all, 2, |_| true)),
-            ["a=2", "a=10", "b=1", "c=1", "c=2"]
-        );
+        let left = |selection: &Selection, versions, is_over: &dyn Fn(&Entry) -> bool| {
+            let retention = Retention { versions, days: 0 };
+            let changes = prune(&suite, selection, retention, |entry| Ok(is_over(entry)));
+            after(&suite, changes.unwrap())
+        };
+        assert_eq!(left(&all, 1, &|_| true), ["a=10", "b=1", "c=2"]);
+        assert_eq!(left(&all, 2, &|_| true), ["a=2", "a=10", "b=1", "c=1", "c=2"]);
         let old = |entry: &Entry| entry.version == "1";
-        assert_eq!(
-            after(&suite, prune(&suite, &all, 1, old)),
-            ["a=2", "a=10", "b=1", "c=2"]
-        );
-        assert_eq!(
-            after(&suite, prune(&suite, &select(&["c"]), 1, old)),
-            ["a=1", "a=2", "a=10", "b=1", "c=2"]
-        );
+        assert_eq!(left(&all, 1, &old), ["a=2", "a=10", "b=1", "c=2"]);
+        assert_eq!(left(&select(&["c"]), 1, &old), ["a=1", "a=2", "a=10", "b=1", "c=2"]);
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub struct Edits {
     pub insert: Vec<Entry>,
     /// Packages to remove; they need not be there.
     pub remove: Vec<Key>,
-    /// How many versions to keep of each package that is added, the newest ones; none for all.
-    pub keep: Option<usize>,
     /// Whether the index is written anew, even if nothing else happens to it.
     pub rewrite: bool,
 }
@@ -41,14 +39,7 @@ impl Edits {
         for key in &self.remove {
             changed |= index.remove(key);
         }
-        let added: BTreeSet<String> = match self.keep {
-            Some(_) => self.insert.iter().map(|entry| entry.package.clone()).collect(),
-            None => BTreeSet::new(),
-        };
         changed |= index.merge(self.insert)?;
-        if let Some(keep) = self.keep {
-            changed |= index.keep_newest(keep, &added);
-        }
         Ok(changed)
     }
 }
@@ -101,10 +92,8 @@ pub fn edit(
     mut read: impl FnMut(usize) -> Result<Index, Failure>,
 ) -> Result<(Vec<Splice>, Difference), Failure> {
     let mut touched: BTreeMap<usize, Edits> = BTreeMap::new();
-    let keep = edits.keep;
     for entry in edits.insert {
         let edits = touched.entry(place(pieces, &entry.package)).or_default();
-        edits.keep = keep;
         edits.insert.push(entry);
     }
     for key in edits.remove {

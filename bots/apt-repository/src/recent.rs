@@ -64,9 +64,8 @@ pub trait Pieces {
 /// # Errors
 /// [`Failure::Conflict`] if a version is there with other bytes, and those of `text`.
 pub fn edit(seen: &[Piece], edits: Edits, sizes: Sizes, text: &mut dyn Pieces) -> Result<Option<Difference>, Failure> {
-    let first = seen.iter().take_while(|piece| !piece.label.starts_with(MARK)).count();
-    let (sorted, recent) = seen.split_at_checked(first).unwrap_or((seen, &[]));
-    if recent.is_empty() && bytes(sorted) < sizes.large {
+    let parts = Parts::of(seen, sizes);
+    if parts.recent.is_empty() && bytes(seen) < sizes.large {
         let (splices, difference) = pieces::edit(seen, edits, |number| text.read(number))?;
         if splices.is_empty() {
             return Ok(None);
@@ -74,16 +73,18 @@ pub fn edit(seen: &[Piece], edits: Edits, sizes: Sizes, text: &mut dyn Pieces) -
         text.splice(splices)?;
         return Ok(Some(difference));
     }
-    let recent = recent.iter().map(|piece| Piece {
-        label: piece.label.trim_start_matches(MARK).to_owned(),
-        size: piece.size,
-    });
-    let parts = Parts {
-        sorted,
-        recent: recent.collect(),
-        sizes,
-    };
     parts.edit(edits, text)
+}
+
+/// The packages of some names in an index in pieces.
+///
+/// # Errors
+/// Those of `text`.
+pub fn only(seen: &[Piece], names: &BTreeSet<&str>, text: &mut dyn Pieces) -> Result<Index, Failure> {
+    let parts = Parts::of(seen, Sizes::default());
+    let mut index = read_only(parts.sorted, 0, names, text)?;
+    index.merge(read_only(&parts.recent, parts.sorted.len(), names, text)?.take())?;
+    Ok(index)
 }
 
 /// An index of two parts.
@@ -94,12 +95,25 @@ struct Parts<'a> {
     sizes: Sizes,
 }
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    fn of(seen: &'a [Piece], sizes: Sizes) -> Self {
+        let first = seen.iter().take_while(|piece| !piece.label.starts_with(MARK)).count();
+        let (sorted, recent) = seen.split_at_checked(first).unwrap_or((seen, &[]));
+        let recent = recent.iter().map(|piece| Piece {
+            label: piece.label.trim_start_matches(MARK).to_owned(),
+            size: piece.size,
+        });
+        Self {
+            sorted,
+            recent: recent.collect(),
+            sizes,
+        }
+    }
+
     fn edit(&self, edits: Edits, text: &mut dyn Pieces) -> Result<Option<Difference>, Failure> {
-        let inserted = edits.insert.iter().map(|entry| entry.package.clone());
-        let names: BTreeSet<String> = inserted
-            .chain(edits.remove.iter().map(|key| key.package.clone()))
-            .collect();
+        let inserted = edits.insert.iter().map(|entry| entry.package.as_str());
+        let removed = edits.remove.iter().map(|key| key.package.as_str());
+        let names: BTreeSet<&str> = inserted.chain(removed).collect();
         let old = read_only(self.sorted, 0, &names, text)?;
         let new = read_only(&self.recent, self.sorted.len(), &names, text)?;
         let mut before = old.clone();
@@ -206,7 +220,7 @@ fn bytes(pieces: &[Piece]) -> u64 {
 }
 
 /// The packages of some names in a part, whose first piece has this number.
-fn read_only(part: &[Piece], first: usize, names: &BTreeSet<String>, text: &mut dyn Pieces) -> Result<Index, Failure> {
+fn read_only(part: &[Piece], first: usize, names: &BTreeSet<&str>, text: &mut dyn Pieces) -> Result<Index, Failure> {
     let mut touched: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for name in names {
         touched.entry(place(part, name)).or_default().insert(name);
@@ -306,17 +320,16 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Insert(Vec<(String, String)>, Option<usize>),
-        Remove(Vec<(String, String)>),
+        Insert(Vec<(String, String)>),
+        Replace(Vec<(String, String)>, Vec<(String, String)>),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let packages = |most| prop::collection::vec(("[a-e][a-e]?", "[0-9](\\.[0-9])?"), 1..most);
-        let keep = prop_oneof![3 => Just(None), 1 => (1usize..3).prop_map(Some)];
         let step = prop_oneof![
-            3 => (packages(5), keep).prop_map(|(packages, keep)| Step::Insert(packages, keep)),
-            1 => packages(12).prop_map(|packages| Step::Insert(packages, None)),
-            1 => packages(4).prop_map(Step::Remove),
+            3 => packages(5).prop_map(Step::Insert),
+            1 => packages(12).prop_map(Step::Insert),
+            2 => (packages(4), packages(4)).prop_map(|(insert, remove)| Step::Replace(insert, remove)),
         ];
         prop::collection::vec(step, 1..25)
     }
@@ -328,11 +341,11 @@ mod tests {
             let mut whole = Index::default();
             for step in steps {
                 let edits = match &step {
-                    Step::Insert(packages, keep) => Edits { keep: *keep, ..insert(packages, 100) },
-                    Step::Remove(packages) => {
-                        let keys = packages.iter().map(|(package, version)| entry(package, version, 0).key());
-                        changes(Vec::new(), keys.collect())
-                    }
+                    Step::Insert(packages) => insert(packages, 100),
+                    Step::Replace(packages, gone) => Edits {
+                        remove: gone.iter().map(|(package, version)| entry(package, version, 0).key()).collect(),
+                        ..insert(packages, 100)
+                    },
                 };
                 let before = whole.clone();
                 let bytes = |part: &[NewPiece]| part.iter().map(|piece| piece.text.len() as u64).sum::<u64>();
@@ -407,11 +420,9 @@ mod tests {
             let refused = edit(&seen, changes(vec![other(version)], Vec::new()), MEDIUM, &mut site);
             assert!(matches!(refused, Err(Failure::Conflict { .. })), "{refused:?}");
         }
-        // With one version kept, the third one takes both others out of their parts.
-        let third = Edits {
-            keep: Some(1),
-            ..insert(&[("p0100".to_owned(), "3".to_owned())], 1000)
-        };
+        // The third one takes both others out of their parts.
+        let mut third = insert(&[("p0100".to_owned(), "3".to_owned())], 1000);
+        third.remove = ["1", "2"].map(|version| entry("p0100", version, 0).key()).to_vec();
         let difference = site.edit(third, MEDIUM).unwrap();
         let gone: Vec<_> = difference.gone.iter().map(|entry| entry.version.as_str()).collect();
         assert_eq!(gone, ["1", "2"]);

@@ -1,9 +1,11 @@
 //! What the operator wants a suite to be.
 
+use crate::binary::Binary;
 use crate::contents::ContentsName;
 use crate::existing::Existing;
 use crate::index::IndexName;
 use crate::release::Automatic;
+use crate::retention::Retention;
 
 /// What a suite's metadata says, and who signs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Settings {
     pub description: String,
     /// The component that packages go to.
     pub component: String,
+    /// The component that debug symbols go to; none for that of their program.
+    pub debug_component: Option<String>,
     /// `Origin`.
     pub origin: String,
     /// `Label`.
@@ -28,13 +32,22 @@ pub struct Settings {
     pub automatic: Automatic,
     /// How long a signature is valid, in milliseconds; none for ever.
     pub valid_for: Option<u64>,
-    /// How many versions of a package to keep when one is added; none for all.
-    pub keep: Option<usize>,
+    /// Which versions of a package stay when one is added; none for all.
+    pub keep: Option<Retention>,
     /// Whether it has lists of the packages' files.
     pub contents: bool,
 }
 
 impl Settings {
+    /// The component that a binary package goes to.
+    #[must_use]
+    pub fn component_of(&self, binary: &Binary) -> &str {
+        match &self.debug_component {
+            Some(debug) if binary.debug_symbols => debug,
+            _ => &self.component,
+        }
+    }
+
     /// What a suite is already, for changes that leave it so; none if there is no suite.
     #[must_use]
     pub fn of(existing: &Existing<'_>) -> Option<Self> {
@@ -53,6 +66,8 @@ impl Settings {
                 .collect(),
             description: release.description.clone(),
             component: component.or_else(|| indices.map(|name| name.component().to_owned()).next())?,
+            // What is moved between suites stays in the component that it is in.
+            debug_component: None,
             origin: release.origin.clone(),
             label: release.label.clone(),
             suite: release.suite.clone(),

@@ -8,7 +8,7 @@ use crate::contents::ContentsName;
 use crate::existing::{Existing, records_path};
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::{Checksum, Digest, Host, Splice, Spliced, Transaction};
+use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::{self, Edits};
 use crate::recent::{self, Pieces, Sizes};
@@ -40,8 +40,25 @@ impl Addition {
         }
     }
 
-    fn installer(&self) -> bool {
-        matches!(self, Self::Binary(binary, _) if binary.installer)
+    /// The component that it goes to.
+    fn component<'a>(&self, settings: &'a Settings) -> &'a str {
+        match self {
+            Self::Binary(binary, _) => settings.component_of(binary),
+            Self::Source(..) => &settings.component,
+        }
+    }
+
+    /// The indices that a suite has to have for it, beside those that each has.
+    fn needs<'a>(&self, settings: &'a Settings) -> impl Iterator<Item = IndexName> + use<'a> {
+        let component = self.component(settings);
+        let installer = matches!(self, Self::Binary(binary, _) if binary.installer);
+        let special = installer || component != settings.component;
+        let architectures = settings.architectures.iter().filter(move |_| special);
+        architectures.map(move |architecture| IndexName::Binary {
+            component: component.to_owned(),
+            architecture: architecture.clone(),
+            installer,
+        })
     }
 }
 
@@ -65,21 +82,14 @@ impl Update<'_> {
     /// # Errors
     /// [`Failure`] if nothing may be published.
     pub fn add(&self, additions: &[Addition]) -> Result<Vec<String>, Failure> {
-        let component = &self.settings.component;
-        let installers = additions.iter().filter(|addition| addition.installer());
-        let needed = installers.flat_map(|_| self.settings.architectures.iter());
-        let needed = needed.map(|architecture| IndexName::Binary {
-            component: component.clone(),
-            architecture: architecture.clone(),
-            installer: true,
-        });
+        let needed = additions.iter().flat_map(|addition| addition.needs(self.settings));
         self.change(&needed.collect(), |name| {
+            let component = name.component();
             let additions = additions
                 .iter()
-                .filter(|addition| name.component() == component && addition.belongs_to(name));
+                .filter(|addition| addition.component(self.settings) == component && addition.belongs_to(name));
             Edits {
                 insert: additions.map(|addition| addition.entry(component)).collect(),
-                keep: self.settings.keep,
                 ..Edits::default()
             }
         })
@@ -99,7 +109,9 @@ impl Update<'_> {
         let names = self.names(&existing, needed);
         let mut texts = BTreeMap::new();
         for name in &names {
-            let changed = self.index(&existing, name, edits(name))?;
+            let mut edits = edits(name);
+            self.retire(&existing, name, &mut edits)?;
+            let changed = self.index(&existing, name, edits)?;
             if let Some((contents, spliced)) = self.contents(&existing, name, changed.as_ref())? {
                 texts.insert(contents.to_string(), spliced);
             }
@@ -178,23 +190,13 @@ impl Update<'_> {
         if edits.is_empty() {
             return Ok(None);
         }
-        let listed = existing
-            .release
-            .as_ref()
-            .and_then(|release| release.files.get(&name.to_string()));
-        let text = self.transaction.text(&path)?.filter(|_| !edits.rewrite);
-        let sound = text.filter(|text| listed.is_some_and(|listed| listed.sha256 == text.checksum.sha256));
+        let sound = self.pieces(existing, name)?.filter(|_| !edits.rewrite);
         if let Some(text) = sound {
-            let mut published = Published {
-                update: self,
-                existing,
-                name,
-                path: &path,
-                spliced: None,
-            };
+            let mut published = Published::new(self, existing, name);
             let difference = recent::edit(&text.pieces, edits, Sizes::default(), &mut published)?;
             return Ok(published.spliced.map(|spliced| Changed { spliced, difference }));
         }
+        let listed = existing.listed(name);
         let mut index = existing.index(name)?.unwrap_or_default();
         let digest = self.host.digest(index.to_string().as_bytes());
         if listed.is_none_or(|listed| listed.sha256 != digest.sha256) {
@@ -204,6 +206,29 @@ impl Update<'_> {
         }
         edits.apply(&mut index)?;
         self.write_whole(&path, &index).map(Changed::anew)
+    }
+
+    /// The pieces of an index that distbot made, if nothing else changed it.
+    fn pieces(&self, existing: &Existing<'_>, name: &IndexName) -> Result<Option<Text>, Failure> {
+        let text = self.transaction.text(&existing.path(&name.to_string()))?;
+        let listed = existing.listed(name);
+        Ok(text.filter(|text| listed.is_some_and(|listed| listed.sha256 == text.checksum.sha256)))
+    }
+
+    /// The packages of some names that an index has, or will have when distbot writes it for the first time.
+    pub(crate) fn packages(
+        &self,
+        existing: &Existing<'_>,
+        name: &IndexName,
+        packages: &BTreeSet<&str>,
+    ) -> Result<Index, Failure> {
+        if !existing.lists(name) {
+            return Ok(self.adopt(existing, name)?.only(packages));
+        }
+        match self.pieces(existing, name)? {
+            Some(text) => recent::only(&text.pieces, packages, &mut Published::new(self, existing, name)),
+            None => Ok(existing.index(name)?.unwrap_or_default().only(packages)),
+        }
     }
 
     /// Write an index from scratch, whatever is there.
@@ -394,14 +419,24 @@ struct Published<'a> {
     update: &'a Update<'a>,
     existing: &'a Existing<'a>,
     name: &'a IndexName,
-    path: &'a str,
+    path: String,
     /// What the last splice made.
     spliced: Option<Spliced>,
 }
 
-impl Published<'_> {
+impl<'a> Published<'a> {
+    fn new(update: &'a Update<'a>, existing: &'a Existing<'a>, name: &'a IndexName) -> Self {
+        Self {
+            update,
+            existing,
+            name,
+            path: existing.path(&name.to_string()),
+            spliced: None,
+        }
+    }
+
     fn text(&self, number: usize) -> Result<String, Failure> {
-        let piece = self.update.transaction.read_piece(self.path, number)?;
+        let piece = self.update.transaction.read_piece(&self.path, number)?;
         Ok(String::from_utf8(piece).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 }
@@ -417,7 +452,7 @@ impl Pieces for Published<'_> {
     }
 
     fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure> {
-        self.spliced = Some(self.update.transaction.splice(self.path, splices)?);
+        self.spliced = Some(self.update.transaction.splice(&self.path, splices)?);
         Ok(())
     }
 }

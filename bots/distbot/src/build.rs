@@ -6,6 +6,7 @@ use apt_repository::binary::Binary;
 use apt_repository::deb::{self, DebError};
 use apt_repository::failure::Failure;
 use apt_repository::host::Transaction as _;
+use apt_repository::settings::Settings;
 use apt_repository::source::{MAX_DSC, Source};
 use apt_repository::suite::Addition;
 use foundry_sdk::events::{Dist, Package, Sign};
@@ -74,10 +75,11 @@ impl Build {
     ///
     /// # Errors
     /// [`Failure`] if one is there with other bytes, or a source package is not complete.
-    pub fn add_to_pool(&self, transaction: &SiteTransaction, component: &str) -> Result<Vec<Addition>, Failure> {
+    pub fn add_to_pool(&self, transaction: &SiteTransaction, settings: &Settings) -> Result<Vec<Addition>, Failure> {
+        let component = &settings.component;
         let mut files = Vec::with_capacity(self.binaries.len());
         for (binary, artifact) in &self.binaries {
-            files.push((binary.path(component), artifact.clone()));
+            files.push((binary.path(settings.component_of(binary)), artifact.clone()));
         }
         for (source, dsc) in &self.sources {
             files.push((format!("{}/{}", source.directory(component), source.dsc), dsc.clone()));

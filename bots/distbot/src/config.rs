@@ -1,6 +1,7 @@
 //! What the operator wants published, and where.
 
 use apt_repository::release::Automatic;
+use apt_repository::retention::Retention;
 use apt_repository::settings::Settings;
 use apt_repository::syntax::{is_architecture, is_one_line, is_suite_name};
 use foundry_sdk::{Description, OptionBuilder, OptionKind};
@@ -61,12 +62,15 @@ impl Config {
                 "component",
                 one("component").unwrap_or_else(|| DEFAULT_COMPONENT.to_owned()),
             )?,
+            debug_component: one("debug-component")
+                .map(|component| suite_name("debug-component", component))
+                .transpose()?,
             origin: line("origin", one("origin").unwrap_or_else(|| name.clone()))?,
             label: line("label", one("label").unwrap_or_else(|| name.clone()))?,
             suite,
             automatic: one("automatic").map_or(Ok(Automatic::Yes), |value| automatic(&value))?,
             valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
-            keep: one("keep").map(|value| keep(&value)).transpose()?,
+            keep: retention(one("keep"), one("keep-days"))?,
             contents: one("contents").map_or(Ok(false), |value| yes_or_no("contents", &value))?,
         };
         Ok(Self {
@@ -170,9 +174,21 @@ fn yes_or_no(option: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-fn keep(value: &str) -> Result<usize, String> {
-    let number = value.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("--keep: {value:?} is not a number of versions (1 or more)"))
+fn retention(versions: Option<String>, days: Option<String>) -> Result<Option<Retention>, String> {
+    if versions.is_none() && days.is_none() {
+        return Ok(None);
+    }
+    let versions = match versions {
+        Some(value) => (value.parse().ok().filter(|number| *number > 0))
+            .ok_or_else(|| format!("--keep: {value:?} is not a number of versions (1 or more)"))?,
+        // The newest one always stays.
+        None => 1,
+    };
+    let days = match days {
+        Some(value) => (value.parse().ok()).ok_or_else(|| format!("--keep-days: {value:?} is not a number of days"))?,
+        None => 0,
+    };
+    Ok(Some(Retention { versions, days }))
 }
 
 /// The timer that keeps the repository as it should be.
@@ -235,6 +251,13 @@ pub fn description() -> Description {
     )
     .option(
         text(
+            "debug-component",
+            "the component to publish debug symbols (-dbgsym) in; that of their program without this option",
+        )
+        .placeholder("NAME"),
+    )
+    .option(
+        text(
             "url",
             "where clients find the repository, for its page; https://NAME/ without this option",
         )
@@ -263,9 +286,16 @@ pub fn description() -> Description {
     .option(
         text(
             "keep",
-            "how many versions of a package to keep in a suite when a new one is published; all without it",
+            "how many versions of a package a suite keeps when a new one is published; 1 with --keep-days, all without it",
         )
         .placeholder("NUMBER"),
+    )
+    .option(
+        text(
+            "keep-days",
+            "for how many days a suite keeps more versions than --keep says",
+        )
+        .placeholder("DAYS"),
     )
     .option(
         text(
@@ -336,6 +366,16 @@ mod tests {
     }
 
     #[test]
+    fn days_alone_keep_one_version_beyond_them() {
+        let retention = |options: &[(&str, &[&str])]| parse(options).unwrap().settings.keep;
+        let kept = |versions, days| Some(Retention { versions, days });
+        assert_eq!(retention(&[]), None);
+        assert_eq!(retention(&[("keep", &["3"])]), kept(3, 0));
+        assert_eq!(retention(&[("keep-days", &["30"])]), kept(1, 30));
+        assert_eq!(retention(&[("keep", &["2"]), ("keep-days", &["30"])]), kept(2, 30));
+    }
+
+    #[test]
     fn codenames_do_not_share_a_suite() {
         let error = parse(&[("suite", &["stable"]), ("codename", &["a:sid", "b:trixie"])]).unwrap_err();
         assert!(error.starts_with("--suite"), "{error}");
@@ -367,6 +407,7 @@ mod tests {
             ("arch", "all"),
             ("component", "a/.."),
             ("component", ".."),
+            ("debug-component", "a/b"),
             ("suite", "a b"),
             ("origin", "a\nb"),
             ("codename", "main:a/../b"),
@@ -375,6 +416,8 @@ mod tests {
             ("automatic", "maybe"),
             ("keep", "0"),
             ("keep", "all"),
+            ("keep-days", "a week"),
+            ("keep-days", "-1"),
             ("contents", "maybe"),
             ("valid-for", "59m"),
             ("valid-for", "soon"),

@@ -31,6 +31,10 @@ impl Host for Sandbox {
         signing::public_key(key).map_err(cannot_sign)
     }
 
+    fn expires(&self, key: &str) -> Result<Option<u64>, Failure> {
+        signing::expires(key).map_err(cannot_sign)
+    }
+
     fn now(&self) -> u64 {
         clock::now()
     }
@@ -124,6 +128,10 @@ impl Transaction for SiteTransaction {
 
     fn package_files(&self, path: &str) -> Result<Vec<String>, Failure> {
         self.0.package_files(path).map_err(refused)
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<u64>, Failure> {
+        self.0.modified(path).map_err(refused)
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {

@@ -7,6 +7,8 @@
 //!            -> [announcement]     what of it an event can say
 //! ```
 //!
+//! time       -> [warnings]         what runs out
+//!
 //! What a repository is, and how it changes, is in the crate `apt-repository`.
 
 pub mod announcement;
@@ -15,6 +17,7 @@ pub mod config;
 pub mod guest;
 pub mod mapping;
 pub mod publish;
+pub mod warnings;
 
 use std::time::Duration;
 
@@ -40,9 +43,14 @@ impl Bot for Distbot {
     }
 
     fn tick(_refresh: &str) -> Outcome {
-        let refreshed = Config::parse(options::all)
-            .and_then(|config| publish::prepare(&config).map_err(|failure| failure.to_string()));
-        match refreshed {
+        let config = match Config::parse(options::all) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Reject(why),
+        };
+        let refreshed = publish::prepare(&config);
+        // Also of what could not be refreshed: it runs out all the more.
+        let told = warnings::tell(&config);
+        match refreshed.and(told) {
             Ok(()) => Outcome::Done,
             // The next tick is the next attempt.
             Err(why) => Outcome::Reject(format!("cannot refresh the repository: {why}")),

@@ -46,7 +46,7 @@ pub fn publish(config: &Config, sign: &Sign) -> Result<Vec<Dist>, Failure> {
     }
     let build = Build::read(config, sign)?;
     change(config, &codenames, |transaction| {
-        build.add_to_pool(transaction, &config.settings.component)
+        build.add_to_pool(transaction, &config.settings)
     })?;
     Ok(codenames
         .into_iter()

@@ -40,6 +40,15 @@ impl wit::signing::Host for Invocation {
             .await)
     }
 
+    async fn expires(&mut self, key: String) -> Answer<Option<u64>> {
+        if !self.bot.grants.allow_sign(&key) {
+            return Ok(Err(Error::NotGranted(key)));
+        }
+        let keys = Arc::clone(&self.bot.services.keys);
+        let found = blocking(move || keys.find_any(&key).map_err(no_key)).await;
+        Ok(found.map(|key| key.expires_millis()))
+    }
+
     async fn public_key(&mut self, key: String) -> Answer<String> {
         if !self.bot.grants.allow_sign(&key) {
             return Ok(Err(Error::NotGranted(key)));

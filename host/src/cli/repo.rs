@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use apt_repository::operate::Selection;
+use apt_repository::retention::Retention;
 
 use super::common::Context;
 use super::error::CliError;
@@ -274,8 +275,12 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             change,
         } => {
             let dry = change.dry_run;
+            let retention = Retention {
+                versions: keep as usize,
+                days,
+            };
             let done = work(context, directory, change.gpg_key, move |desk| {
-                desk.prune(&suite, &selection.into(), keep as usize, days, dry)
+                desk.prune(&suite, &selection.into(), retention, dry)
             });
             let done = done.await?;
             report(&done, dry, context)

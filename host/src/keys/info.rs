@@ -40,6 +40,15 @@ pub struct KeyInfo {
     pub roles: BTreeSet<Role>,
 }
 
+impl KeyInfo {
+    /// When the primary key stops being valid, in milliseconds since 1970, if ever.
+    #[must_use]
+    pub fn expires_millis(&self) -> Option<u64> {
+        let millis = self.expires?.unix_timestamp_nanos() / 1_000_000;
+        Some(u64::try_from(millis).unwrap_or_default())
+    }
+}
+
 /// Fingerprint and user id, as error messages name a key.
 impl fmt::Display for KeyInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

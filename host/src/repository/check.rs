@@ -4,21 +4,17 @@ use std::collections::BTreeSet;
 use std::fs::File;
 
 use apt_repository::existing::Existing;
-use apt_repository::generations::Records;
-use apt_repository::host::Transaction as _;
+use apt_repository::expiry;
+use apt_repository::host::{Host as _, Transaction as _};
 use apt_repository::index::IndexName;
 use apt_repository::operate::{self, Changes, PoolFile};
 use apt_repository::pieces::Edits;
 use apt_repository::release::Listed;
 use serde::Serialize;
-use time::{Duration, OffsetDateTime};
 
 use super::{Desk, Done, RepositoryError};
 use crate::capability::site::Digest;
 use crate::keys::Role;
-
-/// How long before its end a key is a problem: all clients have to get it again.
-const SOON: Duration = Duration::days(30);
 
 /// Something that clients will stumble over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,7 +82,9 @@ impl Desk {
             }
         }
         if let Some(records) = &existing.records {
-            for what in self.check_times(records, OffsetDateTime::now_utc()) {
+            // Whether the key is here at all is for the signature to show.
+            let expires = self.native.expires(&records.key).ok().flatten();
+            for what in expiry::problems(records, expires, self.native.now()) {
                 found(existing.path("InRelease"), what);
             }
         }
@@ -102,36 +100,6 @@ impl Desk {
             }
         }
         Ok(())
-    }
-
-    /// What has run out, or soon will.
-    fn check_times(&self, records: &Records, now: OffsetDateTime) -> Vec<String> {
-        let mut problems = Vec::new();
-        let millis = now.unix_timestamp_nanos() / 1_000_000;
-        let left = records.valid_until.map(|until| i128::from(until) - millis);
-        match (left, records.valid_for) {
-            (Some(left), _) if left <= 0 => problems.push("it is not valid any more: clients refuse it".to_owned()),
-            // distbot signs anew when half of the time is over.
-            (Some(left), Some(valid_for)) if left < i128::from(valid_for) / 4 => problems.push(format!(
-                "clients will refuse it in {} h, and distbot should have signed it anew by now (is it running?)",
-                left / (60 * 60 * 1000)
-            )),
-            _ => {}
-        }
-        let key = self.native.keys.find_any(&records.key).ok();
-        match key.and_then(|key| key.expires) {
-            Some(expires) if expires <= now => problems.push(format!(
-                "its key {} has expired: clients refuse it (foundry-host key extend)",
-                records.key
-            )),
-            Some(expires) if expires - now < SOON => problems.push(format!(
-                "its key {} expires in {} days: extend it, and have clients get it anew (foundry-host key extend)",
-                records.key,
-                (expires - now).whole_days()
-            )),
-            _ => {}
-        }
-        problems
     }
 
     fn check_listed(&self, path: &str, listed: &Listed, optional: bool) -> Option<String> {

@@ -133,6 +133,11 @@ impl Transaction for Archive {
         ))
     }
 
+    fn modified(&self, _: &str) -> Result<Option<u64>, Failure> {
+        // What is imported is as old as its copy.
+        Ok(None)
+    }
+
     fn remove(&self, _: &str) -> Result<(), Failure> {
         read_only()
     }

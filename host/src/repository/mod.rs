@@ -10,7 +10,6 @@ mod snapshots;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use apt_repository::existing::Existing;
 use apt_repository::failure::Failure;
@@ -18,6 +17,7 @@ use apt_repository::host::{Host as _, Transaction as _};
 use apt_repository::index::{Entry, IndexName};
 use apt_repository::operate::{self, Changes, Contents, Selection};
 use apt_repository::page::Record;
+use apt_repository::retention::Retention;
 use apt_repository::settings::Settings;
 use apt_repository::suite::Update;
 use serde::Serialize;
@@ -240,9 +240,8 @@ impl Desk {
         self.apply(suite, suite, &contents, changes, dry_run)
     }
 
-    /// Take versions out of a suite that newer ones have superseded, if they are older than so many days: all but the `keep`
-    /// newest of each package. The age is that of the package's file. Files stay until [`Self::gc`], and as long as another
-    /// suite or a snapshot has them.
+    /// Take versions out of a suite that newer ones have superseded, as a publication by distbot does, but of all packages that
+    /// are meant. Files stay until [`Self::gc`], and as long as another suite or a snapshot has them.
     ///
     /// # Errors
     /// [`RepositoryError`] if there is no such suite.
@@ -250,19 +249,12 @@ impl Desk {
         &self,
         suite: &str,
         selection: &Selection,
-        keep: usize,
-        days: u64,
+        retention: Retention,
         dry_run: bool,
     ) -> Result<Done, RepositoryError> {
         let contents = self.contents(suite)?;
-        let before = SystemTime::now().checked_sub(Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
-        let expired = |entry: &Entry| {
-            let file = operate::files(entry).into_iter().next();
-            let made = file.and_then(|file| std::fs::metadata(self.directory.join(file.path)).ok()?.modified().ok());
-            // What is missing is for `repair`.
-            made.zip(before).is_some_and(|(made, before)| made <= before)
-        };
-        let changes = operate::prune(&contents, selection, keep, expired);
+        let is_over = |entry: &Entry| retention.is_over(entry, &self.native, &self.transaction);
+        let changes = operate::prune(&contents, selection, retention, is_over)?;
         self.apply(suite, suite, &contents, changes, dry_run)
     }
 

@@ -52,6 +52,11 @@ impl Host for Native {
         Ok(String::from_utf8_lossy(&armoured).into_owned())
     }
 
+    fn expires(&self, key: &str) -> Result<Option<u64>, Failure> {
+        let key = self.keys.find_any(key).map_err(cannot_sign)?;
+        Ok(key.expires_millis())
+    }
+
     fn now(&self) -> u64 {
         let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).unwrap_or_default()
@@ -189,6 +194,11 @@ impl Transaction for SiteTransaction {
     fn package_files(&self, path: &str) -> Result<Vec<String>, Failure> {
         let transaction = self.transaction.borrow();
         self.runtime.block_on(transaction.package_files(path)).map_err(refused)
+    }
+
+    fn modified(&self, path: &str) -> Result<Option<u64>, Failure> {
+        let transaction = self.transaction.borrow();
+        self.runtime.block_on(transaction.modified(path)).map_err(refused)
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {

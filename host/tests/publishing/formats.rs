@@ -73,6 +73,47 @@ async fn packages_of_every_compression_are_installed_from_files_and_over_http() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn debug_symbols_are_for_those_who_ask_for_them() {
+    let world = World::new().await;
+    let distbot = world
+        .distbot(&[("debug-component", &["debug"]), ("arch", &["amd64", "arm64"])])
+        .await;
+    let symbols = "Section: debug\nAuto-Built-Package: debug-symbols\n";
+    let packages = [
+        Deb::new("hello", "1", "amd64"),
+        Deb::new("hello-dbgsym", "1", "amd64").fields(symbols),
+        // Others' debug packages are made by hand, and stay.
+        Deb::new("hello-dbg", "1", "amd64").fields("Section: debug\n"),
+    ];
+    let packages = world.build(&packages).await;
+    distbot.publish("main", &packages).await;
+    let client = |components: &str| {
+        let apt = Apt::with(&format!(
+            "Types: deb\nURIs: file:{0}\nSuites: stable\nComponents: {components}\nSigned-By: {0}/key.asc\n",
+            world.repository().display()
+        ));
+        apt.update();
+        apt
+    };
+    assert_eq!(client("main").knows(), ["hello-dbg=1", "hello=1"]);
+    let apt = client("main debug");
+    assert_eq!(apt.knows(), ["hello-dbg=1", "hello-dbgsym=1", "hello=1"]);
+    assert_eq!(apt.content("hello-dbgsym"), "hello-dbgsym 1\n");
+    let pool = world
+        .repository()
+        .join("pool/debug/h/hello-dbgsym/hello-dbgsym_1_amd64.deb");
+    assert!(pool.exists());
+    let release = world.read("dists/stable/Release");
+    assert!(release.contains("\nComponents: debug main\n"), "{release}");
+    assert!(release.contains(" debug/binary-arm64/Packages.gz\n"), "{release}");
+    // What is there goes on when nothing new is, and to publish it again changes nothing.
+    let before = world.everything();
+    distbot.publish("main", &packages[..1]).await;
+    distbot.refresh().await;
+    assert!(world.everything() == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn apt_finds_indices_by_their_digests() {
     let world = World::new().await;
     let distbot = world.distbot(&[]).await;

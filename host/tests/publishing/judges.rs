@@ -47,6 +47,57 @@ async fn mmdebstrap_makes_a_root_with_a_package_of_ours() {
     assert_eq!(content, "hello 1.0-1\n");
 }
 
+/// Where this machine has its Debian from, and which.
+fn debian() -> (String, String) {
+    let indices = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(CODENAME) $(COMPONENT)",
+        "Created-By: Packages",
+        "Origin: Debian",
+    ]));
+    let mut main = indices.lines().filter_map(|line| line.strip_suffix(" main"));
+    // Updates and backports have codenames of several words.
+    let found =
+        main.find(|line| !line.ends_with("-updates") && !line.ends_with("-security") && !line.ends_with("-backports"));
+    let (mirror, codename) = found
+        .and_then(|line| line.split_once(' '))
+        .unwrap_or_else(|| panic!("apt knows no mirror of Debian (apt-get update): {indices}"));
+    (mirror.to_owned(), codename.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mirror of Debian; `make test-real` runs it"]
+async fn a_debian_with_a_package_of_ours_runs_its_program() {
+    let (mirror, codename) = debian();
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    let greeter = Deb::new("greeter", "1.0-1", "amd64")
+        .fields("Depends: libgreeting, debianutils\n")
+        .program("#!/bin/sh\nset -e\nwhich greeter\ncat /usr/share/libgreeting/content\n");
+    let packages = [greeter, Deb::new("libgreeting", "2", "all")];
+    distbot.publish("main", &world.build(&packages).await).await;
+    let web = Web::serve(&world.repository());
+    let said = world.files.path().join("said");
+    let key = world.repository().join("key.asc");
+    run(Command::new("mmdebstrap")
+        .env("TMPDIR", world.files.path())
+        .args([
+            "--variant=essential",
+            "--architectures=amd64",
+            "--include=greeter",
+            "--format=null",
+        ])
+        .arg(format!("--customize-hook=chroot \"$1\" greeter >{}", said.display()))
+        .args([&codename, "/dev/null"])
+        .arg(format!("deb {mirror} {codename} main"))
+        .arg(format!("deb [signed-by={}] {} stable main", key.display(), web.uri())));
+    assert_eq!(
+        std::fs::read_to_string(said).unwrap(),
+        "/usr/bin/greeter\nlibgreeting 2\n"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lintian_says_of_what_is_served_what_it_says_of_what_was_built() {
     let world = World::new().await;

@@ -355,3 +355,84 @@ async fn old_versions_go_when_so_many_are_to_be_kept() {
     }
     assert_eq!(knows(&world, "stable"), ["hello=10", "hello=9", "other=1"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn superseded_versions_stay_for_days_and_a_publication_takes_what_prune_would() {
+    let world = World::new().await;
+    let first = world.build(&[Deb::new("hello", "1", "amd64")]).await;
+    world.distbot(&[]).await.publish("main", &first).await;
+    let publish = async |package: &str, version: &str| {
+        let packages = [Deb::new(package, version, "amd64")];
+        world
+            .distbot(&[])
+            .await
+            .publish("main", &world.build(&packages).await)
+            .await;
+    };
+    for (package, version) in [
+        ("hello", "2"),
+        ("hello", "3"),
+        ("other", "1"),
+        ("other", "2"),
+        ("other", "3"),
+    ] {
+        publish(package, version).await;
+    }
+    done(&world, &["copy", "stable", "archive"]);
+    for package in ["hello", "other"] {
+        let pool = format!("pool/main/{}/{package}/{package}_1_amd64.deb", &package[..1]);
+        let file = std::fs::File::open(world.repository().join(pool)).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 60 * 60 + 60);
+        file.set_modified(then).unwrap();
+    }
+    let would = done(
+        &world,
+        &["prune", "stable", "hello", "--keep", "2", "--days", "30", "--dry-run"],
+    );
+    assert_eq!(packages(&would["removed"]), ["hello=1"]);
+    // Of what is published alone: the others have not got another version.
+    let distbot = world.distbot(&[("keep", &["2"]), ("keep-days", &["30"])]).await;
+    let fourth = [Deb::new("hello", "4", "amd64")];
+    distbot.publish("main", &world.build(&fourth).await).await;
+    let others = ["other=1", "other=2", "other=3"];
+    assert_eq!(knows(&world, "stable")[..3], ["hello=2", "hello=3", "hello=4"]);
+    assert_eq!(knows(&world, "stable")[3..], others);
+    // One that would be superseded at once is not there for a moment.
+    world.distbot(&[("keep", &["2"])]).await.publish("main", &first).await;
+    assert_eq!(knows(&world, "stable")[..2], ["hello=3", "hello=4"]);
+    assert_eq!(knows(&world, "stable")[2..], others);
+    // Another suite has them still, so their files are not removed.
+    assert_eq!(knows(&world, "archive")[..3], ["hello=1", "hello=2", "hello=3"]);
+    assert_eq!(done(&world, &["gc"])["files"], serde_json::json!([]));
+    assert_eq!(done(&world, &["check", "--deep"]), Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_out_is_told_in_the_log_once_a_day() {
+    let mut world = World::new().await;
+    let keys = KeyStore::open(world.host.directory.path().join("keys")).unwrap();
+    let mut new = NewKey::new("short <short@example.org>");
+    new.expires_in = Some(std::time::Duration::from_secs(10 * 24 * 60 * 60));
+    world.key = keys.generate(Role::Repository, &new).unwrap().fingerprint.to_string();
+    let told = || {
+        let lines = world.host.host.services().logs.newest(Some("distbot"), 1000).unwrap();
+        let warnings = lines.into_iter().filter(|line| line.line.contains("expires in 9 days"));
+        warnings.map(|line| line.line).collect::<Vec<_>>()
+    };
+    let distbot = world.distbot(&[]).await;
+    let hello = world.build(&[Deb::new("hello", "1", "amd64")]).await;
+    distbot.publish("main", &hello).await;
+    assert_eq!(told(), Vec::<String>::new(), "no message is held up by it");
+    for _ in 0..3 {
+        distbot.refresh().await;
+        assert_eq!(told().len(), 1, "{:?}", told());
+        assert!(told()[0].starts_with("suite stable: its key "), "{:?}", told());
+    }
+    // A day passes.
+    let record = world.repository().join(".foundry/warned.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    json["at"] = (json["at"].as_u64().unwrap() - 24 * 60 * 60 * 1000).into();
+    std::fs::write(&record, json.to_string()).unwrap();
+    distbot.refresh().await;
+    assert_eq!(told().len(), 2, "{:?}", told());
+}

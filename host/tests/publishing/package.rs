@@ -1,5 +1,6 @@
 //! Packages, built by dpkg-deb.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +15,7 @@ pub struct Deb {
     fields: String,
     file: Option<String>,
     installer: bool,
+    program: Option<String>,
 }
 
 impl Deb {
@@ -27,6 +29,7 @@ impl Deb {
             fields: String::new(),
             file: None,
             installer: false,
+            program: None,
         }
     }
 
@@ -60,6 +63,12 @@ impl Deb {
         self
     }
 
+    /// A shell script, as the program of its name.
+    pub fn program(mut self, script: &str) -> Self {
+        self.program = Some(script.to_owned());
+        self
+    }
+
     /// Build it into a directory.
     pub fn build(&self, directory: &Path) -> PathBuf {
         let root = tempfile::tempdir().unwrap();
@@ -67,6 +76,12 @@ impl Deb {
         std::fs::create_dir_all(root.path().join("DEBIAN")).unwrap();
         std::fs::create_dir_all(&share).unwrap();
         std::fs::write(share.join("content"), &self.content).unwrap();
+        if let Some(script) = &self.program {
+            let program = root.path().join("usr/bin").join(&self.name);
+            std::fs::create_dir_all(root.path().join("usr/bin")).unwrap();
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        }
         let control = format!(
             "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Test <test@example.org>\n{}Description: a test\n of \
              publishing\n",

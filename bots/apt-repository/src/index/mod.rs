@@ -4,7 +4,7 @@ mod entry;
 mod name;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub use entry::{Conflict, Entry, IndexError, Key};
@@ -55,6 +55,13 @@ impl Index {
         self.entries
     }
 
+    /// The packages of some names alone.
+    #[must_use]
+    pub fn only(mut self, names: &BTreeSet<&str>) -> Self {
+        self.entries.retain(|entry| names.contains(entry.package.as_str()));
+        self
+    }
+
     /// Add an index whose packages all come after this one's.
     pub fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
@@ -73,26 +80,6 @@ impl Index {
     pub fn has(&self, key: &Key) -> bool {
         let order = |there: &Entry| there.order_of(&key.package, &key.version, &key.architecture);
         self.entries.binary_search_by(order).is_ok()
-    }
-
-    /// Of some packages, keep only so many versions for each architecture: the newest. True if others were there.
-    pub fn keep_newest(&mut self, keep: usize, packages: &BTreeSet<String>) -> bool {
-        let mut kept: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        // From the end, where the newest versions are.
-        let fates: Vec<bool> = self
-            .entries
-            .iter()
-            .rev()
-            .map(|entry| {
-                let count = kept.entry((&entry.package, &entry.architecture)).or_default();
-                *count += 1;
-                *count <= keep || !packages.contains(&entry.package)
-            })
-            .collect();
-        let before = self.entries.len();
-        let mut fates = fates.into_iter().rev();
-        self.entries.retain(|_| fates.next().unwrap_or(true));
-        self.entries.len() < before
     }
 
     /// Add a package. False if it was there.
@@ -231,18 +218,6 @@ mod tests {
         );
         assert!(Index::parse("<html>\n").is_err());
         assert_eq!(Index::parse("\n\n\n").unwrap(), Index::default());
-    }
-
-    #[test]
-    fn retention_keeps_the_newest_versions_of_the_named_packages() {
-        let mut index = Index::default();
-        for (package, version) in [("a", "1.9"), ("a", "1.10"), ("a", "1.2"), ("b", "1"), ("b", "2")] {
-            index.insert(entry(package, version, 'a')).unwrap();
-        }
-        let named = BTreeSet::from(["a".to_owned()]);
-        assert!(index.keep_newest(2, &named));
-        assert_eq!(versions(&index), ["a=1.9", "a=1.10", "b=1", "b=2"]);
-        assert!(!index.keep_newest(2, &named));
     }
 
     proptest! {

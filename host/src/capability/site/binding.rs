@@ -138,6 +138,15 @@ impl wit::site::HostTransaction for Invocation {
         Ok(files.map_err(Error::from))
     }
 
+    async fn modified(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+    ) -> wasmtime::Result<Result<Option<u64>, Error>> {
+        let modified = self.table.get(&transaction)?.modified(&path).await;
+        Ok(modified.map_err(Error::from))
+    }
+
     async fn remove(
         &mut self,
         transaction: Resource<Transaction>,

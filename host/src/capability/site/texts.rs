@@ -15,7 +15,10 @@ use super::transaction::{Change, Transaction, create, failed, make_staging};
 
 /// The table that was read last, and where: of a text of which many pieces are read, it is read once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<Mutex<Option<(Sources, Arc<Table>)>>>);
+pub(super) struct Known(Arc<Mutex<Option<Found>>>);
+
+/// A table and where it was found.
+type Found = (Sources, Arc<Table>);
 
 impl Known {
     fn get(&self, sources: &Sources) -> Option<Arc<Table>> {

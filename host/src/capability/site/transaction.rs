@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
 use foundry_broker::killpoint;
 
 use super::apply::{self, Placement, Plan, STAGING, bad_path, staged_path};
@@ -129,6 +129,27 @@ impl Transaction {
         .await?;
         self.changes.insert(path, Change::Write { staged });
         Ok(())
+    }
+
+    /// When a file's bytes were written, in milliseconds since 1970; none if there is no file.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or the file can't be looked at.
+    pub async fn modified(&self, path: &str) -> Result<Option<u64>, SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let Some(source) = self.source(&path) else {
+            return Ok(None);
+        };
+        self.blocking(move |root, directory| match root.metadata(&source) {
+            Ok(metadata) => {
+                let millis = metadata.mtime().saturating_mul(1000) + metadata.mtime_nsec() / 1_000_000;
+                Ok(Some(u64::try_from(millis).unwrap_or_default()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", directory, path.as_str())(error)),
+        })
+        .await
     }
 
     /// Remove a file; it need not exist.
