@@ -1,5 +1,6 @@
 //! An MQTT 3.1.1 client that sends and expects single packets.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ const LIMIT: usize = 1 << 24;
 pub struct V4 {
     pub wire: Wire,
     last_id: u16,
+    /// Messages that came before an answer: the broker may send either first.
+    early: VecDeque<Packet>,
 }
 
 pub fn connect(id: &str, clean: bool) -> Connect {
@@ -34,6 +37,7 @@ impl V4 {
         let mut client = Self {
             wire: Wire::open(address),
             last_id: 0,
+            early: VecDeque::new(),
         };
         client.send(Packet::Connect(connect));
         match client.recv() {
@@ -52,7 +56,25 @@ impl V4 {
     }
 
     pub fn try_recv(&mut self, patience: Duration) -> Option<Packet> {
+        match self.early.pop_front() {
+            Some(packet) => Some(packet),
+            None => self.read(patience),
+        }
+    }
+
+    fn read(&mut self, patience: Duration) -> Option<Packet> {
         self.wire.read(patience, |buffer| Packet::read(buffer, LIMIT).ok())
+    }
+
+    /// The next packet that is no message; those are for [`V4::recv`].
+    #[track_caller]
+    fn answer(&mut self) -> Packet {
+        loop {
+            match self.read(PATIENCE).expect("no answer came") {
+                message @ Packet::Publish(_) => self.early.push_back(message),
+                answer => return answer,
+            }
+        }
     }
 
     #[track_caller]
@@ -66,7 +88,7 @@ impl V4 {
         let mut subscribe = Subscribe::new(filter, qos);
         subscribe.pkid = self.last_id;
         self.send(Packet::Subscribe(subscribe));
-        match self.recv() {
+        match self.answer() {
             Packet::SubAck(ack) => ack.return_codes,
             other => panic!("{other:?} instead of SUBACK"),
         }
@@ -81,11 +103,11 @@ impl V4 {
         self.send(Packet::Publish(publish));
         match qos {
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => assert_eq!(self.recv(), Packet::PubAck(PubAck::new(pkid))),
+            QoS::AtLeastOnce => assert_eq!(self.answer(), Packet::PubAck(PubAck::new(pkid))),
             QoS::ExactlyOnce => {
-                assert_eq!(self.recv(), Packet::PubRec(PubRec::new(pkid)));
+                assert_eq!(self.answer(), Packet::PubRec(PubRec::new(pkid)));
                 self.send(Packet::PubRel(PubRel::new(pkid)));
-                assert_eq!(self.recv(), Packet::PubComp(PubComp::new(pkid)));
+                assert_eq!(self.answer(), Packet::PubComp(PubComp::new(pkid)));
             }
         }
     }
@@ -107,7 +129,7 @@ impl V4 {
             QoS::AtLeastOnce => self.send(Packet::PubAck(PubAck::new(publish.pkid))),
             QoS::ExactlyOnce => {
                 self.send(Packet::PubRec(PubRec::new(publish.pkid)));
-                assert_eq!(self.recv(), Packet::PubRel(PubRel::new(publish.pkid)));
+                assert_eq!(self.answer(), Packet::PubRel(PubRel::new(publish.pkid)));
                 self.send(Packet::PubComp(PubComp::new(publish.pkid)));
             }
         }

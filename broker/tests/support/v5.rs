@@ -1,5 +1,6 @@
 //! An MQTT 5 client that sends and expects single packets.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use super::{PATIENCE, SILENCE, Wire};
 pub struct V5 {
     pub wire: Wire,
     last_id: u16,
+    /// Messages that came before an answer: the broker may send either first.
+    early: VecDeque<Packet>,
 }
 
 /// CONNECT with a clean start and without keep alive.
@@ -77,6 +80,7 @@ impl V5 {
         let mut client = Self {
             wire: Wire::open(address),
             last_id: 0,
+            early: VecDeque::new(),
         };
         client.send(Packet::Connect(connect, will, login));
         match client.recv() {
@@ -92,7 +96,25 @@ impl V5 {
     }
 
     pub fn try_recv(&mut self, patience: Duration) -> Option<Packet> {
+        match self.early.pop_front() {
+            Some(packet) => Some(packet),
+            None => self.read(patience),
+        }
+    }
+
+    fn read(&mut self, patience: Duration) -> Option<Packet> {
         self.wire.read(patience, |buffer| Packet::read(buffer, None).ok())
+    }
+
+    /// The next packet that is no message; those are for [`V5::recv`].
+    #[track_caller]
+    fn answer(&mut self) -> Packet {
+        loop {
+            match self.read(PATIENCE).expect("no answer came") {
+                message @ Packet::Publish(_) => self.early.push_back(message),
+                answer => return answer,
+            }
+        }
     }
 
     #[track_caller]
@@ -121,7 +143,7 @@ impl V5 {
             filters,
             properties,
         }));
-        match self.recv() {
+        match self.answer() {
             Packet::SubAck(ack) => {
                 assert_eq!(ack.pkid, pkid);
                 ack.return_codes
@@ -138,7 +160,7 @@ impl V5 {
             filters: vec![filter.to_owned()],
             properties: None,
         }));
-        match self.recv() {
+        match self.answer() {
             Packet::UnsubAck(ack) => ack.reasons,
             other => panic!("{other:?} instead of UNSUBACK"),
         }
@@ -156,7 +178,7 @@ impl V5 {
                 publish.pkid = self.next_id();
                 let pkid = publish.pkid;
                 self.send(Packet::Publish(publish));
-                match self.recv() {
+                match self.answer() {
                     Packet::PubAck(ack) if ack.pkid == pkid => ack.reason,
                     other => panic!("{other:?} instead of PUBACK {pkid}"),
                 }
@@ -165,12 +187,12 @@ impl V5 {
                 publish.pkid = self.next_id();
                 let pkid = publish.pkid;
                 self.send(Packet::Publish(publish));
-                match self.recv() {
+                match self.answer() {
                     Packet::PubRec(ack) if ack.pkid == pkid => assert_eq!(ack.reason, PubRecReason::Success),
                     other => panic!("{other:?} instead of PUBREC {pkid}"),
                 }
                 self.send(Packet::PubRel(PubRel::new(pkid, None)));
-                match self.recv() {
+                match self.answer() {
                     Packet::PubComp(ack) if ack.pkid == pkid => PubAckReason::Success,
                     other => panic!("{other:?} instead of PUBCOMP {pkid}"),
                 }
@@ -201,7 +223,7 @@ impl V5 {
             QoS::AtLeastOnce => self.send(Packet::PubAck(PubAck::new(publish.pkid, None))),
             QoS::ExactlyOnce => {
                 self.send(Packet::PubRec(PubRec::new(publish.pkid, None)));
-                match self.recv() {
+                match self.answer() {
                     Packet::PubRel(release) => assert_eq!(release.pkid, publish.pkid),
                     other => panic!("{other:?} instead of PUBREL"),
                 }
