@@ -15,4 +15,5 @@ pub mod repository;
 pub mod runtime;
 pub mod stock;
 pub mod supervisor;
+pub mod tls;
 pub mod toolkit;

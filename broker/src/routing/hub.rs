@@ -13,11 +13,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::handle::{self, Command, HubHandle};
 use super::retained::Retained;
 use super::router::{Answer, RouterGone, RouterLink, Ticket};
-use super::routes::{FilterId, Routes, SubscriptionOptions};
+use super::routes::{FilterId, Routes};
 use crate::archive::{ArchiveHandle, Change};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::receipt::Completion;
@@ -34,78 +35,6 @@ const KNOWN_FILTERS: usize = 5_000;
 /// A round that kills the router this often is routed without it.
 const DEATHS: u32 = 2;
 const TICK: Duration = Duration::from_secs(1);
-
-enum Command {
-    Publish(Arc<Message>, Option<Completion>),
-    Subscribe(SubscribeRequest, oneshot::Sender<()>),
-    Unsubscribe(SessionId, Vec<TopicFilter>, oneshot::Sender<Vec<bool>>),
-    Forget(SessionId, Vec<TopicFilter>),
-    ForgetAll(SessionId),
-    Note(Change),
-    Stop,
-}
-
-/// Ordinary subscriptions to make.
-#[derive(Debug)]
-pub struct SubscribeRequest {
-    /// Whose.
-    pub session: SessionId,
-    /// Where its messages go.
-    pub mailbox: Arc<Mailbox>,
-    /// Filters, options and retain handling (0: send retained; 1: only when new; 2: never).
-    pub filters: Vec<(TopicFilter, SubscriptionOptions, u8)>,
-}
-
-/// How others talk to the hub.
-#[derive(Debug, Clone)]
-pub struct HubHandle(mpsc::UnboundedSender<Command>);
-
-// The channel is not bounded itself: every publish in it holds a receipt, and connections bound their receipts.
-impl HubHandle {
-    fn send(&self, command: Command) {
-        // A hub that has stopped drops the command, and with it whatever somebody waits for: they learn so.
-        drop(self.0.send(command));
-    }
-
-    /// Routes a message; `completion` is done when it is on its way to all subscribers.
-    pub fn publish(&self, message: Arc<Message>, completion: Option<Completion>) {
-        self.send(Command::Publish(message, completion));
-    }
-
-    /// Subscribes, and sends the retained messages that belong to it.
-    pub async fn subscribe(&self, request: SubscribeRequest) {
-        let (done, answer) = oneshot::channel();
-        self.send(Command::Subscribe(request, done));
-        drop(answer.await);
-    }
-
-    /// Unsubscribes; says of each filter whether it was subscribed.
-    pub async fn unsubscribe(&self, session: SessionId, filters: Vec<TopicFilter>) -> Vec<bool> {
-        let (done, answer) = oneshot::channel();
-        self.send(Command::Unsubscribe(session, filters, done));
-        answer.await.unwrap_or_default()
-    }
-
-    /// Drops the subscriptions of a session that has ended.
-    pub fn forget(&self, session: SessionId, filters: Vec<TopicFilter>) {
-        self.send(Command::Forget(session, filters));
-    }
-
-    /// Drops the subscriptions of a session of which nothing else is known any more.
-    pub fn forget_all(&self, session: SessionId) {
-        self.send(Command::ForgetAll(session));
-    }
-
-    /// Notes a change in the archive, behind those of what was sent before.
-    pub fn note(&self, change: Change) {
-        self.send(Command::Note(change));
-    }
-
-    /// Ends the hub after what was sent before.
-    pub fn stop(&self) {
-        self.send(Command::Stop);
-    }
-}
 
 /// The hub's state.
 #[derive(Debug)]
@@ -133,7 +62,7 @@ pub struct Hub {
 impl Hub {
     /// A hub, and how to talk to it.
     pub fn new(retained_bytes: usize, archive: ArchiveHandle) -> (Self, HubHandle) {
-        let (sender, commands) = mpsc::unbounded_channel();
+        let (handle, commands) = handle::channel();
         let hub = Self {
             commands,
             routes: Routes::default(),
@@ -150,7 +79,7 @@ impl Hub {
             waiting: Vec::new(),
             running: true,
         };
-        (hub, HubHandle(sender))
+        (hub, handle)
     }
 
     /// Takes up what there was before the broker's start.
@@ -435,7 +364,9 @@ impl Hub {
 mod tests {
     use mqtt_protocol_core::mqtt::ArcPayload;
 
+    use super::super::handle::SubscribeRequest;
     use super::super::router::POISON;
+    use super::super::routes::SubscriptionOptions;
     use super::*;
     use crate::archive::Archive;
     use crate::group::MemberId;

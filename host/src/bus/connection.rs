@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::concerns::Concerns;
-use super::tls::BrokerTls;
+use crate::tls::ClientTls;
 
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
@@ -37,7 +37,7 @@ pub struct BrokerAddress {
     /// User name and password.
     pub login: Option<(String, String)>,
     /// How to connect with TLS; none for a connection that anybody on the way can read.
-    pub tls: Option<BrokerTls>,
+    pub tls: Option<ClientTls>,
 }
 
 impl std::fmt::Debug for BrokerAddress {
@@ -85,7 +85,7 @@ impl BrokerAddress {
         let parsed = Url::parse(url).map_err(|e| bad(&e.to_string()))?;
         let (tls, port) = match parsed.scheme() {
             "mqtt" => (None, 1883),
-            "mqtts" => (Some(BrokerTls::default()), 8883),
+            "mqtts" => (Some(ClientTls::default()), 8883),
             _ => return Err(bad("its scheme is neither mqtt nor mqtts")),
         };
         let host = parsed.host_str().ok_or_else(|| bad("it names no host"))?;

@@ -12,7 +12,6 @@ mod peers;
 mod publisher;
 pub mod schema;
 mod tap;
-mod tls;
 mod topics;
 
 pub use concerns::Concerns;
@@ -23,5 +22,4 @@ pub use observer::{Observer, Presence};
 pub use peers::{Clearance, Peers};
 pub use publisher::{AGAIN_PROPERTY, LiveMessage, Patience, Publisher, PublisherStatus};
 pub use tap::{Seal, Sighting, tap};
-pub use tls::{BrokerTls, BrokerTlsError};
 pub use topics::{FAILURES, Topics};

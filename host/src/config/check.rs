@@ -7,10 +7,10 @@ use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
-use crate::bus::BrokerTls;
 use crate::keys::{KeyStore, Role};
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
+use crate::tls::ClientTls;
 
 /// Look for what would fail later.
 #[must_use]
@@ -40,7 +40,7 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
             .extend(problem.map(|problem| Problem { line, ..problem }));
     }
     if let BrokerSettings::External(address) = &config.broker
-        && let Some(Err(error)) = address.tls.as_ref().map(BrokerTls::load)
+        && let Some(Err(error)) = address.tls.as_ref().map(ClientTls::load)
     {
         let line = config
             .lines

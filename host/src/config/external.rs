@@ -8,7 +8,8 @@ use super::reader::Section;
 use super::settings::{
     BROKER_CA, BROKER_CERTIFICATE, BROKER_KEY, BROKER_PASSWORD_FILE, BROKER_URL, BROKER_USER, Setting,
 };
-use crate::bus::{BrokerAddress, BrokerTls};
+use crate::bus::BrokerAddress;
+use crate::tls::ClientTls;
 
 /// All of them but the URL.
 const SETTINGS: [Setting; 5] = [
@@ -72,7 +73,7 @@ pub(super) fn read(section: &Section<'_>, base: &Path, problems: &mut Problems<'
         }
     };
     match &mut address.tls {
-        Some(tls) => *tls = BrokerTls { ca, identity },
+        Some(tls) => *tls = ClientTls { ca, identity },
         None => {
             for setting in [BROKER_CA, BROKER_CERTIFICATE, BROKER_KEY] {
                 if let Some(at) = section.has(&setting) {

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::{Credentials, Location, OpenError};
-use crate::bus::BrokerTls;
+use crate::tls::ClientTls;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ impl Bucket {
                 builder = builder.with_token(token);
             }
         }
-        let tls = BrokerTls {
+        let tls = ClientTls {
             ca: self.ca.clone(),
             identity: None,
         };

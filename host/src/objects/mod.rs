@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
-use crate::bus::BrokerTlsError;
+use crate::tls::ClientTlsError;
 
 pub use bucket::{Bucket, parse_endpoint};
 pub use credentials::{Credentials, CredentialsError};
@@ -38,7 +38,7 @@ pub enum OpenError {
     },
     /// TLS can't be set up.
     #[error(transparent)]
-    Tls(#[from] BrokerTlsError),
+    Tls(#[from] ClientTlsError),
     /// The bucket can't be used.
     #[error("cannot use {url}: {source}")]
     Bucket {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::options::OptionError;
 use super::signature::SignatureError;
-use crate::bus::BrokerTlsError;
 use crate::capability::ArtifactError;
 use crate::capability::build::BuildError;
 use crate::capability::mail::MailSetupError;
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::runtime::{AdmissionError, DescribeError, Fault, LoadError};
+use crate::tls::ClientTlsError;
 
 /// Why a host could not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum HostError {
     Broker(#[from] foundry_broker::Error),
     /// TLS to the broker can't be set up.
     #[error("cannot connect to the broker: {0}")]
-    BrokerTls(#[from] BrokerTlsError),
+    ClientTls(#[from] ClientTlsError),
     /// The ledger can't be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

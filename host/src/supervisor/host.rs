@@ -18,8 +18,8 @@ use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
-    BrokerAddress, BrokerTls, Concerns, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Patience,
-    Peers, Presence, Publisher, PublisherStatus, Topics,
+    BrokerAddress, Concerns, ConnectionOptions, ConsumerState, FAILURES, LiveMessage, Observer, Patience, Peers,
+    Presence, Publisher, PublisherStatus, Topics,
 };
 use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
@@ -33,6 +33,7 @@ use crate::ledger::{Ledger, OutboxLimits};
 use crate::objects::Location;
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
+use crate::tls::ClientTls;
 
 /// How long `load` waits for the broker before it leaves the bot to connect on its own.
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -172,7 +173,7 @@ impl Host {
             }
             BrokerChoice::External(address) => (None, address),
         };
-        let tls = address.tls.as_ref().map(BrokerTls::load).transpose()?;
+        let tls = address.tls.as_ref().map(ClientTls::load).transpose()?;
         let services = Services {
             ledger: ledger.clone(),
             artifacts: match &config.artifacts {

@@ -1,4 +1,4 @@
-//! TLS to a broker: whom to believe, and how to present oneself.
+//! TLS to a server: whom to believe, and how to present oneself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// How to connect with TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BrokerTls {
+pub struct ClientTls {
     /// Certificates of the authorities to believe, in PEM form; none for those that the machine trusts.
     pub ca: Option<PathBuf>,
-    /// This host's certificate and its key, in PEM form, if the broker asks for one.
+    /// This host's certificate and its key, in PEM form, if the server asks for one.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why TLS to a broker can't be set up.
+/// Why TLS to a server can't be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerTlsError {
+pub enum ClientTlsError {
     /// A file can't be read, or has nothing of its kind in it.
     #[error("cannot read {what} from {}: {why}", path.display())]
     File {
@@ -31,20 +31,20 @@ pub enum BrokerTlsError {
         why: String,
     },
     /// The machine trusts nobody.
-    #[error("this machine has no trusted certificates (install ca-certificates, or name a file with broker.ca)")]
+    #[error("this machine has no trusted certificates (install ca-certificates, or name a file with `ca`)")]
     NoRoots,
     /// Certificate and key don't go together, or TLS doesn't like them.
     #[error("cannot use TLS: {0}")]
     Unusable(String),
 }
 
-impl BrokerTls {
+impl ClientTls {
     /// Read the files.
     ///
     /// # Errors
-    /// [`BrokerTlsError`], which names the file.
-    pub fn load(&self) -> Result<Arc<ClientConfig>, BrokerTlsError> {
-        let unusable = |error: tokio_rustls::rustls::Error| BrokerTlsError::Unusable(error.to_string());
+    /// [`ClientTlsError`], which names the file.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, ClientTlsError> {
+        let unusable = |error: tokio_rustls::rustls::Error| ClientTlsError::Unusable(error.to_string());
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
@@ -53,7 +53,7 @@ impl BrokerTls {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate, "the certificate")?;
-                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| BrokerTlsError::File {
+                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| ClientTlsError::File {
                     what: "the private key",
                     path: key.clone(),
                     why: error.to_string(),
@@ -64,19 +64,19 @@ impl BrokerTls {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, BrokerTlsError> {
+    fn roots(&self) -> Result<RootCertStore, ClientTlsError> {
         let mut roots = RootCertStore::empty();
         let Some(ca) = &self.ca else {
             // Some machines have certificates among theirs that nobody can read; the others count.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             return if roots.is_empty() {
-                Err(BrokerTlsError::NoRoots)
+                Err(ClientTlsError::NoRoots)
             } else {
                 Ok(roots)
             };
         };
         for certificate in certificates(ca, "the certificate authorities")? {
-            roots.add(certificate).map_err(|error| BrokerTlsError::File {
+            roots.add(certificate).map_err(|error| ClientTlsError::File {
                 what: "the certificate authorities",
                 path: ca.clone(),
                 why: error.to_string(),
@@ -86,8 +86,8 @@ impl BrokerTls {
     }
 }
 
-fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, BrokerTlsError> {
-    foundry_broker::certificates(path).map_err(|error| BrokerTlsError::File {
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, ClientTlsError> {
+    foundry_broker::certificates(path).map_err(|error| ClientTlsError::File {
         what,
         path: path.to_owned(),
         why: error.to_string(),
@@ -102,7 +102,7 @@ mod tests {
     fn a_file_without_a_certificate_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca.pem");
-        let tls = BrokerTls {
+        let tls = ClientTls {
             ca: Some(ca.clone()),
             identity: None,
         };
