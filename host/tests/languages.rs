@@ -14,6 +14,8 @@
 mod conformer;
 #[path = "languages/hostile.rs"]
 mod hostile;
+#[path = "languages/python_base.rs"]
+mod python_base;
 #[path = "languages/released.rs"]
 mod released;
 mod support;

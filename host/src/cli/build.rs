@@ -32,7 +32,8 @@ pub struct Args {
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let start = Instant::now();
     let project = args.project.clone();
-    let building = tokio::task::spawn_blocking(move || toolkit::build(&project, &Tools::from_environment()));
+    let tools = Tools::from_environment().keeping(context.state());
+    let building = tokio::task::spawn_blocking(move || toolkit::build(&project, &tools));
     let built = context
         .patiently(format_args!("building {}", args.project.display()), building)
         .await

@@ -10,6 +10,7 @@ mod error;
 mod functions;
 mod instance;
 mod invocation;
+mod snapshot;
 
 pub use bindings::foundry::bot as wit;
 pub use bindings::{Bot as BotWorld, BotPre};
@@ -21,3 +22,4 @@ pub use engine::Engine;
 pub use error::{AdmissionError, Fault, LoadError};
 pub use instance::{Instances, Limits, Verdict};
 pub use invocation::{BotContext, Effects, Invocation, MessageContext, OutgoingEvent, StateWrite};
+pub use snapshot::{SnapshotError, snapshot_after_tick};

@@ -13,6 +13,7 @@ const TOOLS: &str = "FOUNDRY_TOOLS";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tools {
     places: Vec<PathBuf>,
+    kept: Option<PathBuf>,
 }
 
 impl Tools {
@@ -20,7 +21,20 @@ impl Tools {
     pub fn at(directories: impl IntoIterator<Item = PathBuf>) -> Self {
         Self {
             places: directories.into_iter().map(|directory| directory.join("bin")).collect(),
+            kept: None,
         }
+    }
+
+    /// Keep what takes long to make in a directory that only this user can write: compilations are run from it.
+    #[must_use]
+    pub fn keeping(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.kept = Some(directory.into());
+        self
+    }
+
+    /// Where what takes long to make is kept, if anywhere.
+    pub(super) fn kept(&self) -> Option<&Path> {
+        self.kept.as_deref()
     }
 
     /// In the directories that `FOUNDRY_TOOLS` names, then in `PATH`.

@@ -41,6 +41,14 @@ pub enum BuildError {
         /// What it said.
         output: String,
     },
+    /// The bot's code failed while it was read.
+    #[error("cannot build {bot}: its code fails when it is imported:\n{}", traceback.trim_end())]
+    Code {
+        /// The bot.
+        bot: String,
+        /// Where, and how.
+        traceback: String,
+    },
     /// A file can't be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

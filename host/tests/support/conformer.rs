@@ -17,6 +17,11 @@ pub fn component(language: Language, project: &Path) -> PathBuf {
 
 /// The tools of a language, installed if need be.
 pub fn tools(language: Language) -> toolkit::Tools {
+    toolkit::Tools::at(places(language))
+}
+
+/// Where they are, in `bin` of each.
+pub fn places(language: Language) -> Vec<PathBuf> {
     let tools = match language {
         Language::Typescript => "javascript",
         other => other.name(),
@@ -30,11 +35,11 @@ pub fn tools(language: Language) -> toolkit::Tools {
         "{}",
         String::from_utf8_lossy(&installed.stderr)
     );
-    let tools = String::from_utf8(installed.stdout).unwrap();
-    toolkit::Tools::at(std::env::split_paths(tools.trim()))
+    let directories = String::from_utf8(installed.stdout).unwrap();
+    std::env::split_paths(directories.trim()).collect()
 }
 
-/// Make a project as an author does, put the bot into it, and build it.
+/// Make a project as an author does, put the bot into it, and build it. What its language keeps is beside the project.
 fn build(language: Language, project: &Path) -> PathBuf {
     toolkit::create(language, "conformer", project).unwrap();
     let bots = Path::new(REPOSITORY)
@@ -44,5 +49,6 @@ fn build(language: Language, project: &Path) -> PathBuf {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), project.join(entry.file_name())).unwrap();
     }
-    toolkit::build(project, &tools(language)).unwrap().component
+    let tools = tools(language).keeping(project.parent().unwrap());
+    toolkit::build(project, &tools).unwrap().component
 }

@@ -1,5 +1,6 @@
 """Tracebacks without files: a bot has none at run time, and Python's own formatting would open its sources."""
 
+import re
 import sys
 
 # Lines of the bot's own modules and of the SDK, by file.
@@ -8,15 +9,24 @@ _sources: dict[str, list[str]] = {}
 # Where the interpreter's own modules are, and those that componentize-py generates.
 _NOT_OURS = ("/python/", "/bundled/", "/world/")
 
+# How an import gets from a module to the next: Python leaves it out as well.
+_MACHINERY = re.compile(r"<frozen importlib|/python/importlib/|.*/foundry_sdk/_base\.py$")
+
+
+def remember_source(path: str, text: str) -> None:
+    """Keep the source of a module."""
+    _sources[path] = text.splitlines()
+
 
 def remember_sources() -> None:
     """Keep the sources of the bot's own modules, so that tracebacks show their lines. Called while it is built."""
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if path and path.endswith(".py") and not path.startswith(_NOT_OURS):
+        # What is known already may have come without a file.
+        if path and path.endswith(".py") and not path.startswith(_NOT_OURS) and path not in _sources:
             try:
                 with open(path, encoding="utf-8") as source:
-                    _sources[path] = source.read().splitlines()
+                    remember_source(path, source.read())
             except (OSError, UnicodeDecodeError):
                 continue
 
@@ -40,10 +50,11 @@ def _add(error: BaseException, lines: list[str], seen: set[int]) -> None:
     step = error.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
-        lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_qualname}')
-        source = _sources.get(code.co_filename, [])
-        if 0 < step.tb_lineno <= len(source):
-            lines.append(f"    {source[step.tb_lineno - 1].strip()}")
+        if not _MACHINERY.match(code.co_filename):
+            lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_qualname}')
+            source = _sources.get(code.co_filename, [])
+            if 0 < step.tb_lineno <= len(source):
+                lines.append(f"    {source[step.tb_lineno - 1].strip()}")
         step = step.tb_next
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
