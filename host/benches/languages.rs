@@ -1,6 +1,6 @@
 //! What a bot costs in each language: its size, its build, its load, and one message; cold and warm told apart.
 //!
-//! Run with `benches/run languages`. Prints the table of docs/writing-bots.md; nothing here passes or fails. The bots are
+//! Run with `benches/run languages`, or with the names of some as arguments. Prints the table of docs/writing-bots.md; nothing here passes or fails. The bots are
 //! those that `foundry-host new` makes, built by `foundry-host build`.
 
 #![allow(
@@ -38,7 +38,12 @@ async fn main() {
         "| language | component | first build | next build | first load | load after a change | load again | one message |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    // Cargo has an argument of its own.
+    let some: Vec<_> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     for language in LANGUAGES {
+        if !some.is_empty() && !some.iter().any(|name| name == language.name()) {
+            continue;
+        }
         let directory = tempfile::tempdir().unwrap();
         let bot = Bot::new(language, directory.path());
         let compiled = directory.path().join("compiled");

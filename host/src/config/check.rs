@@ -7,6 +7,7 @@ use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
+use crate::capability::mail::Mail;
 use crate::keys::{KeyStore, Role};
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
@@ -50,6 +51,7 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         let remedy = "name PEM files that exist with broker.ca, broker.certificate and broker.key";
         findings.add(Severity::Error, line, "broker.url", error.to_string(), remedy);
     }
+    findings.mail(config, bots);
     findings.problems
 }
 
@@ -83,6 +85,23 @@ impl Findings<'_> {
             message,
             remedy,
         });
+    }
+
+    fn mail(&mut self, config: &Config, bots: &[ResolvedBot]) {
+        let Some(mail) = &config.mail else {
+            let senders = bots.iter().filter(|bot| !bot.bot.spec.grants.mail.is_empty());
+            for ResolvedBot { bot, .. } in senders {
+                let key = format!("bots.{}.grants.mail", bot.name);
+                let message = "this host sends no mail".to_owned();
+                self.add(Severity::Warning, Some(bot.line), &key, message, "add the table [mail]");
+            }
+            return;
+        };
+        if let Err(error) = Mail::new(Some(mail)) {
+            let line = config.lines.get("mail.ca").or(config.lines.get("mail.server")).copied();
+            let remedy = "name a PEM file that exists, or remove this";
+            self.add(Severity::Error, line, "mail.ca", error.to_string(), remedy);
+        }
     }
 
     fn bot(&mut self, store: &KeyStore, resolved: &ResolvedBot) {

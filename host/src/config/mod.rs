@@ -200,6 +200,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         &host,
         &Section::top(document, "artifacts", problems),
         &Section::top(document, "broker", problems),
+        &Section::top(document, "mail", problems),
         &Section::top(document, "messages", problems),
     ] {
         for (key, span, _) in section.entries() {

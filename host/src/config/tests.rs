@@ -257,3 +257,51 @@ fn defaults_of_messages_are_those_of_a_host_without_a_file() {
         (default.peer_patience, default.max_age)
     );
 }
+
+#[test]
+fn mail_needs_a_server_a_sender_and_a_password_that_is_secret() {
+    let said = problems("[mail]\nuser = \"jo\"\nhourly = \"many\"\n");
+    for part in [
+        "mail.server: it is missing",
+        "mail.from: it is missing",
+        "mail.user: there is a user and no password",
+        "mail.hourly",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let said = problems(
+        "[mail]\nserver = \"smtp+insecure://mail.example.org\"\nfrom = \"nobody\"\npassword-file = \"x\"\n\
+         [bots.x]\nuse = \"./x.wasm\"\ngrants.mail = [\"nobody\"]\ngrants.without = [\"log\"]\n",
+    );
+    for part in [
+        "for this machine only",
+        "write an address",
+        "there is a password and no user",
+        "grants.mail: \"nobody\": it must be an address",
+        "grants.without: \"log\": not a right",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
+fn the_password_of_mail_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (password, file) = (directory.path().join("password"), directory.path().join("foundry.toml"));
+    let text = "[mail]\nserver = \"smtp://mail.example.org\"\nfrom = \"f@example.org\"\nuser = \"jo\"\n\
+                password-file = \"password\"\n";
+    let read = |mode| {
+        std::fs::write(&password, "s3cret\n").unwrap();
+        std::fs::set_permissions(&password, PermissionsExt::from_mode(mode)).unwrap();
+        Config::parse(&file, text).map_err(|error| error.to_string())
+    };
+    let error = read(0o644).unwrap_err();
+    assert!(
+        error.contains("can be read by others") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let config = read(0o600).unwrap();
+    let shown = format!("{:?}", config.mail.unwrap());
+    assert!(shown.contains("jo") && !shown.contains("s3cret"), "{shown}");
+}
