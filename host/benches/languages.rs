@@ -1,7 +1,7 @@
 //! What a bot costs in each language: its size, its build, its load, and one message; cold and warm told apart.
 //!
-//! Run with `benches/run languages`, or with the names of some as arguments. Prints the table of docs/writing-bots.md; nothing here passes or fails. The bots are
-//! those that `foundry-host new` makes, built by `foundry-host build`.
+//! Run with `benches/run languages`, or with the names of some as arguments. Prints the table of docs/writing-bots.md;
+//! nothing here passes or fails. The bots are those that `foundry-host new` makes, built by `foundry-host build`.
 
 #![allow(
     clippy::unwrap_used,
@@ -105,6 +105,8 @@ impl Bot {
         let mut command = foundry_host(&["build"]);
         command
             .current_dir(&self.project)
+            // Not the host's: what a build compiled would make the first load a warm one.
+            .env("FOUNDRY_STATE", self.project.join("../author"))
             .env("FOUNDRY_TOOLS", &self.tools)
             .env("RUSTC", &self.rustc);
         // What the cargo around this says is about other crates.
