@@ -44,8 +44,10 @@ impl Update<'_> {
         let sound = text
             .as_ref()
             .filter(|text| existing.records.is_some() && listed.is_some_and(|it| it.sha256 == text.checksum.sha256));
+        let offered = existing.offers(&contents.to_string(), self.settings.extras);
         let difference = match (sound, changed) {
-            (Some(_), None) => return Ok(None),
+            (Some(_), None) if offered => return Ok(None),
+            (Some(_), None) => Some(Difference::default()),
             (Some(_), Some(Changed { difference, .. })) => difference.clone(),
             (None, _) => None,
         };
@@ -73,9 +75,10 @@ impl Update<'_> {
                 }]
             }
         };
-        if splices.is_empty() {
+        if splices.is_empty() && offered {
             return Ok(None);
         }
-        Ok(Some((contents, self.transaction.splice(&path, splices)?)))
+        let spliced = self.transaction.splice(&path, self.settings.extras, splices)?;
+        Ok(Some((contents, spliced)))
     }
 }

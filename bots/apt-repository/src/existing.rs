@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::deb::decompress;
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::Transaction;
+use crate::host::{Extras, Transaction};
 use crate::index::{Index, IndexError, IndexName};
 use crate::release::{Listed, Release};
 
@@ -14,7 +14,7 @@ use crate::release::{Listed, Release};
 const MAX_INDEX: u64 = 1024 * 1024 * 1024;
 
 /// The compressions that this or another program may have left an index in, in the order of their speed.
-const SUFFIXES: [&str; 4] = ["", ".gz", ".zst", ".xz"];
+pub(crate) const SUFFIXES: [&str; 4] = ["", ".gz", ".zst", ".xz"];
 
 /// A suite as it is before a change.
 pub struct Existing<'a> {
@@ -80,6 +80,13 @@ impl<'a> Existing<'a> {
     #[must_use]
     pub fn lists(&self, name: &IndexName) -> bool {
         self.records.is_some() && self.listed(name).is_some()
+    }
+
+    /// Whether a text that distbot made is published with these extras.
+    #[must_use]
+    pub fn offers(&self, name: &str, extras: Extras) -> bool {
+        let release = self.release.as_ref();
+        release.is_some_and(|release| release.files.contains_key(&format!("{name}.xz")) == extras.xz)
     }
 
     /// The text of an index, in any compression; none if there is none.

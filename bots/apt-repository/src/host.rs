@@ -60,6 +60,13 @@ pub struct Splice {
     pub pieces: Vec<NewPiece>,
 }
 
+/// How a text is published beside the usual ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Compressed with xz as well.
+    pub xz: bool,
+}
+
 /// What a splice made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spliced {
@@ -146,11 +153,12 @@ pub trait Transaction {
     /// The host's.
     fn read_piece(&self, path: &str, number: usize) -> Result<Vec<u8>, Failure>;
 
-    /// Change some pieces of a text, or write a new text. It is published only compressed.
+    /// Change some pieces of a text, or write a new text. It is published only compressed. If that was with other extras, it
+    /// is written anew.
     ///
     /// # Errors
     /// The host's.
-    fn splice(&self, path: &str, changes: Vec<Splice>) -> Result<Spliced, Failure>;
+    fn splice(&self, path: &str, extras: Extras, changes: Vec<Splice>) -> Result<Spliced, Failure>;
 
     /// Give a file another name beside its own.
     ///

@@ -3,6 +3,7 @@
 use crate::binary::Binary;
 use crate::contents::ContentsName;
 use crate::existing::Existing;
+use crate::host::Extras;
 use crate::index::IndexName;
 use crate::release::Automatic;
 use crate::retention::Retention;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub keep: Option<Retention>,
     /// Whether it has lists of the packages' files.
     pub contents: bool,
+    /// How its indices are published beside the usual ways.
+    pub extras: Extras,
 }
 
 impl Settings {
@@ -75,6 +78,9 @@ impl Settings {
             valid_for: records.valid_for,
             keep: None,
             contents: release.files.keys().any(|path| ContentsName::is_one(path)),
+            extras: Extras {
+                xz: release.files.keys().any(|path| path.ends_with(".xz")),
+            },
         })
     }
 }

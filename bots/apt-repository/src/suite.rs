@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::binary::Binary;
 use crate::changed::Changed;
 use crate::contents::ContentsName;
-use crate::existing::{Existing, records_path};
+use crate::existing::{Existing, SUFFIXES, records_path};
 use crate::failure::Failure;
 use crate::generations::Records;
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
@@ -187,14 +187,21 @@ impl Update<'_> {
             edits.apply(&mut index)?;
             return self.write_whole(&path, &index).map(Changed::anew);
         }
-        if edits.is_empty() {
+        let offered = existing.offers(&name.to_string(), self.settings.extras);
+        if edits.is_empty() && offered {
             return Ok(None);
         }
         let sound = self.pieces(existing, name)?.filter(|_| !edits.rewrite);
         if let Some(text) = sound {
             let mut published = Published::new(self, existing, name);
             let difference = recent::edit(&text.pieces, edits, Sizes::default(), &mut published)?;
-            return Ok(published.spliced.map(|spliced| Changed { spliced, difference }));
+            if published.spliced.is_none() && !offered {
+                published.splice(Vec::new())?;
+            }
+            return Ok(published.spliced.map(|spliced| Changed {
+                spliced,
+                difference: Some(difference.unwrap_or_default()),
+            }));
         }
         let listed = existing.listed(name);
         let mut index = existing.index(name)?.unwrap_or_default();
@@ -241,7 +248,7 @@ impl Update<'_> {
             count,
             pieces: pieces::cut(index),
         };
-        self.transaction.splice(path, vec![splice])
+        self.transaction.splice(path, self.settings.extras, vec![splice])
     }
 
     /// An index that distbot writes for the first time: with what another program's had, and the packages for all
@@ -326,6 +333,9 @@ impl Update<'_> {
             }
         }
         for (name, Spliced { text, files }) in texts {
+            for suffix in SUFFIXES {
+                release.files.remove(&format!("{name}{suffix}"));
+            }
             // Clients check what they have unpacked, though no one offers it: as in Debian's own archive.
             release.files.insert(name.clone(), text.clone().into());
             for (suffix, checksum) in files {
@@ -452,7 +462,10 @@ impl Pieces for Published<'_> {
     }
 
     fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure> {
-        self.spliced = Some(self.update.transaction.splice(&self.path, splices)?);
+        let Update {
+            transaction, settings, ..
+        } = self.update;
+        self.spliced = Some(transaction.splice(&self.path, settings.extras, splices)?);
         Ok(())
     }
 }

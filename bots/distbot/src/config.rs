@@ -1,5 +1,6 @@
 //! What the operator wants published, and where.
 
+use apt_repository::host::Extras;
 use apt_repository::release::Automatic;
 use apt_repository::retention::Retention;
 use apt_repository::settings::Settings;
@@ -72,6 +73,9 @@ impl Config {
             valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
             keep: retention(one("keep"), one("keep-days"))?,
             contents: one("contents").map_or(Ok(false), |value| yes_or_no("contents", &value))?,
+            extras: Extras {
+                xz: one("xz").map_or(Ok(false), |value| yes_or_no("xz", &value))?,
+            },
         };
         Ok(Self {
             url: match one("url") {
@@ -301,6 +305,14 @@ pub fn description() -> Description {
         text(
             "contents",
             "whether to publish lists of the packages' files, as apt-file reads them: yes, or no",
+        )
+        .default("no")
+        .placeholder("YES|NO"),
+    )
+    .option(
+        text(
+            "xz",
+            "whether to publish indices compressed with xz as well as with gzip and zstd: yes, or no",
         )
         .default("no")
         .placeholder("YES|NO"),

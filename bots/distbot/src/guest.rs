@@ -1,7 +1,7 @@
 //! The host, as a component reaches it.
 
 use apt_repository::failure::Failure;
-use apt_repository::host::{Checksum, Digest, Host, Piece, Splice, Spliced, Text, Transaction};
+use apt_repository::host::{Checksum, Digest, Extras, Host, Piece, Splice, Spliced, Text, Transaction};
 use foundry_sdk::{Artifact, bindings, clock, log, signing, site};
 
 use bindings::foundry::bot::site::Transaction as HostTransaction;
@@ -99,7 +99,7 @@ impl Transaction for SiteTransaction {
         self.0.read_piece(path, small(number)?).map_err(refused)
     }
 
-    fn splice(&self, path: &str, changes: Vec<Splice>) -> Result<Spliced, Failure> {
+    fn splice(&self, path: &str, extras: Extras, changes: Vec<Splice>) -> Result<Spliced, Failure> {
         let change = |change: Splice| {
             let pieces = change.pieces.into_iter();
             Ok(site::Splice {
@@ -114,7 +114,8 @@ impl Transaction for SiteTransaction {
             })
         };
         let changes: Vec<_> = changes.into_iter().map(change).collect::<Result<_, Failure>>()?;
-        let spliced = self.0.splice(path, &changes).map_err(refused)?;
+        let also = if extras.xz { &[site::Compression::Xz][..] } else { &[] };
+        let spliced = self.0.splice_with(path, also, &changes).map_err(refused)?;
         let files = spliced.files.into_iter();
         Ok(Spliced {
             text: checksum(spliced.text),

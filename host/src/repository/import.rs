@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use apt_repository::existing::Existing;
 use apt_repository::failure::Failure;
-use apt_repository::host::{Splice, Spliced, Text, Transaction};
+use apt_repository::host::{Extras, Splice, Spliced, Text, Transaction};
 use apt_repository::operate::{self, Contents, Selection};
 
 use super::{Desk, Done, RepositoryError};
@@ -119,7 +119,7 @@ impl Transaction for Archive {
         read_only()
     }
 
-    fn splice(&self, _: &str, _: Vec<Splice>) -> Result<Spliced, Failure> {
+    fn splice(&self, _: &str, _: Extras, _: Vec<Splice>) -> Result<Spliced, Failure> {
         read_only()
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use apt_repository::failure::Failure;
-use apt_repository::host::{Checksum, Digest, Host, Piece, Splice, Spliced, Text, Transaction};
+use apt_repository::host::{Checksum, Digest, Extras, Host, Piece, Splice, Spliced, Text, Transaction};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::runtime::Handle;
@@ -157,7 +157,7 @@ impl Transaction for SiteTransaction {
             .map_err(refused)
     }
 
-    fn splice(&self, path: &str, changes: Vec<Splice>) -> Result<Spliced, Failure> {
+    fn splice(&self, path: &str, Extras { xz }: Extras, changes: Vec<Splice>) -> Result<Spliced, Failure> {
         let change = |change: Splice| {
             let pieces = change.pieces.into_iter();
             site::Splice {
@@ -175,7 +175,7 @@ impl Transaction for SiteTransaction {
         let mut transaction = self.transaction.borrow_mut();
         let spliced = self
             .runtime
-            .block_on(transaction.splice(path, changes))
+            .block_on(transaction.splice(path, site::Extras { xz }, changes))
             .map_err(refused)?;
         let files = spliced.files.into_iter();
         Ok(Spliced {

@@ -29,3 +29,4 @@ mod s3;
 mod support;
 mod takeover;
 mod world;
+mod xz;

@@ -2,7 +2,9 @@
 
 use wasmtime::component::Resource;
 
-use super::{Checksum, Compression, Digest, Kept, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress};
+use super::{
+    Checksum, Compression, Digest, Extras, Kept, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress,
+};
 use crate::capability::{Artifact, ArtifactError, ArtifactStore};
 use crate::runtime::{Invocation, wit};
 
@@ -180,8 +182,21 @@ impl wit::site::HostTransaction for Invocation {
         path: String,
         changes: Vec<wit::site::Splice>,
     ) -> wasmtime::Result<Result<wit::site::Spliced, Error>> {
+        self.splice_with(transaction, path, Vec::new(), changes).await
+    }
+
+    async fn splice_with(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        also: Vec<wit::site::Compression>,
+        changes: Vec<wit::site::Splice>,
+    ) -> wasmtime::Result<Result<wit::site::Spliced, Error>> {
+        let extras = Extras {
+            xz: also.contains(&wit::site::Compression::Xz),
+        };
         let changes = changes.into_iter().map(Into::into).collect();
-        let spliced = self.table.get_mut(&transaction)?.splice(&path, changes).await;
+        let spliced = self.table.get_mut(&transaction)?.splice(&path, extras, changes).await;
         Ok(spliced.map(Into::into).map_err(Error::from))
     }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2_resumable::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2_resumable::{Digest, Sha256};
 
+use super::text::Checksum;
+
 /// A digest that isn't finished.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -23,20 +25,18 @@ struct Written {
 }
 
 impl Running {
-    /// Bytes so far.
-    pub(super) fn length(&self) -> u64 {
-        self.length
-    }
-
     /// More bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
         self.hasher.update(bytes);
     }
 
-    /// The digest, in lower-case hex.
-    pub(super) fn finish(self) -> String {
-        hex::encode(self.hasher.finalize())
+    /// The size and the digest of all.
+    pub(super) fn checksum(self) -> Checksum {
+        Checksum {
+            size: self.length,
+            sha256: hex::encode(self.hasher.finalize()),
+        }
     }
 }
 
@@ -86,8 +86,8 @@ mod tests {
                 let written = serde_json::to_string(&running).unwrap();
                 running = serde_json::from_str(&written).unwrap();
             }
-            prop_assert_eq!(running.length(), bytes.len() as u64);
-            prop_assert_eq!(running.finish(), hex::encode(Sha256::digest(&bytes)));
+            let sha256 = hex::encode(Sha256::digest(&bytes));
+            prop_assert_eq!(running.checksum(), Checksum { size: bytes.len() as u64, sha256 });
         }
     }
 }

@@ -1,24 +1,26 @@
 //! Writing a text's files: unchanged pieces are copied, others compressed, and all is hashed from the first change on.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
+use super::format::{FASTEST, Format, Packed};
 use super::running::Running;
-use super::text::{Checksum, FASTEST, MARK_EVERY, NewPiece, PACKED, Row, STREAMS, Segment, Table};
-use super::{Compression, compress, threads};
+use super::text::{Checksum, MARK_EVERY, NewPiece, Row, Segment, Table};
+use super::threads;
 
 /// From so many new pieces on they are compressed before all else, on all cores: one format takes longer than another.
 const MANY: usize = 8;
 
 /// Where a splice reads and writes.
 pub(super) struct Files {
-    /// The old table, with the old files in the order of [`PACKED`].
+    /// The formats, in the order of the files.
+    pub(super) formats: &'static [Format],
+    /// The old table, with the old files; of the same formats.
     pub(super) old: Option<(Arc<Table>, Vec<File>)>,
     /// The old file that unpacks fastest once more: each thread needs a position of its own.
     pub(super) plain: Option<File>,
-    /// The new files, in that order.
+    /// The new files.
     pub(super) new: Vec<File>,
 }
 
@@ -35,20 +37,26 @@ struct Start {
     /// The row.
     row: usize,
     /// The digests before it.
-    mark: [Running; STREAMS],
+    mark: Vec<Running>,
 }
 
 /// Write the files. Returns the table's rows, and what the streams are.
 pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<Row>, Vec<Checksum>)> {
-    let Files { old, plain, new } = files;
+    let Files {
+        formats,
+        old,
+        plain,
+        new,
+    } = files;
     let (table, old_files) = match &old {
         Some((table, files)) => (Some(table.as_ref()), files.as_slice()),
         None => (None, &[][..]),
     };
-    let start = start(table, segments);
+    let start = start(table, segments, 1 + formats.len());
     let marks = marks(table, segments, &start);
-    let packed = pack(segments)?;
+    let packed = pack(formats, segments)?;
     let work = Work {
+        formats,
         table,
         packed: &packed,
         segments: segments.get(start.row..).unwrap_or_default(),
@@ -56,13 +64,13 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
         marks: &marks,
     };
     let streams = std::thread::scope(|scope| {
-        let packed: Vec<_> = PACKED
+        let packed: Vec<_> = formats
             .iter()
             .enumerate()
             .zip(new)
-            .map(|((number, (_, how)), new)| {
+            .map(|((number, format), new)| {
                 let (work, old) = (&work, old_files.get(number));
-                scope.spawn(move || work.packed(number + 1, *how, old, new))
+                scope.spawn(move || work.packed(number + 1, *format, old, new))
             })
             .collect();
         let mut streams = vec![work.plain(plain.as_ref())];
@@ -80,40 +88,35 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
         .flatten();
     let mut rows: Vec<Row> = kept.cloned().collect();
     for (number, segment) in work.segments.iter().enumerate() {
-        let sizes: Vec<u64> = streams
-            .iter()
-            .filter_map(|stream| stream.sizes.get(number).copied())
-            .collect();
+        let sizes = streams.iter().map(|stream| stream.sizes.get(number).copied());
+        let sizes: Option<Vec<u64>> = sizes.collect();
         let marks = streams.iter().map(|stream| stream.marks.get(number).cloned().flatten());
-        let marks: Option<Vec<Running>> = marks.collect();
         rows.push(Row {
             label: work.label(segment),
-            sizes: sizes.try_into().map_err(|_| io::Error::other("a stream is short"))?,
-            mark: marks
-                .and_then(|marks| <[Running; STREAMS]>::try_from(marks).ok())
-                .map(Box::new),
+            mark: marks.collect(),
+            sizes: sizes.ok_or_else(|| io::Error::other("a stream is short"))?,
         });
     }
     Ok((rows, streams.into_iter().map(|stream| stream.checksum).collect()))
 }
 
 /// Compress the new pieces, if they are many.
-fn pack(segments: &[Segment<'_>]) -> io::Result<Vec<Vec<u8>>> {
+fn pack(formats: &[Format], segments: &[Segment<'_>]) -> io::Result<Vec<Packed>> {
     let new = segments.iter().filter_map(|segment| match segment {
         Segment::New(piece) => Some(&piece.text),
         Segment::Old(_) => None,
     });
     let jobs: Vec<_> = new
-        .flat_map(|text| PACKED.iter().map(move |(_, how)| (*how, text)))
+        .flat_map(|text| formats.iter().map(move |format| (*format, text)))
         .collect();
-    if jobs.len() < MANY * PACKED.len() {
+    if jobs.len() < MANY * formats.len() {
         return Ok(Vec::new());
     }
-    threads::map(&jobs, threads::cores(), |(how, text)| compress(*how, text))
+    threads::map(&jobs, threads::cores(), |(format, text)| format.pack(text))
 }
 
 /// The last marked row before the first change.
-fn start(table: Option<&Table>, segments: &[Segment<'_>]) -> Start {
+fn start(table: Option<&Table>, segments: &[Segment<'_>], streams: usize) -> Start {
     let same = segments
         .iter()
         .enumerate()
@@ -126,11 +129,11 @@ fn start(table: Option<&Table>, segments: &[Segment<'_>]) -> Start {
     match marked.last() {
         Some((row, mark)) => Start {
             row,
-            mark: (**mark).clone(),
+            mark: mark.clone(),
         },
         None => Start {
             row: 0,
-            mark: Default::default(),
+            mark: vec![Running::default(); streams],
         },
     }
 }
@@ -150,8 +153,8 @@ fn marks(table: Option<&Table>, segments: &[Segment<'_>], start: &Start) -> Vec<
         since += match segment {
             Segment::New(piece) => piece.text.len() as u64,
             Segment::Old(row) => {
-                let sizes = table.and_then(|table| table.rows.get(*row)).map(|row| row.sizes);
-                sizes.and_then(|sizes| sizes.first().copied()).unwrap_or_default()
+                let row = table.and_then(|table| table.rows.get(*row));
+                row.and_then(|row| row.sizes.first().copied()).unwrap_or_default()
             }
         };
         due
@@ -161,13 +164,27 @@ fn marks(table: Option<&Table>, segments: &[Segment<'_>], start: &Start) -> Vec<
 
 /// What all streams have in common.
 struct Work<'a> {
+    formats: &'a [Format],
     table: Option<&'a Table>,
-    /// New pieces that are compressed already, in the order of [`PACKED`] for each; none if there are few.
-    packed: &'a [Vec<u8>],
+    /// New pieces that are compressed already, in all formats one after the other; none if there are few.
+    packed: &'a [Packed],
     /// From the start on.
     segments: &'a [Segment<'a>],
     start: &'a Start,
     marks: &'a [bool],
+}
+
+/// A file that is being written, and its digest.
+struct Written<'a> {
+    running: Running,
+    file: &'a mut dyn Write,
+}
+
+impl Written<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.running.update(bytes);
+        self.file.write_all(bytes)
+    }
 }
 
 impl Work<'_> {
@@ -183,126 +200,162 @@ impl Work<'_> {
         }
     }
 
+    /// Bytes of a piece's text.
+    fn text_size(&self, segment: &Segment<'_>) -> io::Result<u64> {
+        match segment {
+            Segment::New(piece) => Ok(piece.text.len() as u64),
+            Segment::Old(row) => Ok(self.row(*row)?.sizes.first().copied().unwrap_or_default()),
+        }
+    }
+
     /// The text itself, which is only hashed: from the file that unpacks fastest.
     fn plain(&self, old: Option<&File>) -> io::Result<Stream> {
-        let mut old = Old::new(self.table, FASTEST + 1, old);
+        let mut old = Old::new(self.table, FASTEST, old);
         let mut decompressor = zstd::bulk::Decompressor::new()?;
-        self.stream(0, |segment, emit| match segment {
-            Segment::New(piece) => emit(&piece.text),
-            Segment::Old(row) => {
-                let size = self.row(*row)?.sizes.first().copied().unwrap_or_default();
-                let packed = old.read(*row)?;
-                emit(&decompressor.decompress(packed, usize::try_from(size).map_err(io::Error::other)?)?)
+        let running = self.running(0);
+        let file = &mut io::sink();
+        let (stream, _) = self.stream(Written { running, file }, |segment, written| {
+            let size = self.text_size(segment)?;
+            match segment {
+                Segment::New(piece) => written.write(&piece.text)?,
+                Segment::Old(row) => {
+                    let (packed, _) = old.read(*row)?;
+                    let size = usize::try_from(size).map_err(io::Error::other)?;
+                    written.write(&decompressor.decompress(packed, size)?)?;
+                }
             }
-        })
+            Ok(size)
+        })?;
+        Ok(stream)
     }
 
     /// A compressed file.
-    fn packed(&self, stream: usize, how: Compression, old: Option<&File>, new: File) -> io::Result<Stream> {
+    fn packed(&self, stream: usize, format: Format, old: Option<&File>, new: File) -> io::Result<Stream> {
         let mut new = BufWriter::with_capacity(256 * 1024, new);
-        if let (Some(table), Some(mut file)) = (self.table, old) {
+        if let (Some(table), Some(mut file), true) = (self.table, old, self.start.row > 0) {
             file.seek(SeekFrom::Start(0))?;
             // Inside of the kernel, and without copying at all where the file system can share.
-            io::copy(&mut file.take(table.offset(stream, self.start.row)), new.get_mut())?;
+            io::copy(
+                &mut file.take(table.offset(stream, format, self.start.row)),
+                new.get_mut(),
+            )?;
         }
-        let mut old = Old::new(self.table, stream, old);
-        let mut ready = self.packed.iter().skip(stream - 1).step_by(PACKED.len());
-        let result = self.stream(stream, |segment, emit| match segment {
+        let mut written = Written {
+            running: self.running(stream),
+            file: &mut new,
+        };
+        if self.start.row == 0 {
+            written.write(format.head())?;
+        }
+        let mut old = Old::new(self.table, stream - 1, old);
+        let mut ready = self.packed.iter().skip(stream - 1).step_by(self.formats.len());
+        let (mut result, mut written) = self.stream(written, |segment, written| match segment {
             Segment::New(NewPiece { text, .. }) => {
+                let made;
                 let packed = match ready.next() {
-                    Some(packed) => Cow::Borrowed(packed),
-                    None => Cow::Owned(compress(how, text)?),
+                    Some(packed) => packed,
+                    None => {
+                        made = format.pack(text)?;
+                        &made
+                    }
                 };
-                new.write_all(&packed)?;
-                emit(&packed)
+                written.write(&packed.bytes)?;
+                Ok(packed.size)
             }
             Segment::Old(row) => {
-                let packed = old.read(*row)?;
-                new.write_all(packed)?;
-                emit(packed)
+                let (packed, size) = old.read(*row)?;
+                written.write(packed)?;
+                Ok(size)
             }
         })?;
+        written.write(&format.tail(self.sizes(stream, &result)?.into_iter()))?;
+        result.checksum = written.running.checksum();
         new.flush()?;
         Ok(result)
     }
 
-    /// Hash what `each` emits for each segment.
-    fn stream(
+    /// The size of each piece's text, and of what the stream has of it.
+    fn sizes(&self, stream: usize, written: &Stream) -> io::Result<Vec<(u64, u64)>> {
+        let kept = self
+            .table
+            .into_iter()
+            .flat_map(|table| table.rows.iter().take(self.start.row));
+        let kept = kept.filter_map(|row| Some((*row.sizes.first()?, *row.sizes.get(stream)?)));
+        let changed = self.segments.iter().zip(&written.sizes);
+        kept.map(Ok)
+            .chain(changed.map(|(segment, size)| Ok((self.text_size(segment)?, *size))))
+            .collect()
+    }
+
+    /// The digest of a stream at the start.
+    fn running(&self, stream: usize) -> Running {
+        self.start.mark.get(stream).cloned().unwrap_or_default()
+    }
+
+    /// Write and hash what `each` writes for each segment, of which it tells the size for the table.
+    fn stream<'a>(
         &self,
-        stream: usize,
-        mut each: impl FnMut(&Segment<'_>, &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
-    ) -> io::Result<Stream> {
-        let mut running = self.start.mark.get(stream).cloned().unwrap_or_default();
+        mut written: Written<'a>,
+        mut each: impl FnMut(&Segment<'_>, &mut Written<'a>) -> io::Result<u64>,
+    ) -> io::Result<(Stream, Written<'a>)> {
         let mut sizes = Vec::with_capacity(self.segments.len());
         let mut marks = Vec::with_capacity(self.segments.len());
         for (segment, due) in self.segments.iter().zip(self.marks) {
-            marks.push(due.then(|| running.clone()));
-            let before = running.length();
-            each(segment, &mut |bytes| {
-                running.update(bytes);
-                Ok(())
-            })?;
-            sizes.push(running.length() - before);
+            marks.push(due.then(|| written.running.clone()));
+            sizes.push(each(segment, &mut written)?);
         }
-        Ok(Stream {
-            checksum: Checksum {
-                size: running.length(),
-                sha256: running.finish(),
-            },
+        let stream = Stream {
+            checksum: written.running.clone().checksum(),
             sizes,
             marks,
-        })
+        };
+        Ok((stream, written))
     }
 }
 
-/// An old file, read piece by piece: mostly one after the other.
+/// The old file of a format by its number, read piece by piece: mostly one after the other.
 struct Old<'a> {
-    table: Option<&'a Table>,
-    stream: usize,
     file: Option<BufReader<&'a File>>,
-    /// Where each piece begins.
-    offsets: Vec<u64>,
+    /// Where each piece begins, its bytes, and the size that the table has.
+    places: Vec<(u64, u64, u64)>,
     position: u64,
     buffer: Vec<u8>,
 }
 
 impl<'a> Old<'a> {
-    fn new(table: Option<&'a Table>, stream: usize, file: Option<&'a File>) -> Self {
-        let mut end = 0;
+    fn new(table: Option<&'a Table>, number: usize, file: Option<&'a File>) -> Self {
+        let format = table.and_then(|table| table.formats().get(number)).copied();
+        let mut end = format.map_or(0, |format| format.head().len() as u64);
         let rows = table.into_iter().flat_map(|table| &table.rows);
-        let offsets = rows.map(|row| {
+        let places = rows.map(|row| {
+            let size = row.sizes.get(number + 1).copied().unwrap_or_default();
             let begin = end;
-            end += row.sizes.get(stream).copied().unwrap_or_default();
-            begin
+            end += format.map_or(size, |format| format.extent(size));
+            (begin, end - begin, size)
         });
-        let offsets = offsets.collect();
+        let places = places.collect();
         let file = file.map(|file| BufReader::with_capacity(256 * 1024, file));
         Self {
-            table,
-            stream,
             file,
-            offsets,
+            places,
             position: u64::MAX,
             buffer: Vec::new(),
         }
     }
 
-    fn read(&mut self, row: usize) -> io::Result<&[u8]> {
+    /// The bytes of a piece, and the size that the table has.
+    fn read(&mut self, row: usize) -> io::Result<(&[u8], u64)> {
         let missing = || io::Error::other("a piece is missing");
-        let size = self
-            .table
-            .and_then(|table| table.rows.get(row))
-            .and_then(|row| row.sizes.get(self.stream));
-        let size = usize::try_from(*size.ok_or_else(missing)?).map_err(io::Error::other)?;
-        let offset = *self.offsets.get(row).ok_or_else(missing)?;
+        let (offset, extent, size) = *self.places.get(row).ok_or_else(missing)?;
         let file = self.file.as_mut().ok_or_else(missing)?;
         if self.position != offset {
             file.seek(SeekFrom::Start(offset))?;
         }
-        self.buffer.resize(size, 0);
+        self.buffer
+            .resize(usize::try_from(extent).map_err(io::Error::other)?, 0);
         file.read_exact(&mut self.buffer)?;
-        self.position = offset + size as u64;
-        Ok(&self.buffer)
+        self.position = offset + extent;
+        Ok((&self.buffer, size))
     }
 }
 
@@ -313,6 +366,7 @@ pub(super) fn read_piece(table: &Table, file: &File, number: usize) -> io::Resul
         .get(number)
         .and_then(|row| row.sizes.first().copied())
         .unwrap_or_default();
-    let mut old = Old::new(Some(table), FASTEST + 1, Some(file));
-    zstd::bulk::decompress(old.read(number)?, usize::try_from(size).map_err(io::Error::other)?)
+    let mut old = Old::new(Some(table), FASTEST, Some(file));
+    let (packed, _) = old.read(number)?;
+    zstd::bulk::decompress(packed, usize::try_from(size).map_err(io::Error::other)?)
 }

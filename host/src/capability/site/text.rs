@@ -1,8 +1,9 @@
 //! Texts in pieces: large texts of which little changes at a time, such as the index of an archive.
 //!
 //! A text is published compressed. Each piece is compressed by itself, and the files are the compressed pieces one after
-//! the other: multi-member gzip and multi-frame zstd, which is what `cat` would make of them too. So a change compresses
-//! only the pieces that it touches, copies the others, and hashes only from the first change on.
+//! the other: multi-member gzip and multi-frame zstd, which is what `cat` would make of them too, and if wanted one stream
+//! of xz with several blocks. So a change compresses only the pieces that it touches, copies the others, and hashes only
+//! from the first change on.
 //!
 //! Where pieces begin is in a table among the host's records. It can be lost: it only says how the published files came to
 //! be, and whoever finds none writes the text anew.
@@ -10,20 +11,12 @@
 use cap_std::fs::{Dir, MetadataExt};
 use serde::{Deserialize, Serialize};
 
+use super::SiteError;
+use super::format::{Format, formats_of};
 use super::running::Running;
-use super::{Compression, SiteError};
 
 /// Where the tables are.
 pub(super) const TEXTS: &str = ".foundry/texts";
-
-/// How texts are published. Every client of today reads one of them; xz can't be joined in a way that apt reads.
-pub(super) const PACKED: [(&str, Compression); 2] = [(".gz", Compression::Gzip), (".zst", Compression::Zstd)];
-
-/// Of those, the one that unpacks fastest.
-pub(super) const FASTEST: usize = 1;
-
-/// Streams of a text: itself, and each of its compressed files.
-pub(super) const STREAMS: usize = 1 + PACKED.len();
 
 /// Bytes of text between two places where hashing can go on.
 pub(super) const MARK_EVERY: u64 = 1024 * 1024;
@@ -89,7 +82,7 @@ pub struct Spliced {
 pub(super) struct Table {
     pub(super) text: Checksum,
     pub(super) rows: Vec<Row>,
-    /// What the files looked like, in the order of [`PACKED`].
+    /// What the files looked like, in the order of their formats.
     pub(super) stamps: Vec<Stamp>,
 }
 
@@ -97,11 +90,11 @@ pub(super) struct Table {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) label: String,
-    /// Its bytes in each stream.
-    pub(super) sizes: [u64; STREAMS],
+    /// Its bytes in each stream: the text, and each format as [`Format::pack`] tells it.
+    pub(super) sizes: Vec<u64>,
     /// Digests of each stream up to here, at some rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) mark: Option<Box<[Running; STREAMS]>>,
+    pub(super) mark: Option<Vec<Running>>,
 }
 
 /// By what a file is recognised without reading it.
@@ -127,13 +120,29 @@ impl Table {
     /// The table of a text, if its files are still those that it describes.
     pub(super) fn read(root: &Dir, path: &str, files: &[String]) -> Option<Self> {
         let table: Self = serde_json::from_slice(&root.read(path).ok()?).ok()?;
-        let sizes = |stream: usize| table.rows.iter().filter_map(|row| row.sizes.get(stream)).sum::<u64>();
-        let sound = table.stamps.len() == PACKED.len()
-            && sizes(0) == table.text.size
-            && (files.iter().zip(&table.stamps).enumerate()).all(|(number, (file, stamp))| {
-                sizes(number + 1) == stamp.size && Stamp::of(root, file).is_ok_and(|now| now == *stamp)
+        let formats = formats_of(table.stamps.len())?;
+        let streams = 1 + formats.len();
+        let complete =
+            |row: &Row| row.sizes.len() == streams && row.mark.as_ref().is_none_or(|mark| mark.len() == streams);
+        let sound = table.rows.iter().all(complete)
+            && table.column(0).sum::<u64>() == table.text.size
+            && files.len() >= formats.len()
+            && (formats.iter().zip(files).zip(&table.stamps).enumerate()).all(|(number, ((format, file), stamp))| {
+                let tail = format.tail(table.column(0).zip(table.column(number + 1))).len() as u64;
+                table.offset(number + 1, *format, table.rows.len()) + tail == stamp.size
+                    && Stamp::of(root, file).is_ok_and(|now| now == *stamp)
             });
         sound.then_some(table)
+    }
+
+    /// How the text is published.
+    pub(super) fn formats(&self) -> &'static [Format] {
+        formats_of(self.stamps.len()).unwrap_or_default()
+    }
+
+    /// The sizes of all pieces in a stream.
+    fn column(&self, stream: usize) -> impl Iterator<Item = u64> {
+        self.rows.iter().filter_map(move |row| row.sizes.get(stream).copied())
     }
 
     /// What a bot sees of it.
@@ -148,10 +157,10 @@ impl Table {
         }
     }
 
-    /// Where a piece begins in a stream.
-    pub(super) fn offset(&self, stream: usize, row: usize) -> u64 {
-        let before = self.rows.iter().take(row);
-        before.filter_map(|row| row.sizes.get(stream)).sum()
+    /// Where a piece begins in the file of a format, which is a stream.
+    pub(super) fn offset(&self, stream: usize, format: Format, row: usize) -> u64 {
+        let before: u64 = self.column(stream).take(row).map(|size| format.extent(size)).sum();
+        format.head().len() as u64 + before
     }
 }
 

@@ -21,21 +21,37 @@ fn splice(first: usize, count: usize, pieces: Vec<NewPiece>) -> Splice {
     Splice { first, count, pieces }
 }
 
+const NO_EXTRAS: Extras = Extras { xz: false };
+
 async fn change(site: &Path, changes: Vec<Splice>) -> Spliced {
+    change_with(site, NO_EXTRAS, changes).await
+}
+
+async fn change_with(site: &Path, extras: Extras, changes: Vec<Splice>) -> Spliced {
     let mut transaction = Sites::new().begin(site).await.unwrap();
-    let spliced = transaction.splice(PATH, changes).await.unwrap();
+    let spliced = transaction.splice(PATH, extras, changes).await.unwrap();
     transaction.commit(&[]).await.unwrap();
     spliced
 }
 
 /// What the usual programs make of the published files.
-fn unpacked(site: &Path) -> [Vec<u8>; 2] {
-    [("gzip", "gz"), ("zstd", "zst")].map(|(program, suffix)| {
+fn unpacked(site: &Path, extras: Extras) -> Vec<Vec<u8>> {
+    // The last one as apt reads xz: nothing behind the first stream.
+    let programs = [
+        ("gzip -dc", "gz"),
+        ("zstd -dc", "zst"),
+        ("xz -dc --single-stream", "xz"),
+    ];
+    let programs = programs.into_iter().filter(|(_, suffix)| *suffix != "xz" || extras.xz);
+    let unpack = |(program, suffix): (&str, &str)| {
         let file = site.join(format!("{PATH}.{suffix}"));
-        let output = Command::new(program).args(["-dc"]).arg(file).output().unwrap();
-        assert!(output.status.success(), "{program}");
+        let mut words = program.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        let output = command.args(words).arg(file).output().unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
         output.stdout
-    })
+    };
+    programs.map(unpack).collect()
 }
 
 fn checksum(bytes: &[u8]) -> Checksum {
@@ -45,6 +61,12 @@ fn checksum(bytes: &[u8]) -> Checksum {
 
 /// The checksums are those of the files, and of what they unpack to.
 fn assert_sound(site: &Path, spliced: &Spliced, expected: &[u8]) {
+    assert_sound_with(site, NO_EXTRAS, spliced, expected);
+}
+
+fn assert_sound_with(site: &Path, extras: Extras, spliced: &Spliced, expected: &[u8]) {
+    assert_eq!(spliced.files.len(), if extras.xz { 3 } else { 2 });
+    assert_eq!(site.join(format!("{PATH}.xz")).exists(), extras.xz);
     assert_eq!(spliced.text, checksum(expected));
     for (suffix, listed) in &spliced.files {
         assert_eq!(
@@ -53,7 +75,7 @@ fn assert_sound(site: &Path, spliced: &Spliced, expected: &[u8]) {
             "{suffix}"
         );
     }
-    for text in unpacked(site) {
+    for text in unpacked(site, extras) {
         assert!(text == expected);
     }
 }
@@ -85,16 +107,37 @@ async fn a_changed_piece_leaves_the_others_as_they_are() {
     assert_eq!(transaction.read_piece(PATH, 2).await.unwrap(), b"drei\n");
 
     // Twice in one transaction, and none of it if that is dropped.
-    transaction.splice(PATH, vec![splice(0, 1, Vec::new())]).await.unwrap();
+    transaction
+        .splice(PATH, NO_EXTRAS, vec![splice(0, 1, Vec::new())])
+        .await
+        .unwrap();
     let text = transaction.text(PATH).await.unwrap().unwrap();
     assert_eq!(text.pieces.len(), 2);
     transaction
-        .splice(PATH, vec![splice(2, 0, vec![piece("d", "vier\n")])])
+        .splice(PATH, NO_EXTRAS, vec![splice(2, 0, vec![piece("d", "vier\n")])])
         .await
         .unwrap();
     assert_eq!(transaction.read_piece(PATH, 2).await.unwrap(), b"vier\n");
     drop(transaction);
     assert_sound(site.path(), &second, b"one\nzwei\ndrei\n");
+}
+
+#[tokio::test]
+async fn extras_come_and_go_without_another_change() {
+    let site = tempfile::tempdir().unwrap();
+    change(
+        site.path(),
+        vec![splice(0, 0, vec![piece("a", "one\n"), piece("b", "two\n")])],
+    )
+    .await;
+    for xz in [true, false, true] {
+        let extras = Extras { xz };
+        let spliced = change_with(site.path(), extras, Vec::new()).await;
+        assert_sound_with(site.path(), extras, &spliced, b"one\ntwo\n");
+    }
+    let with_xz = Extras { xz: true };
+    let spliced = change_with(site.path(), with_xz, vec![splice(0, 2, Vec::new())]).await;
+    assert_sound_with(site.path(), with_xz, &spliced, b"");
 }
 
 #[tokio::test]
@@ -142,7 +185,7 @@ async fn splices_that_do_not_fit_are_refused() {
         vec![splice(usize::MAX, usize::MAX, Vec::new())],
     ] {
         let mut transaction = Sites::new().begin(site.path()).await.unwrap();
-        let refused = transaction.splice(PATH, changes).await;
+        let refused = transaction.splice(PATH, NO_EXTRAS, changes).await;
         assert!(matches!(refused, Err(SiteError::BadSplice)), "{refused:?}");
     }
 }
@@ -202,6 +245,8 @@ proptest! {
                 prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..6),
                 // Some so large that marks are between them.
                 prop::collection::vec((any::<u8>(), prop_oneof![0usize..50, 400_000usize..900_000]), 6),
+                // Mostly as it was before, which is what can go wrong when pieces are copied.
+                prop::bool::weighted(0.75),
             ),
             1..5,
         ),
@@ -209,11 +254,12 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let site = tempfile::tempdir().unwrap();
         let mut pieces = Vec::new();
-        for (places, texts) in steps {
+        for (places, texts, xz) in steps {
+            let extras = Extras { xz };
             let changes = apply(&mut pieces, &places, &texts);
-            let spliced = runtime.block_on(change(site.path(), changes));
+            let spliced = runtime.block_on(change_with(site.path(), extras, changes));
             let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.text.iter().copied()).collect();
-            assert_sound(site.path(), &spliced, &expected);
+            assert_sound_with(site.path(), extras, &spliced, &expected);
         }
     }
 }

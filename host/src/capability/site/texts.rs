@@ -8,9 +8,10 @@ use cap_std::fs::Dir;
 
 use super::SiteError;
 use super::apply::{STAGING, staged_path};
+use super::format::{Extras, FASTEST, all_formats, formats};
 use super::path::SitePath;
 use super::splice::{Files, read_piece, splice};
-use super::text::{FASTEST, NewPiece, PACKED, Segment, Splice, Spliced, Stamp, TEXTS, Table, Text, segments};
+use super::text::{NewPiece, Segment, Splice, Spliced, Stamp, TEXTS, Table, Text, segments};
 use super::transaction::{Change, Transaction, create, failed, make_staging};
 
 /// The table that was read last, and where: of a text of which many pieces are read, it is read once.
@@ -40,7 +41,7 @@ impl Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sources {
     table: String,
-    /// In the order of [`PACKED`].
+    /// In all formats that there are; those that the text isn't published in may be missing.
     files: Vec<String>,
     /// Where another program would publish the text uncompressed.
     plain: String,
@@ -101,16 +102,17 @@ impl Transaction {
     }
 
     /// Change a text, or write a new one: `changes` are of the pieces that [`text`](Self::text) gives, of none if it gives
-    /// none. The text is published only compressed.
+    /// none. The text is published only compressed: in the usual ways and with these extras.
     ///
     /// # Errors
     /// [`SiteError`] if the changes don't fit, or there is no space.
-    pub async fn splice(&mut self, path: &str, changes: Vec<Splice>) -> Result<Spliced, SiteError> {
+    pub async fn splice(&mut self, path: &str, extras: Extras, changes: Vec<Splice>) -> Result<Spliced, SiteError> {
         self.open()?;
         let sources = self.sources(path)?;
-        let targets: Vec<_> = PACKED
+        let formats = formats(extras);
+        let targets: Vec<_> = formats
             .iter()
-            .map(|(suffix, _)| SitePath::parse(&format!("{path}{suffix}")).map(|path| (path, self.number())))
+            .map(|format| SitePath::parse(&format!("{path}{}", format.suffix)).map(|path| (path, self.number())))
             .collect::<Result<_, _>>()?;
         let table_target = (table_path(path), self.number());
         let staged: Vec<_> = targets
@@ -119,7 +121,7 @@ impl Transaction {
             .collect();
         let staged_table = staged_path(STAGING, table_target.1);
         let (known, text_path) = (self.known.clone(), path.to_owned());
-        let spliced = self
+        let (spliced, before) = self
             .blocking(move |root, directory| {
                 make_staging(root, directory)?;
                 let table = sources.as_ref().and_then(|sources| sources.read(root, &known));
@@ -135,9 +137,20 @@ impl Transaction {
                         .map(|sources| sources.file(root, directory, number))
                         .transpose()
                 };
-                let (old, plain) = match table {
+                let before = table.as_ref().map_or(&[][..], |table| table.formats());
+                let other_formats = table.as_ref().filter(|table| table.formats().len() != formats.len());
+                let anew: Vec<NewPiece>;
+                if let Some(table) = other_formats {
+                    let file = open(FASTEST)?.ok_or(SiteError::BadSplice)?;
+                    let pieces = segments.iter().map(|segment| whole(table, &file, segment));
+                    anew = pieces
+                        .collect::<std::io::Result<_>>()
+                        .map_err(failed("read", directory, &text_path))?;
+                    segments = anew.iter().map(Segment::New).collect();
+                }
+                let (old, plain) = match table.filter(|table| table.formats().len() == formats.len()) {
                     Some(table) => {
-                        let files: Vec<_> = (0..PACKED.len())
+                        let files: Vec<_> = (0..formats.len())
                             .filter_map(|number| open(number).transpose())
                             .collect::<Result<_, _>>()?;
                         (Some((table, files)), open(FASTEST)?)
@@ -152,7 +165,15 @@ impl Transaction {
                             .map_err(failed("write", directory, path))
                     })
                     .collect::<Result<_, _>>()?;
-                let written = splice(Files { old, plain, new }, &segments);
+                let written = splice(
+                    Files {
+                        formats,
+                        old,
+                        plain,
+                        new,
+                    },
+                    &segments,
+                );
                 let (rows, checksums) = written.map_err(failed("write", directory, &staged_table))?;
                 let mut checksums = checksums.into_iter();
                 let text = checksums.next().ok_or(SiteError::BadSplice)?;
@@ -177,13 +198,14 @@ impl Transaction {
                     plain: text_path,
                 };
                 known.set(sources, table);
-                let suffixes = PACKED.iter().map(|(suffix, _)| *suffix);
-                Ok(Spliced {
-                    text,
-                    files: suffixes.zip(checksums).collect(),
-                })
+                let suffixes = formats.iter().map(|format| format.suffix);
+                let files = suffixes.zip(checksums).collect();
+                Ok((Spliced { text, files }, before))
             })
             .await?;
+        for format in before.iter().skip(formats.len()) {
+            self.remove(&format!("{path}{}", format.suffix))?;
+        }
         for (path, staged) in targets.into_iter().chain([table_target]) {
             self.changes.insert(path, Change::Write { staged });
         }
@@ -214,15 +236,28 @@ impl Transaction {
 
     fn sources(&self, path: &str) -> Result<Option<Sources>, SiteError> {
         let table = self.source(&table_path(path));
-        let files = PACKED
+        let files = all_formats()
             .iter()
-            .map(|(suffix, _)| SitePath::parse(&format!("{path}{suffix}")).map(|path| self.source(&path)))
-            .collect::<Result<Option<Vec<_>>, _>>()?;
-        Ok(table.zip(files).map(|(table, files)| Sources {
+            .map(|format| SitePath::parse(&format!("{path}{}", format.suffix)).map(|path| self.source(&path)))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Formats are added at the end: those before the first that isn't there may be all.
+        let files = files.into_iter().map_while(|file| file).collect();
+        Ok(table.map(|table| Sources {
             table,
             files,
             plain: path.to_owned(),
         }))
+    }
+}
+
+/// A piece, whether it is new or not.
+fn whole(table: &Table, file: &File, segment: &Segment<'_>) -> std::io::Result<NewPiece> {
+    match segment {
+        Segment::New(piece) => Ok((*piece).clone()),
+        Segment::Old(number) => Ok(NewPiece {
+            label: table.rows.get(*number).map(|row| row.label.clone()).unwrap_or_default(),
+            text: read_piece(table, file, *number)?,
+        }),
     }
 }
 
