@@ -12,6 +12,30 @@ use crate::index::{Entry, Index, Key};
 /// Bytes of a piece when it is cut. Smaller ones are quicker to compress, larger ones compress better.
 pub const TARGET: usize = 128 * 1024;
 
+/// How much goes where in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of a piece when it is cut.
+    pub piece: usize,
+    /// Bytes that an index has before it gets a [second part](crate::recent). Less is hashed within a few milliseconds.
+    pub large: u64,
+    /// The second part is at most one in so many bytes of the first.
+    pub share: u64,
+    /// Bytes of new text after which it is handed over, so that memory doesn't have to hold a whole index.
+    pub batch: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            piece: TARGET,
+            large: 8 << 20,
+            share: 8,
+            batch: 16 << 20,
+        }
+    }
+}
+
 /// What is to happen to an index.
 #[derive(Debug, Clone, Default)]
 pub struct Edits {
@@ -81,7 +105,7 @@ impl Difference {
     }
 }
 
-/// Carry out edits on an index in pieces, which `read` reads. Returns the splices that it takes, none if nothing changes; and
+/// Carry out edits on an index in pieces of some size, which `read` reads. Returns the splices that it takes, none if nothing changes; and
 /// the packages that came or went.
 ///
 /// # Errors
@@ -89,6 +113,7 @@ impl Difference {
 pub fn edit(
     pieces: &[Piece],
     edits: Edits,
+    target: usize,
     mut read: impl FnMut(usize) -> Result<Index, Failure>,
 ) -> Result<(Vec<Splice>, Difference), Failure> {
     let mut touched: BTreeMap<usize, Edits> = BTreeMap::new();
@@ -111,22 +136,22 @@ pub fn edit(
             splices.push(Splice {
                 first: number,
                 count: usize::from(there),
-                pieces: cut(&index),
+                pieces: cut(&index, target),
             });
         }
     }
-    if is_fragmented(pieces, &splices) {
-        splices = rewrite(pieces, splices, read)?;
+    if is_fragmented(pieces, &splices, target) {
+        splices = rewrite(pieces, splices, target, read)?;
     }
     Ok((splices, difference))
 }
 
-/// The pieces of a whole index.
+/// The pieces of a whole index, of some size.
 #[must_use]
-pub fn cut(index: &Index) -> Vec<NewPiece> {
+pub fn cut(index: &Index, target: usize) -> Vec<NewPiece> {
     let total: usize = index.entries().iter().map(|entry| entry.text.len() + 1).sum();
     // One that is touched again and again is not cut again and again.
-    let limit = if total <= 2 * TARGET { 2 * TARGET } else { TARGET };
+    let limit = if total <= 2 * target { 2 * target } else { target };
     let mut pieces: Vec<NewPiece> = Vec::new();
     let mut last = None;
     for entry in index.entries() {
@@ -154,7 +179,7 @@ pub fn place(pieces: &[Piece], name: &str) -> usize {
 }
 
 /// Whether so much was removed that the pieces have become small on average.
-fn is_fragmented(pieces: &[Piece], splices: &[Splice]) -> bool {
+fn is_fragmented(pieces: &[Piece], splices: &[Splice], target: usize) -> bool {
     let before: u64 = pieces.iter().map(|piece| piece.size).sum();
     let gone: u64 = splices
         .iter()
@@ -165,13 +190,14 @@ fn is_fragmented(pieces: &[Piece], splices: &[Splice]) -> bool {
     let come: usize = new().map(|piece| piece.text.len()).sum();
     let count = pieces.len() + new().count() - splices.iter().map(|splice| splice.count).sum::<usize>();
     let bytes = (before - gone) as usize + come;
-    !splices.is_empty() && count > 8 + 4 * bytes / TARGET
+    !splices.is_empty() && count > 8 + 4 * bytes / target
 }
 
 /// All pieces anew, evenly cut.
 fn rewrite(
     pieces: &[Piece],
     splices: Vec<Splice>,
+    target: usize,
     mut read: impl FnMut(usize) -> Result<Index, Failure>,
 ) -> Result<Vec<Splice>, Failure> {
     let mut changed: BTreeMap<usize, Vec<NewPiece>> = splices
@@ -192,7 +218,7 @@ fn rewrite(
     Ok(vec![Splice {
         first: 0,
         count: pieces.len(),
-        pieces: cut(&whole),
+        pieces: cut(&whole, target),
     }])
 }
 
@@ -216,7 +242,9 @@ mod tests {
                     size: piece.text.len() as u64,
                 })
                 .collect();
-            let (splices, _) = edit(&seen, edits, |number| Ok(Index::parse(&self.0[number].text).unwrap()))?;
+            let (splices, _) = edit(&seen, edits, TARGET, |number| {
+                Ok(Index::parse(&self.0[number].text).unwrap())
+            })?;
             for splice in splices.into_iter().rev() {
                 self.0.splice(splice.first..splice.first + splice.count, splice.pieces);
             }

@@ -12,31 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::failure::Failure;
 use crate::host::{Piece, Splice};
 use crate::index::{Entry, Index, Key};
-use crate::pieces::{self, Difference, Edits, place};
+use crate::pieces::{self, Difference, Edits, Sizes, place};
 
 /// With what the labels of new packages' pieces begin. A field's value never does.
 const MARK: char = ' ';
-
-/// How much goes where.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    /// Bytes that an index has before it gets a second part. Less is hashed within a few milliseconds.
-    pub large: u64,
-    /// The second part is at most one in so many bytes of the first.
-    pub share: u64,
-    /// Bytes of new text after which it is handed over, so that memory doesn't have to hold a whole index.
-    pub batch: usize,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            large: 8 << 20,
-            share: 8,
-            batch: 16 << 20,
-        }
-    }
-}
 
 /// An index in pieces, as it is published.
 pub trait Pieces {
@@ -66,7 +45,7 @@ pub trait Pieces {
 pub fn edit(seen: &[Piece], edits: Edits, sizes: Sizes, text: &mut dyn Pieces) -> Result<Option<Difference>, Failure> {
     let parts = Parts::of(seen, sizes);
     if parts.recent.is_empty() && bytes(seen) < sizes.large {
-        let (splices, difference) = pieces::edit(seen, edits, |number| text.read(number))?;
+        let (splices, difference) = pieces::edit(seen, edits, sizes.piece, |number| text.read(number))?;
         if splices.is_empty() {
             return Ok(None);
         }
@@ -134,9 +113,9 @@ impl<'a> Parts<'a> {
         if (bytes(&self.recent) + come).saturating_mul(self.sizes.share) > bytes(self.sorted) {
             self.merge(in_sorted, in_recent, text)?;
         } else {
-            let (mut splices, _) = pieces::edit(self.sorted, in_sorted, |number| text.read(number))?;
-            let first = self.sorted.len();
-            let (recent, _) = pieces::edit(&self.recent, in_recent, |number| text.read(first + number))?;
+            let (first, target) = (self.sorted.len(), self.sizes.piece);
+            let (mut splices, _) = pieces::edit(self.sorted, in_sorted, target, |number| text.read(number))?;
+            let (recent, _) = pieces::edit(&self.recent, in_recent, target, |number| text.read(first + number))?;
             splices.extend(recent.into_iter().map(|splice| marked(splice, first)));
             text.splice(splices)?;
         }
@@ -171,7 +150,7 @@ impl<'a> Parts<'a> {
             let there = number < first;
             let mut index = if there { text.read(number)? } else { Index::default() };
             edits.apply(&mut index)?;
-            let pieces = pieces::cut(&index);
+            let pieces = pieces::cut(&index, self.sizes.piece);
             size += pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
             batch.push(Splice {
                 first: number,
@@ -234,13 +213,17 @@ fn read_only(part: &[Piece], first: usize, names: &BTreeSet<&str>, text: &mut dy
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
 
     use super::*;
     use crate::host::NewPiece;
 
     /// Small enough that a few packages make an index large.
     const SMALL: Sizes = Sizes {
+        piece: 600,
         large: 2000,
         share: 4,
         batch: 1500,
@@ -318,38 +301,108 @@ mod tests {
         changes(entries.collect(), Vec::new())
     }
 
+    /// What happens to an index at a time.
     #[derive(Debug, Clone)]
-    enum Step {
-        Insert(Vec<(String, String)>),
-        Replace(Vec<(String, String)>, Vec<(String, String)>),
+    struct Step {
+        insert: Vec<(String, String)>,
+        /// Of the packages that are there.
+        remove: Vec<prop::sample::Index>,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let packages = |most| prop::collection::vec(("[a-e][a-e]?", "[0-9](\\.[0-9])?"), 1..most);
+        let packages = |most| prop::collection::vec(("[a-h][a-h]?", "[0-9](\\.[0-9])?"), 0..most);
+        let removed = |most| prop::collection::vec(any::<prop::sample::Index>(), 0..most);
         let step = prop_oneof![
-            3 => packages(5).prop_map(Step::Insert),
-            1 => packages(12).prop_map(Step::Insert),
-            2 => (packages(4), packages(4)).prop_map(|(insert, remove)| Step::Replace(insert, remove)),
+            6 => (packages(5), removed(3)),
+            2 => (packages(12), removed(1)),
+            2 => (packages(2), removed(12)),
+            1 => (packages(1), removed(80)),
         ];
-        prop::collection::vec(step, 1..25)
+        let step = step.prop_map(|(insert, remove)| Step { insert, remove });
+        prop::collection::vec(step, 1..60)
     }
 
-    proptest! {
-        #[test]
-        fn two_parts_say_what_a_whole_index_says(steps in steps()) {
-            let mut site = Site::default();
-            let mut whole = Index::default();
+    impl Step {
+        fn edits(&self, whole: &Index) -> Edits {
+            let there = whole.entries();
+            let removed = self.remove.iter().filter(|_| !there.is_empty());
+            Edits {
+                remove: removed.map(|which| which.get(there).key()).collect(),
+                ..insert(&self.insert, 100)
+            }
+        }
+    }
+
+    /// What has to have happened for the steps to be worth something.
+    #[derive(Debug, Default)]
+    struct Seen {
+        begun: Cell<u64>,
+        merged: Cell<u64>,
+        split_by_a_merge: Cell<u64>,
+        split_at_the_end: Cell<u64>,
+        shrunk: Cell<u64>,
+        emptied: Cell<u64>,
+    }
+
+    impl Seen {
+        /// By the numbers of pieces in both parts.
+        fn step(&self, before: (usize, usize), after: (usize, usize)) {
+            let happened = |what: &Cell<u64>, did: bool| what.set(what.get() + u64::from(did));
+            let merged = before.1 > 0 && after.1 == 0 && after.0 > 0;
+            happened(&self.begun, before.1 == 0 && after.1 > 0);
+            happened(&self.merged, merged);
+            happened(&self.split_by_a_merge, merged && after.0 > before.0);
+            happened(&self.split_at_the_end, before.1 > 0 && after.1 > before.1);
+            happened(&self.shrunk, before.1 > 0 && after.1 > 0 && after.0 < before.0);
+            happened(&self.emptied, before.0 > 1 && after.0 <= 1);
+        }
+
+        fn least(&self) -> u64 {
+            let merges = [&self.begun, &self.merged, &self.split_by_a_merge];
+            let others = [&self.split_at_the_end, &self.shrunk, &self.emptied];
+            let all = merges.into_iter().chain(others);
+            all.map(Cell::get).min().unwrap_or_default()
+        }
+    }
+
+    fn assert_says(site: &Site, whole: &Index) -> Result<(), TestCaseError> {
+        // The same paragraphs, each once; byte for byte the same as from scratch when they are put in their order.
+        prop_assert_eq!(site.text().len(), whole.to_string().len());
+        prop_assert_eq!(Index::parse(&site.text()).unwrap().to_string(), whole.to_string());
+        let (sorted, recent) = site.parts();
+        let mut versions = BTreeSet::new();
+        for part in [sorted, recent] {
+            let text: String = part.iter().map(|piece| piece.text.as_str()).collect();
+            let index = Index::parse(&text).unwrap();
+            prop_assert_eq!(index.to_string(), text);
+            prop_assert!(part.is_sorted_by(|a, b| a.label < b.label));
+            for entry in index.entries() {
+                prop_assert!(
+                    versions.insert(format!("{:?}", entry.key())),
+                    "{:?} is twice there",
+                    entry.key()
+                );
+            }
+        }
+        if recent.is_empty() {
+            prop_assert_eq!(site.text(), whole.to_string());
+        }
+        Ok(())
+    }
+
+    /// Thousands of steps: an index grows, gets its second part, has both split, merged, and taken away again.
+    #[test]
+    fn two_parts_say_what_a_whole_index_says() {
+        let seen = Seen::default();
+        let bytes = |part: &[NewPiece]| part.iter().map(|piece| piece.text.len() as u64).sum::<u64>();
+        let mut runner = TestRunner::new(ProptestConfig::with_source_file(file!()));
+        let judged = runner.run(&steps(), |steps| {
+            let (mut site, mut whole) = (Site::default(), Index::default());
             for step in steps {
-                let edits = match &step {
-                    Step::Insert(packages) => insert(packages, 100),
-                    Step::Replace(packages, gone) => Edits {
-                        remove: gone.iter().map(|(package, version)| entry(package, version, 0).key()).collect(),
-                        ..insert(packages, 100)
-                    },
-                };
+                let edits = step.edits(&whole);
                 let before = whole.clone();
-                let bytes = |part: &[NewPiece]| part.iter().map(|piece| piece.text.len() as u64).sum::<u64>();
-                let sizes = (bytes(site.parts().0), bytes(site.parts().1));
+                let (sorted, recent) = site.parts();
+                let (sizes, pieces) = ((bytes(sorted), bytes(recent)), (sorted.len(), recent.len()));
                 let changed = edits.clone().apply(&mut whole).unwrap();
                 let difference = site.edit(edits, SMALL);
                 prop_assert_eq!(difference.is_some(), changed);
@@ -357,22 +410,18 @@ mod tests {
                     let expected = Difference::between(before.entries(), whole.entries());
                     prop_assert_eq!((difference.come, difference.gone), (expected.come, expected.gone));
                 }
-                // The same paragraphs, each once; byte for byte the same as from scratch when they are put in their order.
-                prop_assert_eq!(site.text().len(), whole.to_string().len());
-                prop_assert_eq!(Index::parse(&site.text()).unwrap().to_string(), whole.to_string());
+                assert_says(&site, &whole)?;
                 let (sorted, recent) = site.parts();
-                for part in [sorted, recent] {
-                    let text: String = part.iter().map(|piece| piece.text.as_str()).collect();
-                    prop_assert_eq!(Index::parse(&text).unwrap().to_string(), text);
-                    prop_assert!(part.is_sorted_by(|a, b| a.label < b.label));
-                }
                 let is_small = bytes(recent) * SMALL.share <= sizes.0 || bytes(recent) <= sizes.1;
                 prop_assert!(is_small, "{} beside {}", bytes(recent), bytes(sorted));
-                if recent.is_empty() {
-                    prop_assert_eq!(site.text(), whole.to_string());
-                }
+                seen.step(pieces, (sorted.len(), recent.len()));
             }
+            Ok(())
+        });
+        if let Err(why) = judged {
+            panic!("{why}\n{runner}");
         }
+        assert!(seen.least() > 20, "{seen:?}");
     }
 
     /// Some thousand packages in pieces of the usual size.
@@ -387,6 +436,7 @@ mod tests {
     }
 
     const MEDIUM: Sizes = Sizes {
+        piece: pieces::TARGET,
         large: 1 << 20,
         share: 8,
         batch: 1 << 20,

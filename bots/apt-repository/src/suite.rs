@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use crate::generations::Records;
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
 use crate::index::{Entry, Index, IndexName};
-use crate::pieces::{self, Edits};
-use crate::recent::{self, Pieces, Sizes};
+use crate::pieces::{self, Edits, Sizes};
+use crate::recent::{self, Pieces};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
 use crate::source::Source;
@@ -74,6 +74,8 @@ pub struct Update<'a> {
     pub fingerprint: &'a str,
     /// The suite.
     pub codename: &'a str,
+    /// How its indices are laid out.
+    pub sizes: Sizes,
 }
 
 impl Update<'_> {
@@ -194,7 +196,7 @@ impl Update<'_> {
         let sound = self.pieces(existing, name)?.filter(|_| !edits.rewrite);
         if let Some(text) = sound {
             let mut published = Published::new(self, existing, name);
-            let difference = recent::edit(&text.pieces, edits, Sizes::default(), &mut published)?;
+            let difference = recent::edit(&text.pieces, edits, self.sizes, &mut published)?;
             if published.spliced.is_none() && !offered {
                 published.splice(Vec::new())?;
             }
@@ -246,7 +248,7 @@ impl Update<'_> {
         let splice = Splice {
             first: 0,
             count,
-            pieces: pieces::cut(index),
+            pieces: pieces::cut(index, self.sizes.piece),
         };
         self.transaction.splice(path, self.settings.extras, vec![splice])
     }

@@ -4,6 +4,7 @@ use apt_repository::failure::Failure;
 use apt_repository::host::Host as _;
 use apt_repository::host::Transaction as _;
 use apt_repository::page::Record;
+use apt_repository::pieces::Sizes;
 use apt_repository::suite::{Addition, Update};
 use foundry_sdk::events::{Dist, Sign};
 
@@ -72,6 +73,7 @@ fn change(
             settings: &config.settings,
             fingerprint: &fingerprint,
             codename,
+            sizes: Sizes::default(),
         };
         last.extend(update.add(&additions)?);
     }

@@ -6,6 +6,8 @@
 mod check;
 mod import;
 mod native;
+#[cfg(test)]
+mod published_tests;
 mod snapshots;
 
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use apt_repository::host::{Host as _, Transaction as _};
 use apt_repository::index::{Entry, IndexName};
 use apt_repository::operate::{self, Changes, Contents, Selection};
 use apt_repository::page::Record;
+use apt_repository::pieces::Sizes;
 use apt_repository::retention::Retention;
 use apt_repository::settings::Settings;
 use apt_repository::suite::Update;
@@ -373,6 +376,7 @@ impl Desk {
             settings: &settings,
             fingerprint: &fingerprint,
             codename: suite,
+            sizes: Sizes::default(),
         };
         let needed = changes.keys().cloned().collect();
         let last = update.change(&needed, |name| changes.get(name).cloned().unwrap_or_default())?;

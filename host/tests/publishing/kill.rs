@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use foundry_broker::killpoint;
@@ -135,13 +136,16 @@ impl Process {
         false
     }
 
-    /// A package, and the event that says that it was signed.
-    async fn event(&self, directory: &Path, number: u64) -> (String, Vec<u8>) {
-        let name = format!("package-{number:03}");
-        let artifact = self.store(&Deb::new(&name, "1", "amd64").build(directory)).await;
-        let data = sign_data("main", &[artifact]);
-        let event = signed(&self.directory(), &name, "foundry.sign.v1", data);
-        (name, event)
+    /// The event that says that packages were signed.
+    async fn event(&self, directory: &Path, packages: &[Deb]) -> Vec<u8> {
+        let mut artifacts = Vec::new();
+        for package in packages {
+            artifacts.push(self.store(&package.build(directory)).await);
+        }
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let id = format!("event-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let data = sign_data("main", &artifacts);
+        signed(&self.directory(), &id, "foundry.sign.v1", data)
     }
 
     /// Whether the broker has taken an event; it may die meanwhile.
@@ -183,7 +187,8 @@ fn random(seed: &mut u64) -> u64 {
 }
 
 /// Named points of a publication, with how often one passes them, and where a process that dies there has got to.
-const POINTS: [(&str, u64, Phase); 6] = [
+const POINTS: [(&str, u64, Phase); 7] = [
+    ("site-spliced", 1, Phase::Staging),
     ("site-staged", 1, Phase::Staging),
     ("site-planned", 1, Phase::Staging),
     ("site-committed", 1, Phase::Applying),
@@ -248,9 +253,62 @@ fn knows(world: &World) -> Vec<String> {
     apt.knows()
 }
 
+/// What is in the repository at first, and what comes then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// Nothing, and small packages.
+    Small,
+    /// An index so large that new packages go to its end, and packages of which four are an eighth of it: then they
+    /// go to where they belong.
+    Large,
+}
+
+impl Load {
+    /// How many packages there are at first.
+    fn first(self) -> u64 {
+        match self {
+            Self::Small => 1,
+            Self::Large => 60,
+        }
+    }
+
+    fn name(self, number: u64) -> String {
+        // New ones belong between the first ones.
+        format!("package-{:03}-{number:03}", number * 37 % 100)
+    }
+
+    fn package(self, number: u64) -> Deb {
+        let package = Deb::new(&self.name(number), "1", "amd64");
+        match self {
+            Self::Small => package,
+            Self::Large => {
+                let lines = if number < self.first() { 145 } else { 290 };
+                let text = format!(" {}\n", "x".repeat(1000)).repeat(lines);
+                package.fields(&format!("X-Text: text\n{text}"))
+            }
+        }
+    }
+}
+
+/// Whether the index has new packages at its end.
+fn has_two_parts(world: &World) -> bool {
+    let index = world.index("dists/stable/main/binary-amd64/Packages");
+    !index.lines().filter(|line| line.starts_with("Package: ")).is_sorted()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_loses_nothing() {
-    let kills: u64 = std::env::var("FOUNDRY_TEST_KILLS").map_or(16, |kills| kills.parse().unwrap());
+    kill_many_times(16, Load::Small).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_killed_while_it_publishes_in_an_index_of_two_parts_loses_nothing_either() {
+    kill_many_times(10, Load::Large).await;
+}
+
+/// Have a host publish, and die again and again while it does; more often than `usually` if `FOUNDRY_TEST_KILLS` says so.
+async fn kill_many_times(usually: u64, load: Load) {
+    let kills: u64 = std::env::var("FOUNDRY_TEST_KILLS").map_or(usually, |kills| kills.parse().unwrap());
     let mut seed = std::process::id().into();
     println!("seed {seed}");
     let world = World::new().await;
@@ -263,33 +321,39 @@ async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_l
     let built = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
 
-    // How long a publication takes here and now.
-    let window = {
-        let (name, event) = process.event(built.path(), 0).await;
-        expected.push(format!("{name}=1"));
+    // How long a publication takes here and now: the one after the first ones.
+    let mut took = Duration::ZERO;
+    for numbers in [0..load.first(), load.first()..load.first() + 1] {
+        let packages: Vec<_> = numbers.clone().map(|number| load.package(number)).collect();
+        let event = process.event(built.path(), &packages).await;
+        let names: Vec<_> = numbers.map(|number| load.name(number)).collect();
+        expected.extend(names.iter().map(|name| format!("{name}=1")));
         let start = Instant::now();
         assert!(process.publish(event).await, "{}", process.log());
-        let published = || {
-            world
-                .repository()
-                .join(format!("pool/main/p/{name}/{name}_1_amd64.deb"))
-                .exists()
+        let pooled = |name: &String| {
+            let file = format!("pool/main/p/{name}/{name}_1_amd64.deb");
+            world.repository().join(file).exists()
         };
         let applied = || !world.repository().join(".foundry/transactions/committed").exists();
-        eventually("the first package is published", || async {
-            (published() && applied()).then_some(())
+        eventually("the first packages are published", || async {
+            (names.iter().all(pooled) && applied()).then_some(())
         })
         .await;
-        process.kill();
-        // On a busy machine the next may take longer.
-        start.elapsed() * 3 / 2
-    };
-    println!("a publication takes {} ms", window.as_millis() * 2 / 3);
+        took = start.elapsed();
+    }
+    process.kill();
+    // On a busy machine the next may take longer.
+    let window = took * 3 / 2;
+    println!("a publication takes {} ms", took.as_millis());
 
     let mut fallen: BTreeMap<Phase, u64> = BTreeMap::new();
     let mut known = knows(&world).len();
+    let (mut two_parts, mut merges) = (0, 0);
+    let mut had_two = has_two_parts(&world);
     for kill in 0..kills {
-        let (name, event) = process.event(built.path(), kill + 1).await;
+        let number = load.first() + 1 + kill;
+        let name = load.name(number);
+        let event = process.event(built.path(), &[load.package(number)]).await;
         let death = Death::choose(kill, &mut seed, window);
         process.start(death.armed());
         // A process may come to its point while it makes up for the death before; then the event comes with a later one.
@@ -317,6 +381,10 @@ async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_l
             .entry(Phase::of(&world.repository(), now.len() > known))
             .or_default() += 1;
         known = now.len();
+        let has_two = has_two_parts(&world);
+        two_parts += u64::from(has_two);
+        merges += u64::from(had_two && !has_two);
+        had_two = has_two;
         if !taken {
             // As a client does that has got no acknowledgement.
             process.start(None);
@@ -325,12 +393,19 @@ async fn host_killed_while_publishing_leaves_a_repository_that_apt_accepts_and_l
             process.kill();
         }
     }
-    println!("{kills} kills: {fallen:?}");
+    println!("{kills} kills: {fallen:?}; {two_parts} with an index of two parts, {merges} merges");
     for (_, _, phase) in &POINTS {
         assert!(
             fallen.contains_key(phase) || kills < 2 * POINTS.len() as u64,
             "no kill fell into {phase:?}: {fallen:?}"
         );
+    }
+    match load {
+        Load::Small => assert_eq!(two_parts, 0),
+        Load::Large => assert!(
+            two_parts > 0 && (merges > 0 || kills < 20),
+            "{two_parts}, {merges} merges"
+        ),
     }
     process.start(None);
     assert!(process.listening().await, "{}", process.log());

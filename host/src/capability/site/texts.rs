@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
+use foundry_broker::killpoint;
 
 use super::SiteError;
 use super::apply::{STAGING, staged_path};
@@ -200,6 +201,7 @@ impl Transaction {
                 known.set(sources, table);
                 let suffixes = formats.iter().map(|format| format.suffix);
                 let files = suffixes.zip(checksums).collect();
+                killpoint::pass("site-spliced");
                 Ok((Spliced { text, files }, before))
             })
             .await?;
