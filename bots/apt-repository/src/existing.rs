@@ -50,7 +50,8 @@ impl<'a> Existing<'a> {
             foreign: Vec::new(),
         };
         existing.release = existing.read_release()?;
-        if existing.records.is_none() {
+        // Ours are found by what its `Release` lists, unless that is lost.
+        if existing.records.is_none() || existing.release.is_none() {
             existing.foreign = existing.find_indices()?;
         }
         Ok(existing)
@@ -94,9 +95,27 @@ impl<'a> Existing<'a> {
     /// # Errors
     /// [`Failure`] if it can't be unpacked.
     pub fn index_text(&self, name: &IndexName) -> Result<Option<String>, Failure> {
-        let mut damaged = None;
-        for suffix in SUFFIXES {
-            let path = self.path(&format!("{name}{suffix}"));
+        let own = SUFFIXES.map(|suffix| (suffix, format!("{name}{suffix}")));
+        let by_digest = own.iter().filter_map(|(suffix, path)| {
+            let listed = self.release.as_ref()?.files.get(path)?;
+            Some((*suffix, by_hash(path, &listed.sha256)))
+        });
+        match self.first_text(name, &own) {
+            Ok(Some(text)) => Ok(Some(text)),
+            // The same files have other names.
+            lost => match self.first_text(name, &by_digest.collect::<Vec<_>>()) {
+                Ok(Some(text)) => Ok(Some(text)),
+                _ => lost,
+            },
+        }
+    }
+
+    /// The text in the first of these files that has all of it, or else in the first that can be read; none if none is there.
+    fn first_text(&self, name: &IndexName, files: &[(&str, String)]) -> Result<Option<String>, Failure> {
+        let promised = self.listed(name).map(|listed| listed.size);
+        let (mut other, mut damaged) = (None, None);
+        for (suffix, path) in files {
+            let path = self.path(path);
             let Some(bytes) = self.transaction.read(&path)? else {
                 continue;
             };
@@ -106,12 +125,19 @@ impl<'a> Existing<'a> {
                 read.map_err(|error| error.to_string())
             });
             match unpacked {
-                Ok(_) => return Ok(Some(text)),
-                // Its siblings say the same.
+                // One that is cut off between two pieces unpacks without a word; its siblings have the rest. What is there
+                // uncompressed is another program's, which had something else to say.
+                Ok(_) if suffix.is_empty() || promised.is_none_or(|size| size == text.len() as u64) => {
+                    return Ok(Some(text));
+                }
+                Ok(_) => other = other.or(Some(text)),
                 Err(why) => damaged = damaged.or(Some(unreadable(&path, &why))),
             }
         }
-        damaged.map_or(Ok(None), Err)
+        match (other, damaged) {
+            (None, Some(failure)) => Err(failure),
+            (other, _) => Ok(other),
+        }
     }
 
     /// The packages of an index; none if there is none.
@@ -127,6 +153,10 @@ impl<'a> Existing<'a> {
                     path,
                     &"its compression is not supported (none, gz, zst and xz are)",
                 )),
+                None if self.lists(name) => Err(Failure::Repository(format!(
+                    "cannot read {}: it is listed, and missing in every compression (repair the suite)",
+                    self.path(&name.to_string())
+                ))),
                 None => Ok(None),
             },
         }
@@ -166,10 +196,27 @@ impl<'a> Existing<'a> {
         Ok(known.collect())
     }
 
+    /// The names of the indices that the suite has, whoever made them.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<IndexName> {
+        let listed = self.release.iter().flat_map(|release| release.files.keys());
+        let listed = listed.filter_map(|path| IndexName::from_path(path));
+        listed.chain(self.foreign_names()).collect()
+    }
+
     /// The names of the indices that another program made.
     #[must_use]
     pub fn foreign_names(&self) -> BTreeSet<IndexName> {
         self.foreign.iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Where a file of a suite is found by its digest.
+#[must_use]
+pub fn by_hash(path: &str, sha256: &str) -> String {
+    match path.rsplit_once('/') {
+        Some((directory, _)) => format!("{directory}/by-hash/SHA256/{sha256}"),
+        None => format!("by-hash/SHA256/{sha256}"),
     }
 }
 

@@ -42,13 +42,8 @@ pub fn suites(transaction: &dyn Transaction) -> Result<Vec<String>, Failure> {
 /// # Errors
 /// [`Failure`] if an index can't be read.
 pub fn contents(existing: &Existing<'_>) -> Result<Contents, Failure> {
-    let listed = existing.release.iter().flat_map(|release| release.files.keys());
-    let names: BTreeSet<_> = listed
-        .filter_map(|path| IndexName::from_path(path))
-        .chain(existing.foreign_names())
-        .collect();
     let mut contents = Contents::new();
-    for name in names {
+    for name in existing.names() {
         if let Some(index) = existing.index(&name)? {
             contents.insert(name, index);
         }

@@ -88,6 +88,12 @@ impl Release {
         paragraph.to_string()
     }
 
+    /// Whether a file is listed for those who have unpacked another, and need not be there itself.
+    #[must_use]
+    pub fn is_only_unpacked(&self, path: &str) -> bool {
+        self.files.contains_key(&format!("{path}.gz"))
+    }
+
     fn text(&self, dates: &[(&str, String)]) -> String {
         let mut paragraph = Paragraph::default();
         paragraph.push("Origin", &self.origin);

@@ -35,6 +35,8 @@ pub struct Settings {
     pub valid_for: Option<u64>,
     /// Which versions of a package stay when one is added; none for all.
     pub keep: Option<Retention>,
+    /// How many bytes of superseded indices stay for clients that are slow.
+    pub superseded_limit: u64,
     /// Whether it has lists of the packages' files.
     pub contents: bool,
     /// How its indices are published beside the usual ways.
@@ -56,6 +58,7 @@ impl Settings {
     pub fn of(existing: &Existing<'_>) -> Option<Self> {
         let release = existing.release.as_ref()?;
         let records = existing.records.clone().unwrap_or_default();
+        let superseded_limit = records.superseded_limit();
         let indices = release.files.keys().filter_map(|path| IndexName::from_path(path));
         let component = release.components.first().cloned();
         Some(Self {
@@ -77,6 +80,7 @@ impl Settings {
             automatic: release.automatic,
             valid_for: records.valid_for,
             keep: None,
+            superseded_limit,
             contents: release.files.keys().any(|path| ContentsName::is_one(path)),
             extras: Extras {
                 xz: release.files.keys().any(|path| path.ends_with(".xz")),

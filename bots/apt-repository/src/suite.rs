@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::binary::Binary;
 use crate::changed::Changed;
 use crate::contents::ContentsName;
-use crate::existing::{Existing, SUFFIXES, records_path};
+use crate::existing::{Existing, SUFFIXES, by_hash, records_path};
 use crate::failure::Failure;
-use crate::generations::Records;
+use crate::generations::{Files, Records};
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::{self, Edits, Sizes};
@@ -151,9 +151,7 @@ impl Update<'_> {
 
     /// The indices that the suite has from now on: of every component and architecture that it had or that is asked for.
     fn names(&self, existing: &Existing<'_>, needed: &BTreeSet<IndexName>) -> BTreeSet<IndexName> {
-        let listed = existing.release.iter().flat_map(|release| release.files.keys());
-        let listed: BTreeSet<_> = listed.filter_map(|path| IndexName::from_path(path)).collect();
-        let before = listed.into_iter().chain(existing.foreign_names());
+        let before = existing.names().into_iter();
         let before: BTreeSet<_> = before.chain(needed.iter().cloned()).collect();
         let mut components: BTreeSet<_> = before.iter().map(|name| name.component().to_owned()).collect();
         components.insert(self.settings.component.clone());
@@ -206,7 +204,11 @@ impl Update<'_> {
             }));
         }
         let listed = existing.listed(name);
-        let mut index = existing.index(name)?.unwrap_or_default();
+        let mut index = match existing.index(name) {
+            // Whoever wants it anew says all that is to be in it.
+            Err(_) if edits.rewrite => Index::default(),
+            index => index?.unwrap_or_default(),
+        };
         let digest = self.host.digest(index.to_string().as_bytes());
         if listed.is_none_or(|listed| listed.sha256 != digest.sha256) {
             self.host.warn(&format!(
@@ -256,23 +258,14 @@ impl Update<'_> {
     /// An index that distbot writes for the first time: with what another program's had, and the packages for all
     /// architectures that are in those beside it.
     fn adopt(&self, existing: &Existing<'_>, name: &IndexName) -> Result<Index, Failure> {
-        let mut index = if existing.records.is_none() {
-            existing.index(name)?.unwrap_or_default()
-        } else {
-            Index::default()
-        };
+        let mut index = existing.index(name)?.unwrap_or_default();
         let IndexName::Binary {
             component, installer, ..
         } = name
         else {
             return Ok(index);
         };
-        let listed = existing.release.iter().flat_map(|release| release.files.keys());
-        let siblings: BTreeSet<_> = listed
-            .filter_map(|path| IndexName::from_path(path))
-            .chain(existing.foreign_names())
-            .collect();
-        for sibling in siblings {
+        for sibling in existing.names() {
             let beside = matches!(&sibling, IndexName::Binary { component: c, installer: i, .. } if c == component && i == installer);
             if !beside || sibling == *name {
                 continue;
@@ -409,9 +402,10 @@ impl Update<'_> {
             last.push(path);
         }
         let mut records = existing.records.clone().unwrap_or_default();
+        records.limit_superseded(self.settings.superseded_limit);
         let before = match (&existing.records, &existing.release) {
             (Some(_), Some(before)) => by_hash_files(before),
-            _ => BTreeSet::new(),
+            _ => Files::new(),
         };
         for file in records.supersede(&before, &by_hash_files(release), now) {
             self.transaction.remove(&existing.path(&file))?;
@@ -420,9 +414,33 @@ impl Update<'_> {
         records.older_keys = self.older_keys()?;
         records.valid_until = valid_until;
         records.valid_for = self.settings.valid_for;
-        let json = serde_json::to_vec(&records).map_err(|error| Failure::Later(error.to_string()))?;
-        self.transaction.write(&records_path(self.codename), &json)?;
+        self.write_records(&records)?;
         Ok(last)
+    }
+
+    /// Forget the generations of indices that no client needs any more, though nothing else happens. True if there are any.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn expire(&self) -> Result<bool, Failure> {
+        let existing = Existing::read(self.transaction, self.codename)?;
+        let (Some(mut records), Some(release)) = (existing.records.clone(), &existing.release) else {
+            return Ok(false);
+        };
+        records.limit_superseded(self.settings.superseded_limit);
+        let expired = records.expire(&by_hash_files(release), self.host.now());
+        for file in &expired {
+            self.transaction.remove(&existing.path(file))?;
+        }
+        if !expired.is_empty() {
+            self.write_records(&records)?;
+        }
+        Ok(!expired.is_empty())
+    }
+
+    fn write_records(&self, records: &Records) -> Result<(), Failure> {
+        let json = serde_json::to_vec(records).map_err(|error| Failure::Later(error.to_string()))?;
+        self.transaction.write(&records_path(self.codename), &json)
     }
 }
 
@@ -478,18 +496,10 @@ impl From<Checksum> for Listed {
     }
 }
 
-fn by_hash_files(release: &Release) -> BTreeSet<String> {
-    release
-        .files
-        .iter()
-        .map(|(path, listed)| by_hash(path, &listed.sha256))
+/// The files that clients find by their digests.
+fn by_hash_files(release: &Release) -> Files {
+    let published = release.files.iter().filter(|(path, _)| !release.is_only_unpacked(path));
+    published
+        .map(|(path, listed)| (by_hash(path, &listed.sha256), listed.size))
         .collect()
-}
-
-/// Where a file is found by its digest.
-fn by_hash(path: &str, sha256: &str) -> String {
-    match path.rsplit_once('/') {
-        Some((directory, _)) => format!("{directory}/by-hash/SHA256/{sha256}"),
-        None => format!("by-hash/SHA256/{sha256}"),
-    }
 }

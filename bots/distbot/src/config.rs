@@ -1,5 +1,6 @@
 //! What the operator wants published, and where.
 
+use apt_repository::generations::DEFAULT_LIMIT;
 use apt_repository::host::Extras;
 use apt_repository::release::Automatic;
 use apt_repository::retention::Retention;
@@ -72,6 +73,7 @@ impl Config {
             automatic: one("automatic").map_or(Ok(Automatic::Yes), |value| automatic(&value))?,
             valid_for: one("valid-for").map(|value| valid_for(&value)).transpose()?,
             keep: retention(one("keep"), one("keep-days"))?,
+            superseded_limit: one("superseded-limit").map_or(Ok(DEFAULT_LIMIT), |value| superseded_limit(&value))?,
             contents: one("contents").map_or(Ok(false), |value| yes_or_no("contents", &value))?,
             extras: Extras {
                 xz: one("xz").map_or(Ok(false), |value| yes_or_no("xz", &value))?,
@@ -145,6 +147,20 @@ fn valid_for(value: &str) -> Result<u64, String> {
             "--valid-for: {value:?} is not a time of an hour or more (such as 14d)"
         )),
     }
+}
+
+fn superseded_limit(value: &str) -> Result<u64, String> {
+    let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match value.get(number.len()..) {
+        Some("" | "B") => Some(0),
+        Some("K" | "KiB") => Some(10),
+        Some("M" | "MiB") => Some(20),
+        Some("G" | "GiB") => Some(30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(shift);
+    let bytes = bytes.and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("--superseded-limit: {value:?} is not a number of bytes (such as 512MiB)"))
 }
 
 /// With a slash at its end, as clients join paths to it.
@@ -303,6 +319,15 @@ pub fn description() -> Description {
     )
     .option(
         text(
+            "superseded-limit",
+            "how many bytes of superseded indices stay for clients that are slow, such as 512MiB; those of the last two \
+                  minutes stay in any case, and none for more than an hour",
+        )
+        .default("1GiB")
+        .placeholder("BYTES"),
+    )
+    .option(
+        text(
             "contents",
             "whether to publish lists of the packages' files, as apt-file reads them: yes, or no",
         )
@@ -368,6 +393,19 @@ mod tests {
                 parse(&[("valid-for", &[value])]).unwrap().settings.valid_for,
                 Some(millis)
             );
+        }
+    }
+
+    #[test]
+    fn limits_are_in_bytes_or_in_powers_of_1024() {
+        let limit =
+            |value: &str| parse(&[("superseded-limit", &[value])]).map(|config| config.settings.superseded_limit);
+        assert_eq!(limit("0"), Ok(0));
+        assert_eq!(limit("512MiB"), Ok(512 << 20));
+        assert_eq!(limit("2G"), limit("2048M"));
+        for wrong in ["", "GiB", "-1", "1.5G", "1TB", "99999999999G"] {
+            let expected = if wrong.is_empty() { Ok(DEFAULT_LIMIT) } else { Err(()) };
+            assert_eq!(limit(wrong).map_err(|_| ()), expected, "{wrong}");
         }
     }
 

@@ -66,6 +66,7 @@ fn change(
     let transaction = SiteTransaction::begin(&config.directory)?;
     let additions = add_files(&transaction)?;
     let mut last = Vec::new();
+    let mut expired = false;
     for codename in codenames {
         let update = Update {
             host: &Sandbox,
@@ -75,7 +76,10 @@ fn change(
             codename,
             sizes: Sizes::default(),
         };
-        last.extend(update.add(&additions)?);
+        let of_suite = update.add(&additions)?;
+        // A suite that changes forgets them by itself.
+        expired |= of_suite.is_empty() && update.expire()?;
+        last.extend(of_suite);
     }
     let key_changes = transaction.read(KEY_FILE)?.as_deref() != Some(key.as_bytes());
     if key_changes {
@@ -89,7 +93,7 @@ fn change(
     };
     let page_changes = page.update(&transaction, &fingerprint)?;
     // A package that every suite has already is in the pool as well.
-    if last.is_empty() && !key_changes && !page_changes {
+    if last.is_empty() && !expired && !key_changes && !page_changes {
         Ok(())
     } else {
         transaction.commit(&last)

@@ -71,6 +71,7 @@ impl Office {
                 automatic: Automatic::Yes,
                 valid_for: None,
                 keep: None,
+                superseded_limit: 0,
                 contents: false,
                 extras: Extras { xz: true },
             },

@@ -190,3 +190,69 @@ async fn a_client_with_the_previous_release_still_finds_its_indices() {
             .unwrap();
     }
 }
+
+/// The superseded indices of a repository become older than they are.
+fn time_passes(world: &World, minutes: u64) {
+    let records = world.repository().join(".foundry/suites/stable.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&records).unwrap()).unwrap();
+    for generation in json["generations"].as_array_mut().unwrap() {
+        let superseded = generation["superseded"].as_u64().unwrap();
+        generation["superseded"] = (superseded - minutes * 60 * 1000).into();
+    }
+    std::fs::write(&records, json.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn superseded_indices_take_no_more_than_their_limit_and_what_came_in_the_last_minutes() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[("superseded-limit", &["16K"])]).await;
+    distbot.refresh().await;
+    let by_hash = world.repository().join("dists/stable/main/binary-amd64/by-hash/SHA256");
+    let there = || {
+        let files = std::fs::read_dir(&by_hash).unwrap().map(|file| file.unwrap());
+        files.map(|file| file.metadata().unwrap().len()).collect::<Vec<_>>()
+    };
+    let publish = async |number: u32| {
+        // Some 3 KiB that can't be compressed, so that each publication supersedes more than the one before.
+        let noise = (0..100).map(|line| {
+            format!(
+                " {}\n",
+                foundry_host::capability::site::Digest::of(&[number as u8, line]).sha256
+            )
+        });
+        let fields = format!("X-Noise: noise\n{}", noise.collect::<String>());
+        let package = Deb::new(&format!("package-{number}"), "1", "amd64").fields(&fields);
+        distbot.publish("main", &world.build(&[package]).await).await;
+    };
+    let apt = Apt::local(&world.repository(), "stable");
+    for number in 0..4 {
+        publish(number).await;
+    }
+    let all = there();
+    // Five states in two formats, and the Release beside them.
+    assert_eq!(all.len(), 11, "of the last minutes all are there: {all:?}");
+    // The next publication forgets them, all but the current one, the one before, and what there is room for.
+    time_passes(&world, 3);
+    publish(4).await;
+    let left = there();
+    assert!(left.len() < all.len(), "{left:?} of {all:?}");
+    apt.update();
+    assert_eq!(apt.knows().len(), 5);
+    // And without one, the next refresh does.
+    publish(5).await;
+    publish(6).await;
+    time_passes(&world, 3);
+    let before = there();
+    distbot.refresh().await;
+    let left = there();
+    assert!(left.len() < before.len(), "{left:?} of {before:?}");
+    // The largest are the current one and the one before it, in two formats each. The smallest, the Release, is no index.
+    let mut sizes = left.clone();
+    sizes.sort_unstable();
+    let older: u64 = sizes.iter().skip(1).rev().skip(4).sum();
+    assert!(sizes.len() >= 5 && older <= 16 * 1024, "{sizes:?}");
+    apt.update();
+    let settled = world.everything();
+    distbot.refresh().await;
+    assert!(world.everything() == settled);
+}
