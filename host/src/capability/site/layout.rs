@@ -28,16 +28,14 @@ const HARMLESS: [&str; 12] = [
 
 /// Refuse a directory that holds something else than an APT repository: a slip such as `--output /etc` changes nothing.
 pub(super) fn check(root: &Dir, directory: &Path) -> Result<(), SiteError> {
-    if REPOSITORY.iter().any(|name| root.is_dir(name)) {
-        return Ok(());
-    }
     let mut foreign = Vec::new();
+    // One look at everything: another writer may be making a repository of it at this moment.
     for entry in root.entries().map_err(SiteError::io("read", directory))? {
-        let name = entry
-            .map_err(SiteError::io("read", directory))?
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
+        let entry = entry.map_err(SiteError::io("read", directory))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if REPOSITORY.contains(&name.as_str()) && root.is_dir(&name) {
+            return Ok(());
+        }
         if !HARMLESS.contains(&name.as_str()) && !is_key(&name) {
             foreign.push(name);
         }

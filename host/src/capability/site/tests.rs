@@ -455,3 +455,18 @@ async fn kept_files_that_are_not_what_they_should_be_are_refused() {
     sites.begin(site.path()).await.unwrap();
     assert_eq!(published(site.path()), files([("pool/there", "there")]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_that_come_to_an_empty_directory_at_once_are_all_let_in() {
+    for _ in 0..200 {
+        let site = tempfile::tempdir().unwrap();
+        // Each with its own `Sites`, as writers in processes of their own have it.
+        let writers = (0..4).map(|_| {
+            let directory = site.path().to_owned();
+            tokio::spawn(async move { Sites::new().begin(&directory).await.map(drop) })
+        });
+        for writer in futures::future::join_all(writers).await {
+            writer.unwrap().unwrap();
+        }
+    }
+}
