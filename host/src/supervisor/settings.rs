@@ -1,0 +1,85 @@
+//! What a host is started with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bus::BrokerAddress;
+use crate::capability::build;
+use crate::capability::mail::MailSettings;
+use crate::keys::{Fingerprint, PassphraseSource};
+use crate::ledger::OutboxLimits;
+use crate::objects::Location;
+
+/// Which broker carries the messages.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
+pub enum BrokerChoice {
+    /// The one inside this process.
+    Embedded(foundry_broker::Config),
+    /// Another one.
+    External(BrokerAddress),
+}
+
+/// How messages between hosts are signed and checked.
+#[derive(Debug, Clone)]
+pub struct MessagesConfig {
+    /// Topics' first part.
+    pub prefix: String,
+    /// The key that signs; by default the only one with the role `messages`, made at the first start.
+    pub key: Option<String>,
+    /// Fingerprints of the keys whose messages are handled; empty for all that the key store holds for this role.
+    pub trust: Vec<Fingerprint>,
+    /// Older messages are refused.
+    pub max_age: Duration,
+    /// How much the outbox may hold before bots take no more messages.
+    pub outbox: OutboxLimits,
+    /// How long to wait for a host that is away and may have settled a message that came here again.
+    pub peer_patience: Duration,
+    /// How long an event is kept after a broker elsewhere has acknowledged it, in case that it dies and forgets it.
+    pub keep: Duration,
+    /// Groups of bots on other hosts, by topic and endpoint: the embedded broker keeps their messages even before their
+    /// first member was there.
+    pub expect: Vec<(String, String)>,
+}
+
+impl Default for MessagesConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "foundry".to_owned(),
+            key: None,
+            trust: Vec::new(),
+            max_age: Duration::from_secs(14 * 24 * 3600),
+            outbox: OutboxLimits::default(),
+            peer_patience: Duration::from_secs(60),
+            keep: Duration::from_secs(10),
+            expect: Vec::new(),
+        }
+    }
+}
+
+/// What a host is started with.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The host's name, unique on its broker.
+    pub name: String,
+    /// Directory of everything that it keeps.
+    pub state: PathBuf,
+    /// The broker.
+    pub broker: BrokerChoice,
+    /// Messages.
+    pub messages: MessagesConfig,
+    /// Where passphrases of keys come from.
+    pub passphrases: PassphraseSource,
+    /// Where artifacts are kept; none for the state directory.
+    pub artifacts: Option<Location>,
+    /// How packages are built.
+    pub builds: build::Settings,
+    /// How mail is sent; none for not at all.
+    pub mail: Option<MailSettings>,
+    /// How long messages in hand may take to be finished when a bot is stopped.
+    pub drain: Duration,
+    /// Whether every bot from a file has to be signed.
+    pub require_signed_bots: bool,
+    /// Topics, besides the stock ones, whose events `runs` shows.
+    pub observe: Vec<String>,
+}

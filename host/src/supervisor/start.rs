@@ -1,0 +1,291 @@
+//! How a host starts: keys, ledger, broker and capabilities are opened, and what runs beside the bots begins.
+
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foundry_broker::Broker;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::is_bot_name;
+use super::chores::{forget_old, forward_logs};
+use super::error::HostError;
+use super::host::{Host, Inner};
+use super::inspector::Inspector;
+use super::message::Link;
+use super::settings::{BrokerChoice, HostConfig};
+use crate::bus::{
+    BrokerAddress, Concerns, ConnectionOptions, FAILURES, LiveMessage, Observer, Patience, Peers, Publisher, Topics,
+};
+use crate::capability::build::Builder;
+use crate::capability::git::{Git, GitConfig};
+use crate::capability::http::Http;
+use crate::capability::mail::Mail;
+use crate::capability::site::Sites;
+use crate::capability::tape::Tape;
+use crate::capability::{ArtifactStore, LogHub, Services};
+use crate::keys::{Algorithm, KeyError, KeyStore, NewKey, Role, Signer, Trust};
+use crate::ledger::Ledger;
+use crate::tls::ClientTls;
+
+/// How long an event is kept for subscribers that may come back: Mosquitto forgets shared subscriptions when it restarts.
+const READERS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The topics whose events `runs` shows, besides those that the operator names.
+const OBSERVED: [&str; 5] = ["commits", "builds", "signs", "dists", FAILURES];
+
+impl Host {
+    /// Start a host without any bot.
+    ///
+    /// # Errors
+    /// [`HostError`], which names what it could not use.
+    pub async fn start(config: HostConfig) -> Result<Self, HostError> {
+        if !is_bot_name(&config.name) {
+            return Err(HostError::BadName(config.name));
+        }
+        let lock = lock_state(&config.state)?;
+        let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
+        let (signer, trust) = message_keys(&keys, &config)?;
+        let inspector = Inspector::new(config.state.join("compiled"))?;
+        let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
+        ledger.limit_outbox(config.messages.outbox);
+        let (broker, address) = open_broker(config.broker.clone()).await?;
+        let tls = address.tls.as_ref().map(ClientTls::load).transpose()?;
+        let services = Arc::new(open_services(&config, &ledger, &keys)?);
+        let cancel = CancellationToken::new();
+        let topics = Topics::new(&config.messages.prefix);
+        if let Some(broker) = &broker {
+            for (topic, endpoint) in &config.messages.expect {
+                // If there are too many, the broker says so, and the group's members are told when they come.
+                broker.operator().create_group(&topics.shared(endpoint, topic)).await;
+            }
+        }
+        let connection = ConnectionOptions {
+            broker: address,
+            client_id: format!("foundry-{}", config.name),
+            persistent: true,
+            receive_maximum: 1,
+            will: None,
+            tls,
+            keep_alive: Duration::from_secs(20),
+            concerns: Concerns::default(),
+        };
+        // Each part of the host has a connection of its own, so that none waits for another.
+        let connection_of = |part: &str| ConnectionOptions {
+            client_id: format!("foundry-{}-{part}", config.name),
+            ..connection.clone()
+        };
+        let patience = match broker {
+            Some(_) => Patience::NONE,
+            None => {
+                connection.concerns.watch(connection_of("onlooker"), cancel.clone());
+                Patience {
+                    readers: READERS_PATIENCE,
+                    disk: config.messages.keep,
+                }
+            }
+        };
+        let publisher = start_publisher(
+            connection_of("publisher"),
+            &config.name,
+            &topics,
+            patience,
+            &ledger,
+            &cancel,
+        );
+        let peers = Peers::start(
+            connection_of("peers"),
+            &config.name,
+            topics.clone(),
+            Arc::clone(&signer),
+            Arc::clone(&trust),
+            ledger.clone(),
+            publisher.clone(),
+            config.messages.peer_patience,
+            config.messages.max_age,
+            cancel.clone(),
+        );
+        let (observer, _) = Observer::start(
+            connection_of("observer"),
+            &config.name,
+            topics.clone(),
+            &observed(&config.observe),
+            Arc::clone(&trust),
+            config.messages.max_age,
+            ledger.clone(),
+            cancel.clone(),
+        );
+        tokio::spawn(forward_logs(
+            services.logs.listen(),
+            publisher.clone(),
+            topics.clone(),
+            cancel.clone(),
+        ));
+        tokio::spawn(forget_old(ledger.clone(), config.messages.max_age, cancel.clone()));
+        let link = Arc::new(Link {
+            host: config.name,
+            topics,
+            signer,
+            trust,
+            ledger,
+            peers,
+            max_age: config.messages.max_age,
+        });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                inspector,
+                services,
+                link,
+                connection,
+                publisher,
+                observer,
+                bots: Mutex::default(),
+                broker: Mutex::new(broker),
+                drain: config.drain,
+                require_signed_bots: config.require_signed_bots,
+                stopping: CancellationToken::new(),
+                cancel,
+                _lock: lock,
+            }),
+        })
+    }
+}
+
+/// The embedded broker, if it is wanted, and where messages go.
+async fn open_broker(choice: BrokerChoice) -> Result<(Option<Broker>, BrokerAddress), HostError> {
+    match choice {
+        BrokerChoice::Embedded(settings) => {
+            let broker = Broker::start(settings).await?;
+            let owner = broker.owner();
+            let address = BrokerAddress {
+                login: Some((owner.user().to_owned(), owner.password().to_owned())),
+                ..BrokerAddress::local(broker.address())
+            };
+            Ok((Some(broker), address))
+        }
+        BrokerChoice::External(address) => Ok((None, address)),
+    }
+}
+
+/// What the host can do for bots.
+fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> Result<Services, HostError> {
+    let state = &config.state;
+    Ok(Services {
+        ledger: ledger.clone(),
+        artifacts: match &config.artifacts {
+            Some(location) => ArtifactStore::open(location)?,
+            None => ArtifactStore::local(&state.join("artifacts"))?,
+        },
+        logs: Arc::new(LogHub::new(state.join("logs"))),
+        git: Git::new(state.join("git"), GitConfig::default()).map_err(|source| HostError::StateDirectory {
+            path: state.join("git"),
+            source,
+        })?,
+        keys: Arc::clone(keys),
+        passphrases: config.passphrases.clone(),
+        sites: Sites::new(),
+        builder: Builder::new(&state.join("build"), config.builds.clone())?,
+        http: Http::default(),
+        mail: Mail::new(config.mail.as_ref())?,
+        tape: Tape::Off,
+    })
+}
+
+/// The stock topics and these, each once.
+fn observed(others: &[String]) -> Vec<String> {
+    let mut topics: Vec<String> = OBSERVED.map(ToOwned::to_owned).into();
+    topics.extend_from_slice(others);
+    topics.sort_unstable();
+    topics.dedup();
+    topics
+}
+
+/// Make the state directory, and make sure that no other host uses it.
+fn lock_state(state: &Path) -> Result<File, HostError> {
+    let failed = |source| HostError::StateDirectory {
+        path: state.to_owned(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)
+        .map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(state.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(HostError::StateInUse(state.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// The key that signs this host's messages, and those whose messages it handles.
+fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Arc<Trust>), KeyError> {
+    let query = match &config.messages.key {
+        Some(query) => query.clone(),
+        None => {
+            let known = keys.list()?;
+            let own = known
+                .iter()
+                .find(|key| key.has_secret && key.roles.contains(&Role::Messages));
+            match own {
+                Some(key) => key.fingerprint.to_string(),
+                None => {
+                    let new = NewKey {
+                        user_id: format!("Foundry host {} (messages)", config.name),
+                        algorithm: Algorithm::Ed25519,
+                        expires_in: None,
+                        passphrase: None,
+                    };
+                    keys.generate(Role::Messages, &new)?.fingerprint.to_string()
+                }
+            }
+        }
+    };
+    let signer = keys.signer(&query, Role::Messages, &config.passphrases)?;
+    let allowed = (!config.messages.trust.is_empty()).then(|| {
+        let others = config.messages.trust.iter().copied();
+        others.chain([signer.fingerprint()]).collect()
+    });
+    let trust = Trust::new(keys.clone(), Role::Messages, allowed)?;
+    Ok((signer, Arc::new(trust)))
+}
+
+/// The way out for events, and the host's own presence.
+fn start_publisher(
+    connection: ConnectionOptions,
+    host: &str,
+    topics: &Topics,
+    patience: Patience,
+    ledger: &Ledger,
+    cancel: &CancellationToken,
+) -> Publisher {
+    let topic = topics.host(host);
+    let presence = |status: &str| {
+        let version = env!("CARGO_PKG_VERSION");
+        serde_json::json!({ "host": host, "status": status, "version": version })
+            .to_string()
+            .into_bytes()
+    };
+    let options = ConnectionOptions {
+        // The outbox is the session: what was unacknowledged is sent again from there.
+        persistent: false,
+        // What is kept until the broker has proved to be alive should not be kept for long.
+        keep_alive: Duration::from_secs(10),
+        will: Some((topic.clone(), presence("offline"))),
+        ..connection
+    };
+    let hello = LiveMessage {
+        topic,
+        payload: presence("online"),
+        retain: true,
+    };
+    Publisher::start(options, Some(hello), patience, ledger.clone(), cancel.clone()).0
+}
