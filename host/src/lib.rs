@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod objects;
 pub mod repository;
 pub mod runtime;
+pub mod secret_file;
 pub mod stock;
 pub mod supervisor;
 pub mod tls;

@@ -9,6 +9,7 @@ use super::settings::{
     BROKER_CA, BROKER_CERTIFICATE, BROKER_KEY, BROKER_PASSWORD_FILE, BROKER_URL, BROKER_USER, Setting,
 };
 use crate::bus::BrokerAddress;
+use crate::secret_file;
 use crate::tls::ClientTls;
 
 /// All of them but the URL.
@@ -96,18 +97,10 @@ fn password(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> 
     let Some(found) = section.text(&BROKER_PASSWORD_FILE, problems) else {
         return Some(String::new());
     };
-    let path = absolute(found.value, base);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text.lines().next().unwrap_or_default().to_owned()),
+    match secret_file::first_line(&absolute(found.value, base)) {
+        Ok(password) => Some(password),
         Err(error) => {
-            let message = format!("cannot read {}: {error}", path.display());
-            let key = section.key(&BROKER_PASSWORD_FILE);
-            problems.error(
-                found.at,
-                &key,
-                message,
-                "write the password into a file that the host can read",
-            );
+            problems.error(found.at, &section.key(&BROKER_PASSWORD_FILE), error.to_string(), "");
             None
         }
     }

@@ -104,7 +104,7 @@ pub(super) const BROKER_PASSWORD_FILE: Setting = setting(
     "file",
     None,
     "no password",
-    "File with the user's password, on its first line.",
+    "File with the user's password, on its first line, for its owner alone.",
 );
 pub(super) const BROKER_CA: Setting = setting(
     "broker",

@@ -1,9 +1,9 @@
 //! Who asks an S3 service.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::secret_file::{self, SecretFileError};
 
 /// An S3 service's equivalent of a user and a password.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
@@ -28,22 +28,9 @@ impl fmt::Debug for Credentials {
 /// Why a file of credentials can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// It can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Others can read it.
-    #[error("{} can be read by others, its mode is {mode:03o} (make it its owner's alone: chmod 600 FILE)", path.display())]
-    Permissions {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// It can't be read, or others can read it.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// Something else is in it. What the parser says is kept back: it quotes secrets.
     #[error(
         "{} does not hold credentials (write access-key-id = \"…\" and secret-access-key = \"…\" into it, and session-token if there is one)",
@@ -59,24 +46,16 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`], without anything of the content.
     pub fn read(path: &Path) -> Result<Self, CredentialsError> {
-        let failed = |source| CredentialsError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(CredentialsError::Permissions {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = secret_file::read(path)?;
         toml::from_str(&text).map_err(|_| CredentialsError::Content(path.to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -98,7 +77,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(
             Credentials::read(&path),
-            Err(CredentialsError::Permissions { mode: 0o640, .. })
+            Err(CredentialsError::File(SecretFileError::Permissions { mode: 0o640, .. }))
         ));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(Credentials::read(&path).unwrap().secret_access_key, "hush");

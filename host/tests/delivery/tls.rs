@@ -1,5 +1,6 @@
 //! A broker elsewhere that is reached with TLS, by a configuration file.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -63,6 +64,7 @@ async fn mosquitto_with_an_authority_a_client_certificate_and_a_login() {
     let path = directory.path();
     certificates(path);
     std::fs::write(path.join("password"), "correct horse\n").unwrap();
+    std::fs::set_permissions(path.join("password"), std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(path.join("users"), "host:correct horse\n").unwrap();
     run("mosquitto_passwd", path, "-U users");
     let file = |name: &str| path.join(name).display().to_string();

@@ -1,12 +1,12 @@
 //! What the operator says of mail.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lettre::message::Mailbox;
 
 use super::server::MailServer;
+use crate::secret_file::{self, SecretFileError};
 
 /// How a host sends mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,21 +51,9 @@ impl Password {
     /// The first line of a file that nobody but its owner can read.
     ///
     /// # Errors
-    /// [`MailSetupError`], without anything of the content.
-    pub fn read(path: &Path) -> Result<Self, MailSetupError> {
-        let unreadable = |source| MailSetupError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(MailSetupError::Permissions {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Ok(Self::new(text.lines().next().unwrap_or_default()))
+    /// [`SecretFileError`], without anything of the content.
+    pub fn read(path: &Path) -> Result<Self, SecretFileError> {
+        secret_file::first_line(path).map(Self)
     }
 }
 
@@ -79,14 +67,6 @@ pub enum MailSetupError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
-    },
-    /// Others can read it.
-    #[error("{} can be read by others, its mode is {mode:03o} (make it its owner's alone: chmod 600 FILE)", path.display())]
-    Permissions {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
     },
     /// TLS can't be set up.
     #[error("cannot set up TLS for {host}: {why}")]
