@@ -142,6 +142,9 @@ impl Binary {
         paragraph.push("Size", digest.size.to_string());
         paragraph.push("MD5sum", &digest.md5);
         paragraph.push("SHA256", &digest.sha256);
+        if let Some(sha512) = &digest.sha512 {
+            paragraph.push("SHA512", sha512);
+        }
         for field in descriptions {
             paragraph.push(&field.name, &field.value);
         }
@@ -177,6 +180,7 @@ mod tests {
             size: 7,
             md5: "m".to_owned(),
             sha256: "s".to_owned(),
+            sha512: None,
         };
         assert_eq!(
             binary.entry("main", &digest).text,
@@ -184,6 +188,11 @@ mod tests {
              Homepage: https://example.org\nFilename: pool/main/h/hello/libhello1_1.0-1_amd64.deb\nSize: 7\nMD5sum: m\n\
              SHA256: s\nDescription: greets\n the world\n"
         );
+        let strong = Digest {
+            sha512: Some("t".to_owned()),
+            ..digest
+        };
+        assert!(binary.entry("main", &strong).text.contains("\nSHA256: s\nSHA512: t\n"));
     }
 
     #[test]
@@ -194,6 +203,7 @@ mod tests {
             size: 7,
             md5: "m".to_owned(),
             sha256: "s".to_owned(),
+            sha512: None,
         };
         assert_eq!(
             binary.entry("main", &digest),

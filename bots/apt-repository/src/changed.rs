@@ -44,7 +44,7 @@ impl Update<'_> {
         let sound = text
             .as_ref()
             .filter(|text| existing.records.is_some() && listed.is_some_and(|it| it.sha256 == text.checksum.sha256));
-        let offered = existing.offers(&contents.to_string(), self.settings.extras);
+        let offered = existing.offers(&contents.to_string(), self.settings);
         let difference = match (sound, changed) {
             (Some(_), None) if offered => return Ok(None),
             (Some(_), None) => Some(Difference::default()),

@@ -6,9 +6,10 @@ use std::io::Read;
 use crate::deb::decompress;
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::{Extras, Transaction};
+use crate::host::Transaction;
 use crate::index::{Index, IndexError, IndexName};
 use crate::release::{Listed, Release};
+use crate::settings::Settings;
 
 /// Largest index.
 const MAX_INDEX: u64 = 1024 * 1024 * 1024;
@@ -83,11 +84,14 @@ impl<'a> Existing<'a> {
         self.records.is_some() && self.listed(name).is_some()
     }
 
-    /// Whether a text that distbot made is published with these extras.
+    /// Whether a text that distbot made is published as it is to be.
     #[must_use]
-    pub fn offers(&self, name: &str, extras: Extras) -> bool {
-        let release = self.release.as_ref();
-        release.is_some_and(|release| release.files.contains_key(&format!("{name}.xz")) == extras.xz)
+    pub fn offers(&self, name: &str, settings: &Settings) -> bool {
+        let Some(Release { files, .. }) = &self.release else {
+            return false;
+        };
+        let strong = files.get(name).is_some_and(|listed| listed.sha512.is_some());
+        files.contains_key(&format!("{name}.xz")) == settings.extras.xz && (strong || !settings.sha512)
     }
 
     /// The text of an index, in any compression; none if there is none.
@@ -96,9 +100,10 @@ impl<'a> Existing<'a> {
     /// [`Failure`] if it can't be unpacked.
     pub fn index_text(&self, name: &IndexName) -> Result<Option<String>, Failure> {
         let own = SUFFIXES.map(|suffix| (suffix, format!("{name}{suffix}")));
-        let by_digest = own.iter().filter_map(|(suffix, path)| {
-            let listed = self.release.as_ref()?.files.get(path)?;
-            Some((*suffix, by_hash(path, &listed.sha256)))
+        let by_digest = own.iter().flat_map(|(suffix, path)| {
+            let listed = self.release.as_ref().and_then(|release| release.files.get(path));
+            let names = listed.into_iter().flat_map(|listed| listed.by_hash(path));
+            names.map(|name| (*suffix, name))
         });
         match self.first_text(name, &own) {
             Ok(Some(text)) => Ok(Some(text)),
@@ -208,15 +213,6 @@ impl<'a> Existing<'a> {
     #[must_use]
     pub fn foreign_names(&self) -> BTreeSet<IndexName> {
         self.foreign.iter().map(|(name, _)| name.clone()).collect()
-    }
-}
-
-/// Where a file of a suite is found by its digest.
-#[must_use]
-pub fn by_hash(path: &str, sha256: &str) -> String {
-    match path.rsplit_once('/') {
-        Some((directory, _)) => format!("{directory}/by-hash/SHA256/{sha256}"),
-        None => format!("by-hash/SHA256/{sha256}"),
     }
 }
 

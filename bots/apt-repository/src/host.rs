@@ -11,6 +11,8 @@ pub struct Digest {
     pub md5: String,
     /// SHA-256, lower-case hex.
     pub sha256: String,
+    /// SHA-512, lower-case hex, if it was asked for.
+    pub sha512: Option<String>,
 }
 
 /// A file's size and SHA-256.
@@ -159,6 +161,12 @@ pub trait Transaction {
     /// # Errors
     /// The host's.
     fn splice(&self, path: &str, extras: Extras, changes: Vec<Splice>) -> Result<Spliced, Failure>;
+
+    /// The SHA-512 of files, or of texts in pieces, in the same order; none for what isn't there.
+    ///
+    /// # Errors
+    /// The host's.
+    fn sha512(&self, paths: &[String]) -> Result<Vec<Option<String>>, Failure>;
 
     /// Give a file another name beside its own.
     ///

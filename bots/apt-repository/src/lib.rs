@@ -10,7 +10,7 @@
 //! [index, pieces, recent]         lists of packages, and how little of them a change touches
 //! [contents, changed]             which package a file is in
 //! [signatures]                    by which keys the Release is signed
-//! [release, generations]          the Release, and superseded indices under their digests
+//! [release, digests, generations] the Release, and indices under their digests, superseded ones as well
 //! [expiry]                        what runs out soon
 //! [host]                          what all of this asks of the one who runs it
 //! ```
@@ -23,6 +23,7 @@ mod changed;
 pub mod contents;
 pub mod control;
 pub mod deb;
+mod digests;
 pub mod existing;
 pub mod expiry;
 pub mod failure;

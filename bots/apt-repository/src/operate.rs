@@ -11,6 +11,7 @@ use crate::host::Transaction;
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::Edits;
 use crate::retention::Retention;
+use crate::syntax::is_sha512;
 use crate::version;
 
 /// What is to happen to the indices of a suite.
@@ -203,6 +204,7 @@ pub fn files(entry: &Entry) -> Vec<PoolFile> {
             path: path.trim_start_matches("./").to_owned(),
             size,
             sha256: entry.sha256.clone(),
+            sha512: (entry.field("SHA512").filter(|digest| is_sha512(digest))).map(str::to_owned),
         }];
     }
     let directory = entry.field("Directory").unwrap_or_default().trim_start_matches("./");
@@ -213,16 +215,25 @@ pub fn files(entry: &Entry) -> Vec<PoolFile> {
     } else {
         (with_digests, true)
     };
-    let file = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (digest, size, name) = (words.next()?, words.next()?, words.next()?);
-        Some(PoolFile {
-            path: format!("{directory}/{name}"),
-            size: size.parse().ok(),
-            sha256: digests.then(|| digest.to_owned()),
-        })
+    let strong = lines_of(&entry.text, "checksums-sha512:");
+    let strong: BTreeMap<_, _> = strong
+        .into_iter()
+        .filter_map(listed)
+        .map(|(digest, _, name)| (name, digest))
+        .collect();
+    let file = |(digest, size, name): (&str, &str, &str)| PoolFile {
+        path: format!("{directory}/{name}"),
+        size: size.parse().ok(),
+        sha256: digests.then(|| digest.to_owned()),
+        sha512: strong.get(name).map(|digest| (*digest).to_owned()),
     };
-    lines.into_iter().filter_map(file).collect()
+    lines.into_iter().filter_map(listed).map(file).collect()
+}
+
+/// Digest, size and name.
+fn listed(line: &str) -> Option<(&str, &str, &str)> {
+    let mut words = line.split_whitespace();
+    Some((words.next()?, words.next()?, words.next()?))
 }
 
 /// A file that an index promises.
@@ -234,6 +245,8 @@ pub struct PoolFile {
     pub size: Option<u64>,
     /// Its SHA-256, in lower-case hex.
     pub sha256: Option<String>,
+    /// Its SHA-512, in lower-case hex, if the index has it.
+    pub sha512: Option<String>,
 }
 
 /// The lines of a field that has its value below its name.

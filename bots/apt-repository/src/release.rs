@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::armour;
 use crate::control::Paragraph;
-use crate::syntax::is_sha256;
+use crate::syntax::{is_sha256, is_sha512};
 
 /// A file that a `Release` vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Listed {
     pub size: u64,
     /// SHA-256, lower-case hex.
     pub sha256: String,
+    /// SHA-512, lower-case hex, if it is listed.
+    pub sha512: Option<String>,
 }
 
 /// Whether apt takes packages from a suite by itself.
@@ -91,7 +93,8 @@ impl Release {
     /// Whether a file is listed for those who have unpacked another, and need not be there itself.
     #[must_use]
     pub fn is_only_unpacked(&self, path: &str) -> bool {
-        self.files.contains_key(&format!("{path}.gz"))
+        let packed = ["gz", "zst", "xz", "bz2", "lzma"].map(|suffix| format!("{path}.{suffix}"));
+        packed.iter().any(|path| self.files.contains_key(path))
     }
 
     fn text(&self, dates: &[(&str, String)]) -> String {
@@ -116,9 +119,19 @@ impl Release {
         paragraph.push("Components", self.components.join(" "));
         paragraph.push("Description", &self.description);
         let mut text = format!("{paragraph}SHA256:\n");
-        for (path, Listed { size, sha256 }) in &self.files {
+        for (path, Listed { size, sha256, .. }) in &self.files {
             // Writing to a String cannot fail.
             let _ = writeln!(text, " {sha256} {size} {path}");
+        }
+        let files = self.files.iter();
+        let strong: Vec<_> = files
+            .filter_map(|(path, listed)| Some((path, listed.size, listed.sha512.as_ref()?)))
+            .collect();
+        if !strong.is_empty() {
+            text.push_str("SHA512:\n");
+        }
+        for (path, size, sha512) in strong {
+            let _ = writeln!(text, " {sha512} {size} {path}");
         }
         text
     }
@@ -135,19 +148,19 @@ impl Release {
                 .map(str::to_owned)
                 .collect()
         };
-        let listed = |line: &str| {
-            let mut words = line.split_whitespace();
-            let (sha256, size, path) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-            is_sha256(sha256).then(|| {
-                (
-                    path.to_owned(),
-                    Listed {
-                        size,
-                        sha256: sha256.to_owned(),
-                    },
-                )
+        let lines = |name: &str| paragraph.get(name).unwrap_or_default().lines().filter_map(listed);
+        let mut files: BTreeMap<String, Listed> = lines("SHA256")
+            .filter(|(digest, ..)| is_sha256(digest))
+            .map(|(sha256, size, path)| {
+                let (sha256, sha512) = (sha256.to_owned(), None);
+                (path.to_owned(), Listed { size, sha256, sha512 })
             })
-        };
+            .collect();
+        for (sha512, size, path) in lines("SHA512").filter(|(digest, ..)| is_sha512(digest)) {
+            if let Some(listed) = files.get_mut(path).filter(|listed| listed.size == size) {
+                listed.sha512 = Some(sha512.to_owned());
+            }
+        }
         Some(Self {
             origin: one("Origin").unwrap_or_default(),
             label: one("Label").unwrap_or_default(),
@@ -161,14 +174,15 @@ impl Release {
                 (Some("yes"), _) => Automatic::No,
                 _ => Automatic::Yes,
             },
-            files: paragraph
-                .get("SHA256")
-                .unwrap_or_default()
-                .lines()
-                .filter_map(listed)
-                .collect(),
+            files,
         })
     }
+}
+
+/// Digest, size and path.
+fn listed(line: &str) -> Option<(&str, u64, &str)> {
+    let mut words = line.split_whitespace();
+    Some((words.next()?, words.next()?.parse().ok()?, words.next()?))
 }
 
 #[cfg(test)]
@@ -179,6 +193,7 @@ mod tests {
         let listed = |digest: &str| Listed {
             size: 5,
             sha256: digest.repeat(64),
+            sha512: None,
         };
         Release {
             origin: "deb.example.org".to_owned(),
@@ -220,5 +235,20 @@ mod tests {
         assert_eq!(Release::parse(&release.dated("x +0000", None)), Some(release.clone()));
         assert_eq!(Release::parse(&release.undated()), Some(release));
         assert_eq!(Release::parse("<html>"), None);
+    }
+
+    #[test]
+    fn files_have_a_second_digest_if_there_is_one() {
+        let mut release = release();
+        for listed in release.files.values_mut() {
+            listed.sha512 = Some("c".repeat(128));
+        }
+        let text = release.undated();
+        let section = format!(
+            "\nSHA512:\n {0} 5 main/binary-amd64/Packages\n {0} 5 main/source/Sources\n",
+            "c".repeat(128)
+        );
+        assert!(text.ends_with(&section), "{text}");
+        assert_eq!(Release::parse(&text), Some(release));
     }
 }

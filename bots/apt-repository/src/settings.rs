@@ -41,6 +41,8 @@ pub struct Settings {
     pub contents: bool,
     /// How its indices are published beside the usual ways.
     pub extras: Extras,
+    /// Whether SHA-512 is listed beside SHA-256.
+    pub sha512: bool,
 }
 
 impl Settings {
@@ -85,6 +87,7 @@ impl Settings {
             extras: Extras {
                 xz: release.files.keys().any(|path| path.ends_with(".xz")),
             },
+            sha512: release.files.values().any(|listed| listed.sha512.is_some()),
         })
     }
 }

@@ -48,6 +48,8 @@ pub struct SourceFile {
     pub size: u64,
     /// SHA-256, lower-case hex.
     pub sha256: String,
+    /// SHA-512, lower-case hex, if it was asked for. What the .dsc says of it is not believed unseen.
+    pub sha512: Option<String>,
     md5: Option<String>,
 }
 
@@ -136,6 +138,16 @@ impl Source {
             "Checksums-Sha256",
             lines(sha256s.chain([(&self.dsc, dsc.size, &dsc.sha256)])),
         );
+        let sha512s = self
+            .files
+            .iter()
+            .map(|(name, file)| Some((name, file.size, file.sha512.as_ref()?)));
+        let own = dsc.sha512.as_ref().map(|sha512| (&self.dsc, dsc.size, sha512));
+        // Of all files, or of none.
+        let sha512s: Option<Vec<_>> = sha512s.chain([own]).collect();
+        if let Some(sha512s) = sha512s {
+            paragraph.push("Checksums-Sha512", lines(sha512s.into_iter()));
+        }
         Entry {
             package: self.package.clone(),
             version: self.version.clone(),
@@ -169,6 +181,7 @@ fn files(fields: &Paragraph, package: &str) -> Result<BTreeMap<String, SourceFil
         let file = SourceFile {
             size,
             sha256: sha256.to_owned(),
+            sha512: None,
             md5: None,
         };
         if files.insert(name.to_owned(), file).is_some() {
@@ -224,6 +237,7 @@ mod tests {
             size: 9,
             md5: "m".to_owned(),
             sha256: "s".to_owned(),
+            sha512: None,
         };
         assert_eq!(
             source.entry("main", &digest).text,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::binary::Binary;
 use crate::changed::Changed;
 use crate::contents::ContentsName;
-use crate::existing::{Existing, SUFFIXES, by_hash, records_path};
+use crate::existing::{Existing, SUFFIXES, records_path};
 use crate::failure::Failure;
 use crate::generations::{Files, Records};
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
@@ -187,7 +187,7 @@ impl Update<'_> {
             edits.apply(&mut index)?;
             return self.write_whole(&path, &index).map(Changed::anew);
         }
-        let offered = existing.offers(&name.to_string(), self.settings.extras);
+        let offered = existing.offers(&name.to_string(), self.settings);
         if edits.is_empty() && offered {
             return Ok(None);
         }
@@ -335,9 +335,9 @@ impl Update<'_> {
             release.files.insert(name.clone(), text.clone().into());
             for (suffix, checksum) in files {
                 let path = format!("{name}{suffix}");
-                self.transaction
-                    .link(&existing.path(&path), &existing.path(&by_hash(&path, &checksum.sha256)))?;
-                release.files.insert(path, checksum.clone().into());
+                let listed = checksum.clone().into();
+                self.link_by_hash(existing, &path, &listed)?;
+                release.files.insert(path, listed);
             }
         }
         for name in names {
@@ -363,6 +363,7 @@ impl Update<'_> {
                 self.transaction.remove(path)?;
             }
         }
+        self.strengthen(existing, &mut release)?;
         Ok(release)
     }
 
@@ -374,11 +375,13 @@ impl Update<'_> {
         path: &str,
         bytes: &[u8],
     ) -> Result<(), Failure> {
-        let Digest { size, sha256, .. } = self.host.digest(bytes);
+        let Digest {
+            size, sha256, sha512, ..
+        } = self.host.digest(bytes);
+        let listed = Listed { size, sha256, sha512 };
         self.transaction.write(&existing.path(path), bytes)?;
-        self.transaction
-            .link(&existing.path(path), &existing.path(&by_hash(path, &sha256)))?;
-        release.files.insert(path.to_owned(), Listed { size, sha256 });
+        self.link_by_hash(existing, path, &listed)?;
+        release.files.insert(path.to_owned(), listed);
         Ok(())
     }
 
@@ -404,10 +407,10 @@ impl Update<'_> {
         let mut records = existing.records.clone().unwrap_or_default();
         records.limit_superseded(self.settings.superseded_limit);
         let before = match (&existing.records, &existing.release) {
-            (Some(_), Some(before)) => by_hash_files(before),
+            (Some(_), Some(before)) => before.by_hash(),
             _ => Files::new(),
         };
-        for file in records.supersede(&before, &by_hash_files(release), now) {
+        for file in records.supersede(&before, &release.by_hash(), now) {
             self.transaction.remove(&existing.path(&file))?;
         }
         records.key = self.fingerprint.to_owned();
@@ -428,7 +431,7 @@ impl Update<'_> {
             return Ok(false);
         };
         records.limit_superseded(self.settings.superseded_limit);
-        let expired = records.expire(&by_hash_files(release), self.host.now());
+        let expired = records.expire(&release.by_hash(), self.host.now());
         for file in &expired {
             self.transaction.remove(&existing.path(file))?;
         }
@@ -492,14 +495,7 @@ impl Pieces for Published<'_> {
 
 impl From<Checksum> for Listed {
     fn from(Checksum { size, sha256 }: Checksum) -> Self {
-        Self { size, sha256 }
+        let sha512 = None;
+        Self { size, sha256, sha512 }
     }
-}
-
-/// The files that clients find by their digests.
-fn by_hash_files(release: &Release) -> Files {
-    let published = release.files.iter().filter(|(path, _)| !release.is_only_unpacked(path));
-    published
-        .map(|(path, listed)| (by_hash(path, &listed.sha256), listed.size))
-        .collect()
 }

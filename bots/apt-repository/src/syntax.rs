@@ -73,7 +73,17 @@ pub fn is_one_line(text: &str) -> bool {
 /// A SHA-256, lower-case hex.
 #[must_use]
 pub fn is_sha256(digest: &str) -> bool {
-    digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    is_hex(digest, 64)
+}
+
+/// A SHA-512, lower-case hex.
+#[must_use]
+pub fn is_sha512(digest: &str) -> bool {
+    is_hex(digest, 128)
+}
+
+fn is_hex(digest: &str, length: usize) -> bool {
+    digest.len() == length && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

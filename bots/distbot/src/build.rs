@@ -84,20 +84,32 @@ impl Build {
         for (source, dsc) in &self.sources {
             files.push((format!("{}/{}", source.directory(component), source.dsc), dsc.clone()));
         }
+        let own = files.len();
         // A package's own file is what its index describes; the others come with their source.
         for (source, _) in &self.sources {
             files.extend(self.source_files(transaction, component, source)?);
         }
-        let digests = transaction.add(&files)?;
-        let binaries = self.binaries.iter().map(|(binary, _)| binary.clone());
-        let sources = self.sources.iter().map(|(source, _)| source.clone());
+        let mut digests = transaction.add(&files)?;
+        let mut sources: Vec<_> = self.sources.iter().map(|(source, _)| source.clone()).collect();
+        if settings.sha512 {
+            let paths: Vec<_> = files.into_iter().map(|(path, _)| path).collect();
+            let sha512s = transaction.sha512(&paths)?;
+            let listed = sources.iter_mut().flat_map(|source| source.files.values_mut());
+            // In the order in which they were added.
+            let own = digests.iter_mut().take(own).map(|digest| &mut digest.sha512);
+            for (sha512, of_file) in own.chain(listed.map(|file| &mut file.sha512)).zip(sha512s) {
+                *sha512 = of_file;
+            }
+        }
         let (of_binaries, of_sources) = digests
             .split_at_checked(self.binaries.len())
             .ok_or_else(|| Failure::Later("the host did not add all files".to_owned()))?;
+        let binaries = self.binaries.iter().map(|(binary, _)| binary.clone());
         let binaries = binaries
             .zip(of_binaries)
             .map(|(binary, digest)| Addition::Binary(binary, digest.clone()));
         let sources = sources
+            .into_iter()
             .zip(of_sources)
             .map(|(source, digest)| Addition::Source(source, digest.clone()));
         Ok(binaries.chain(sources).collect())

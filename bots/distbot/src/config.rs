@@ -78,6 +78,7 @@ impl Config {
             extras: Extras {
                 xz: one("xz").map_or(Ok(false), |value| yes_or_no("xz", &value))?,
             },
+            sha512: one("sha512").map_or(Ok(false), |value| yes_or_no("sha512", &value))?,
         };
         Ok(Self {
             url: match one("url") {
@@ -343,6 +344,14 @@ pub fn description() -> Description {
         .placeholder("YES|NO"),
     )
     .option(
+        text(
+            "sha512",
+            "whether to list SHA-512 beside SHA-256, of indices and of packages that are published from then on: yes, or no",
+        )
+        .default("no")
+        .placeholder("YES|NO"),
+    )
+    .option(
         OptionBuilder::new(
             REFRESH,
             OptionKind::Duration,
@@ -469,6 +478,8 @@ mod tests {
             ("keep-days", "a week"),
             ("keep-days", "-1"),
             ("contents", "maybe"),
+            ("xz", "maybe"),
+            ("sha512", "maybe"),
             ("valid-for", "59m"),
             ("valid-for", "soon"),
             ("valid-for", "99999999999999999999d"),

@@ -123,6 +123,10 @@ impl Transaction for SiteTransaction {
         })
     }
 
+    fn sha512(&self, paths: &[String]) -> Result<Vec<Option<String>>, Failure> {
+        self.0.sha512(paths).map_err(refused)
+    }
+
     fn link(&self, path: &str, name: &str) -> Result<(), Failure> {
         self.0.link(path, name).map_err(refused)
     }
@@ -149,7 +153,13 @@ fn small(number: usize) -> Result<u32, Failure> {
 }
 
 fn digest(site::Digest { size, md5, sha256 }: site::Digest) -> Digest {
-    Digest { size, md5, sha256 }
+    let sha512 = None;
+    Digest {
+        size,
+        md5,
+        sha256,
+        sha512,
+    }
 }
 
 fn checksum(site::Checksum { size, sha256 }: site::Checksum) -> Checksum {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 
 use apt_repository::existing::Existing;
 use apt_repository::expiry;
 use apt_repository::host::{Host as _, Transaction as _};
-use apt_repository::index::IndexName;
 use apt_repository::operate::{self, Changes, PoolFile};
 use apt_repository::pieces::Edits;
 use apt_repository::release::Listed;
 use serde::Serialize;
 
 use super::{Desk, Done, RepositoryError};
-use crate::capability::site::Digest;
+use crate::capability::site::{Digest, sha512_of};
 use crate::keys::Role;
 
 /// Something that clients will stumble over.
@@ -88,11 +88,15 @@ impl Desk {
                 found(existing.path("InRelease"), what);
             }
         }
-        let listed = existing.release.iter().flat_map(|release| &release.files);
-        for (path, listed) in listed {
-            // What only unpacking makes need not be there.
-            let optional = IndexName::from_path(path).is_some();
-            for (path, optional) in [(path.clone(), optional), (by_hash(path, &listed.sha256), true)] {
+        let Some(release) = &existing.release else {
+            return Ok(());
+        };
+        for (path, listed) in &release.files {
+            let names = listed.by_hash(path).map(|name| (name, true));
+            for (path, optional) in [(path.clone(), release.is_only_unpacked(path))]
+                .into_iter()
+                .chain(names)
+            {
                 let path = existing.path(&path);
                 if let Some(what) = self.check_listed(&path, listed, optional) {
                     found(path, what);
@@ -107,6 +111,7 @@ impl Desk {
             path: path.to_owned(),
             size: Some(listed.size),
             sha256: Some(listed.sha256.clone()),
+            sha512: listed.sha512.clone(),
         };
         if optional && !self.directory.join(path).exists() {
             return None;
@@ -124,12 +129,15 @@ impl Desk {
         if let Some(size) = file.size.filter(|size| *size != metadata.len()) {
             return Some(format!("it has {} bytes, and {size} are promised", metadata.len()));
         }
-        let promised = file.sha256.as_ref().filter(|_| deep)?;
-        match File::open(&path).and_then(Digest::of_reader) {
-            Ok(digest) if digest.sha256 == *promised => None,
-            Ok(digest) => Some(format!("its SHA-256 is {}, and {promised} is promised", digest.sha256)),
-            Err(error) => Some(format!("it can't be read: {error}")),
+        if !deep {
+            return None;
         }
+        let sha256 = |file| Digest::of_reader(file).map(|digest| digest.sha256);
+        differs("SHA-256", file.sha256.as_ref(), || File::open(&path).and_then(sha256)).or_else(|| {
+            differs("SHA-512", file.sha512.as_ref(), || {
+                File::open(&path).and_then(sha512_of)
+            })
+        })
     }
 
     /// Mend a suite: packages whose files are missing or damaged are taken out, damaged indices are written anew from what
@@ -166,9 +174,12 @@ impl Desk {
     }
 }
 
-fn by_hash(path: &str, sha256: &str) -> String {
-    let directory = path
-        .rsplit_once('/')
-        .map_or(String::new(), |(directory, _)| format!("{directory}/"));
-    format!("{directory}by-hash/SHA256/{sha256}")
+/// How a digest is not the one that is promised; none if it is, or none is.
+fn differs(name: &str, promised: Option<&String>, found: impl FnOnce() -> io::Result<String>) -> Option<String> {
+    let promised = promised?;
+    match found() {
+        Ok(found) if found == *promised => None,
+        Ok(found) => Some(format!("its {name} is {found}, and {promised} is promised")),
+        Err(error) => Some(format!("it can't be read: {error}")),
+    }
 }

@@ -44,12 +44,19 @@ impl Desk {
             let entries = changes.values().flat_map(|edits| &edits.insert);
             for file in entries.flat_map(operate::files) {
                 let added = self.transaction.add(&file.path, &archive.join(&file.path))?;
+                let wrong = |digest: &str, found: &str| {
+                    let why = format!("{} is not what its index says: its {digest} is {found}", file.path);
+                    RepositoryError::from(Failure::Repository(why))
+                };
                 if file.sha256.is_some_and(|promised| promised != added.sha256) {
-                    let why = format!(
-                        "{} is not what its index says: its SHA-256 is {}",
-                        file.path, added.sha256
-                    );
-                    return Err(Failure::Repository(why).into());
+                    return Err(wrong("SHA-256", &added.sha256));
+                }
+                if let Some(promised) = &file.sha512 {
+                    let found = self.transaction.sha512(std::slice::from_ref(&file.path))?;
+                    let found = found.into_iter().flatten().next().unwrap_or_default();
+                    if *promised != found {
+                        return Err(wrong("SHA-512", &found));
+                    }
                 }
             }
         }
@@ -120,6 +127,10 @@ impl Transaction for Archive {
     }
 
     fn splice(&self, _: &str, _: Extras, _: Vec<Splice>) -> Result<Spliced, Failure> {
+        read_only()
+    }
+
+    fn sha512(&self, _: &[String]) -> Result<Vec<Option<String>>, Failure> {
         read_only()
     }
 

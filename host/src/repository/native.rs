@@ -186,6 +186,11 @@ impl Transaction for SiteTransaction {
         })
     }
 
+    fn sha512(&self, paths: &[String]) -> Result<Vec<Option<String>>, Failure> {
+        let mut transaction = self.transaction.borrow_mut();
+        self.runtime.block_on(transaction.sha512(paths)).map_err(refused)
+    }
+
     fn link(&self, path: &str, name: &str) -> Result<(), Failure> {
         let mut transaction = self.transaction.borrow_mut();
         self.runtime.block_on(transaction.link(path, name)).map_err(refused)
@@ -212,7 +217,13 @@ impl Transaction for SiteTransaction {
 }
 
 fn digest(site::Digest { size, md5, sha256 }: site::Digest) -> Digest {
-    Digest { size, md5, sha256 }
+    let sha512 = None;
+    Digest {
+        size,
+        md5,
+        sha256,
+        sha512,
+    }
 }
 
 fn checksum(site::Checksum { size, sha256 }: site::Checksum) -> Checksum {

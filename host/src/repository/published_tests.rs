@@ -18,7 +18,7 @@ use proptest::test_runner::TestRunner;
 use tokio::runtime::Runtime;
 
 use super::native::{Native, SiteTransaction};
-use crate::capability::site::{Digest, Sites};
+use crate::capability::site::{Digest, Sites, sha512_of};
 use crate::keys::{KeyStore, NewKey, PassphraseSource, Role};
 
 /// Small enough that a few packages have several pieces, and a second part.
@@ -74,6 +74,7 @@ impl Office {
                 superseded_limit: 0,
                 contents: false,
                 extras: Extras { xz: true },
+                sha512: true,
             },
             fingerprint,
             _keys: directory,
@@ -209,6 +210,10 @@ fn published(office: &Office, site: &Path, suite: &str) -> Result<String, TestCa
             (listed[&path].size, &listed[&path].sha256)
         );
         let by_hash = file.with_file_name("by-hash").join("SHA256").join(&digest.sha256);
+        prop_assert!(std::fs::read(by_hash).unwrap() == bytes);
+        let sha512 = sha512_of(bytes.as_slice()).unwrap();
+        prop_assert_eq!(Some(&sha512), listed[&path].sha512.as_ref());
+        let by_hash = file.with_file_name("by-hash").join("SHA512").join(sha512);
         prop_assert!(std::fs::read(by_hash).unwrap() == bytes);
         let unpacked = Command::new(program).args(["-q", "-dc"]).arg(&file).output().unwrap();
         prop_assert!(unpacked.status.success(), "{:?}", unpacked);

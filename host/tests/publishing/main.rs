@@ -25,6 +25,7 @@ mod policy;
 mod refresh;
 #[path = "../support/s3.rs"]
 mod s3;
+mod sha512;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;

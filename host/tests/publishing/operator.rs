@@ -11,7 +11,7 @@ use crate::package::{Deb, run, source};
 use crate::world::World;
 
 /// The program, with the key store of the world's host.
-fn repo(world: &World, arguments: &[&str]) -> Output {
+pub fn repo(world: &World, arguments: &[&str]) -> Output {
     let (verb, rest) = arguments.split_first().unwrap();
     Command::new(env!("CARGO_BIN_EXE_foundry-host"))
         .env("FOUNDRY_STATE", world.host.directory.path())
@@ -23,14 +23,14 @@ fn repo(world: &World, arguments: &[&str]) -> Output {
 }
 
 /// It has to succeed; returns what it says in JSON.
-fn done(world: &World, arguments: &[&str]) -> Value {
+pub fn done(world: &World, arguments: &[&str]) -> Value {
     let output = repo(world, &[arguments, &["--json"]].concat());
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// It has to fail; returns its exit code and what it says.
-fn refused(world: &World, arguments: &[&str]) -> (i32, String) {
+pub fn refused(world: &World, arguments: &[&str]) -> (i32, String) {
     let output = repo(world, arguments);
     (
         output.status.code().unwrap(),

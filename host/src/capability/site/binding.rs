@@ -200,6 +200,15 @@ impl wit::site::HostTransaction for Invocation {
         Ok(spliced.map(Into::into).map_err(Error::from))
     }
 
+    async fn sha512(
+        &mut self,
+        transaction: Resource<Transaction>,
+        paths: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<Option<String>>, Error>> {
+        let digests = self.table.get_mut(&transaction)?.sha512(&paths).await;
+        Ok(digests.map_err(Error::from))
+    }
+
     async fn link(
         &mut self,
         transaction: Resource<Transaction>,

@@ -28,6 +28,7 @@ mod mirror;
 mod package_files;
 mod path;
 mod running;
+mod sha512;
 mod splice;
 mod text;
 mod texts;
@@ -43,6 +44,7 @@ pub use error::SiteError;
 pub use format::Extras;
 pub use lock::Sites;
 pub use mirror::{Mirror, MirrorState};
+pub use sha512::sha512_of;
 pub use text::{Checksum, NewPiece, Piece, Splice, Spliced, Text};
 pub use transaction::Transaction;
 

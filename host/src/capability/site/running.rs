@@ -1,21 +1,28 @@
-//! SHA-256 that can stop anywhere, be written down, and go on later: what is behind a change need not be hashed again.
+//! Digests that can stop anywhere, be written down, and go on later: what is before a change need not be hashed again.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2_resumable::digest::common::hazmat::{SerializableState, SerializedState};
-use sha2_resumable::{Digest, Sha256};
+use sha2_resumable::{Digest, Sha256, Sha512};
 
 use super::text::Checksum;
 
 /// A digest that isn't finished.
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
-pub(super) struct Running {
-    hasher: Sha256,
+#[serde(
+    try_from = "Written",
+    into = "Written",
+    bound(serialize = "H: Clone + SerializableState", deserialize = "H: SerializableState")
+)]
+pub(super) struct Running<H = Sha256> {
+    hasher: H,
     /// Bytes so far.
     length: u64,
 }
+
+/// A SHA-512 that isn't finished.
+pub(super) type Running512 = Running<Sha512>;
 
 /// A digest that isn't finished, as it is written down.
 #[derive(Serialize, Deserialize)]
@@ -24,30 +31,37 @@ struct Written {
     length: u64,
 }
 
-impl Running {
+impl<H: Digest> Running<H> {
     /// More bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
         self.hasher.update(bytes);
     }
 
+    /// The digest of all, in lower-case hex.
+    pub(super) fn finish(self) -> String {
+        hex::encode(self.hasher.finalize())
+    }
+}
+
+impl Running {
     /// The size and the digest of all.
     pub(super) fn checksum(self) -> Checksum {
         Checksum {
             size: self.length,
-            sha256: hex::encode(self.hasher.finalize()),
+            sha256: self.finish(),
         }
     }
 }
 
-impl fmt::Debug for Running {
+impl<H> fmt::Debug for Running<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Running({} bytes)", self.length)
     }
 }
 
-impl From<Running> for Written {
-    fn from(Running { hasher, length }: Running) -> Self {
+impl<H: SerializableState> From<Running<H>> for Written {
+    fn from(Running { hasher, length }: Running<H>) -> Self {
         Self {
             state: hex::encode(hasher.serialize()),
             length,
@@ -55,14 +69,14 @@ impl From<Running> for Written {
     }
 }
 
-impl TryFrom<Written> for Running {
+impl<H: SerializableState> TryFrom<Written> for Running<H> {
     type Error = &'static str;
 
     fn try_from(Written { state, length }: Written) -> Result<Self, Self::Error> {
         const WRONG: &str = "it is not the state of a digest";
         let state = hex::decode(state).map_err(|_| WRONG)?;
-        let state = SerializedState::<Sha256>::try_from(state.as_slice()).map_err(|_| WRONG)?;
-        let hasher = Sha256::deserialize(&state).map_err(|_| WRONG)?;
+        let state = SerializedState::<H>::try_from(state.as_slice()).map_err(|_| WRONG)?;
+        let hasher = H::deserialize(&state).map_err(|_| WRONG)?;
         Ok(Self { hasher, length })
     }
 }
@@ -80,14 +94,18 @@ mod tests {
         ) {
             let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
             cuts.sort_unstable();
-            let mut running = Running::default();
+            let (mut running, mut strong) = (Running::default(), Running512::default());
             for pair in cuts.windows(2) {
                 running.update(&bytes[pair[0]..pair[1]]);
                 let written = serde_json::to_string(&running).unwrap();
                 running = serde_json::from_str(&written).unwrap();
+                strong.update(&bytes[pair[0]..pair[1]]);
+                let written = serde_json::to_string(&strong).unwrap();
+                strong = serde_json::from_str(&written).unwrap();
             }
             let sha256 = hex::encode(Sha256::digest(&bytes));
             prop_assert_eq!(running.checksum(), Checksum { size: bytes.len() as u64, sha256 });
+            prop_assert_eq!(strong.finish(), hex::encode(Sha512::digest(&bytes)));
         }
     }
 }

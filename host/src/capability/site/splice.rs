@@ -87,6 +87,10 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
         .into_iter()
         .flatten();
     let mut rows: Vec<Row> = kept.cloned().collect();
+    // What is before the start has not changed.
+    let mut mark512 = table
+        .and_then(|table| table.rows.get(start.row))
+        .and_then(|row| row.mark512.clone());
     for (number, segment) in work.segments.iter().enumerate() {
         let sizes = streams.iter().map(|stream| stream.sizes.get(number).copied());
         let sizes: Option<Vec<u64>> = sizes.collect();
@@ -94,6 +98,7 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
         rows.push(Row {
             label: work.label(segment),
             mark: marks.collect(),
+            mark512: mark512.take(),
             sizes: sizes.ok_or_else(|| io::Error::other("a stream is short"))?,
         });
     }
@@ -314,7 +319,7 @@ impl Work<'_> {
 }
 
 /// The old file of a format by its number, read piece by piece: mostly one after the other.
-struct Old<'a> {
+pub(super) struct Old<'a> {
     file: Option<BufReader<&'a File>>,
     /// Where each piece begins, its bytes, and the size that the table has.
     places: Vec<(u64, u64, u64)>,
@@ -323,7 +328,7 @@ struct Old<'a> {
 }
 
 impl<'a> Old<'a> {
-    fn new(table: Option<&'a Table>, number: usize, file: Option<&'a File>) -> Self {
+    pub(super) fn new(table: Option<&'a Table>, number: usize, file: Option<&'a File>) -> Self {
         let format = table.and_then(|table| table.formats().get(number)).copied();
         let mut end = format.map_or(0, |format| format.head().len() as u64);
         let rows = table.into_iter().flat_map(|table| &table.rows);
@@ -344,7 +349,7 @@ impl<'a> Old<'a> {
     }
 
     /// The bytes of a piece, and the size that the table has.
-    fn read(&mut self, row: usize) -> io::Result<(&[u8], u64)> {
+    pub(super) fn read(&mut self, row: usize) -> io::Result<(&[u8], u64)> {
         let missing = || io::Error::other("a piece is missing");
         let (offset, extent, size) = *self.places.get(row).ok_or_else(missing)?;
         let file = self.file.as_mut().ok_or_else(missing)?;

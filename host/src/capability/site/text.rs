@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SiteError;
 use super::format::{Format, formats_of};
-use super::running::Running;
+use super::running::{Running, Running512};
 
 /// Where the tables are.
 pub(super) const TEXTS: &str = ".foundry/texts";
@@ -82,6 +82,9 @@ pub struct Spliced {
 pub(super) struct Table {
     pub(super) text: Checksum,
     pub(super) rows: Vec<Row>,
+    /// The SHA-512 of each stream, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sha512: Option<Vec<String>>,
     /// What the files looked like, in the order of their formats.
     pub(super) stamps: Vec<Stamp>,
 }
@@ -95,6 +98,9 @@ pub(super) struct Row {
     /// Digests of each stream up to here, at some rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) mark: Option<Vec<Running>>,
+    /// The same for SHA-512, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mark512: Option<Vec<Running512>>,
 }
 
 /// By what a file is recognised without reading it.
@@ -122,8 +128,11 @@ impl Table {
         let table: Self = serde_json::from_slice(&root.read(path).ok()?).ok()?;
         let formats = formats_of(table.stamps.len())?;
         let streams = 1 + formats.len();
-        let complete =
-            |row: &Row| row.sizes.len() == streams && row.mark.as_ref().is_none_or(|mark| mark.len() == streams);
+        let complete = |row: &Row| {
+            row.sizes.len() == streams
+                && row.mark.as_ref().is_none_or(|mark| mark.len() == streams)
+                && row.mark512.as_ref().is_none_or(|mark| mark.len() == streams)
+        };
         let sound = table.rows.iter().all(complete)
             && table.column(0).sum::<u64>() == table.text.size
             && files.len() >= formats.len()
@@ -141,7 +150,7 @@ impl Table {
     }
 
     /// The sizes of all pieces in a stream.
-    fn column(&self, stream: usize) -> impl Iterator<Item = u64> {
+    pub(super) fn column(&self, stream: usize) -> impl Iterator<Item = u64> {
         self.rows.iter().filter_map(move |row| row.sizes.get(stream).copied())
     }
 

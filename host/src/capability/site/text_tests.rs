@@ -140,6 +140,53 @@ async fn extras_come_and_go_without_another_change() {
     assert_sound_with(site.path(), with_xz, &spliced, b"");
 }
 
+/// The digests of the text and its files are what `sha512sum` says of them, for now and when they have been written down.
+async fn assert_strong(site: &Path, expected: &[u8]) {
+    let paths = ["", ".gz", ".zst", ".xz", ".bz2"].map(|suffix| format!("{PATH}{suffix}"));
+    let mut transaction = Sites::new().begin(site).await.unwrap();
+    let digests = transaction.sha512(&paths).await.unwrap();
+    assert_eq!(transaction.sha512(&paths).await.unwrap(), digests);
+    transaction.commit(&[]).await.unwrap();
+    let plain = tempfile::NamedTempFile::new().unwrap();
+    fs::write(plain.path(), expected).unwrap();
+    for (number, (path, digest)) in paths.iter().zip(digests).enumerate() {
+        let file = if number == 0 {
+            plain.path().to_owned()
+        } else {
+            site.join(path)
+        };
+        let output = Command::new("sha512sum").arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            digest.as_deref(),
+            said.split(' ').next().filter(|_| file.exists()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sha512_is_of_what_is_there_after_the_transaction() {
+    let site = tempfile::tempdir().unwrap();
+    let mut transaction = Sites::new().begin(site.path()).await.unwrap();
+    transaction.write("a", b"abc".to_vec()).await.unwrap();
+    let asked = ["a", "b"].map(str::to_owned);
+    let abc = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+    assert_eq!(transaction.sha512(&asked).await.unwrap(), [Some(abc.to_owned()), None]);
+    transaction.remove("a").unwrap();
+    assert_eq!(transaction.sha512(&asked).await.unwrap(), [None, None]);
+    let outside = transaction.sha512(&["../a".to_owned()]).await;
+    assert!(matches!(outside, Err(SiteError::BadPath(_))), "{outside:?}");
+
+    // A text that was dropped takes its digests with it.
+    let text = |text: &str| vec![splice(0, 0, vec![piece("a", text)])];
+    transaction.splice(PATH, NO_EXTRAS, text("one\n")).await.unwrap();
+    transaction.sha512(&[PATH.to_owned()]).await.unwrap();
+    drop(transaction);
+    change(site.path(), text("two\n")).await;
+    assert_strong(site.path(), b"two\n").await;
+}
+
 #[tokio::test]
 async fn files_that_something_else_changed_are_no_text_of_ours() {
     let site = tempfile::tempdir().unwrap();
@@ -247,6 +294,8 @@ proptest! {
                 prop::collection::vec((any::<u8>(), prop_oneof![0usize..50, 400_000usize..900_000]), 6),
                 // Mostly as it was before, which is what can go wrong when pieces are copied.
                 prop::bool::weighted(0.75),
+                // Whether SHA-512 is asked for.
+                any::<bool>(),
             ),
             1..5,
         ),
@@ -254,12 +303,15 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let site = tempfile::tempdir().unwrap();
         let mut pieces = Vec::new();
-        for (places, texts, xz) in steps {
+        for (places, texts, xz, strong) in steps {
             let extras = Extras { xz };
             let changes = apply(&mut pieces, &places, &texts);
             let spliced = runtime.block_on(change_with(site.path(), extras, changes));
             let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.text.iter().copied()).collect();
             assert_sound_with(site.path(), extras, &spliced, &expected);
+            if strong {
+                runtime.block_on(assert_strong(site.path(), &expected));
+            }
         }
     }
 }

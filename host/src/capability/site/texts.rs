@@ -29,7 +29,7 @@ impl Known {
         (of == sources).then(|| Arc::clone(table))
     }
 
-    fn set(&self, sources: Sources, table: Table) -> Arc<Table> {
+    pub(super) fn set(&self, sources: Sources, table: Table) -> Arc<Table> {
         let table = Arc::new(table);
         if let Ok(mut known) = self.0.lock() {
             *known = Some((sources, Arc::clone(&table)));
@@ -40,17 +40,17 @@ impl Known {
 
 /// Where a text's table and files are at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sources {
-    table: String,
+pub(super) struct Sources {
+    pub(super) table: String,
     /// In all formats that there are; those that the text isn't published in may be missing.
-    files: Vec<String>,
+    pub(super) files: Vec<String>,
     /// Where another program would publish the text uncompressed.
-    plain: String,
+    pub(super) plain: String,
 }
 
 impl Sources {
     /// The table, if it describes what is published.
-    fn read(&self, root: &Dir, known: &Known) -> Option<Arc<Table>> {
+    pub(super) fn read(&self, root: &Dir, known: &Known) -> Option<Arc<Table>> {
         if let Some(table) = known.get(self) {
             // No one else writes to the site before the transaction is over.
             return Some(table);
@@ -63,7 +63,7 @@ impl Sources {
         Some(known.set(self.clone(), table))
     }
 
-    fn file(&self, root: &Dir, directory: &Path, number: usize) -> Result<File, SiteError> {
+    pub(super) fn file(&self, root: &Dir, directory: &Path, number: usize) -> Result<File, SiteError> {
         let path = self.files.get(number).map(String::as_str).unwrap_or_default();
         let opened = root.open(path).map_err(failed("read", directory, path))?;
         Ok(opened.into_std())
@@ -186,6 +186,7 @@ impl Transaction {
                     text: text.clone(),
                     rows,
                     stamps,
+                    sha512: None,
                 };
                 let json = serde_json::to_vec(&table).map_err(std::io::Error::from);
                 json.and_then(|json| root.write(&staged_table, json)).map_err(failed(
@@ -236,7 +237,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn sources(&self, path: &str) -> Result<Option<Sources>, SiteError> {
+    pub(super) fn sources(&self, path: &str) -> Result<Option<Sources>, SiteError> {
         let table = self.source(&table_path(path));
         let files = all_formats()
             .iter()
@@ -263,6 +264,6 @@ fn whole(table: &Table, file: &File, segment: &Segment<'_>) -> std::io::Result<N
     }
 }
 
-fn table_path(path: &str) -> SitePath {
+pub(super) fn table_path(path: &str) -> SitePath {
     SitePath::host(format!("{TEXTS}/{path}.json"))
 }
