@@ -3,6 +3,10 @@
 //! A host asks the real thing. A trial may do the same and write it down, or answer from what was written down; then
 //! nothing outside is asked at all. Grants are checked before, in either case.
 
+mod build;
+mod git;
+mod http;
+mod mail;
 mod world;
 
 #[cfg(test)]
@@ -10,11 +14,11 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use world::{
-    Answer, Build, BuildAsked, BuildFailure, Built, BuiltFile, Checkout, Commit, Content, Exchange, FailedBuild,
-    GitFailure, Http, HttpAnswer, HttpAsked, HttpFailure, Mail, MailAsked, MailFailure, Reel, Refs, Repository, Signed,
-    Tree, World,
-};
+pub use build::{Build, BuildAsked, BuildFailure, Built, BuiltFile, FailedBuild};
+pub use git::{Checkout, Commit, GitFailure, Refs, Repository, Signed, Tree};
+pub use http::{Http, HttpAnswer, HttpAsked, HttpFailure};
+pub use mail::{Mail, MailAsked, MailFailure};
+pub use world::{Answer, Content, Exchange, Reel, World};
 
 /// Where the answers come from.
 #[derive(Debug, Default)]
