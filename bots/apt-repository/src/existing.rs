@@ -17,6 +17,9 @@ const MAX_INDEX: u64 = 1024 * 1024 * 1024;
 /// The compressions that this or another program may have left an index in, in the order of their speed.
 pub(crate) const SUFFIXES: [&str; 4] = ["", ".gz", ".zst", ".xz"];
 
+/// Where a suite's `Release` is, in the order of preference.
+const RELEASES: [&str; 2] = ["InRelease", "Release"];
+
 /// A suite as it is before a change.
 pub struct Existing<'a> {
     transaction: &'a dyn Transaction,
@@ -37,10 +40,9 @@ impl<'a> Existing<'a> {
     /// [`Failure`] if what is there can't be understood.
     pub fn read(transaction: &'a dyn Transaction, codename: &str) -> Result<Self, Failure> {
         let directory = format!("dists/{codename}");
-        let records = match transaction.read(&records_path(codename))? {
-            Some(json) => {
-                Some(serde_json::from_slice(&json).map_err(|error| unreadable(&records_path(codename), &error))?)
-            }
+        let path = records_path(codename);
+        let records = match transaction.read(&path)? {
+            Some(json) => Some(read_records(&json).map_err(|why| unreadable(&path, &why))?),
             None => None,
         };
         let mut existing = Self {
@@ -56,6 +58,27 @@ impl<'a> Existing<'a> {
             existing.foreign = existing.find_indices()?;
         }
         Ok(existing)
+    }
+
+    /// What of a suite's own records is there and can't be read, with why: one without them may be.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn damaged(transaction: &dyn Transaction, codename: &str) -> Result<Vec<(String, String)>, Failure> {
+        let mut damaged = Vec::new();
+        let mut look = |path: String, read: &dyn Fn(&[u8]) -> Result<(), String>| {
+            if let Some(why) = transaction.read(&path)?.and_then(|bytes| read(&bytes).err()) {
+                damaged.push((path, format!("it can't be read: {why}")));
+            }
+            Ok::<_, Failure>(())
+        };
+        look(records_path(codename), &|json| read_records(json).map(drop))?;
+        for file in RELEASES {
+            look(format!("dists/{codename}/{file}"), &|bytes| {
+                read_release(bytes).map(drop)
+            })?;
+        }
+        Ok(damaged)
     }
 
     /// A path below the suite's directory.
@@ -176,13 +199,10 @@ impl<'a> Existing<'a> {
     }
 
     fn read_release(&self) -> Result<Option<Release>, Failure> {
-        for file in ["InRelease", "Release"] {
+        for file in RELEASES {
             let path = self.path(file);
             if let Some(bytes) = self.transaction.read(&path)? {
-                let release = String::from_utf8(bytes).ok().and_then(|text| Release::parse(&text));
-                return release
-                    .map(Some)
-                    .ok_or_else(|| unreadable(&path, &"it is not a Release file"));
+                return read_release(&bytes).map(Some).map_err(|why| unreadable(&path, &why));
             }
         }
         Ok(None)
@@ -214,6 +234,15 @@ impl<'a> Existing<'a> {
     pub fn foreign_names(&self) -> BTreeSet<IndexName> {
         self.foreign.iter().map(|(name, _)| name.clone()).collect()
     }
+}
+
+fn read_release(bytes: &[u8]) -> Result<Release, String> {
+    let release = std::str::from_utf8(bytes).ok().and_then(Release::parse);
+    release.ok_or_else(|| "it is not a Release file".to_owned())
+}
+
+fn read_records(json: &[u8]) -> Result<Records, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 /// Where the records of a suite are.

@@ -348,8 +348,13 @@ impl Update<'_> {
             let text = release.of_index(name.component(), architecture);
             let path = format!("{}/Release", name.directory());
             let sha256 = self.host.digest(text.as_bytes()).sha256;
-            let listed = release.files.get(&path).is_some_and(|listed| listed.sha256 == sha256);
-            if !listed || !existing.has(&path)? {
+            let listed = release.files.get(&path).filter(|listed| listed.sha256 == sha256);
+            let names = listed.map(|listed| listed.by_hash(&path).chain([path.clone()]).collect::<Vec<_>>());
+            let has_all = |names: Vec<String>| {
+                let mut names = names.iter();
+                names.try_fold(true, |all, name| Ok::<_, Failure>(all && existing.has(name)?))
+            };
+            if !names.map_or(Ok(false), has_all)? {
                 self.write_listed(existing, &mut release, &path, text.as_bytes())?;
             }
         }

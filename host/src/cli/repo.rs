@@ -107,11 +107,11 @@ enum What {
         /// Only a suite
         #[arg(long)]
         suite: Option<String>,
-        /// Read all packages, not only their sizes
+        /// Read all packages, not only their sizes, and superseded indices
         #[arg(long)]
         deep: bool,
     },
-    /// Take packages out whose files are missing or damaged, and write damaged indices anew
+    /// Write damaged indices anew from their copies, and take packages out whose files are missing or damaged
     Repair {
         /// The repository's directory
         #[arg(value_name = "DIR")]
@@ -447,6 +447,9 @@ fn report(done: &Done, dry_run: bool, context: &mut Context) -> Result<(), CliEr
             context.out.line(printable(&line))?;
         }
     }
+    for file in &done.mended {
+        context.out.line(printable(&format!("~ {file}")))?;
+    }
     for file in &done.files {
         context.out.line(printable(&format!("- {file}")))?;
     }
@@ -468,7 +471,7 @@ impl From<RepositoryError> for CliError {
             | RepositoryError::NoSuite { .. }
             | RepositoryError::NoPackage(_)
             | RepositoryError::Snapshot(_) => Exit::NotFound,
-            RepositoryError::NoKey(_) | RepositoryError::Refused(_) => Exit::Refused,
+            RepositoryError::NoKey(_) | RepositoryError::Refused(_) | RepositoryError::Lost(_) => Exit::Refused,
             RepositoryError::Site(_) | RepositoryError::Stopping => Exit::Failure,
         };
         Self::Said(exit, error.to_string())

@@ -3,18 +3,23 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use apt_repository::existing::Existing;
 use apt_repository::expiry;
+use apt_repository::failure::Failure;
 use apt_repository::host::{Host as _, Transaction as _};
-use apt_repository::operate::{self, Changes, PoolFile};
-use apt_repository::pieces::Edits;
+use apt_repository::index::{Index, IndexName};
+use apt_repository::operate::{self, PoolFile};
 use apt_repository::release::Listed;
 use serde::Serialize;
 
-use super::{Desk, Done, RepositoryError};
+use super::{Desk, RepositoryError};
 use crate::capability::site::{Digest, sha512_of};
-use crate::keys::Role;
+use crate::keys::{Role, TrustedKeys, VerifyError};
+
+/// Where the tables of texts in pieces are.
+const TEXTS: &str = ".foundry/texts";
 
 /// Something that clients will stumble over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,83 +32,149 @@ pub struct Problem {
     pub what: String,
 }
 
+/// Files, and what is wrong with each.
+pub(super) type Findings = Vec<(String, String)>;
+
 impl Desk {
-    /// Look for problems in a suite, or in all. `deep` reads all packages, and not only their sizes.
+    /// Look for problems in a suite, or in all. `deep` reads all packages, and not only their sizes; and superseded indices.
     ///
     /// # Errors
     /// [`RepositoryError`] if there is no such suite.
     pub fn check(&self, suite: Option<&str>, deep: bool) -> Result<Vec<Problem>, RepositoryError> {
         let suites = match suite {
             Some(suite) => vec![suite.to_owned()],
-            None => self.suites()?,
+            None => self.suites_and_remains()?.into_iter().collect(),
         };
         let mut problems = Vec::new();
         for suite in suites {
-            let mut found = |path: String, what: String| {
-                problems.push(Problem {
-                    suite: suite.clone(),
-                    path,
-                    what,
-                });
-            };
-            self.check_metadata(&suite, &mut found)?;
-            let contents = match self.contents(&suite) {
-                Ok(contents) => contents,
-                Err(RepositoryError::Refused(why)) => {
-                    found(format!("dists/{suite}"), why.to_string());
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let entries = contents.values().flat_map(|index| index.entries());
-            let files: BTreeSet<_> = entries.flat_map(operate::files).collect();
-            for file in files {
-                if let Some(what) = self.check_file(&file, deep) {
-                    found(file.path, what);
-                }
-            }
+            let found = self.check_suite(&suite, deep)?;
+            problems.extend(found.into_iter().map(|(path, what)| Problem {
+                suite: suite.clone(),
+                path,
+                what,
+            }));
         }
         Ok(problems)
     }
 
-    fn check_metadata(&self, suite: &str, found: &mut impl FnMut(String, String)) -> Result<(), RepositoryError> {
+    /// The suites that there are, and those of which the `Release` is lost.
+    pub(super) fn suites_and_remains(&self) -> Result<BTreeSet<String>, RepositoryError> {
+        let records = self.transaction.list(".foundry/suites")?;
+        let remains = records.iter().filter_map(|path| {
+            let name = path.strip_prefix(".foundry/suites/")?.strip_suffix(".json")?;
+            Some(name.to_owned())
+        });
+        Ok(remains.chain(self.suites()?).collect())
+    }
+
+    fn check_suite(&self, suite: &str, deep: bool) -> Result<Findings, RepositoryError> {
+        self.known_suite(suite)?;
+        // Without what can't be read the rest is looked at all the same. Nothing of this is committed.
+        let mut found = self.set_aside(suite)?;
         let existing = Existing::read(&self.transaction, suite)?;
-        let signed = existing.path("InRelease");
-        match self.transaction.read(&signed)? {
-            None => found(signed, "it is missing".to_owned()),
-            Some(bytes) => {
-                let trusted = self.native.keys.trusted(Role::Repository);
-                let verified = trusted.map_err(|error| error.to_string());
-                let verified =
-                    verified.and_then(|keys| keys.verify_clear_signed(&bytes).map_err(|error| error.to_string()));
-                if let Err(why) = verified {
-                    found(signed, format!("its signature does not hold: {why}"));
-                }
+        for problem in self.check_signatures(suite, &existing)? {
+            // What is set aside is not missing.
+            if !found.iter().any(|(path, _)| *path == problem.0) {
+                found.push(problem);
             }
         }
         if let Some(records) = &existing.records {
             // Whether the key is here at all is for the signature to show.
             let expires = self.native.expires(&records.key).ok().flatten();
-            for what in expiry::problems(records, expires, self.native.now()) {
-                found(existing.path("InRelease"), what);
+            let problems = expiry::problems(records, expires, self.native.now());
+            found.extend(problems.into_iter().map(|what| (existing.path("InRelease"), what)));
+        }
+        found.extend(self.check_listed_files(&existing));
+        found.extend(self.check_tables(&existing)?);
+        if deep {
+            found.extend(self.check_superseded(&existing)?);
+        }
+        let mut files = BTreeSet::new();
+        for name in existing.names() {
+            match existing.index(&name) {
+                Ok(index) => files.extend(index.unwrap_or_default().entries().iter().flat_map(operate::files)),
+                Err(Failure::Repository(why)) => found.push((existing.path(&name.to_string()), why)),
+                Err(other) => return Err(other.into()),
             }
         }
-        let Some(release) = &existing.release else {
-            return Ok(());
-        };
-        for (path, listed) in &release.files {
-            let names = listed.by_hash(path).map(|name| (name, true));
-            for (path, optional) in [(path.clone(), release.is_only_unpacked(path))]
-                .into_iter()
-                .chain(names)
+        let packages = files.into_iter();
+        found.extend(packages.filter_map(|file| self.check_file(&file, deep).map(|what| (file.path, what))));
+        Ok(found)
+    }
+
+    /// Take those of a suite's own records out of the transaction that can't be read, so that the rest can; and an
+    /// `InRelease` that was altered, if there is a `Release` that was not.
+    pub(super) fn set_aside(&self, suite: &str) -> Result<Findings, RepositoryError> {
+        let mut damaged = Existing::damaged(&self.transaction, suite)?;
+        for (path, _) in &damaged {
+            self.transaction.remove(path)?;
+        }
+        let [signed, release, detached] = signed_files(suite);
+        let read = |path: &str| self.transaction.read(path);
+        if let (Some(signed_text), Some(plain), Some(signature)) = (read(&signed)?, read(&release)?, read(&detached)?) {
+            let trusted = self.trusted()?;
+            let sound = || trusted.verify_detached(&plain, &signature).is_ok();
+            if let Err(why) = trusted
+                .verify_clear_signed(&signed_text)
+                .map_err(|why| not_signed(&why))
+                && sound()
             {
-                let path = existing.path(&path);
-                if let Some(what) = self.check_listed(&path, listed, optional) {
-                    found(path, what);
+                self.transaction.remove(&signed)?;
+                damaged.push((signed, why));
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn trusted(&self) -> Result<Arc<TrustedKeys>, Failure> {
+        let trusted = self.native.keys.trusted(Role::Repository);
+        trusted.map_err(|error| Failure::Signing(error.to_string()))
+    }
+
+    /// What is wrong with the signed files of a suite.
+    pub(super) fn check_signatures(&self, suite: &str, existing: &Existing<'_>) -> Result<Findings, RepositoryError> {
+        let mut found = Findings::new();
+        let trusted = self.trusted()?;
+        let [signed, release, detached] = signed_files(suite);
+        let mut text = None;
+        match self.transaction.read(&signed)? {
+            None => found.push((signed, "it is missing".to_owned())),
+            Some(bytes) => match trusted.verify_clear_signed(&bytes) {
+                Ok(verified) => text = Some(verified.text),
+                Err(why) => found.push((signed, not_signed(&why))),
+            },
+        }
+        // Others need not have them.
+        let needed = existing.records.is_some();
+        let (plain, signature) = (self.transaction.read(&release)?, self.transaction.read(&detached)?);
+        match (&plain, &signature) {
+            (Some(plain), Some(signature)) => {
+                if let Err(why) = trusted.verify_detached(plain, signature) {
+                    found.push((detached, format!("it is not the signature of Release: {why}")));
                 }
             }
+            (Some(_), None) if needed => found.push((detached, "it is missing".to_owned())),
+            _ => {}
         }
-        Ok(())
+        match (plain, text) {
+            (Some(plain), Some(text)) if !is_same_text(&plain, &text) => {
+                found.push((release, "it says something else than InRelease".to_owned()));
+            }
+            (None, _) if needed => found.push((release, "it is missing".to_owned())),
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    /// What is wrong with the files that the `Release` lists.
+    pub(super) fn check_listed_files(&self, existing: &Existing<'_>) -> Findings {
+        let mut found = Findings::new();
+        for (path, listed, optional) in listed_files(existing) {
+            if let Some(what) = self.check_listed(&path, listed, optional) {
+                found.push((path, what));
+            }
+        }
+        found
     }
 
     fn check_listed(&self, path: &str, listed: &Listed, optional: bool) -> Option<String> {
@@ -119,7 +190,69 @@ impl Desk {
         self.check_file(&file, true)
     }
 
-    fn check_file(&self, file: &PoolFile, deep: bool) -> Option<String> {
+    /// Which tables of texts say what isn't so. One that is lost, or is of other files, is made anew when it is needed.
+    pub(super) fn check_tables(&self, existing: &Existing<'_>) -> Result<Findings, RepositoryError> {
+        let mut found = Findings::new();
+        let Some(release) = &existing.release else {
+            return Ok(found);
+        };
+        for path in release.files.keys().filter(|path| release.is_only_unpacked(path)) {
+            let path = existing.path(path);
+            let lie = match self.transaction.examine(&path)? {
+                None => self.misplaced(existing, &path)?,
+                lie => lie,
+            };
+            if let Some(lie) = lie {
+                let what = format!("it does not say how the files of {path} came to be: {lie}");
+                found.push((format!("{TEXTS}/{path}.json"), what));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A piece of an index that doesn't begin with the package that it is known by.
+    fn misplaced(&self, existing: &Existing<'_>, path: &str) -> Result<Option<String>, RepositoryError> {
+        let below = path.strip_prefix(&existing.path("")).unwrap_or_default();
+        let (Some(_), Some(text)) = (IndexName::from_path(below), self.transaction.text(path)?) else {
+            return Ok(None);
+        };
+        for (number, piece) in text.pieces.iter().enumerate() {
+            let bytes = self.transaction.read_piece(path, number)?;
+            let index = Index::parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
+            let first = index.entries().first().map_or("", |entry| &entry.package);
+            if piece.label.trim_start() != first {
+                return Ok(Some(format!(
+                    "piece {number} begins with {first:?}, not with {:?}",
+                    piece.label
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which superseded indices have other bytes than their names say.
+    pub(super) fn check_superseded(&self, existing: &Existing<'_>) -> Result<Findings, RepositoryError> {
+        let current: BTreeSet<_> = listed_files(existing).into_iter().map(|(path, ..)| path).collect();
+        let mut found = Findings::new();
+        for path in self.transaction.list(existing.path("").trim_end_matches('/'))? {
+            let digest = |kind: &str| {
+                let (_, digest) = path.rsplit_once(&format!("/by-hash/{kind}/"))?;
+                Some(digest.to_owned())
+            };
+            let file = PoolFile {
+                path: path.clone(),
+                size: None,
+                sha256: digest("SHA256"),
+                sha512: digest("SHA512"),
+            };
+            if let Some(what) = self.check_file(&file, true).filter(|_| !current.contains(&path)) {
+                found.push((path, what));
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn check_file(&self, file: &PoolFile, deep: bool) -> Option<String> {
         let path = self.directory.join(&file.path);
         let metadata = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("it is missing".to_owned()),
@@ -139,39 +272,24 @@ impl Desk {
             })
         })
     }
+}
 
-    /// Mend a suite: packages whose files are missing or damaged are taken out, damaged indices are written anew from what
-    /// is left of them, and all is signed again.
-    ///
-    /// # Errors
-    /// [`RepositoryError`] if nothing is left of an index.
-    pub fn repair(&self, suite: &str, dry_run: bool) -> Result<Done, RepositoryError> {
-        let existing = Existing::read(&self.transaction, suite)?;
-        for (path, listed) in existing.release.iter().flat_map(|release| &release.files) {
-            let path = existing.path(path);
-            if self.check_listed(&path, listed, true).is_some() {
-                // Its contents come from a sibling in another compression.
-                self.transaction.remove(&path)?;
-            }
-        }
-        let contents = self.contents(suite)?;
-        let anew = Edits {
-            rewrite: true,
-            ..Edits::default()
-        };
-        let mut changes: Changes = contents.keys().map(|name| (name.clone(), anew.clone())).collect();
-        for (name, index) in &contents {
-            for entry in index.entries() {
-                if operate::files(entry)
-                    .iter()
-                    .any(|file| self.check_file(file, true).is_some())
-                {
-                    changes.entry(name.clone()).or_default().remove.push(entry.key());
-                }
-            }
-        }
-        self.apply(suite, suite, &contents, changes, dry_run)
+/// The files that a suite's `Release` lists, by their own names and by those of their digests; and whether each need not
+/// be there.
+fn listed_files<'a>(existing: &'a Existing<'_>) -> Vec<(String, &'a Listed, bool)> {
+    let mut files = Vec::new();
+    let Some(release) = &existing.release else {
+        return files;
+    };
+    for (path, listed) in &release.files {
+        // What only unpacking makes need not be there; others publish it, or not.
+        let optional = release.is_only_unpacked(path) || IndexName::from_path(path).is_some();
+        files.push((existing.path(path), listed, optional));
+        let optional = optional || existing.records.is_none();
+        let names = listed.by_hash(path);
+        files.extend(names.map(|name| (existing.path(&name), listed, optional)));
     }
+    files
 }
 
 /// How a digest is not the one that is promised; none if it is, or none is.
@@ -182,4 +300,22 @@ fn differs(name: &str, promised: Option<&String>, found: impl FnOnce() -> io::Re
         Ok(found) => Some(format!("its {name} is {found}, and {promised} is promised")),
         Err(error) => Some(format!("it can't be read: {error}")),
     }
+}
+
+/// What of a suite is signed: with its signature, without it, and the signature.
+fn signed_files(suite: &str) -> [String; 3] {
+    ["InRelease", "Release", "Release.gpg"].map(|file| format!("dists/{suite}/{file}"))
+}
+
+fn not_signed(why: &VerifyError) -> String {
+    format!("its signature does not hold: {why}")
+}
+
+/// Whether a text is what was signed, of which neither trailing blanks nor the last line's end are a part.
+fn is_same_text(plain: &[u8], signed: &[u8]) -> bool {
+    let lines = |text: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+    };
+    lines(plain) == lines(signed)
 }

@@ -8,6 +8,7 @@ mod import;
 mod native;
 #[cfg(test)]
 mod published_tests;
+mod repair;
 mod snapshots;
 
 use std::collections::BTreeSet;
@@ -55,7 +56,7 @@ pub enum RepositoryError {
         there: String,
     },
     /// Another program signed the suite, and it isn't said who does from now on.
-    #[error("{0} has not been signed by Foundry yet (say with --gpg-key which key of the key store signs it)")]
+    #[error("nothing says which key signs {0} (say with --gpg-key which one of the key store does from now on)")]
     NoKey(String),
     /// Nothing matches.
     #[error("no package of {0} is meant by that")]
@@ -63,6 +64,9 @@ pub enum RepositoryError {
     /// There is no such snapshot, or there is one of that name.
     #[error("{0}")]
     Snapshot(String),
+    /// Something is damaged, and nothing is left that says the same.
+    #[error("{0}")]
+    Lost(String),
     /// The engine refused.
     #[error(transparent)]
     Refused(#[from] Failure),
@@ -99,6 +103,8 @@ pub struct Done {
     pub files: Vec<String>,
     /// Bytes of those.
     pub bytes: u64,
+    /// Files that were damaged or missing and are written anew, or describe what is left.
+    pub mended: Vec<String>,
 }
 
 /// A repository, not yet locked.
@@ -308,14 +314,20 @@ impl Desk {
     }
 
     fn contents(&self, suite: &str) -> Result<Contents, RepositoryError> {
-        let suites = self.suites()?;
-        if !suites.iter().any(|there| there == suite) {
-            return Err(RepositoryError::NoSuite {
-                suite: suite.to_owned(),
-                there: suites.join(", "),
-            });
-        }
+        self.known_suite(suite)?;
         Ok(operate::contents(&Existing::read(&self.transaction, suite)?)?)
+    }
+
+    /// See that there is such a suite.
+    fn known_suite(&self, suite: &str) -> Result<(), RepositoryError> {
+        let suites = self.suites_and_remains()?;
+        if suites.contains(suite) {
+            return Ok(());
+        }
+        Err(RepositoryError::NoSuite {
+            suite: suite.to_owned(),
+            there: Vec::from_iter(suites).join(", "),
+        })
     }
 
     /// Change a suite, which is as `like` if it is new. `before` is what it has.

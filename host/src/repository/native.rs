@@ -103,6 +103,11 @@ impl SiteTransaction {
         self.runtime.block_on(self.transaction.borrow().set_mirror(mirror))
     }
 
+    /// What the table of a text says that isn't so.
+    pub(super) fn examine(&self, path: &str) -> Result<Option<String>, SiteError> {
+        self.runtime.block_on(self.transaction.borrow().examine(path))
+    }
+
     /// Add a copy of a file as one that never changes.
     pub(super) fn add(&self, path: &str, source: &Path) -> Result<Digest, Failure> {
         let mut transaction = self.transaction.borrow_mut();

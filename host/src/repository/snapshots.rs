@@ -85,8 +85,16 @@ impl Desk {
             let why = format!("{suite} has no snapshot {name} (it has: {})", there.join(", "));
             return Err(RepositoryError::Snapshot(why));
         };
-        let (now, then) = (self.contents(suite)?, self.snapshot_contents(snapshot)?);
-        let changes = operate::restore(&now, &then);
+        // Also if the suite is damaged now.
+        self.known_suite(suite)?;
+        let aside = self.set_aside(suite)?;
+        self.release_is_left(suite, &aside)?;
+        let (now, lost) = self.contents_left(&Existing::read(&self.transaction, suite)?)?;
+        let then = self.snapshot_contents(snapshot)?;
+        let mut changes = operate::restore(&now, &then);
+        for name in lost.iter().filter_map(|(name, _)| IndexName::from_path(name)) {
+            changes.entry(name).or_default().rewrite = true;
+        }
         let entries = changes.values().flat_map(|edits| &edits.insert);
         let gone = entries
             .flat_map(operate::files)

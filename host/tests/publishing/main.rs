@@ -13,6 +13,7 @@ mod bucket;
 mod bulk;
 mod concurrency;
 mod contents;
+mod damage;
 mod formats;
 mod judges;
 mod kill;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::apt::{Apt, text};
 use crate::package::{Deb, run, source};
-use crate::world::World;
+use crate::world::{Options, World};
 
 /// The program, with the key store of the world's host.
 pub fn repo(world: &World, arguments: &[&str]) -> Output {
@@ -43,7 +43,7 @@ fn listed(world: &World, suite: &str) -> Vec<String> {
     packages(&done(world, &["list", "--suite", suite]))
 }
 
-fn packages(packages: &Value) -> Vec<String> {
+pub fn packages(packages: &Value) -> Vec<String> {
     let name = |package: &Value, field: &str| package[field].as_str().unwrap().to_owned();
     let packages = packages.as_array().unwrap().iter();
     packages
@@ -51,7 +51,7 @@ fn packages(packages: &Value) -> Vec<String> {
         .collect()
 }
 
-fn knows(world: &World, suite: &str) -> Vec<String> {
+pub fn knows(world: &World, suite: &str) -> Vec<String> {
     let apt = Apt::local(&world.repository(), suite);
     apt.update();
     apt.knows()
@@ -59,8 +59,14 @@ fn knows(world: &World, suite: &str) -> Vec<String> {
 
 /// A repository with two versions of a package, and another package, in `testing`.
 async fn testing() -> World {
+    testing_with(&[]).await
+}
+
+/// The same, with other options for distbot.
+pub async fn testing_with(options: Options<'_>) -> World {
     let world = World::new().await;
-    let distbot = world.distbot(&[("codename", &["testing"])]).await;
+    let options = [&[("codename", &["testing"][..])], options].concat();
+    let distbot = world.distbot(&options).await;
     for debs in [
         vec![Deb::new("hello", "1", "amd64"), Deb::new("data", "1", "all")],
         vec![Deb::new("hello", "2", "amd64")],

@@ -7,7 +7,7 @@ use crate::package::{Deb, run};
 use crate::world::World;
 
 /// So many packages that their index has several pieces.
-fn many(version: &str) -> Vec<Deb> {
+pub fn many(version: &str) -> Vec<Deb> {
     let noise = "All work and no play makes Jack a dull boy. ".repeat(200);
     let package = |number: u32| {
         Deb::new(&format!("p{number:02}"), version, "amd64").fields(&format!("X-Noise: {number} {noise}\n"))

@@ -21,6 +21,7 @@ mod binding;
 mod compress;
 mod digest;
 mod error;
+mod examine;
 mod format;
 mod layout;
 mod lock;

@@ -44,6 +44,13 @@ impl<H: Digest> Running<H> {
     }
 }
 
+impl<H: Digest + Clone> Running<H> {
+    /// Whether it has seen the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.length == other.length && self.clone().finish() == other.clone().finish()
+    }
+}
+
 impl Running {
     /// The size and the digest of all.
     pub(super) fn checksum(self) -> Checksum {

@@ -103,8 +103,9 @@ impl Transaction {
                 let mut table = Arc::unwrap_or_clone(table);
                 complete(&mut table, &plain, &files).map_err(failed("read", directory, &sources.plain))?;
                 make_staging(root, directory)?;
-                let json = serde_json::to_vec(&table).map_err(io::Error::from);
-                json.and_then(|json| root.write(&staged, json))
+                let written = table.to_bytes().map_err(io::Error::from);
+                written
+                    .and_then(|bytes| root.write(&staged, bytes))
                     .map_err(failed("write", directory, &staged))?;
                 sources.table = staged;
                 Ok(Some((known.set(sources, table), true)))

@@ -90,6 +90,7 @@ pub(super) fn splice(files: Files, segments: &[Segment<'_>]) -> io::Result<(Vec<
     // What is before the start has not changed.
     let mut mark512 = table
         .and_then(|table| table.rows.get(start.row))
+        .filter(|_| start.row > 0)
         .and_then(|row| row.mark512.clone());
     for (number, segment) in work.segments.iter().enumerate() {
         let sizes = streams.iter().map(|stream| stream.sizes.get(number).copied());
@@ -129,6 +130,8 @@ fn start(table: Option<&Table>, segments: &[Segment<'_>], streams: usize) -> Sta
         .count();
     let marked = table.into_iter().flat_map(|table| {
         let rows = table.rows.iter().enumerate().take(same + 1);
+        // What begins at the first row needs no mark.
+        let rows = rows.skip(1);
         rows.filter_map(|(row, it)| it.mark.as_ref().map(|mark| (row, mark)))
     });
     match marked.last() {

@@ -11,9 +11,9 @@
 use cap_std::fs::{Dir, MetadataExt};
 use serde::{Deserialize, Serialize};
 
-use super::SiteError;
 use super::format::{Format, formats_of};
 use super::running::{Running, Running512};
+use super::{Digest, SiteError};
 
 /// Where the tables are.
 pub(super) const TEXTS: &str = ".foundry/texts";
@@ -123,9 +123,26 @@ impl Stamp {
 }
 
 impl Table {
+    /// As it is written down: the digest of the rest in a line, so that one that was damaged counts as lost; and the rest.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        let mut bytes = Digest::of(&json).sha256.into_bytes();
+        bytes.push(b'\n');
+        bytes.extend(json);
+        Ok(bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let line = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (digest, json) = bytes.split_at_checked(line)?;
+        let json = json.get(1..)?;
+        let whole = Digest::of(json).sha256.as_bytes() == digest;
+        whole.then(|| serde_json::from_slice(json).ok()).flatten()
+    }
+
     /// The table of a text, if its files are still those that it describes.
     pub(super) fn read(root: &Dir, path: &str, files: &[String]) -> Option<Self> {
-        let table: Self = serde_json::from_slice(&root.read(path).ok()?).ok()?;
+        let table = Self::parse(&root.read(path).ok()?)?;
         let formats = formats_of(table.stamps.len())?;
         let streams = 1 + formats.len();
         let complete = |row: &Row| {

@@ -315,3 +315,66 @@ proptest! {
         }
     }
 }
+
+/// Have the table of the text say something else, and vouch for it.
+fn forge(site: &Path, lie: impl Fn(&mut serde_json::Value)) {
+    let path = site.join(format!("{}/{PATH}.json", text::TEXTS));
+    let written = fs::read_to_string(&path).unwrap();
+    let (_, json) = written.split_once('\n').unwrap();
+    let mut table = serde_json::from_str(json).unwrap();
+    lie(&mut table);
+    let json = table.to_string();
+    fs::write(path, format!("{}\n{json}", Digest::of(json.as_bytes()).sha256)).unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_lies_is_found_out() {
+    let site = tempfile::tempdir().unwrap();
+    let with_xz = Extras { xz: true };
+    let examine = async || {
+        let transaction = Sites::new().begin(site.path()).await.unwrap();
+        transaction.examine(PATH).await.unwrap()
+    };
+    // Large enough for marks.
+    let text = |number: usize| format!("{number} {}\n", "x".repeat(700_000 + number));
+    let pieces = || (0..4).map(|number| piece(&number.to_string(), &text(number))).collect();
+    change_with(site.path(), with_xz, vec![splice(0, 0, pieces())]).await;
+    assert_eq!(examine().await, None);
+    type Lie = fn(&mut serde_json::Value);
+    let lies: [(Lie, &str); 4] = [
+        (
+            |table| table["text"]["sha256"] = "a".repeat(64).into(),
+            "the digest of the text is another",
+        ),
+        (
+            |table| table["rows"][2]["mark"][0] = table["rows"][2]["mark"][1].clone(),
+            "the digest of the text before piece 2 is another",
+        ),
+        (
+            |table| table["rows"][2]["mark"][3] = table["rows"][2]["mark"][1].clone(),
+            "the digest of the .xz file before piece 2 is another",
+        ),
+        (
+            |table| {
+                let first = table["rows"][0]["sizes"][0].take();
+                table["rows"][0]["sizes"][0] = table["rows"][1]["sizes"][0].take();
+                table["rows"][1]["sizes"][0] = first;
+            },
+            "piece 0 is not where it says",
+        ),
+    ];
+    for (lie, said) in lies {
+        forge(site.path(), lie);
+        assert_eq!(examine().await.as_deref(), Some(said));
+        let spliced = change_with(site.path(), with_xz, vec![splice(0, 4, pieces())]).await;
+        let expected: String = (0..4).map(text).collect();
+        assert_sound_with(site.path(), with_xz, &spliced, expected.as_bytes());
+        assert_eq!(examine().await, None);
+    }
+    // One that doesn't vouch for itself counts as lost.
+    let path = site.path().join(format!("{}/{PATH}.json", text::TEXTS));
+    let written = fs::read_to_string(&path).unwrap();
+    fs::write(&path, written.replacen("\"label\":\"1\"", "\"label\":\"9\"", 1)).unwrap();
+    let transaction = Sites::new().begin(site.path()).await.unwrap();
+    assert_eq!(transaction.text(PATH).await.unwrap(), None);
+}

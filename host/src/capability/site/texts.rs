@@ -9,6 +9,7 @@ use foundry_broker::killpoint;
 
 use super::SiteError;
 use super::apply::{STAGING, staged_path};
+use super::examine::examine;
 use super::format::{Extras, FASTEST, all_formats, formats};
 use super::path::SitePath;
 use super::splice::{Files, read_piece, splice};
@@ -102,6 +103,28 @@ impl Transaction {
         .await
     }
 
+    /// What a text's table says that isn't so, which costs a look at all of its files; none if it is right, or lost.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or a file can't be read.
+    pub async fn examine(&self, path: &str) -> Result<Option<String>, SiteError> {
+        self.open()?;
+        let Some(sources) = self.sources(path)? else {
+            return Ok(None);
+        };
+        let known = self.known.clone();
+        self.blocking(move |root, directory| {
+            let Some(table) = sources.read(root, &known) else {
+                return Ok(None);
+            };
+            let files: Vec<_> = (0..table.formats().len())
+                .map(|number| sources.file(root, directory, number))
+                .collect::<Result<_, _>>()?;
+            examine(&table, &files).map_err(failed("read", directory, &sources.table))
+        })
+        .await
+    }
+
     /// Change a text, or write a new one: `changes` are of the pieces that [`text`](Self::text) gives, of none if it gives
     /// none. The text is published only compressed: in the usual ways and with these extras.
     ///
@@ -188,12 +211,10 @@ impl Transaction {
                     stamps,
                     sha512: None,
                 };
-                let json = serde_json::to_vec(&table).map_err(std::io::Error::from);
-                json.and_then(|json| root.write(&staged_table, json)).map_err(failed(
-                    "write",
-                    directory,
-                    &staged_table,
-                ))?;
+                let written = table.to_bytes().map_err(std::io::Error::from);
+                written
+                    .and_then(|bytes| root.write(&staged_table, bytes))
+                    .map_err(failed("write", directory, &staged_table))?;
                 let sources = Sources {
                     table: staged_table,
                     files: staged,
