@@ -1,15 +1,11 @@
-//! Other programs that people trust with repositories, and a disk that is full.
+//! Other programs that people trust with repositories.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use foundry_host::runtime::Verdict;
-
-use crate::apt::{Apt, Web, text};
+use crate::apt::{Web, text};
 use crate::package::{Deb, run};
-use crate::support::eventually;
-use crate::world::{World, sign_message};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mmdebstrap_makes_a_root_with_a_package_of_ours() {
@@ -167,104 +163,4 @@ async fn the_page_is_shown_by_a_browser_and_needs_nothing_but_itself() {
         page.len(),
         blank.len()
     );
-}
-
-/// Set in the process that has file systems of its own.
-const INSIDE: &str = "FOUNDRY_TEST_INSIDE";
-
-#[test]
-fn a_full_disk_changes_nothing_and_what_fits_is_published_afterwards() {
-    if std::env::var_os(INSIDE).is_none() {
-        // A small disk takes the right to mount one, which everybody has in a namespace of their own.
-        let mut unshare = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            unshare.args(["--user", "--map-root-user"]);
-        }
-        let inside = run(unshare
-            .arg("--mount")
-            .arg(std::env::current_exe().unwrap())
-            .env(INSIDE, "1")
-            .args(["--exact", "--nocapture"])
-            .arg("judges::a_full_disk_changes_nothing_and_what_fits_is_published_afterwards"));
-        assert!(inside.contains("1 passed"), "{inside}");
-        return;
-    }
-    tokio::runtime::Runtime::new().unwrap().block_on(on_a_small_disk());
-}
-
-async fn on_a_small_disk() {
-    let world = World::new().await;
-    let disk = world.repository();
-    std::fs::create_dir(&disk).unwrap();
-    run(Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs"])
-        .arg(&disk));
-    let _mounted = Mounted(disk.clone());
-    let distbot = world.distbot(&[]).await;
-    distbot
-        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
-        .await;
-    let before = world.everything();
-
-    // A package that doesn't fit.
-    let large = Deb::new("large", "1", "amd64").content(&noise(4_000_000));
-    let large = sign_message("main", &world.build(&[large]).await);
-    refused(&distbot.handle(&large).await);
-    assert!(world.everything() == before);
-    // What it had staged is swept while others go on.
-    let staging = disk.join(".foundry/transactions/staging");
-    eventually("the staged files are gone", || async {
-        (!staging.exists()).then_some(())
-    })
-    .await;
-
-    // One that fits, but its indices don't.
-    let filler = disk.join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    let length = file.metadata().unwrap().len();
-    file.set_len(length.saturating_sub(16 * 1024)).unwrap();
-    let small = sign_message("main", &world.build(&[Deb::new("small", "1", "amd64")]).await);
-    refused(&distbot.handle(&small).await);
-    let apt = Apt::local(&disk, "stable");
-    apt.update();
-    assert_eq!(apt.knows(), ["hello=1"]);
-
-    drop(file);
-    std::fs::remove_file(filler).unwrap();
-    assert!(world.everything() == before);
-    let published = distbot.handle(&small).await;
-    assert!(matches!(published, Verdict::Done(_)), "{published:?}");
-    apt.update();
-    assert_eq!(apt.knows(), ["hello=1", "small=1"]);
-    assert_eq!(apt.content("small"), "small 1\n");
-    assert!(!staging.exists());
-}
-
-fn refused(verdict: &Verdict) {
-    match verdict {
-        Verdict::Retry { why, .. } => assert!(why.contains("No space left on device"), "{why}"),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Text that no compressor makes much smaller.
-fn noise(length: usize) -> String {
-    let mut seed = 1u64;
-    let mut next = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        char::from(b' ' + (seed >> 32) as u8 % 95)
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// A file system that goes away before the directory that it is mounted on.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }

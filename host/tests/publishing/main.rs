@@ -15,6 +15,7 @@ mod concurrency;
 mod contents;
 mod damage;
 mod formats;
+mod full_disk;
 mod judges;
 mod kill;
 mod mirror;
