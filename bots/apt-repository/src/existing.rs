@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use crate::deb::decompress;
+use crate::descriptions::{Descriptions, Topic, TranslationName};
 use crate::failure::Failure;
 use crate::generations::Records;
 use crate::host::Transaction;
@@ -122,6 +123,10 @@ impl<'a> Existing<'a> {
     /// # Errors
     /// [`Failure`] if it can't be unpacked.
     pub fn index_text(&self, name: &IndexName) -> Result<Option<String>, Failure> {
+        self.text_of(&name.to_string())
+    }
+
+    fn text_of(&self, name: &str) -> Result<Option<String>, Failure> {
         let own = SUFFIXES.map(|suffix| (suffix, format!("{name}{suffix}")));
         let by_digest = own.iter().flat_map(|(suffix, path)| {
             let listed = self.release.as_ref().and_then(|release| release.files.get(path));
@@ -139,8 +144,9 @@ impl<'a> Existing<'a> {
     }
 
     /// The text in the first of these files that has all of it, or else in the first that can be read; none if none is there.
-    fn first_text(&self, name: &IndexName, files: &[(&str, String)]) -> Result<Option<String>, Failure> {
-        let promised = self.listed(name).map(|listed| listed.size);
+    fn first_text(&self, name: &str, files: &[(&str, String)]) -> Result<Option<String>, Failure> {
+        let release = self.release.as_ref();
+        let promised = release.and_then(|release| Some(release.files.get(name)?.size));
         let (mut other, mut damaged) = (None, None);
         for (suffix, path) in files {
             let path = self.path(path);
@@ -188,6 +194,35 @@ impl<'a> Existing<'a> {
                 None => Ok(None),
             },
         }
+    }
+
+    /// The packages of an index, each with its whole description as far as that is known; none if there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is not an index, or the list of descriptions can't be read.
+    pub fn whole(&self, name: &IndexName) -> Result<Option<Index>, Failure> {
+        let index = self.index(name)?;
+        let apart = |index: &Index| index.entries().iter().any(|entry| Topic::of(entry).is_some());
+        match (index, TranslationName::of(name)) {
+            (Some(index), Some(name)) if apart(&index) => Ok(Some(self.descriptions(&name)?.join(index))),
+            (index, _) => Ok(index),
+        }
+    }
+
+    /// The descriptions that a component has apart from its indices.
+    ///
+    /// # Errors
+    /// [`Failure`] if they can't be read.
+    pub fn descriptions(&self, name: &TranslationName) -> Result<Descriptions, Failure> {
+        let text = self.text_of(&name.to_string())?;
+        Ok(text.map(|text| Descriptions::parse(&text)).unwrap_or_default())
+    }
+
+    /// Whether distbot made an index of packages whose descriptions are apart.
+    #[must_use]
+    pub fn splits(&self, name: &IndexName) -> bool {
+        let listed = |name: TranslationName| self.release.as_ref()?.files.get(&name.to_string());
+        self.records.is_some() && TranslationName::of(name).and_then(listed).is_some()
     }
 
     /// An index, or a piece of one; or why it is none.

@@ -9,6 +9,7 @@
 //! [existing]                      what a suite has, whoever made it
 //! [index, pieces, recent]         lists of packages, and how little of them a change touches
 //! [contents, changed]             which package a file is in
+//! [descriptions, translated]      descriptions apart from the index
 //! [signatures]                    by which keys the Release is signed
 //! [release, digests, generations] the Release, and indices under their digests, superseded ones as well
 //! [expiry]                        what runs out soon
@@ -23,6 +24,7 @@ mod changed;
 pub mod contents;
 pub mod control;
 pub mod deb;
+pub mod descriptions;
 mod digests;
 pub mod existing;
 pub mod expiry;
@@ -42,4 +44,5 @@ mod signatures;
 pub mod source;
 pub mod suite;
 pub mod syntax;
+mod translated;
 pub mod version;

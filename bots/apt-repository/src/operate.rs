@@ -38,14 +38,14 @@ pub fn suites(transaction: &dyn Transaction) -> Result<Vec<String>, Failure> {
     Ok(suites.into_iter().collect())
 }
 
-/// All packages of a suite.
+/// All packages of a suite, with their whole descriptions.
 ///
 /// # Errors
 /// [`Failure`] if an index can't be read.
 pub fn contents(existing: &Existing<'_>) -> Result<Contents, Failure> {
     let mut contents = Contents::new();
     for name in existing.names() {
-        if let Some(index) = existing.index(&name)? {
+        if let Some(index) = existing.whole(&name)? {
             contents.insert(name, index);
         }
     }

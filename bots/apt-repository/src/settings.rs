@@ -2,6 +2,7 @@
 
 use crate::binary::Binary;
 use crate::contents::ContentsName;
+use crate::descriptions::TranslationName;
 use crate::existing::Existing;
 use crate::host::Extras;
 use crate::index::IndexName;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub superseded_limit: u64,
     /// Whether it has lists of the packages' files.
     pub contents: bool,
+    /// Whether descriptions are apart from its indices.
+    pub split_descriptions: bool,
     /// How its indices are published beside the usual ways.
     pub extras: Extras,
     /// Whether SHA-512 is listed beside SHA-256.
@@ -84,6 +87,7 @@ impl Settings {
             keep: None,
             superseded_limit,
             contents: release.files.keys().any(|path| ContentsName::is_one(path)),
+            split_descriptions: release.files.keys().any(|path| TranslationName::is_one(path)),
             extras: Extras {
                 xz: release.files.keys().any(|path| path.ends_with(".xz")),
             },

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::binary::Binary;
 use crate::changed::Changed;
 use crate::contents::ContentsName;
+use crate::descriptions::TranslationName;
 use crate::existing::{Existing, SUFFIXES, records_path};
 use crate::failure::Failure;
 use crate::generations::{Files, Records};
@@ -15,6 +16,7 @@ use crate::recent::{self, Pieces};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
 use crate::source::Source;
+use crate::translated::Told;
 
 /// A package that goes into a suite; its files are in the pool.
 #[derive(Debug)]
@@ -110,14 +112,27 @@ impl Update<'_> {
         let existing = Existing::read(self.transaction, self.codename)?;
         let names = self.names(&existing, needed);
         let mut texts = BTreeMap::new();
+        let mut translations: BTreeMap<TranslationName, (Vec<&IndexName>, Told)> = BTreeMap::new();
         for name in &names {
             let mut edits = edits(name);
             self.retire(&existing, name, &mut edits)?;
-            let changed = self.index(&existing, name, edits)?;
+            let translation = TranslationName::of(name).filter(|_| self.settings.split_descriptions);
+            let (indices, told) = match translation {
+                Some(translation) => translations.entry(translation).or_default(),
+                None => &mut Default::default(),
+            };
+            indices.push(name);
+            let changed = self.index(&existing, name, edits, told)?;
             if let Some((contents, spliced)) = self.contents(&existing, name, changed.as_ref())? {
                 texts.insert(contents.to_string(), spliced);
             }
-            if let Some(Changed { spliced, .. }) = changed {
+            if let Some(changed) = changed {
+                told.note(name, &changed);
+                texts.insert(name.to_string(), changed.spliced);
+            }
+        }
+        for (name, (indices, told)) in translations {
+            if let Some(spliced) = self.translation(&existing, &name, &indices, told)? {
                 texts.insert(name.to_string(), spliced);
             }
         }
@@ -180,18 +195,27 @@ impl Update<'_> {
     }
 
     /// Change an index. None if it stays as it is, which is known without reading it if nothing is to happen to it.
-    fn index(&self, existing: &Existing<'_>, name: &IndexName, edits: Edits) -> Result<Option<Changed>, Failure> {
+    fn index(
+        &self,
+        existing: &Existing<'_>,
+        name: &IndexName,
+        edits: Edits,
+        told: &mut Told,
+    ) -> Result<Option<Changed>, Failure> {
         let path = existing.path(&name.to_string());
         if !existing.lists(name) {
             let mut index = self.adopt(existing, name)?;
             edits.apply(&mut index)?;
+            let index = self.published_index(name, index, told);
             return self.write_whole(&path, &index).map(Changed::anew);
         }
-        let offered = existing.offers(&name.to_string(), self.settings);
+        let edits = self.published_edits(name, edits, told);
+        let converts = existing.splits(name) != self.splits(name);
+        let offered = existing.offers(&name.to_string(), self.settings) && !converts;
         if edits.is_empty() && offered {
             return Ok(None);
         }
-        let sound = self.pieces(existing, name)?.filter(|_| !edits.rewrite);
+        let sound = self.pieces(existing, name)?.filter(|_| !edits.rewrite && !converts);
         if let Some(text) = sound {
             let mut published = Published::new(self, existing, name);
             let difference = recent::edit(&text.pieces, edits, self.sizes, &mut published)?;
@@ -215,7 +239,11 @@ impl Update<'_> {
                 "{path} is not what its Release says: another program changed it; its packages stay"
             ));
         }
+        if converts {
+            return self.convert(existing, name, edits, told);
+        }
         edits.apply(&mut index)?;
+        let index = self.published_index(name, index, told);
         self.write_whole(&path, &index).map(Changed::anew)
     }
 
@@ -243,7 +271,7 @@ impl Update<'_> {
     }
 
     /// Write an index from scratch, whatever is there.
-    fn write_whole(&self, path: &str, index: &Index) -> Result<Spliced, Failure> {
+    pub(crate) fn write_whole(&self, path: &str, index: &Index) -> Result<Spliced, Failure> {
         // Others publish it uncompressed as well.
         self.transaction.remove(path)?;
         let count = self.transaction.text(path)?.map_or(0, |text| text.pieces.len());
@@ -258,7 +286,7 @@ impl Update<'_> {
     /// An index that distbot writes for the first time: with what another program's had, and the packages for all
     /// architectures that are in those beside it.
     fn adopt(&self, existing: &Existing<'_>, name: &IndexName) -> Result<Index, Failure> {
-        let mut index = existing.index(name)?.unwrap_or_default();
+        let mut index = existing.whole(name)?.unwrap_or_default();
         let IndexName::Binary {
             component, installer, ..
         } = name
@@ -270,7 +298,7 @@ impl Update<'_> {
             if !beside || sibling == *name {
                 continue;
             }
-            for entry in existing.index(&sibling)?.unwrap_or_default().entries() {
+            for entry in existing.whole(&sibling)?.unwrap_or_default().entries() {
                 if entry.architecture == "all" {
                     index.insert(entry.clone())?;
                 }
@@ -315,17 +343,16 @@ impl Update<'_> {
                 _ => BTreeMap::new(),
             },
         };
-        if !self.settings.contents {
-            let (lists, files) = release
-                .files
-                .into_iter()
-                .partition(|(path, _)| ContentsName::is_one(path));
-            release.files = files;
-            let lists: BTreeMap<String, Listed> = lists;
-            for path in lists.keys() {
-                // Clients that have the Release before still find them by their digests.
-                self.transaction.remove(&existing.path(path))?;
-            }
+        let unwanted = |path: &str| {
+            (!self.settings.contents && ContentsName::is_one(path))
+                || (!self.settings.split_descriptions && TranslationName::is_one(path))
+        };
+        let (lists, files) = release.files.into_iter().partition(|(path, _)| unwanted(path));
+        release.files = files;
+        let lists: BTreeMap<String, Listed> = lists;
+        for path in lists.keys() {
+            // Clients that have the Release before still find them by their digests.
+            self.transaction.remove(&existing.path(path))?;
         }
         for (name, Spliced { text, files }) in texts {
             for suffix in SUFFIXES {

@@ -75,6 +75,8 @@ impl Config {
             keep: retention(one("keep"), one("keep-days"))?,
             superseded_limit: one("superseded-limit").map_or(Ok(DEFAULT_LIMIT), |value| superseded_limit(&value))?,
             contents: one("contents").map_or(Ok(false), |value| yes_or_no("contents", &value))?,
+            split_descriptions: one("split-descriptions")
+                .map_or(Ok(false), |value| yes_or_no("split-descriptions", &value))?,
             extras: Extras {
                 xz: one("xz").map_or(Ok(false), |value| yes_or_no("xz", &value))?,
             },
@@ -337,6 +339,14 @@ pub fn description() -> Description {
     )
     .option(
         text(
+            "split-descriptions",
+            "whether to publish the packages' long descriptions apart from the indices, in Translation-en: yes, or no",
+        )
+        .default("no")
+        .placeholder("YES|NO"),
+    )
+    .option(
+        text(
             "xz",
             "whether to publish indices compressed with xz as well as with gzip and zstd: yes, or no",
         )
@@ -478,6 +488,7 @@ mod tests {
             ("keep-days", "a week"),
             ("keep-days", "-1"),
             ("contents", "maybe"),
+            ("split-descriptions", "maybe"),
             ("xz", "maybe"),
             ("sha512", "maybe"),
             ("valid-for", "59m"),

@@ -14,6 +14,7 @@ use apt_repository::operate::{self, PoolFile};
 use apt_repository::release::Listed;
 use serde::Serialize;
 
+use super::describe::undescribed;
 use super::{Desk, RepositoryError};
 use crate::capability::site::{Digest, sha512_of};
 use crate::keys::{Role, TrustedKeys, VerifyError};
@@ -89,14 +90,19 @@ impl Desk {
         if deep {
             found.extend(self.check_superseded(&existing)?);
         }
-        let mut files = BTreeSet::new();
+        let (mut files, mut lacking) = (BTreeSet::new(), BTreeSet::new());
         for name in existing.names() {
-            match existing.index(&name) {
-                Ok(index) => files.extend(index.unwrap_or_default().entries().iter().flat_map(operate::files)),
+            match existing.whole(&name) {
+                Ok(index) => {
+                    let index = index.unwrap_or_default();
+                    lacking.extend(undescribed(&existing, &name, &index));
+                    files.extend(index.entries().iter().flat_map(operate::files));
+                }
                 Err(Failure::Repository(why)) => found.push((existing.path(&name.to_string()), why)),
                 Err(other) => return Err(other.into()),
             }
         }
+        found.extend(lacking);
         let packages = files.into_iter();
         found.extend(packages.filter_map(|file| self.check_file(&file, deep).map(|what| (file.path, what))));
         Ok(found)

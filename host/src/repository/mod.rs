@@ -4,6 +4,7 @@
 //! operator does is published as safely as a package is, and bots wait for it as for each other.
 
 mod check;
+mod describe;
 mod import;
 mod native;
 #[cfg(test)]
@@ -341,9 +342,11 @@ impl Desk {
     ) -> Result<Done, RepositoryError> {
         let mut done = Done::default();
         for (name, edits) in &changes {
-            done.added
-                .extend(edits.insert.iter().map(|entry| package(suite, name, entry)));
             let index = before.get(name);
+            // One that is there gets its description back.
+            let new = |entry: &&Entry| !index.is_some_and(|index| index.has(&entry.key()));
+            let come = edits.insert.iter().filter(new);
+            done.added.extend(come.map(|entry| package(suite, name, entry)));
             let gone = index.into_iter().flat_map(|index| index.entries());
             let gone = gone.filter(|entry| edits.remove.contains(&entry.key()));
             done.removed.extend(gone.map(|entry| package(suite, name, entry)));

@@ -73,6 +73,7 @@ impl Office {
                 keep: None,
                 superseded_limit: 0,
                 contents: false,
+                split_descriptions: false,
                 extras: Extras { xz: true },
                 sha512: true,
             },

@@ -42,8 +42,11 @@ impl Desk {
         for (name, index) in &contents {
             for entry in index.entries() {
                 let is_whole = |file| self.check_file(&file, true).is_none();
-                if !operate::files(entry).into_iter().all(is_whole) {
-                    changes.entry(name.clone()).or_default().remove.push(entry.key());
+                let edits = changes.entry(name.clone()).or_default();
+                if operate::files(entry).into_iter().all(is_whole) {
+                    edits.insert.extend(self.described(entry));
+                } else {
+                    edits.remove.push(entry.key());
                 }
             }
         }
@@ -62,7 +65,7 @@ impl Desk {
     pub(super) fn contents_left(&self, existing: &Existing<'_>) -> Result<(Contents, Findings), RepositoryError> {
         let (mut contents, mut lost) = (Contents::new(), Findings::new());
         for name in existing.names() {
-            match existing.index(&name) {
+            match existing.whole(&name) {
                 Ok(index) => contents.extend(index.map(|index| (name, index))),
                 Err(Failure::Repository(why)) => lost.push((name.to_string(), why)),
                 Err(other) => return Err(other.into()),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use apt_repository::deb::decompress;
+use apt_repository::descriptions::{Descriptions, TranslationName};
 use apt_repository::existing::Existing;
 use apt_repository::host::Transaction as _;
 use apt_repository::index::{Index, IndexName};
@@ -62,10 +63,21 @@ impl Desk {
         let existing = Existing::read(&self.transaction, suite)?;
         for (index, packages) in contents {
             let target = format!("{}/{index}", snapshot.directory());
-            let packed = existing.path(&format!("{index}.zst"));
-            // Ours are never written to, so that the same file will do.
-            if existing.lists(&index) && self.transaction.text(&existing.path(&index.to_string()))?.is_some() {
-                self.transaction.link(&packed, &format!("{target}.zst"))?;
+            let mut texts = vec![index.to_string()];
+            if existing.splits(&index) {
+                texts.extend(TranslationName::of(&index).map(|name| name.to_string()));
+            }
+            let mut ours = existing.lists(&index);
+            for text in &texts {
+                ours = ours && self.transaction.text(&existing.path(text))?.is_some();
+            }
+            // Ours are never written to, so that the same files will do.
+            if ours {
+                for text in texts {
+                    let packed = existing.path(&format!("{text}.zst"));
+                    let target = format!("{}/{text}.zst", snapshot.directory());
+                    self.transaction.link(&packed, &target)?;
+                }
             } else {
                 self.transaction.write(&target, packages.to_string().as_bytes())?;
             }
@@ -114,20 +126,32 @@ impl Desk {
         let mut contents = Contents::new();
         for file in self.transaction.list(&snapshot.directory())? {
             let path = file.strip_prefix(&directory).unwrap_or_default();
-            let (path, suffix) = match path.strip_suffix(".zst") {
-                Some(path) => (path, ".zst"),
-                None => (path, ""),
-            };
-            let (Some(name), Some(bytes)) = (IndexName::from_path(path), self.transaction.read(&file)?) else {
+            let Some(name) = IndexName::from_path(path.strip_suffix(".zst").unwrap_or(path)) else {
                 continue;
             };
-            let unreadable = |why: String| RepositoryError::Snapshot(format!("cannot read {file}: {why}"));
-            let text = decompress(suffix, &bytes)
-                .and_then(|reader| std::io::read_to_string(reader).map_err(|error| error.to_string()));
-            let index = Index::parse(&text.map_err(&unreadable)?);
-            contents.insert(name, index.map_err(|error| unreadable(error.to_string()))?);
+            let index = Index::parse(&self.snapshot_text(&file)?);
+            let index = index.map_err(|error| RepositoryError::Snapshot(format!("cannot read {file}: {error}")))?;
+            contents.insert(name, index);
+        }
+        for (name, index) in &mut contents {
+            let apart = TranslationName::of(name).map(|name| format!("{directory}{name}.zst"));
+            let apart = apart.filter(|file| self.directory.join(file).is_file());
+            if let Some(file) = apart {
+                let descriptions = Descriptions::parse(&self.snapshot_text(&file)?);
+                *index = descriptions.join(std::mem::take(index));
+            }
         }
         Ok(contents)
+    }
+
+    fn snapshot_text(&self, file: &str) -> Result<String, RepositoryError> {
+        let unreadable = |why: String| RepositoryError::Snapshot(format!("cannot read {file}: {why}"));
+        let bytes = self.transaction.read(file)?;
+        let bytes = bytes.ok_or_else(|| unreadable("it is missing".to_owned()))?;
+        let suffix = if file.ends_with(".zst") { ".zst" } else { "" };
+        decompress(suffix, &bytes)
+            .and_then(|reader| std::io::read_to_string(reader).map_err(|error| error.to_string()))
+            .map_err(unreadable)
     }
 }
 

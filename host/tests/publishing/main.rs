@@ -14,6 +14,7 @@ mod bulk;
 mod concurrency;
 mod contents;
 mod damage;
+mod descriptions;
 mod formats;
 mod full_disk;
 mod judges;

@@ -16,6 +16,7 @@ pub struct Deb {
     file: Option<String>,
     installer: bool,
     program: Option<String>,
+    description: String,
 }
 
 impl Deb {
@@ -30,6 +31,7 @@ impl Deb {
             file: None,
             installer: false,
             program: None,
+            description: "a test\n of publishing".to_owned(),
         }
     }
 
@@ -54,6 +56,12 @@ impl Deb {
     /// Another file name than its own.
     pub fn file(mut self, file: &str) -> Self {
         self.file = Some(file.to_owned());
+        self
+    }
+
+    /// What it says of itself, as its control file has it.
+    pub fn description(mut self, description: &str) -> Self {
+        self.description = description.to_owned();
         self
     }
 
@@ -83,9 +91,8 @@ impl Deb {
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         }
         let control = format!(
-            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Test <test@example.org>\n{}Description: a test\n of \
-             publishing\n",
-            self.name, self.version, self.architecture, self.fields
+            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Test <test@example.org>\n{}Description: {}\n",
+            self.name, self.version, self.architecture, self.fields, self.description
         );
         std::fs::write(root.path().join("DEBIAN/control"), control).unwrap();
         let file = self.file.clone().unwrap_or_else(|| {

@@ -55,6 +55,14 @@ impl Index {
         self.entries
     }
 
+    /// The same packages with other paragraphs.
+    #[must_use]
+    pub fn map(self, change: impl FnMut(Entry) -> Entry) -> Self {
+        Self {
+            entries: self.entries.into_iter().map(change).collect(),
+        }
+    }
+
     /// The packages of some names alone.
     #[must_use]
     pub fn only(mut self, names: &BTreeSet<&str>) -> Self {
