@@ -146,6 +146,7 @@ async fn descriptions_come_apart_and_together_again_and_stay_with_their_packages
         deb("hello", "1", "amd64", greets),
         deb("hello", "1", "arm64", greets),
         deb("other", "1", "amd64", "another\n package"),
+        deb("data", "1", "all", "data\n for all"),
     ];
     whole.publish("main", &world.build(&debs).await).await;
     let before = world.index(INDEX);
@@ -185,6 +186,14 @@ async fn descriptions_come_apart_and_together_again_and_stay_with_their_packages
     done(&world, &["rollback", "stable", "monday"]);
     assert_eq!(world.index(LIST), monday);
     assert_eq!(done(&world, &["check", "--deep"]), json!([]));
+
+    // An architecture that comes later has what is for all, and its descriptions are there already.
+    let more: (&str, &[&str]) = ("arch", &["amd64", "arm64", "riscv64"]);
+    world.distbot(&[more, SPLIT]).await.refresh().await;
+    assert_eq!(world.index(LIST), monday);
+    let later = digests(&world.index("dists/stable/main/binary-riscv64/Packages"));
+    assert_eq!(later.len(), 1);
+    assert!(later.is_subset(&digests(&world.index(INDEX))), "{later:?}");
 
     whole.refresh().await;
     assert!(!there());
