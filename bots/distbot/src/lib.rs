@@ -1,13 +1,14 @@
 //! distbot: publishes signed packages in an APT repository.
 //!
 //! ```text
-//! sign event -> [mapping, config]  which suites its packages go to
+//! options    -> [usage]            what people are told of them
+//!            -> [config, values]   what they say
+//! sign event -> [mapping]          which suites its packages go to
 //!            -> [build]            what the packages are
 //!            -> [publish]          one transaction for all files and suites
 //!            -> [announcement]     what of it an event can say
-//! ```
-//!
 //! time       -> [warnings]         what runs out
+//! ```
 //!
 //! What a repository is, and how it changes, is in the crate `apt-repository`.
 
@@ -17,6 +18,8 @@ pub mod config;
 pub mod guest;
 pub mod mapping;
 pub mod publish;
+pub mod usage;
+mod values;
 pub mod warnings;
 
 use std::time::Duration;
@@ -34,7 +37,7 @@ struct Distbot;
 
 impl Bot for Distbot {
     fn describe() -> Description {
-        config::description()
+        usage::description()
     }
 
     fn configure() -> Result<(), String> {
