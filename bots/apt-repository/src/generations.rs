@@ -65,6 +65,12 @@ impl Records {
         self.superseded_limit = Some(limit).filter(|limit| *limit != DEFAULT_LIMIT);
     }
 
+    /// Whether a superseded file is kept.
+    #[must_use]
+    pub fn keeps(&self, file: &str) -> bool {
+        self.generations.iter().any(|kept| kept.files.contains(file))
+    }
+
     /// The current files change. Returns the files that no client needs any more.
     pub fn supersede(&mut self, before: &Files, after: &Files, now: u64) -> BTreeSet<String> {
         let gone: Files = before
@@ -101,8 +107,7 @@ impl Records {
             .drain(..expired)
             .flat_map(|generation| generation.files)
             .collect();
-        let needed =
-            |file: &String| current.contains_key(file) || self.generations.iter().any(|kept| kept.files.contains(file));
+        let needed = |file: &String| current.contains_key(file) || self.keeps(file);
         expired.into_iter().filter(|file| !needed(file)).collect()
     }
 }

@@ -268,7 +268,7 @@ impl Desk {
         self.apply(suite, suite, &contents, changes, dry_run)
     }
 
-    /// Remove the files of the pool that no suite and no snapshot has.
+    /// Remove the files of the pool that no suite and no snapshot has, and superseded indices of which no records are left.
     ///
     /// # Errors
     /// [`RepositoryError`] if a suite can't be read: its files would be lost.
@@ -285,17 +285,37 @@ impl Desk {
             need(self.snapshot_contents(&snapshot)?);
         }
         let mut done = Done::default();
-        for file in self.transaction.list("pool")? {
-            if !needed.contains(&file) {
-                done.bytes += std::fs::metadata(self.directory.join(&file)).map_or(0, |metadata| metadata.len());
-                self.transaction.remove(&file)?;
-                done.files.push(file);
-            }
+        let mut unneeded = self.transaction.list("pool")?;
+        unneeded.retain(|file| !needed.contains(file));
+        for suite in self.suites()? {
+            unneeded.extend(self.forgotten(&suite)?);
+        }
+        for file in unneeded {
+            done.bytes += std::fs::metadata(self.directory.join(&file)).map_or(0, |metadata| metadata.len());
+            self.transaction.remove(&file)?;
+            done.files.push(file);
         }
         if !dry_run && !done.files.is_empty() {
             self.transaction.commit(&[])?;
         }
         Ok(done)
+    }
+
+    /// Files of a suite that were found by their digests, and that neither its `Release` nor its records have any more.
+    fn forgotten(&self, suite: &str) -> Result<Vec<String>, RepositoryError> {
+        let existing = Existing::read(&self.transaction, suite)?;
+        // What another program made is that one's to know.
+        let (Some(records), Some(release)) = (&existing.records, &existing.release) else {
+            return Ok(Vec::new());
+        };
+        let current = release.by_hash();
+        let directory = existing.path("");
+        let mut files = self.transaction.list(directory.trim_end_matches('/'))?;
+        files.retain(|file| {
+            let below = file.strip_prefix(&directory).unwrap_or_default();
+            below.contains("/by-hash/") && !current.contains_key(below) && !records.keeps(below)
+        });
+        Ok(files)
     }
 
     /// The copy that follows the repository; none if there is none.

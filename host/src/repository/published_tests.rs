@@ -255,9 +255,9 @@ fn what_is_published_is_what_an_index_from_scratch_says() {
         max_shrink_time: 120_000,
         ..ProptestConfig::with_source_file(file!())
     };
-    // `PROPTEST_CASES=200` for a longer look.
+    // `PROPTEST_CASES=100` for a longer look.
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 20;
+        config.cases = 10;
     }
     let mut runner = TestRunner::new(config);
     let judged = runner.run(&steps(), |steps| {

@@ -310,6 +310,22 @@ async fn records_that_cannot_be_read_need_only_the_key() {
     done(&world, &["repair", "testing", "--gpg-key", &world.key]);
     assert_sound(&world);
     assert_eq!(knows(&world, "testing"), ALL);
+    // No one knows any more since when older indices are superseded.
+    let collected = done(&world, &["gc"]);
+    let files = collected["files"].as_array().unwrap();
+    let is_index = |file: &Value| file.as_str().unwrap().contains("/by-hash/");
+    assert!(!files.is_empty() && files.iter().all(is_index), "{collected}");
+    assert_sound(&world);
+    assert_eq!(knows(&world, "testing"), ALL);
+    let distbot = world.distbot(&[OPTIONS, &[("codename", &["testing"])]].concat()).await;
+    distbot
+        .publish("main", &world.build(&[Deb::new("new", "1", "amd64")]).await)
+        .await;
+    assert_eq!(
+        done(&world, &["gc"])["files"],
+        Value::Array(Vec::new()),
+        "these have records"
+    );
 }
 
 /// Where it is written down how an index came to be.
