@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! [deb, control, binary, source]  what packages are; hostile input
+//! [addition]                      what is new in a suite
 //! [suite]                         a suite's change: its indices, then the signed Release over all of them
 //! [retention]                     which superseded versions stay
 //! [operate]                       what an operator does: copy, promote, remove, restore
 //! [page]                          its page for people
 //! [existing]                      what a suite has, whoever made it
-//! [index, pieces, recent]         lists of packages, and how little of them a change touches
+//! [index, pieces, recent,
+//!  published]                     lists of packages, and how little of them a change touches
 //! [contents, changed]             which package a file is in
 //! [descriptions, translated]      descriptions apart from the index
 //! [signatures]                    by which keys the Release is signed
@@ -18,6 +20,7 @@
 //!
 //! The published indices are the record of what a suite has; there is no database beside them that could disagree.
 
+pub mod addition;
 pub mod armour;
 pub mod binary;
 mod changed;
@@ -36,6 +39,7 @@ pub mod operate;
 pub mod page;
 pub mod pieces;
 pub mod pool;
+mod published;
 pub mod recent;
 pub mod release;
 pub mod retention;

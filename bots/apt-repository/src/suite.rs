@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::binary::Binary;
+use crate::addition::Addition;
 use crate::changed::Changed;
 use crate::contents::ContentsName;
 use crate::descriptions::TranslationName;
@@ -10,59 +10,13 @@ use crate::existing::{Existing, SUFFIXES, records_path};
 use crate::failure::Failure;
 use crate::generations::{Files, Records};
 use crate::host::{Checksum, Digest, Host, Splice, Spliced, Text, Transaction};
-use crate::index::{Entry, Index, IndexName};
+use crate::index::{Index, IndexName};
 use crate::pieces::{self, Edits, Sizes};
-use crate::recent::{self, Pieces};
+use crate::published::Published;
+use crate::recent::{self, Pieces as _};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
-use crate::source::Source;
 use crate::translated::Told;
-
-/// A package that goes into a suite; its files are in the pool.
-#[derive(Debug)]
-pub enum Addition {
-    /// A binary package.
-    Binary(Binary, Digest),
-    /// A source package, with the digest of its .dsc.
-    Source(Source, Digest),
-}
-
-impl Addition {
-    fn belongs_to(&self, name: &IndexName) -> bool {
-        match self {
-            Self::Binary(binary, _) => binary.belongs_to(name),
-            Self::Source(source, _) => source.belongs_to(name),
-        }
-    }
-
-    fn entry(&self, component: &str) -> Entry {
-        match self {
-            Self::Binary(binary, digest) => binary.entry(component, digest),
-            Self::Source(source, digest) => source.entry(component, digest),
-        }
-    }
-
-    /// The component that it goes to.
-    fn component<'a>(&self, settings: &'a Settings) -> &'a str {
-        match self {
-            Self::Binary(binary, _) => settings.component_of(binary),
-            Self::Source(..) => &settings.component,
-        }
-    }
-
-    /// The indices that a suite has to have for it, beside those that each has.
-    fn needs<'a>(&self, settings: &'a Settings) -> impl Iterator<Item = IndexName> + use<'a> {
-        let component = self.component(settings);
-        let installer = matches!(self, Self::Binary(binary, _) if binary.installer);
-        let special = installer || component != settings.component;
-        let architectures = settings.architectures.iter().filter(move |_| special);
-        architectures.map(move |architecture| IndexName::Binary {
-            component: component.to_owned(),
-            architecture: architecture.clone(),
-            installer,
-        })
-    }
-}
 
 /// A change of one suite, inside of a transaction.
 pub struct Update<'a> {
@@ -476,52 +430,6 @@ impl Update<'_> {
     fn write_records(&self, records: &Records) -> Result<(), Failure> {
         let json = serde_json::to_vec(records).map_err(|error| Failure::Later(error.to_string()))?;
         self.transaction.write(&records_path(self.codename), &json)
-    }
-}
-
-/// An index as the transaction has it.
-struct Published<'a> {
-    update: &'a Update<'a>,
-    existing: &'a Existing<'a>,
-    name: &'a IndexName,
-    path: String,
-    /// What the last splice made.
-    spliced: Option<Spliced>,
-}
-
-impl<'a> Published<'a> {
-    fn new(update: &'a Update<'a>, existing: &'a Existing<'a>, name: &'a IndexName) -> Self {
-        Self {
-            update,
-            existing,
-            name,
-            path: existing.path(&name.to_string()),
-            spliced: None,
-        }
-    }
-
-    fn text(&self, number: usize) -> Result<String, Failure> {
-        let piece = self.update.transaction.read_piece(&self.path, number)?;
-        Ok(String::from_utf8(piece).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-    }
-}
-
-impl Pieces for Published<'_> {
-    fn read(&mut self, number: usize) -> Result<Index, Failure> {
-        self.existing.parsed(self.name, Index::parse(&self.text(number)?))
-    }
-
-    fn read_only(&mut self, number: usize, names: &BTreeSet<&str>) -> Result<Index, Failure> {
-        self.existing
-            .parsed(self.name, Index::parse_only(&self.text(number)?, names))
-    }
-
-    fn splice(&mut self, splices: Vec<Splice>) -> Result<(), Failure> {
-        let Update {
-            transaction, settings, ..
-        } = self.update;
-        self.spliced = Some(transaction.splice(&self.path, settings.extras, splices)?);
-        Ok(())
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use apt_repository::addition::Addition;
 use apt_repository::binary::Binary;
 use apt_repository::deb::{self, DebError};
 use apt_repository::failure::Failure;
 use apt_repository::host::Transaction as _;
 use apt_repository::settings::Settings;
 use apt_repository::source::{MAX_DSC, Source};
-use apt_repository::suite::Addition;
 use foundry_sdk::events::{Dist, Package, Sign};
 use foundry_sdk::{Artifact, artifacts};
 

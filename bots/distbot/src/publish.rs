@@ -1,11 +1,12 @@
 //! Publishing a commit's packages: all of them in every suite of their branch, or nothing.
 
+use apt_repository::addition::Addition;
 use apt_repository::failure::Failure;
 use apt_repository::host::Host as _;
 use apt_repository::host::Transaction as _;
 use apt_repository::page::Record;
 use apt_repository::pieces::Sizes;
-use apt_repository::suite::{Addition, Update};
+use apt_repository::suite::Update;
 use foundry_sdk::events::{Dist, Sign};
 
 use crate::build::Build;
