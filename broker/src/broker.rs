@@ -13,12 +13,13 @@ use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
-use crate::group::{Engine, EngineConfig, GroupLimits};
+use crate::group::{BacklogLimits, Engine, EngineConfig, GroupLimits};
 use crate::listen::Listeners;
 use crate::operator::Operator;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
 use crate::session::{MailboxLimits, Registry, Session};
+use crate::topic::TopicName;
 
 /// How long [`Broker::stop`] waits for clients to be told.
 const STOP: Duration = Duration::from_secs(5);
@@ -51,7 +52,12 @@ impl Broker {
         })?;
         let gate = Gate::new(config.access.clone(), owner.clone())?;
         let listeners = Listeners::bind(&config).await?;
-        let Config { data_dir, limits, .. } = config;
+        let Config {
+            data_dir,
+            limits,
+            backlog,
+            ..
+        } = config;
         let engine_config = EngineConfig {
             limits: GroupLimits {
                 messages: limits.group_messages,
@@ -64,6 +70,12 @@ impl Broker {
             leases: limits.group_leases.clone(),
             groups: limits.groups,
             retention: (limits.group_retention_seconds > 0).then_some(limits.group_retention_seconds),
+            backlog: BacklogLimits {
+                age: u64::try_from(backlog.age.as_millis()).unwrap_or(u64::MAX),
+                messages: backlog.messages,
+                bytes: backlog.bytes,
+            },
+            backlog_topics: backlog_topics(&backlog.topics)?,
             dead_prefix: limits.dead_letter_topic.clone(),
         };
         let mailbox_limits = MailboxLimits {
@@ -184,6 +196,16 @@ impl Drop for Broker {
             archive.stop();
         }
     }
+}
+
+fn backlog_topics(topics: &[String]) -> Result<Vec<TopicName>, Error> {
+    let topics = topics.iter().map(|topic| {
+        TopicName::new(topic).map_err(|error| Error::BacklogTopic {
+            topic: topic.clone(),
+            why: error.to_string(),
+        })
+    });
+    topics.collect()
 }
 
 /// Makes sure that the directory is there and that nobody else works on it.

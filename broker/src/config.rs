@@ -23,8 +23,36 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Who may do what.
     pub access: Access,
+    /// What is kept of some topics for groups that are created later.
+    #[serde(skip)]
+    pub backlog: Backlog,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What is kept of some topics for groups that are created later, over all of these topics together. Without topics, or
+/// with a bound of 0, nothing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// The topics, without wildcards.
+    pub topics: Vec<String>,
+    /// For how long a message is kept.
+    pub age: Duration,
+    /// How many are kept.
+    pub messages: usize,
+    /// Bytes of those that are kept: topics, payloads and properties.
+    pub bytes: usize,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self {
+            topics: Vec::new(),
+            age: Duration::from_secs(3600),
+            messages: 1000,
+            bytes: 64 * 1024 * 1024,
+        }
+    }
 }
 
 impl Default for Config {
@@ -35,6 +63,7 @@ impl Default for Config {
             websocket: None,
             data_dir: PathBuf::from("broker"),
             access: Access::default(),
+            backlog: Backlog::default(),
             limits: Limits::default(),
         }
     }

@@ -5,7 +5,7 @@
 //! disk that hand each message to one member and to another when that one dies. Design records 6 and 19 (`docs/adr`)
 //! say why the parts are cut this way.
 //!
-//! What a PUBACK means: the message is on disk for every group that matches, and on its way to every ordinary
+//! What a PUBACK means: the message is on disk for every group that matches and in the backlog of its topic, and on its way to every ordinary
 //! subscriber; if it is retained, or for a session that outlives its connection, it is on disk as well.
 //!
 //! ```no_run
@@ -45,10 +45,10 @@ mod topic_tree;
 
 pub use access::{Access, Owner, Role, User, hash_password};
 pub use broker::Broker;
-pub use config::{Config, Limits, Tls, WebSocket};
+pub use config::{Backlog, Config, Limits, Tls, WebSocket};
 pub use database::StoreError;
 pub use error::Error;
-pub use group::{DeadLetter, GroupStatus};
+pub use group::{BacklogStatus, BacklogTopic, DeadLetter, GroupStatus};
 pub use listen::TlsError;
 pub use operator::Operator;
 pub use pem::{PemError, certificates};
