@@ -28,6 +28,7 @@ const STOP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    displaced: Option<SocketAddr>,
     tls_address: Option<SocketAddr>,
     websocket_address: Option<SocketAddr>,
     owner: Owner,
@@ -109,12 +110,14 @@ impl Broker {
             gate,
             limits,
         });
-        let (address, tls_address, websocket_address) = (listeners.plain, listeners.tls, listeners.websocket);
+        let (address, displaced) = (listeners.plain, listeners.displaced);
+        let (tls_address, websocket_address) = (listeners.tls, listeners.websocket);
         let listening = listeners.serve(&context).into_iter().map(tokio::spawn).collect();
         let (hub, registry) = (tokio::spawn(hub.run()), tokio::spawn(registry.run()));
         tracing::info!(%address, data = %data_dir.display(), "broker listens");
         Ok(Self {
             address,
+            displaced,
             tls_address,
             websocket_address,
             owner,
@@ -131,6 +134,11 @@ impl Broker {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it would listen if another program did not: it had [`Config::any_port`], and took another port.
+    pub fn displaced(&self) -> Option<SocketAddr> {
+        self.displaced
     }
 
     /// Where it listens with TLS.

@@ -15,6 +15,9 @@ use crate::access::Access;
 pub struct Config {
     /// Where to listen, for MQTT 3.1.1 and 5 alike. Port 0 takes a free one: see [`crate::Broker::address`].
     pub listen: SocketAddr,
+    /// Take another free port of the same address where that of `listen` is in use, instead of failing: see
+    /// [`crate::Broker::displaced`].
+    pub any_port: bool,
     /// A listener with TLS.
     pub tls: Option<Tls>,
     /// A listener for WebSockets.
@@ -59,6 +62,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            any_port: false,
             tls: None,
             websocket: None,
             data_dir: PathBuf::from("broker"),
