@@ -22,4 +22,4 @@ pub use observer::{Observer, Presence};
 pub use peers::{Clearance, Peers};
 pub use publisher::{AGAIN_PROPERTY, LiveMessage, Patience, Publisher, PublisherStatus};
 pub use tap::{Seal, Sighting, tap};
-pub use topics::{FAILURES, Topics};
+pub use topics::{FAILURES, Topics, group_of};

@@ -74,6 +74,26 @@ impl Topics {
     }
 }
 
+/// The group's name that [`Topics::shared`] made a share name of. Other percent signs mean nothing: members that are not
+/// ours name their groups as they like.
+#[must_use]
+pub fn group_of(share: &str) -> String {
+    let mut group = String::with_capacity(share.len());
+    let mut rest = share;
+    while let Some((before, after)) = rest.split_once('%') {
+        group.push_str(before);
+        let written = ["2F", "2B", "23", "25"].into_iter().zip(['/', '+', '#', '%']);
+        let meant = written.into_iter().find_map(|(code, meant)| {
+            let head = after.get(..2)?;
+            head.eq_ignore_ascii_case(code).then_some((meant, after.get(2..)?))
+        });
+        let (c, left) = meant.unwrap_or(('%', after));
+        group.push(c);
+        rest = left;
+    }
+    group + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +113,18 @@ mod tests {
             topics.shared("pub/buildbot", "commits"),
             "$share/pub%2Fbuildbot/foundry/commits"
         );
+    }
+
+    #[test]
+    fn a_share_name_is_the_endpoint_again_and_other_names_stay() {
+        let topics = Topics::new("foundry");
+        for group in ["pub/buildbot", "a+b#c%d", "100%", "%2F", "é/%"] {
+            let shared = topics.shared(group, "commits");
+            let share = shared.split('/').nth(1).unwrap();
+            assert_eq!(group_of(share), group);
+        }
+        for other in ["100%", "a%zz", "%", "%é", "50%2"] {
+            assert_eq!(group_of(other), other);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::common::{ConfigArgs, Context};
 use super::error::CliError;
 use super::exit::Exit;
+use super::status::displaced;
 use crate::control::{Answer, ClientError, HostStatus, Request};
 
 /// How long a host may take until it is ready; it may have to compile bots.
@@ -41,9 +42,10 @@ async fn start(config: &ConfigArgs, context: &Context) -> Result<(), CliError> {
     let ready = ready(config, &state, &log, context);
     let status = context.patiently("starting a host in the background", ready).await?;
     context.note(format_args!(
-        "started host {} in the background: broker {}, log {}",
+        "started host {} in the background: broker {}{}, log {}",
         status.name,
         status.broker,
+        displaced(&status),
         log.display()
     ));
     Ok(())

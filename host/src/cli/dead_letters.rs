@@ -6,6 +6,7 @@ use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{age, printable};
+use crate::bus::group_of;
 use crate::control::{Answer, Request};
 use crate::ledger::{DeadLetter, LetterNumber};
 
@@ -85,7 +86,9 @@ async fn numbers(which: Which, context: &Context) -> Result<Vec<LetterNumber>, C
     let Some(name) = which.of else {
         return Ok(which.numbers);
     };
-    let letters = all(context).await?.into_iter().filter(|letter| letter.bot == name);
+    // An endpoint such as pub/buildbot may be written as its share name has it.
+    let named = |letter: &DeadLetter| letter.bot == name || letter.bot == group_of(&name);
+    let letters = all(context).await?.into_iter().filter(named);
     let numbers: Vec<_> = letters.map(|letter| letter.number()).collect();
     if numbers.is_empty() {
         let message = format!("there are no dead letters of {name} (see `foundry-host dead-letters list`)");

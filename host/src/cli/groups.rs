@@ -1,6 +1,6 @@
 //! `groups`: the queues that bots and other members share.
 
-use foundry_broker::{DeadLetter, GroupStatus};
+use foundry_broker::{BacklogStatus, BacklogTopic, DeadLetter, GroupStatus};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -8,8 +8,9 @@ use time::format_description::well_known::Rfc3339;
 use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{age, printable, size};
-use crate::control::{Answer, Request};
+use super::output::{Tint, age, printable, size};
+use crate::bus::group_of;
+use crate::control::{Answer, Request, reader_of, span};
 use crate::ledger::LetterNumber;
 
 /// What to do with them.
@@ -17,10 +18,12 @@ use crate::ledger::LetterNumber;
 #[command(
     after_help = "A GROUP is a name, or $share/NAME/FILTER where several groups have that name. `foundry-host
 dead-letters` tries the dead letters of a group again, or drops them, by the numbers that `show` tells.
+The broker keeps the newest messages of some topics for groups that are created later; `list` shows them
+below the groups, and says where a topic has messages and no group reads it.
 
 Examples:
   foundry-host groups list
-  foundry-host groups show buildbot
+  foundry-host groups show pub/buildbot
   foundry-host groups remove old-workers"
 )]
 pub struct Args {
@@ -30,7 +33,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Show them all: members, what waits, what is held, dead letters, and the age of the oldest message
+    /// Show them all: members, what waits, what is held, dead letters, the age of the oldest message; and what is kept for later groups
     List,
     /// Show one, with its dead letters
     Show {
@@ -56,24 +59,44 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     }
 }
 
+/// As the broker has it, and as a SUBSCRIBE names it.
 fn filter_of(group: &GroupStatus) -> String {
     format!("$share/{}/{}", group.name, group.filter)
 }
 
-async fn all(context: &Context) -> Result<Vec<GroupStatus>, CliError> {
+/// What somebody may call a group: an endpoint such as `pub/buildbot` is `pub%2Fbuildbot` in a filter.
+fn is_called(group: &GroupStatus, meant: &str) -> bool {
+    let endpoint = group_of(&group.name);
+    let filter = &group.filter;
+    [&group.name, &endpoint]
+        .into_iter()
+        .any(|name| name == meant || meant.strip_prefix("$share/") == Some(&format!("{name}/{filter}")))
+}
+
+/// A group by the name that people call it, with the filter that members subscribe to.
+fn named(group: &GroupStatus) -> serde_json::Value {
+    let mut value = json!(group);
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("name".to_owned(), group_of(&group.name).into());
+        fields.insert("share".to_owned(), filter_of(group).into());
+    }
+    value
+}
+
+async fn all(context: &Context) -> Result<(Vec<GroupStatus>, BacklogStatus), CliError> {
     match context.client().ask(Request::Groups).await? {
-        Answer::Groups(groups) => Ok(groups),
+        Answer::Groups { groups, backlog } => Ok((groups, backlog)),
         _ => Err(super::surprised()),
     }
 }
 
 /// The group that somebody means, by its filter or by a name that only one has.
 async fn find(meant: &str, context: &Context) -> Result<(String, GroupStatus), CliError> {
-    let groups = all(context).await?;
+    let (groups, _) = all(context).await?;
     let mut found = groups
         .into_iter()
-        .map(|group| (filter_of(&group), group))
-        .filter(|(filter, group)| filter == meant || group.name == meant);
+        .filter(|group| is_called(group, meant))
+        .map(|group| (filter_of(&group), group));
     match (found.next(), found.next()) {
         (Some(group), None) => Ok(group),
         (Some((first, _)), Some((second, _))) => Err(CliError::Said(
@@ -96,15 +119,16 @@ fn time_of(milliseconds: Option<u64>) -> String {
 }
 
 async fn list(context: &mut Context) -> Result<(), CliError> {
-    let groups = all(context).await?;
+    let (groups, backlog) = all(context).await?;
     if context.common.json {
-        return context.out.json(&groups);
+        let groups: Vec<_> = groups.iter().map(named).collect();
+        return context.out.json(&json!({ "groups": groups, "backlog": backlog }));
     }
     let now = OffsetDateTime::now_utc();
     let row = |group: &GroupStatus| {
         let oldest = group.oldest.map(|at| age(now, &time_of(Some(at))));
         vec![
-            printable(&group.name),
+            printable(&group_of(&group.name)),
             printable(&group.filter),
             group.members.to_string(),
             group.waiting.to_string(),
@@ -115,7 +139,51 @@ async fn list(context: &mut Context) -> Result<(), CliError> {
     };
     let rows: Vec<_> = groups.iter().map(row).collect();
     let titles = ["GROUP", "FILTER", "MEMBERS", "WAITING", "HELD", "DEAD", "OLDEST"];
-    context.out.table(&titles, &rows)
+    context.out.table(&titles, &rows)?;
+    kept(&backlog, context)
+}
+
+/// What the broker keeps for groups that are created later.
+fn kept(backlog: &BacklogStatus, context: &mut Context) -> Result<(), CliError> {
+    if backlog.topics.is_empty() {
+        return Ok(());
+    }
+    let row = |topic: &BacklogTopic| {
+        vec![
+            printable(&topic.topic),
+            topic.readers.to_string(),
+            topic.messages.to_string(),
+            size(topic.bytes as u64),
+            topic.age.map_or_else(|| "-".to_owned(), span),
+        ]
+    };
+    let rows: Vec<_> = backlog.topics.iter().map(row).collect();
+    context.out.line("")?;
+    context
+        .out
+        .table(&["TOPIC", "GROUPS", "KEPT", "SIZE", "OLDEST"], &rows)?;
+    for topic in &backlog.topics {
+        if let Some(warning) = unread(topic, backlog.keep) {
+            let warning = context.out.tint(Tint::Odd, &printable(&warning));
+            context.out.line(warning)?;
+        }
+    }
+    Ok(())
+}
+
+/// A warning about a topic with messages that no group reads.
+fn unread(topic: &BacklogTopic, keep: u64) -> Option<String> {
+    let age = topic.age.filter(|_| topic.readers == 0)?;
+    let short = topic.topic.rsplit('/').next().unwrap_or_default();
+    let load = match reader_of(short) {
+        Some(bot) => format!("load {bot}"),
+        None => "load a bot that does".to_owned(),
+    };
+    let (name, left) = (&topic.topic, span(keep.saturating_sub(age)));
+    Some(match topic.messages {
+        1 => format!("no group reads {name}: its message is kept for {left}; {load}"),
+        number => format!("no group reads {name}: the oldest of its {number} messages is kept for {left}; {load}"),
+    })
 }
 
 async fn show(group: &str, context: &mut Context) -> Result<(), CliError> {
@@ -128,10 +196,11 @@ async fn show(group: &str, context: &mut Context) -> Result<(), CliError> {
         let dead_letters: Vec<_> = dead_letters.iter().map(readable).collect();
         return context
             .out
-            .json(&json!({ "group": group, "dead-letters": dead_letters }));
+            .json(&json!({ "group": named(&group), "dead-letters": dead_letters }));
     }
     for (what, value) in [
-        ("group", filter_of(&group)),
+        ("group", group_of(&group.name)),
+        ("share", filter_of(&group)),
         ("members", group.members.to_string()),
         ("waiting", group.waiting.to_string()),
         ("held", group.leased.to_string()),

@@ -50,8 +50,12 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         1 => "1 bot".to_owned(),
         number => format!("{number} bots"),
     };
+    let displaced = match host.broker_displaced() {
+        Some(address) => format!(" (another program has {address})"),
+        None => String::new(),
+    };
     context.note(format_args!(
-        "foundry-host: {} is ready with {bots}; broker {:?}, state {}",
+        "foundry-host: {} is ready with {bots}; broker {:?}{displaced}, state {}",
         host.name(),
         host.broker(),
         state.display()

@@ -1,5 +1,6 @@
 //! `runs`: each commit's way through the pipeline.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::exit::Exit;
 use super::load::duration;
 use super::output::{Tint, age, printable, size};
 use crate::capability::LogLine;
-use crate::control::{Answer, Request};
+use crate::control::{Answer, Request, ShownRun, Unread};
 use crate::ledger::{EventRow, Run, RunStatus};
 
 /// How often a run that is waited for is looked at.
@@ -55,6 +56,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
 async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<(), CliError> {
     let begun = Instant::now();
     let mut told = 0;
+    let mut unread: Option<Unread> = None;
     loop {
         let found = match ask(id.clone(), context).await {
             Ok(found) => Some(found),
@@ -67,6 +69,13 @@ async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<()
                 context.note(event_line(event));
             }
             told = run.events.len();
+            // Once for each topic, and not whenever less time is left.
+            if let Some(now) = &run.unread
+                && unread.as_ref().is_none_or(|before| before.topic != now.topic)
+            {
+                context.note(now);
+                unread = Some(now.clone());
+            }
             if matches!(run.status, RunStatus::Published | RunStatus::Failed) {
                 show(&run, &log, context)?;
                 return match run.status {
@@ -90,7 +99,7 @@ async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<()
 }
 
 /// One run, and the end of its log if it failed.
-async fn ask(id: String, context: &Context) -> Result<(Run, Vec<LogLine>), CliError> {
+async fn ask(id: String, context: &Context) -> Result<(ShownRun, Vec<LogLine>), CliError> {
     match context.client().ask(Request::Run { id }).await? {
         Answer::Run { run, log } => Ok((*run, log)),
         _ => Err(super::surprised()),
@@ -122,10 +131,18 @@ async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
             ]
         })
         .collect();
-    context.out.table(&titles, &rows)
+    context.out.table(&titles, &rows)?;
+    let mut topics = BTreeSet::new();
+    for unread in runs.iter().filter_map(|run| run.unread.as_ref()) {
+        // The newest run of each topic is kept the longest.
+        if topics.insert(&unread.topic) {
+            context.note(unread);
+        }
+    }
+    Ok(())
 }
 
-fn show(run: &Run, log: &[LogLine], context: &mut Context) -> Result<(), CliError> {
+fn show(run: &ShownRun, log: &[LogLine], context: &mut Context) -> Result<(), CliError> {
     if context.common.json {
         return context.out.json(&json!({ "run": run, "log": log }));
     }
@@ -147,6 +164,12 @@ fn show(run: &Run, log: &[LogLine], context: &mut Context) -> Result<(), CliErro
         if let Some(value) = value {
             context.out.line(format_args!("{name:11} {}", printable(value)))?;
         }
+    }
+    if let Some(unread) = &run.unread {
+        let text = context
+            .out
+            .tint(Tint::Odd, &format!("waits       {}", printable(&unread.to_string())));
+        context.out.line(text)?;
     }
     context.out.line(format_args!("started     {}", run.started))?;
     context.out.line(format_args!("updated     {}", run.updated))?;

@@ -3,7 +3,7 @@
 use super::common::Context;
 use super::error::CliError;
 use super::output::{Tint, printable};
-use crate::control::{Answer, Request};
+use crate::control::{Answer, HostStatus, Request};
 
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
@@ -13,6 +13,15 @@ Examples:
   foundry-host status
   foundry-host status --json | jq -r .broker")]
 pub struct Args {}
+
+/// Why the broker is not where it is by default, to be put behind its address.
+#[must_use]
+pub fn displaced(status: &HostStatus) -> String {
+    match status.broker_displaced {
+        Some(address) => format!(" (another program has {address})"),
+        None => String::new(),
+    }
+}
 
 /// Print it.
 pub async fn run(context: &mut Context) -> Result<(), CliError> {
@@ -28,7 +37,9 @@ pub async fn run(context: &mut Context) -> Result<(), CliError> {
     context.out.line(format_args!("status   {ready}"))?;
     context.out.line(format_args!("version  {}", status.version))?;
     context.out.line(format_args!("process  {}", status.pid))?;
-    context.out.line(format_args!("broker   {}", status.broker))?;
+    context
+        .out
+        .line(format_args!("broker   {}{}", status.broker, displaced(&status)))?;
     context.out.line(format_args!("topics   {}/…", status.prefix))?;
     context.out.line(format_args!("state    {}", state.display()))?;
     let full = if status.outbox_full {

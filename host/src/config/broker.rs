@@ -58,6 +58,7 @@ pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<
     });
     Some(BrokerSettings::Embedded(Box::new(foundry_broker::Config {
         listen: listen.value,
+        any_port: listen.at.is_none(),
         tls,
         websocket: websocket?,
         access: access?,

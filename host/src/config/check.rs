@@ -33,7 +33,10 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         }
         Err(error) => findings.add(Severity::Error, None, "host.state", error.to_string(), ""),
     }
-    if let BrokerSettings::Embedded(broker) = &config.broker {
+    // Without a port by name the host takes another.
+    if let BrokerSettings::Embedded(broker) = &config.broker
+        && !broker.any_port
+    {
         let problem = check_listen(file, broker.listen);
         let line = config.lines.get("broker.listen").copied();
         findings

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use foundry_broker::Backlog;
 use toml::de::DeTable;
 
 use super::parse::parse_size;
 use super::problem::Problems;
 use super::reader::Section;
 use super::settings::{
+    BROKER_URL, MESSAGES_BACKLOG_AGE, MESSAGES_BACKLOG_MESSAGES, MESSAGES_BACKLOG_SIZE, MESSAGES_BACKLOG_TOPICS,
     MESSAGES_EXPECT, MESSAGES_KEEP, MESSAGES_KEY, MESSAGES_MAX_AGE, MESSAGES_OUTBOX_EVENTS, MESSAGES_OUTBOX_SIZE,
     MESSAGES_PEER_WAIT, MESSAGES_PREFIX, MESSAGES_TRUST,
 };
@@ -43,6 +45,10 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
         "forever" => Ok(Duration::MAX),
         _ => parse_duration(text).ok_or_else(|| "write \"1m\" or \"forever\"".to_owned()),
     });
+    let backlog = backlog(&section, problems);
+    if Section::top(document, "broker", problems).has(&BROKER_URL).is_some() {
+        refuse_backlog(&section, problems);
+    }
     let keep = section.parsed(&MESSAGES_KEEP, problems, |text| {
         parse_duration(text).ok_or_else(|| "write \"10s\" or \"0s\"".to_owned())
     });
@@ -54,6 +60,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
         outbox: outbox?,
         peer_patience: peer_patience?.value,
         keep: keep?.value,
+        backlog: backlog?,
         expect: expected(&section, problems),
     })
 }
@@ -73,6 +80,54 @@ fn expected(section: &Section<'_>, problems: &mut Problems<'_>) -> Vec<(String, 
         }
     }
     expected
+}
+
+fn backlog(section: &Section<'_>, problems: &mut Problems<'_>) -> Option<Backlog> {
+    let mut backlog = MessagesConfig::default().backlog;
+    if section.has(&MESSAGES_BACKLOG_TOPICS).is_some() {
+        backlog.topics.clear();
+    }
+    for found in section.texts(&MESSAGES_BACKLOG_TOPICS, problems) {
+        let fits = !found.value.is_empty() && !found.value.contains(['+', '#', '\0']) && found.value.len() <= 200;
+        if fits {
+            backlog.topics.push(found.value);
+            continue;
+        }
+        let message = format!("{:?} is not a topic", found.value);
+        let remedy = "write a topic without prefix and without + and #, such as \"commits\"";
+        problems.error(found.at, &section.key(&MESSAGES_BACKLOG_TOPICS), message, remedy);
+    }
+    let age = section.parsed(&MESSAGES_BACKLOG_AGE, problems, |text| {
+        parse_duration(text).ok_or_else(|| "write \"1h\", or \"0s\" to keep nothing".to_owned())
+    });
+    let messages = section.parsed(&MESSAGES_BACKLOG_MESSAGES, problems, |text| {
+        text.parse()
+            .map_err(|_| "write a number, or 0 to keep nothing".to_owned())
+    });
+    let bytes = section.parsed(&MESSAGES_BACKLOG_SIZE, problems, |text| {
+        parse_size(text).ok_or_else(|| "write \"64M\", or 0 to keep nothing".to_owned())
+    });
+    Some(Backlog {
+        age: age?.value,
+        messages: messages?.value,
+        bytes: bytes?.value,
+        ..backlog
+    })
+}
+
+/// Complain about what makes no sense with a broker elsewhere.
+fn refuse_backlog(section: &Section<'_>, problems: &mut Problems<'_>) {
+    for setting in [
+        MESSAGES_BACKLOG_TOPICS,
+        MESSAGES_BACKLOG_AGE,
+        MESSAGES_BACKLOG_MESSAGES,
+        MESSAGES_BACKLOG_SIZE,
+    ] {
+        if let Some(at) = section.has(&setting) {
+            let message = "this is for the embedded broker, and broker.url asks for another one";
+            problems.error(Some(at), &section.key(&setting), message, "remove one of them");
+        }
+    }
 }
 
 fn outbox(section: &Section<'_>, problems: &mut Problems<'_>) -> Option<OutboxLimits> {

@@ -80,7 +80,7 @@ pub(super) const BROKER_LISTEN: Setting = setting(
     "address",
     Some("127.0.0.1:1883"),
     "",
-    "Address and port of the embedded broker. Port 0 takes a free one.",
+    "Address and port of the embedded broker. Port 0 takes a free one. Without this setting a free port is taken as well where 1883 is in use: `foundry-host status` says which.",
 );
 pub(super) const BROKER_URL: Setting = setting(
     "broker",
@@ -232,7 +232,39 @@ pub(super) const MESSAGES_EXPECT: Setting = setting(
     "list of topics and endpoints",
     None,
     "none",
-    "Groups of bots on other hosts for which the embedded broker keeps messages even before their first member was there, as `\"commits pub/buildbot\"`.",
+    "Groups of bots on other hosts whose first member may come later than `backlog-age`: the embedded broker keeps their messages without a bound in time, as `\"commits pub/buildbot\"`.",
+);
+pub(super) const MESSAGES_BACKLOG_TOPICS: Setting = setting(
+    "messages",
+    "backlog-topics",
+    "list of topics",
+    None,
+    "`commits`, `builds`, `signs` and `dists`",
+    "Topics, without prefix, of which the embedded broker keeps the newest messages for groups that are created later.",
+);
+pub(super) const MESSAGES_BACKLOG_AGE: Setting = setting(
+    "messages",
+    "backlog-age",
+    "time",
+    Some("1h"),
+    "",
+    "For how long it keeps them. `0s` keeps nothing.",
+);
+pub(super) const MESSAGES_BACKLOG_MESSAGES: Setting = setting(
+    "messages",
+    "backlog-messages",
+    "number",
+    Some("1000"),
+    "",
+    "How many it keeps, of all these topics together; the oldest go first. 0 keeps nothing.",
+);
+pub(super) const MESSAGES_BACKLOG_SIZE: Setting = setting(
+    "messages",
+    "backlog-size",
+    "size",
+    Some("64M"),
+    "",
+    "The same, in bytes of these messages.",
 );
 pub(super) const MESSAGES_OBSERVE: Setting = setting(
     "messages",
@@ -494,6 +526,10 @@ pub const SETTINGS: &[Setting] = &[
     MESSAGES_OUTBOX_SIZE,
     MESSAGES_PEER_WAIT,
     MESSAGES_KEEP,
+    MESSAGES_BACKLOG_TOPICS,
+    MESSAGES_BACKLOG_AGE,
+    MESSAGES_BACKLOG_MESSAGES,
+    MESSAGES_BACKLOG_SIZE,
     MESSAGES_EXPECT,
     MESSAGES_OBSERVE,
     KEYS_PASSPHRASE_FILE,

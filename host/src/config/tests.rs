@@ -45,9 +45,59 @@ fn defaults_are_those_of_the_library() {
     let BrokerSettings::Embedded(broker) = config.broker else {
         panic!("{:?}", config.broker)
     };
+    // Nobody asked for a port by name.
+    let expected = foundry_broker::Config {
+        any_port: true,
+        ..foundry_broker::Config::default()
+    };
+    assert_eq!(format!("{broker:?}"), format!("{expected:?}"));
+}
+
+#[test]
+fn a_port_that_is_named_is_the_only_one() {
+    let config = parse("[broker]\nlisten = \"127.0.0.1:1883\"\n").unwrap();
+    assert!(matches!(config.broker, BrokerSettings::Embedded(broker) if !broker.any_port));
+}
+
+#[test]
+fn the_backlog_can_be_set_and_turned_off_and_is_the_embedded_brokers() {
+    let text = r#"
+        [messages]
+        backlog-topics = ["commits", "reviews/new"]
+        backlog-age = "2d"
+        backlog-messages = 10
+        backlog-size = "1M"
+    "#;
+    let backlog = parse(text).unwrap().messages.backlog;
+    assert_eq!(backlog.topics, ["commits", "reviews/new"]);
+    assert_eq!(backlog.age, Duration::from_secs(2 * 24 * 3600));
+    assert_eq!((backlog.messages, backlog.bytes), (10, 1 << 20));
+    let backlog = parse("[messages]\nbacklog-topics = []\nbacklog-age = 0\n")
+        .unwrap()
+        .messages
+        .backlog;
+    assert!(backlog.topics.is_empty() && backlog.age.is_zero());
+
+    let wrong = r#"[messages]
+backlog-topics = ["foundry/#"]
+backlog-age = "soon"
+backlog-messages = -1
+backlog-size = "all"
+"#;
+    let expected = [
+        "2: messages.backlog-topics: \"foundry/#\" is not a topic (write a topic without prefix and without + and #, such as \"commits\")",
+        "3: messages.backlog-age: \"soon\" is not a time (write \"1h\", or \"0s\" to keep nothing)",
+        "4: messages.backlog-messages: \"-1\" is not a number (write a number, or 0 to keep nothing)",
+        "5: messages.backlog-size: \"all\" is not a size (write \"64M\", or 0 to keep nothing)",
+    ];
+    let expected = expected
+        .map(|line| format!("/etc/foundry/foundry.toml:{line}\n"))
+        .concat();
+    assert_eq!(problems(wrong), expected);
     assert_eq!(
-        format!("{broker:?}"),
-        format!("{:?}", foundry_broker::Config::default())
+        problems("[broker]\nurl = \"mqtt://h\"\n[messages]\nbacklog-age = \"1h\"\n"),
+        "/etc/foundry/foundry.toml:4: messages.backlog-age: this is for the embedded broker, and broker.url asks for \
+         another one (remove one of them)\n"
     );
 }
 

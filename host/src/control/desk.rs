@@ -12,6 +12,7 @@ use super::logs::Log;
 use super::protocol::{Answer, Counters, Failure, FailureKind, HostStatus, ListedBot, Reply, Request};
 use super::server::Client;
 use super::specs::LoadedBots;
+use super::unread::ShownRun;
 use crate::bus::{ConsumerState, Presence};
 use crate::ledger::{LedgerError, LetterNumber, RunStatus};
 use crate::runtime::LoadError;
@@ -86,7 +87,12 @@ impl Desk {
             Request::Grants { bot } => Ok(Answer::InForce(Box::new(self.host.in_force(&bot)?))),
             Request::Stop { bot, component } => self.stop(&bot, component.as_deref()).await,
             Request::List => Ok(Answer::Bots(self.list())),
-            Request::Runs { limit } => Ok(Answer::Runs(self.host.ledger().runs(limit).await?)),
+            Request::Runs { limit } => {
+                let backlog = groups::backlog(&self.host).await;
+                let runs = self.host.ledger().runs(limit).await?.into_iter();
+                let shown = runs.map(|run| ShownRun::of(run, &backlog, self.host.topics()));
+                Ok(Answer::Runs(shown.collect()))
+            }
             Request::Run { id } => self.run(&id).await,
             Request::DeadLetters => {
                 let mut letters = self.host.ledger().dead_letters().await?;
@@ -107,7 +113,7 @@ impl Desk {
                 };
                 letter_found(found, number)
             }
-            Request::Groups => Ok(Answer::Groups(groups::all(&self.host).await?)),
+            Request::Groups => groups::all(&self.host).await,
             Request::Group { filter } => groups::one(&self.host, &filter).await,
             Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
             Request::Shutdown => {
@@ -128,6 +134,7 @@ impl Desk {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             broker: format!("{:?}", self.host.broker()),
+            broker_displaced: self.host.broker_displaced(),
             prefix: self.host.topics().full("").trim_end_matches('/').to_owned(),
             ready: *self.ready.borrow(),
             outbox: outbox.size,
@@ -249,8 +256,9 @@ impl Desk {
             log = self.host.services().logs.of_run(&run.id).unwrap_or_default();
             log = log.split_off(log.len().saturating_sub(LOG_TAIL));
         }
+        let backlog = groups::backlog(&self.host).await;
         Ok(Answer::Run {
-            run: Box::new(run),
+            run: Box::new(ShownRun::of(run, &backlog, self.host.topics())),
             log,
         })
     }

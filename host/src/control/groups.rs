@@ -1,6 +1,6 @@
 //! What the command line asks about the embedded broker's groups.
 
-use foundry_broker::{GroupStatus, Operator};
+use foundry_broker::{BacklogStatus, GroupStatus, Operator};
 
 use super::protocol::{Answer, Failure, FailureKind};
 use crate::supervisor::Host;
@@ -20,8 +20,12 @@ fn missing(filter: &str) -> Failure {
     Failure::new(FailureKind::NotFound, message)
 }
 
-pub(super) async fn all(host: &Host) -> Result<Vec<GroupStatus>, Failure> {
-    Ok(operator(host)?.groups().await)
+pub(super) async fn all(host: &Host) -> Result<Answer, Failure> {
+    let operator = operator(host)?;
+    Ok(Answer::Groups {
+        groups: operator.groups().await,
+        backlog: operator.backlog().await,
+    })
 }
 
 async fn find(operator: &Operator, filter: &str) -> Result<GroupStatus, Failure> {
@@ -43,5 +47,13 @@ pub(super) async fn remove(host: &Host, filter: &str) -> Result<Answer, Failure>
     match operator(host)?.remove_group(filter).await {
         true => Ok(Answer::Done),
         false => Err(missing(filter)),
+    }
+}
+
+/// What is kept for groups that are created later; nothing if it is another broker that would know.
+pub(super) async fn backlog(host: &Host) -> BacklogStatus {
+    match host.operator() {
+        Some(operator) => operator.backlog().await,
+        None => BacklogStatus::default(),
     }
 }

@@ -8,6 +8,7 @@ mod protocol;
 mod server;
 mod service;
 mod specs;
+mod unread;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ pub use protocol::{
 pub use server::Server;
 pub use service::{Service, StartError};
 pub use specs::{LoadedBots, SpecError};
+pub use unread::{ShownRun, Unread, reader_of, span};
 
 /// The control socket of a state directory.
 #[must_use]

@@ -2,17 +2,20 @@
 //!
 //! A connection carries one [`Ask`], and then [`Reply`]s up to one that is the last.
 
-use foundry_broker::{DeadLetter as GroupDeadLetter, GroupStatus};
+use std::net::SocketAddr;
+
+use foundry_broker::{BacklogStatus, DeadLetter as GroupDeadLetter, GroupStatus};
 use serde::{Deserialize, Serialize};
 
+use super::unread::ShownRun;
 use crate::bus::{Presence, Sighting};
 use crate::capability::LogLine;
-use crate::ledger::{DeadLetter, LetterNumber, Run, Size};
+use crate::ledger::{DeadLetter, LetterNumber, Size};
 use crate::supervisor::{BotSpec, BotStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest request.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -135,18 +138,23 @@ pub enum Answer {
     /// A message that passed.
     Sighting(Box<Sighting>),
     /// Runs, newest first.
-    Runs(Vec<Run>),
+    Runs(Vec<ShownRun>),
     /// A run.
     Run {
         /// The run.
-        run: Box<Run>,
+        run: Box<ShownRun>,
         /// The end of its log.
         log: Vec<LogLine>,
     },
     /// Dead letters, oldest first.
     DeadLetters(Vec<DeadLetter>),
     /// The embedded broker's groups.
-    Groups(Vec<GroupStatus>),
+    Groups {
+        /// Their numbers.
+        groups: Vec<GroupStatus>,
+        /// What is kept for groups that are created later.
+        backlog: BacklogStatus,
+    },
     /// One of them.
     Group {
         /// Its numbers.
@@ -168,6 +176,10 @@ pub struct HostStatus {
     pub pid: u32,
     /// The broker's URL, without password.
     pub broker: String,
+    /// The address that the broker would have without another program that listens there, which nobody asked for by
+    /// name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_displaced: Option<SocketAddr>,
     /// Topics' first part.
     pub prefix: String,
     /// Whether its bots are loaded.

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::host::Host;
+use crate::bus::group_of;
 use crate::ledger::{DeadLetter, DeadLetterKind};
 
 /// Dead letters of one group that are listed.
@@ -18,7 +19,7 @@ impl Host {
         let mut letters = Vec::new();
         for group in broker.groups().await {
             for letter in broker.dead_letters(&filter(&group), LISTED).await {
-                letters.push(of(&group.name, letter));
+                letters.push(of(&group_of(&group.name), letter));
             }
         }
         letters

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,14 @@ impl Host {
     #[must_use]
     pub fn broker(&self) -> &BrokerAddress {
         &self.inner.connection.broker
+    }
+
+    /// The address that another program has, and the embedded broker would have without it.
+    #[must_use]
+    pub fn broker_displaced(&self) -> Option<SocketAddr> {
+        // Nothing panics while it holds this.
+        let broker = self.inner.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.as_ref().and_then(Broker::displaced)
     }
 
     /// What an operator can do with the embedded broker; none with another broker.

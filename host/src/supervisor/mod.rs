@@ -26,7 +26,7 @@ pub use host::Host;
 pub use inspector::{Flow, Inspector, check_options};
 pub use options::{ENDPOINT, OptionError, known_options, parse_duration};
 pub use order::starting_order;
-pub use settings::{BrokerChoice, HostConfig, MessagesConfig};
+pub use settings::{BrokerChoice, HostConfig, MessagesConfig, PIPELINE};
 pub use signature::{SignatureError, signature_of};
 pub use spec::{BotSource, BotSpec, BotStatus, Condition, InForce};
 pub use trial::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};

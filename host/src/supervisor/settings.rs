@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use foundry_broker::Backlog;
+
 use crate::bus::BrokerAddress;
 use crate::capability::build;
 use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::ledger::OutboxLimits;
 use crate::objects::Location;
+
+/// The topics of the stock bots, in the order of the pipeline.
+pub const PIPELINE: [&str; 4] = ["commits", "builds", "signs", "dists"];
 
 /// Which broker carries the messages.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct MessagesConfig {
     pub peer_patience: Duration,
     /// How long an event is kept after a broker elsewhere has acknowledged it, in case that it dies and forgets it.
     pub keep: Duration,
+    /// What the embedded broker keeps for groups that are created later; topics without prefix.
+    pub backlog: Backlog,
     /// Groups of bots on other hosts, by topic and endpoint: the embedded broker keeps their messages even before their
     /// first member was there.
     pub expect: Vec<(String, String)>,
@@ -52,6 +59,10 @@ impl Default for MessagesConfig {
             outbox: OutboxLimits::default(),
             peer_patience: Duration::from_secs(60),
             keep: Duration::from_secs(10),
+            backlog: Backlog {
+                topics: PIPELINE.map(ToOwned::to_owned).into(),
+                ..Backlog::default()
+            },
             expect: Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ use super::error::HostError;
 use super::host::{Host, Inner};
 use super::inspector::Inspector;
 use super::message::Link;
-use super::settings::{BrokerChoice, HostConfig};
+use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, FAILURES, LiveMessage, Observer, Patience, Peers, Publisher, Topics,
 };
@@ -33,9 +33,6 @@ use crate::tls::ClientTls;
 /// How long an event is kept for subscribers that may come back: Mosquitto forgets shared subscriptions when it restarts.
 const READERS_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The topics whose events `runs` shows, besides those that the operator names.
-const OBSERVED: [&str; 5] = ["commits", "builds", "signs", "dists", FAILURES];
-
 impl Host {
     /// Start a host without any bot.
     ///
@@ -51,7 +48,7 @@ impl Host {
         let inspector = Inspector::new(config.state.join("compiled"))?;
         let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
         ledger.limit_outbox(config.messages.outbox);
-        let (broker, address) = open_broker(config.broker.clone()).await?;
+        let (broker, address) = open_broker(&config).await?;
         let tls = address.tls.as_ref().map(ClientTls::load).transpose()?;
         let services = Arc::new(open_services(&config, &ledger, &keys)?);
         let cancel = CancellationToken::new();
@@ -154,10 +151,13 @@ impl Host {
 }
 
 /// The embedded broker, if it is wanted, and where messages go.
-async fn open_broker(choice: BrokerChoice) -> Result<(Option<Broker>, BrokerAddress), HostError> {
-    match choice {
+async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddress), HostError> {
+    match config.broker.clone() {
         BrokerChoice::Embedded(settings) => {
-            let broker = Broker::start(settings).await?;
+            let topics = Topics::new(&config.messages.prefix);
+            let mut backlog = config.messages.backlog.clone();
+            backlog.topics.iter_mut().for_each(|topic| *topic = topics.full(topic));
+            let broker = Broker::start(foundry_broker::Config { backlog, ..settings }).await?;
             let owner = broker.owner();
             let address = BrokerAddress {
                 login: Some((owner.user().to_owned(), owner.password().to_owned())),
@@ -193,9 +193,9 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
     })
 }
 
-/// The stock topics and these, each once.
+/// The topics whose events `runs` shows: those of the stock bots, failures, and those that the operator names, each once.
 fn observed(others: &[String]) -> Vec<String> {
-    let mut topics: Vec<String> = OBSERVED.map(ToOwned::to_owned).into();
+    let mut topics: Vec<String> = PIPELINE.into_iter().chain([FAILURES]).map(ToOwned::to_owned).collect();
     topics.extend_from_slice(others);
     topics.sort_unstable();
     topics.dedup();
