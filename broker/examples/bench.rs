@@ -321,7 +321,8 @@ fn wait_for(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn ours(directory: &Path) -> Result<(Process, SocketAddr)> {
+/// This broker, with these topics in its backlog.
+fn ours(directory: &Path, backlog: &[&str]) -> Result<(Process, SocketAddr)> {
     let address = free_address()?;
     let program: PathBuf = std::env::current_exe()?
         .parent()
@@ -332,6 +333,7 @@ fn ours(directory: &Path) -> Result<(Process, SocketAddr)> {
         .arg(address.to_string())
         .arg(directory.join("ours"))
         .arg("host")
+        .args(backlog)
         .stdout(Stdio::null())
         .spawn()?;
     let process = Process(child);
@@ -409,6 +411,14 @@ fn mosquitto(directory: &Path, persistence: bool) -> Result<(Process, SocketAddr
     Ok((process, address))
 }
 
+const BROKERS: [&str; 5] = [
+    "foundry",
+    "foundry, backlog",
+    "rumqttd",
+    "mosquitto",
+    "mosquitto, persistent",
+];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let messages: usize = match arguments.as_slice() {
@@ -423,9 +433,10 @@ fn main() -> Result<()> {
         "scenario", "broker", "messages/s", "median", "p99", "cpu us"
     );
     for scenario in &SCENARIOS {
-        for broker in ["foundry", "rumqttd", "mosquitto", "mosquitto, persistent"] {
+        for broker in BROKERS {
             let (process, address) = match broker {
-                "foundry" => ours(directory.path())?,
+                "foundry" => ours(directory.path(), &[])?,
+                "foundry, backlog" => ours(directory.path(), &["bench"])?,
                 "rumqttd" => bare_rumqttd()?,
                 "mosquitto" => mosquitto(directory.path(), false)?,
                 _ => mosquitto(directory.path(), true)?,

@@ -16,6 +16,7 @@ use std::process::{Command, Output};
 use foundry_broker::{Access, Tls, User, WebSocket};
 use futures::{SinkExt, StreamExt};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use support::v5::V5;
 use support::{TestBroker, eventually};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -238,4 +239,51 @@ fn websocket_from_a_web_page_that_is_not_allowed_is_refused() {
     eventually("the broker still serves", || {
         std::net::TcpStream::connect(broker.address).is_ok()
     });
+}
+
+#[test]
+fn a_port_that_mosquitto_has_is_given_up_only_if_nobody_named_it() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let port = free.port().to_string();
+    let mut mosquitto = Command::new("mosquitto")
+        .args(["-p", &port])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("Mosquitto listens", || std::net::TcpStream::connect(free).is_ok());
+    let elsewhere = |config: &mut foundry_broker::Config| {
+        config.listen = free;
+        config.any_port = true;
+    };
+    let brokers = [TestBroker::with(elsewhere), TestBroker::with(elsewhere)];
+    for broker in &brokers {
+        assert!(broker.address.ip() == free.ip() && broker.address.port() != free.port());
+        assert_eq!(broker.broker().displaced(), Some(free));
+        V5::new(broker.address, "client").ping();
+    }
+    assert_ne!(brokers[0].address, brokers[1].address);
+    let directory = tempfile::tempdir().unwrap();
+    let named = foundry_broker::Config {
+        listen: free,
+        data_dir: directory.path().to_owned(),
+        ..foundry_broker::Config::default()
+    };
+    let refused = brokers[0]
+        .wait(foundry_broker::Broker::start(named))
+        .unwrap_err()
+        .to_string();
+    let expected = format!("cannot listen on {free}: the address is in use");
+    assert!(
+        refused.contains(&expected) && refused.contains("`broker.listen`"),
+        "{refused}"
+    );
+    mosquitto.kill().unwrap();
+    mosquitto.wait().unwrap();
+    assert_eq!(
+        TestBroker::with(|config| config.any_port = true).broker().displaced(),
+        None
+    );
 }

@@ -18,8 +18,8 @@ use crate::ledger::LetterNumber;
 #[command(
     after_help = "A GROUP is a name, or $share/NAME/FILTER where several groups have that name. `foundry-host
 dead-letters` tries the dead letters of a group again, or drops them, by the numbers that `show` tells.
-The broker keeps the newest messages of some topics for groups that are created later; `list` shows them
-below the groups, and says where a topic has messages and no group reads it.
+The broker keeps the newest messages of some topics for groups that are created later: `list` has
+them below the groups, with a warning where a topic has messages and no group reads it.
 
 Examples:
   foundry-host groups list

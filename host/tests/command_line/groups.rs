@@ -32,7 +32,8 @@ impl StuckMember {
 
 fn group(home: &Home, name: &str) -> serde_json::Value {
     let groups = home.json(&["groups", "list"]);
-    let found = groups.as_array().unwrap().iter().find(|group| group["name"] == name);
+    let mut groups = groups["groups"].as_array().unwrap().iter();
+    let found = groups.find(|group| group["name"] == name);
     found.cloned().unwrap_or_default()
 }
 
@@ -41,7 +42,7 @@ fn groups_are_listed_shown_and_removed() {
     let home = Home::new();
     let _host = home.host(&[]);
     home.ok(&["load", &Home::guest("relay")]);
-    let relay = home.json(&["groups", "list"])[0].clone();
+    let relay = home.json(&["groups", "list"])["groups"][0].clone();
     let name = relay["name"].as_str().unwrap();
     assert_eq!((&relay["members"], &relay["waiting"]), (&1.into(), &0.into()));
     let said = home.run(&["groups", "remove", name]);
@@ -70,6 +71,48 @@ fn groups_are_listed_shown_and_removed() {
     for what in ["show", "remove"] {
         assert_eq!(home.run(&["groups", what, name]).code, 4, "{what}");
     }
+}
+
+#[test]
+fn a_group_is_called_as_its_bots_endpoint_and_as_its_share_name() {
+    let home = Home::new();
+    let _host = home.host(&[]);
+    home.ok(&["load", &Home::guest("relay"), "--endpoint", "pub/relay"]);
+    let listed = home.ok(&["groups", "list"]);
+    assert!(listed.contains("\npub/relay ") && !listed.contains("%2F"), "{listed}");
+    let share = "$share/pub%2Frelay/foundry/relay-in";
+    assert_eq!(group(&home, "pub/relay")["share"], share);
+    let names = ["pub/relay", "pub%2Frelay", share, "$share/pub/relay/foundry/relay-in"];
+    for name in names {
+        let shown = home.ok(&["groups", "show", name]);
+        assert!(
+            shown.starts_with(&format!("group     pub/relay\nshare     {share}\n")),
+            "{shown}"
+        );
+        assert_eq!(home.json(&["groups", "show", name])["group"]["name"], "pub/relay");
+    }
+    for name in names {
+        home.ok(&[
+            "load",
+            &Home::guest("relay"),
+            "--as",
+            "other",
+            "--endpoint",
+            "pub/other",
+            "--watch",
+            "x",
+        ]);
+        home.ok(&["stop", "other"]);
+        home.ok(&[
+            "groups",
+            "remove",
+            &name.replace("relay-in", "x").replace("relay", "other"),
+        ]);
+        assert!(group(&home, "pub/other").is_null(), "{name}");
+    }
+    let missing = home.run(&["groups", "remove", "pub/nobody"]);
+    assert_eq!(missing.code, 4);
+    assert!(missing.err.contains("there is no group pub/nobody"), "{}", missing.err);
 }
 
 #[test]

@@ -19,6 +19,8 @@ mod help;
 mod home;
 mod keys;
 mod names;
+mod ports;
+mod readers;
 mod rights;
 mod sight;
 mod signatures;
