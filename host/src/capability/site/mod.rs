@@ -37,7 +37,7 @@ mod threads;
 mod transaction;
 mod xz;
 
-pub use add::{Kept, StagedFile};
+pub use add::{Kept, Placed, StagedFile};
 pub use binding::AddError;
 pub use compress::{Compression, compress};
 pub use digest::Digest;
