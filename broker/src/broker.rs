@@ -13,12 +13,13 @@ use crate::archive::Archive;
 use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
-use crate::group::{Engine, EngineConfig, GroupLimits};
+use crate::group::{BacklogLimits, Engine, EngineConfig, GroupLimits};
 use crate::listen::Listeners;
 use crate::operator::Operator;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
 use crate::session::{MailboxLimits, Registry, Session};
+use crate::topic::TopicName;
 
 /// How long [`Broker::stop`] waits for clients to be told.
 const STOP: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ const STOP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    displaced: Option<SocketAddr>,
     tls_address: Option<SocketAddr>,
     websocket_address: Option<SocketAddr>,
     owner: Owner,
@@ -51,7 +53,12 @@ impl Broker {
         })?;
         let gate = Gate::new(config.access.clone(), owner.clone())?;
         let listeners = Listeners::bind(&config).await?;
-        let Config { data_dir, limits, .. } = config;
+        let Config {
+            data_dir,
+            limits,
+            backlog,
+            ..
+        } = config;
         let engine_config = EngineConfig {
             limits: GroupLimits {
                 messages: limits.group_messages,
@@ -64,6 +71,12 @@ impl Broker {
             leases: limits.group_leases.clone(),
             groups: limits.groups,
             retention: (limits.group_retention_seconds > 0).then_some(limits.group_retention_seconds),
+            backlog: BacklogLimits {
+                age: u64::try_from(backlog.age.as_millis()).unwrap_or(u64::MAX),
+                messages: backlog.messages,
+                bytes: backlog.bytes,
+            },
+            backlog_topics: backlog_topics(&backlog.topics)?,
             dead_prefix: limits.dead_letter_topic.clone(),
         };
         let mailbox_limits = MailboxLimits {
@@ -97,12 +110,14 @@ impl Broker {
             gate,
             limits,
         });
-        let (address, tls_address, websocket_address) = (listeners.plain, listeners.tls, listeners.websocket);
+        let (address, displaced) = (listeners.plain, listeners.displaced);
+        let (tls_address, websocket_address) = (listeners.tls, listeners.websocket);
         let listening = listeners.serve(&context).into_iter().map(tokio::spawn).collect();
         let (hub, registry) = (tokio::spawn(hub.run()), tokio::spawn(registry.run()));
         tracing::info!(%address, data = %data_dir.display(), "broker listens");
         Ok(Self {
             address,
+            displaced,
             tls_address,
             websocket_address,
             owner,
@@ -119,6 +134,11 @@ impl Broker {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it would listen if another program did not: it had [`Config::any_port`], and took another port.
+    pub fn displaced(&self) -> Option<SocketAddr> {
+        self.displaced
     }
 
     /// Where it listens with TLS.
@@ -184,6 +204,16 @@ impl Drop for Broker {
             archive.stop();
         }
     }
+}
+
+fn backlog_topics(topics: &[String]) -> Result<Vec<TopicName>, Error> {
+    let topics = topics.iter().map(|topic| {
+        TopicName::new(topic).map_err(|error| Error::BacklogTopic {
+            topic: topic.clone(),
+            why: error.to_string(),
+        })
+    });
+    topics.collect()
 }
 
 /// Makes sure that the directory is there and that nobody else works on it.

@@ -15,6 +15,9 @@ use crate::access::Access;
 pub struct Config {
     /// Where to listen, for MQTT 3.1.1 and 5 alike. Port 0 takes a free one: see [`crate::Broker::address`].
     pub listen: SocketAddr,
+    /// Take another free port of the same address where that of `listen` is in use, instead of failing: see
+    /// [`crate::Broker::displaced`].
+    pub any_port: bool,
     /// A listener with TLS.
     pub tls: Option<Tls>,
     /// A listener for WebSockets.
@@ -23,18 +26,48 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Who may do what.
     pub access: Access,
+    /// What is kept of some topics for groups that are created later.
+    #[serde(skip)]
+    pub backlog: Backlog,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What is kept of some topics for groups that are created later, over all of these topics together. Without topics, or
+/// with a bound of 0, nothing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// The topics, without wildcards.
+    pub topics: Vec<String>,
+    /// For how long a message is kept.
+    pub age: Duration,
+    /// How many are kept.
+    pub messages: usize,
+    /// Bytes of those that are kept: topics, payloads and properties.
+    pub bytes: usize,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self {
+            topics: Vec::new(),
+            age: Duration::from_secs(3600),
+            messages: 1000,
+            bytes: 64 * 1024 * 1024,
+        }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            any_port: false,
             tls: None,
             websocket: None,
             data_dir: PathBuf::from("broker"),
             access: Access::default(),
+            backlog: Backlog::default(),
             limits: Limits::default(),
         }
     }

@@ -32,6 +32,16 @@ pub enum Error {
     /// `broker.access` says something impossible.
     #[error("cannot use `broker.access` in foundry.toml: {0}")]
     Access(String),
+    /// A topic of the backlog cannot be one.
+    #[error(
+        "cannot keep a backlog of {topic:?}: it {why} (name topics without wildcards with `messages.backlog-topics` in foundry.toml)"
+    )]
+    BacklogTopic {
+        /// The topic.
+        topic: String,
+        /// Why not.
+        why: String,
+    },
     /// Everybody could connect.
     #[error(
         "refuse to listen on {address} without users: nobody there could connect safely (set `broker.listen` to a loopback address, or add `broker.access.users` in foundry.toml)"

@@ -1,11 +1,11 @@
 //! Foundry's embedded MQTT broker.
 //!
-//! One port for MQTT 3.1.1 and 5. A *front door* of our own reads and checks every packet and keeps sessions;
-//! behind it, rumqttd's router finds the subscriptions that an ordinary message belongs to, and groups
-//! (`$share/GROUP/FILTER`) are queues on disk that hand each message to one member and to another when that one
-//! dies. `docs/adr/0006-front-door.md` says why the parts are cut this way.
+//! One port for MQTT 3.1.1 and 5. The *front door* reads and checks every packet and keeps sessions; behind it, the
+//! *hub* finds the subscriptions that an ordinary message belongs to, and groups (`$share/GROUP/FILTER`) are queues on
+//! disk that hand each message to one member and to another when that one dies. Design records 6 and 19 (`docs/adr`)
+//! say why the parts are cut this way.
 //!
-//! What a PUBACK means: the message is on disk for every group that matches, and on its way to every ordinary
+//! What a PUBACK means: the message is on disk for every group that matches and in the backlog of its topic, and on its way to every ordinary
 //! subscriber; if it is retained, or for a session that outlives its connection, it is on disk as well.
 //!
 //! ```no_run
@@ -18,8 +18,6 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! rumqttd reports much on its own: a log filter for the host should have `rumqttd=warn`.
 
 mod access;
 mod archive;
@@ -47,10 +45,10 @@ mod topic_tree;
 
 pub use access::{Access, Owner, Role, User, hash_password};
 pub use broker::Broker;
-pub use config::{Config, Limits, Tls, WebSocket};
+pub use config::{Backlog, Config, Limits, Tls, WebSocket};
 pub use database::StoreError;
 pub use error::Error;
-pub use group::{DeadLetter, GroupStatus};
+pub use group::{BacklogStatus, BacklogTopic, DeadLetter, GroupStatus};
 pub use listen::TlsError;
 pub use operator::Operator;
 pub use pem::{PemError, certificates};

@@ -1,6 +1,6 @@
 //! What an operator can see and do.
 
-use crate::group::{DeadLetter, EngineHandle, GroupStatus};
+use crate::group::{BacklogStatus, DeadLetter, EngineHandle, GroupStatus};
 use crate::topic::{GroupKey, Subscribable};
 
 /// A handle for operators; groups are named by their filters, `$share/GROUP/FILTER`.
@@ -17,6 +17,11 @@ impl Operator {
     /// Every group's numbers.
     pub async fn groups(&self) -> Vec<GroupStatus> {
         self.groups.status().await
+    }
+
+    /// What is kept of some topics for groups that are created later.
+    pub async fn backlog(&self) -> BacklogStatus {
+        self.groups.backlog().await
     }
 
     /// Makes a group before it has members, if there is none yet: its messages wait for them. `false` when the filter is not

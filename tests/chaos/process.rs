@@ -56,7 +56,7 @@ impl Process {
         let mut command = Command::new(&self.command[0]);
         command
             .args(&self.command[1..])
-            .env("FOUNDRY_LOG", "warn,foundry_host::supervisor=debug,rumqttd=error")
+            .env("FOUNDRY_LOG", "warn,foundry_host::supervisor=debug")
             .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

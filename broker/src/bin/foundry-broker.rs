@@ -1,11 +1,12 @@
-//! A broker by itself: `foundry-broker LISTEN DATA_DIR [ROLE]`.
+//! A broker by itself: `foundry-broker LISTEN DATA_DIR [ROLE [TOPIC...]]`.
 //!
-//! ROLE is the role of clients on this machine that give no user name: `watcher` without it. Prints the address that it listens on; ends on Ctrl-C or SIGTERM.
+//! ROLE is the role of clients on this machine that give no user name: `watcher` without it. The TOPICs have a backlog.
+//! Prints the address that it listens on; ends on Ctrl-C or SIGTERM.
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use foundry_broker::{Access, Broker, Config};
+use foundry_broker::{Access, Backlog, Broker, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -22,7 +23,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(listen), Some(data_dir)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: foundry-broker LISTEN DATA_DIR [ROLE]".into());
+        return Err("usage: foundry-broker LISTEN DATA_DIR [ROLE [TOPIC...]]".into());
     };
     let config = Config {
         listen: listen.parse()?,
@@ -30,6 +31,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         access: arguments
             .next()
             .map_or_else(Access::default, |role| Access::open(&role)),
+        backlog: Backlog {
+            topics: arguments.collect(),
+            ..Backlog::default()
+        },
         ..Config::default()
     };
     // Before the address is out: whoever reads it may send a signal at once.

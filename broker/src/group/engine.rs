@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::backlog::BacklogLimits;
 use super::dead_letters::DeadLetter;
-use super::types::{EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
+use super::types::{BacklogStatus, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use super::worker::{Command, Worker};
 use crate::codec::reason;
 use crate::database::StoreError;
@@ -31,11 +32,15 @@ pub struct EngineConfig {
     pub groups: usize,
     /// Seconds after which a group that nobody is a member of is removed.
     pub retention: Option<u64>,
+    /// What is kept of some topics for groups that are created later.
+    pub backlog: BacklogLimits,
+    /// The topics.
+    pub backlog_topics: Vec<TopicName>,
     /// Dead letters are published under this prefix, followed by the group's name.
     pub dead_prefix: String,
 }
 
-/// The filters of all groups, to find out quickly that none concerns a message.
+/// The filters of all groups and the topics of the backlog, to find out quickly that none concerns a message.
 pub(super) type Filters = Arc<RwLock<Arc<FilterTree<usize>>>>;
 
 /// How connections talk to the engine.
@@ -46,7 +51,7 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Would any group take a message on `topic`?
+    /// Would any group take a message on `topic`, or the backlog?
     pub fn concerns(&self, topic: &TopicName) -> bool {
         let filters = Arc::clone(&self.filters.read().unwrap_or_else(PoisonError::into_inner));
         !filters.matching(topic).is_empty()
@@ -64,12 +69,13 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// Stores a message for every group that matches; `completion` is done when it is on disk.
+    /// Stores a message for every group that matches, and in the backlog if its topic has one; `completion` is done when
+    /// it is on disk.
     pub fn publish(&self, message: Arc<Message>, completion: Option<Completion>) {
         self.send(Command::Publish(message, completion));
     }
 
-    /// Makes a connection a member, creating the group if it is new.
+    /// Makes a connection a member, creating the group if it is new: with what the backlog has for it.
     pub async fn join(&self, key: GroupKey, joining: Joining, mailbox: Arc<Mailbox>) -> Result<(), u8> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Join {
@@ -109,6 +115,11 @@ impl EngineHandle {
     /// Every group's numbers.
     pub async fn status(&self) -> Vec<GroupStatus> {
         self.ask(Command::Status).await
+    }
+
+    /// What is kept for groups that are created later.
+    pub async fn backlog(&self) -> BacklogStatus {
+        self.ask(Command::Backlog).await
     }
 
     /// Makes a group that has no members yet; `false` when it can't be made.

@@ -4,10 +4,16 @@
 //! filter whether members are connected or not, and leases each message to one member at a time.
 //!
 //! - [`queue`] and [`lease`] decide: leases, redelivery, expiry, dead letters, bounds. Pure, with time as an argument.
+//! - [`backlog`] decides what is kept of some topics for groups that are created later; [`steady`] is the clock that this
+//!   ages on. Pure as well.
 //! - [`store`] remembers: one SQLite database, one writer.
 //! - [`worker`] is the thread that owns the queue; [`writer`] is the thread that owns the store and commits once for
 //!   all publishes that wait; [`engine`] is how others talk to them.
 
+mod backlog;
+#[cfg(test)]
+mod backlog_model;
+mod backlog_store;
 mod dead_letters;
 mod engine;
 mod lease;
@@ -16,14 +22,18 @@ mod queue;
 #[cfg(test)]
 mod queue_model;
 mod state;
+mod steady;
 mod store;
 mod types;
 mod worker;
 mod writer;
 
+pub use backlog::BacklogLimits;
 pub use dead_letters::DeadLetter;
 pub use engine::{Engine, EngineConfig, EngineHandle};
-pub use types::{Delivery, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
+pub use types::{
+    BacklogStatus, BacklogTopic, Delivery, EntryId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal,
+};
 
 use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
 

@@ -89,6 +89,32 @@ impl Groups {
         self.wait(group, id, entry);
     }
 
+    /// Puts a stored message that nobody has had into a group which was just opened.
+    pub fn supply(&mut self, group: GroupId, id: EntryId, message: Arc<Message>, since: Timestamp) {
+        let Some(queue) = self.groups.get_mut(&group) else {
+            return;
+        };
+        queue.messages += 1;
+        queue.bytes += message.size();
+        let entry = Entry {
+            message,
+            attempts: 0,
+            again: false,
+            since,
+        };
+        self.wait(group, id, entry);
+    }
+
+    /// Messages and bytes that an empty group has room for.
+    pub fn room(&self) -> (usize, usize) {
+        (self.limits.messages, self.limits.bytes)
+    }
+
+    /// How many groups a message on `topic` goes to.
+    pub fn readers(&self, topic: &TopicName) -> usize {
+        self.filters.matching(topic).len()
+    }
+
     /// Removes a group with everything in it; the caller deletes it from disk.
     pub fn remove(&mut self, id: GroupId) -> Option<GroupKey> {
         let group = self.groups.remove(&id)?;

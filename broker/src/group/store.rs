@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Params, params};
 
+use super::backlog_store;
 use super::types::{EntryId, GroupId};
 use crate::database::{self, Database, StoreError, encode_properties, parse_properties};
 use crate::message::{Message, QoS, SessionId, Timestamp};
@@ -71,7 +72,7 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database at `path`, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::open(path, &[SCHEMA, SINCE])?;
+        let database = Database::open(path, &[SCHEMA, SINCE, backlog_store::SCHEMA])?;
         // A crash can leave messages of a group that was just removed.
         database.run(
             "clean up",
@@ -167,15 +168,6 @@ impl Store {
             });
         }
         Ok(())
-    }
-
-    /// Creates a group.
-    pub(super) fn create_group(&self, key: &GroupKey) -> Result<GroupId, StoreError> {
-        self.database
-            .connection
-            .execute("INSERT INTO groups (filter) VALUES (?1)", [key.to_string()])
-            .map_err(self.database.failed("create a group in"))?;
-        Ok(GroupId(self.database.connection.last_insert_rowid()))
     }
 
     /// Deletes a group with all that is in it.

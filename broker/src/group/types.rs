@@ -13,6 +13,10 @@ pub struct GroupId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(pub i64);
 
+/// A backlog message's number, as stored. Later messages have higher ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BacklogId(pub i64);
+
 /// A member: one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
@@ -165,4 +169,28 @@ pub struct GroupStatus {
     pub bytes: usize,
     /// When the oldest of them came, in milliseconds since 1970.
     pub oldest: Option<u64>,
+}
+
+/// What is kept of a topic for groups that are created later.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BacklogTopic {
+    /// The topic.
+    pub topic: String,
+    /// Groups whose filters match it.
+    pub readers: usize,
+    /// Messages that are kept.
+    pub messages: usize,
+    /// Bytes of these.
+    pub bytes: usize,
+    /// Seconds since the oldest of them came.
+    pub age: Option<u64>,
+}
+
+/// The backlog as [`crate::Operator::backlog`] tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BacklogStatus {
+    /// For how many seconds messages are kept; 0 if there is no backlog.
+    pub keep: u64,
+    /// The topics that have one.
+    pub topics: Vec<BacklogTopic>,
 }

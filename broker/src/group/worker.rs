@@ -6,6 +6,9 @@
 //! are on disk already are leased and acknowledged. A deletion that fails is tried again with the next batch; a
 //! message whose insertion fails is refused.
 
+mod backlog;
+mod letters;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -18,16 +21,17 @@ use super::dead_letters::DeadLetter;
 use super::engine::{EngineConfig, Filters};
 use super::queue::Groups;
 use super::store::Store;
-use super::types::{Death, Effect, EntryId, GroupId, GroupStatus, Joining, Leaving, MemberId, Refusal};
+use super::types::{BacklogStatus, Effect, EntryId, GroupId, GroupStatus, Joining, Leaving, MemberId, Refusal};
 use super::writer::{Batch, Planned, Writer};
 use crate::codec::reason;
 use crate::database::StoreError;
-use crate::message::{Message, SessionId, Timestamp};
+use crate::message::{Message, Timestamp};
 use crate::receipt::Completion;
 use crate::routing::HubHandle;
 use crate::session::Mailbox;
-use crate::topic::{GroupKey, TopicName};
+use crate::topic::GroupKey;
 use crate::topic_tree::FilterTree;
+use backlog::Keeping;
 
 /// A batch is bounded so that the first publisher in it does not wait for ever.
 const BATCH: usize = 4096;
@@ -53,6 +57,7 @@ pub(super) enum Command {
     Refuse(MemberId, EntryId, Refusal),
     Leave(MemberId, Leaving),
     Status(oneshot::Sender<Vec<GroupStatus>>),
+    Backlog(oneshot::Sender<BacklogStatus>),
     Create(GroupKey, oneshot::Sender<bool>),
     Remove(GroupKey, oneshot::Sender<bool>),
     DeadLetters(GroupKey, usize, oneshot::Sender<Vec<DeadLetter>>),
@@ -66,6 +71,7 @@ pub(super) enum Command {
 pub(super) struct Worker {
     config: EngineConfig,
     groups: Groups,
+    keeping: Keeping,
     writer: Writer,
     hub: HubHandle,
     mailboxes: HashMap<MemberId, Arc<Mailbox>>,
@@ -99,9 +105,11 @@ impl Worker {
         let last_entry = store.for_each_entry(|entry| {
             groups.restore(entry.group, entry.id, entry.message, entry.attempts, entry.since);
         })?;
+        let keeping = Keeping::open(&store, config.backlog, &config.backlog_topics)?;
         let worker = Self {
             config,
             groups,
+            keeping,
             writer: Writer::start(store, commands)?,
             hub,
             mailboxes: HashMap::new(),
@@ -185,6 +193,7 @@ impl Worker {
             }
             Command::Resize(member, capacity) => self.groups.resize(member, capacity, now, &mut self.effects),
             Command::Status(done) => drop(done.send(self.groups.status())),
+            Command::Backlog(done) => drop(done.send(self.backlog_status())),
             Command::Create(key, done) => drop(done.send(self.find_or_create(&key, now).is_ok())),
             Command::Remove(key, done) => {
                 let group = self.groups.find(&key);
@@ -217,12 +226,19 @@ impl Worker {
             tracing::warn!(group = %key, limit = self.config.groups, "cannot create group: there are too many");
             return Err(reason::QUOTA_EXCEEDED);
         }
+        // What the group begins with may be on its way to disk: the writer does one thing after the other.
+        self.carry_out();
+        self.flush_now();
+        let begin = self.beginning_of(key, now);
         let filter = key.clone();
-        match self.writer.call(move |store| store.create_group(&filter)) {
-            Ok(group) => {
+        match self.writer.call(move |store| store.create_group(&filter, &begin)) {
+            Ok((group, entries)) => {
                 self.groups.open(group, key.clone(), 0, now);
                 self.announce_filters();
-                tracing::info!(group = %key, "group created");
+                tracing::info!(group = %key, messages = entries.len(), "group created");
+                for entry in entries {
+                    self.groups.supply(group, entry.id, entry.message, entry.since);
+                }
                 Ok(group)
             }
             Err(error) => {
@@ -251,6 +267,7 @@ impl Worker {
         for (number, key) in self.groups.keys().enumerate() {
             filters.insert(&key.filter, number);
         }
+        self.keeping.add_filters(&mut filters);
         *self.filters.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(filters);
     }
 
@@ -263,9 +280,11 @@ impl Worker {
                     self.last_entry += 1;
                     targets.push((group, EntryId(self.last_entry)));
                 }
+                let kept = self.keep(&message);
                 self.gathering.planned.push(Planned {
                     message,
                     targets,
+                    kept,
                     since: now,
                     completion,
                 });
@@ -280,6 +299,7 @@ impl Worker {
     }
 
     fn tick(&mut self, now: Timestamp) {
+        self.trim_backlog(now);
         let Some(retention) = self.config.retention else { return };
         let before = Timestamp(now.0.saturating_sub(retention.saturating_mul(1000)));
         for group in self.groups.deserted(before) {
@@ -331,10 +351,12 @@ impl Worker {
         self.writing = self.writing.saturating_sub(1);
         if let Err(error) = result {
             tracing::error!(%error, refused = batch.planned.len(), "cannot store messages");
+            self.keeping.not_saved();
             for plan in batch.planned {
                 for (group, _) in &plan.targets {
                     self.groups.cancel(*group, plan.message.size());
                 }
+                self.keeping.settle(plan.kept, false);
                 if let Some(completion) = plan.completion {
                     completion.refuse(reason::UNSPECIFIED);
                 }
@@ -345,6 +367,7 @@ impl Worker {
             }
             // What the queue decided stays to be written.
             self.gathering.writes.extend(batch.writes);
+            self.gathering.let_go.extend(batch.let_go);
             self.gathering_since = Some(Instant::now() + AFTER_FAILURE);
             return;
         }
@@ -359,10 +382,12 @@ impl Worker {
                     &mut self.effects,
                 );
             }
+            self.keeping.settle(plan.kept, true);
             if let Some(completion) = plan.completion {
                 completion.done();
             }
         }
+        self.trim_backlog(now);
         for effect in batch.writes {
             if let Effect::Dead {
                 group,
@@ -373,74 +398,6 @@ impl Worker {
             } = effect
             {
                 self.publish_dead(group, &message, attempts, death, now);
-            }
-        }
-    }
-
-    /// Tells about a dead letter on its topic; a group may collect it there. What dies there is only set aside.
-    fn publish_dead(&mut self, group: GroupId, message: &Message, attempts: u32, death: Death, now: Timestamp) {
-        let Some(key) = self.groups.key(group) else { return };
-        tracing::warn!(group = %key, topic = %message.topic, attempts, reason = death.as_str(), "message is a dead letter");
-        if message.topic.as_str().starts_with(&self.config.dead_prefix) {
-            return;
-        }
-        let Ok(topic) = TopicName::new(&format!("{}/{}", self.config.dead_prefix, key.name)) else {
-            return;
-        };
-        let letter = Arc::new(Message {
-            topic,
-            retain: false,
-            expires: None,
-            publisher: SessionId(0),
-            properties: super::dead_properties(message, key, attempts, death),
-            ..message.clone()
-        });
-        self.hub.publish(Arc::clone(&letter), None);
-        self.plan(letter, None, now);
-    }
-
-    fn dead_letters(&self, key: &GroupKey, limit: usize) -> Vec<DeadLetter> {
-        let Some(group) = self.groups.find(key) else {
-            return Vec::new();
-        };
-        self.writer
-            .call(move |store| store.dead_letters(group, limit))
-            .unwrap_or_else(|error| {
-                tracing::error!(%error, "cannot list dead letters");
-                Vec::new()
-            })
-    }
-
-    fn requeue(&mut self, key: &GroupKey, ids: Option<Vec<i64>>, now: Timestamp) -> usize {
-        let Some(group) = self.groups.find(key) else { return 0 };
-        match self.writer.call(move |store| store.revive(group, ids.as_deref())) {
-            Ok(entries) => {
-                let count = entries.len();
-                for entry in entries {
-                    self.groups
-                        .restore(entry.group, entry.id, entry.message, entry.attempts, entry.since);
-                }
-                self.groups.bury(group, count);
-                self.groups.rebalance(now, &mut self.effects);
-                count
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot requeue dead letters");
-                0
-            }
-        }
-    }
-
-    fn discard(&mut self, key: &GroupKey, ids: Option<Vec<i64>>) -> usize {
-        let Some(group) = self.groups.find(key) else { return 0 };
-        match self.writer.call(move |store| store.discard_dead(group, ids.as_deref())) {
-            Ok(count) => {
-                self.groups.bury(group, count);
-                count
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot discard dead letters");
-                0
             }
         }
     }

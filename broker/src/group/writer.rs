@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use super::steady::{SavedReading, SteadyTime};
 use super::store::Store;
-use super::types::{Effect, EntryId, GroupId};
+use super::types::{BacklogId, Effect, EntryId, GroupId};
 use super::worker::Command;
 use crate::database::StoreError;
 use crate::killpoint;
@@ -19,6 +20,8 @@ use crate::receipt::Completion;
 pub(super) struct Planned {
     pub(super) message: Arc<Message>,
     pub(super) targets: Vec<(GroupId, EntryId)>,
+    /// Its place in the backlog, and when it came by the clock that this ages on.
+    pub(super) kept: Option<(BacklogId, SteadyTime)>,
     pub(super) since: Timestamp,
     pub(super) completion: Option<Completion>,
 }
@@ -28,15 +31,25 @@ pub(super) struct Planned {
 pub(super) struct Batch {
     pub(super) planned: Vec<Planned>,
     pub(super) writes: Vec<Effect>,
+    /// What left the backlog.
+    pub(super) let_go: Vec<BacklogId>,
+    /// What the steady clock stands at, if that has to be stored.
+    pub(super) clock: Option<SavedReading>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.planned.is_empty() && self.writes.is_empty()
+        self.planned.is_empty() && self.writes.is_empty() && self.let_go.is_empty() && self.clock.is_none()
+    }
+
+    /// Whether there is nothing in it for the disk.
+    fn changes_nothing(&self) -> bool {
+        let for_nobody = |plan: &Planned| plan.targets.is_empty() && plan.kept.is_none();
+        self.planned.iter().all(for_nobody) && self.writes.is_empty() && self.let_go.is_empty() && self.clock.is_none()
     }
 
     fn write(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
-        if self.writes.is_empty() && self.planned.iter().all(|plan| plan.targets.is_empty()) {
+        if self.changes_nothing() {
             return Ok(());
         }
         store.database.begin()?;
@@ -44,6 +57,15 @@ impl Batch {
             for (group, entry) in &plan.targets {
                 store.insert(*entry, *group, &plan.message, plan.since)?;
             }
+            if let Some((id, came)) = plan.kept {
+                store.keep(id, &plan.message, plan.since, came)?;
+            }
+        }
+        for id in &self.let_go {
+            store.let_go(*id)?;
+        }
+        if let Some(clock) = &self.clock {
+            store.save_steady_clock(clock)?;
         }
         for effect in &self.writes {
             match effect {

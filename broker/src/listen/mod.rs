@@ -50,6 +50,8 @@ pub struct Listeners {
     bound: Vec<(TcpListener, Door)>,
     /// Where the plain one listens.
     pub plain: SocketAddr,
+    /// Where it would have listened if that were not in use.
+    pub displaced: Option<SocketAddr>,
     /// Where the one with TLS listens.
     pub tls: Option<SocketAddr>,
     /// Where the one for WebSockets listens.
@@ -64,7 +66,7 @@ impl Listeners {
             None => None,
         };
         let mut bound = Vec::new();
-        let (plain, listener) = bind(config.listen, "broker.listen").await?;
+        let ((plain, listener), displaced) = bind_plain(config).await?;
         bound.push((
             listener,
             Door {
@@ -103,6 +105,7 @@ impl Listeners {
         Ok(Self {
             bound,
             plain,
+            displaced,
             tls: tls_address,
             websocket: websocket_address,
         })
@@ -115,6 +118,19 @@ impl Listeners {
             .into_iter()
             .map(|(listener, door)| accept(listener, door, Arc::clone(&room), Arc::clone(context)))
             .collect()
+    }
+}
+
+/// The plain listener, and the address that it could not have.
+async fn bind_plain(config: &Config) -> Result<((SocketAddr, TcpListener), Option<SocketAddr>), Error> {
+    const SETTING: &str = "broker.listen";
+    match bind(config.listen, SETTING).await {
+        Err(Error::AddressInUse { address, .. }) if config.any_port => {
+            let bound = bind(SocketAddr::new(address.ip(), 0), SETTING).await?;
+            tracing::warn!(taken = %address, instead = %bound.0, "another program listens where the broker would; it listens elsewhere");
+            Ok((bound, Some(address)))
+        }
+        bound => Ok((bound?, None)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which sessions want what a filter matches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::message::{Message, QoS, SessionId};
@@ -8,9 +8,9 @@ use crate::session::{Mailbox, Ordinary};
 use crate::topic::TopicFilter;
 use crate::topic_tree::FilterTree;
 
-/// The number of a filter in this broker's life. rumqttd carries it as a subscription identifier.
+/// The number of a filter in this broker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FilterId(pub usize);
+struct FilterId(usize);
 
 /// What a subscription was made with.
 #[derive(Debug, Clone, Copy)]
@@ -46,32 +46,23 @@ pub struct Routes {
     last: usize,
 }
 
-/// What adding a subscription changed.
-#[derive(Debug)]
-pub struct Added {
-    /// The filter had no subscriber before: the router must learn it.
-    pub new_filter: Option<FilterId>,
-    /// The session had this subscription before.
-    pub replaced: bool,
-}
-
 impl Routes {
-    /// Adds a subscription or replaces it.
+    /// Adds a subscription or replaces it; says whether the session had it before.
     pub fn add(
         &mut self,
         session: SessionId,
         mailbox: &Arc<Mailbox>,
         filter: &TopicFilter,
         options: SubscriptionOptions,
-    ) -> Added {
-        let (id, new_filter) = match self.ids.get(filter) {
-            Some(id) => (*id, None),
+    ) -> bool {
+        let id = match self.ids.get(filter) {
+            Some(id) => *id,
             None => {
                 self.last += 1;
                 let id = FilterId(self.last);
                 self.ids.insert(filter.clone(), id);
                 self.tree.insert(filter, id);
-                (id, Some(id))
+                id
             }
         };
         let route = self.routes.entry(id).or_insert_with(|| Route {
@@ -82,31 +73,20 @@ impl Routes {
             mailbox: Arc::clone(mailbox),
             options,
         };
-        let replaced = route.subscribers.insert(session, subscriber).is_some();
-        Added { new_filter, replaced }
+        route.subscribers.insert(session, subscriber).is_some()
     }
 
-    /// Removes a subscription: whether there was one, and the number of the filter that nobody wants any more.
-    pub fn remove(&mut self, session: SessionId, filter: &TopicFilter) -> (bool, Option<FilterId>) {
-        let Some(id) = self.ids.get(filter).copied() else {
-            return (false, None);
-        };
-        let Some(route) = self.routes.get_mut(&id) else {
-            return (false, None);
-        };
-        let existed = route.subscribers.remove(&session).is_some();
-        if !route.subscribers.is_empty() {
-            return (existed, None);
+    /// Removes a subscription: the mailbox that its mail went to, or nothing if there was no such subscription.
+    pub fn remove(&mut self, session: SessionId, filter: &TopicFilter) -> Option<Arc<Mailbox>> {
+        let id = self.ids.get(filter).copied()?;
+        let route = self.routes.get_mut(&id)?;
+        let removed = route.subscribers.remove(&session);
+        if route.subscribers.is_empty() {
+            self.routes.remove(&id);
+            self.ids.remove(filter);
+            self.tree.remove(filter, &id);
         }
-        self.routes.remove(&id);
-        self.ids.remove(filter);
-        self.tree.remove(filter, &id);
-        (existed, Some(id))
-    }
-
-    /// All filters, for a router that starts anew.
-    pub fn filters(&self) -> impl Iterator<Item = (FilterId, &TopicFilter)> {
-        self.routes.iter().map(|(id, route)| (*id, &route.filter))
+        removed.map(|subscriber| subscriber.mailbox)
     }
 
     /// The filters that a session is subscribed to.
@@ -118,37 +98,16 @@ impl Routes {
         subscribed.map(|route| route.filter.clone()).collect()
     }
 
-    /// The filters that match a message, found without the router.
-    pub fn matching(&self, message: &Message) -> BTreeSet<FilterId> {
-        self.tree.matching(&message.topic)
-    }
-
-    /// Puts a message into the mailboxes of those who subscribed to a filter.
-    pub fn fan_out(&self, id: FilterId, message: &Arc<Message>) {
-        // A filter that was given up while its message was under way has no route any more.
-        let Some(route) = self.routes.get(&id) else {
-            return;
-        };
-        for (_, mailbox, mail) in deliveries(route, message) {
-            mailbox.put(mail);
-        }
-    }
-
     /// Everything that a message brings about by these subscriptions.
     pub fn deliveries<'a>(
         &'a self,
         message: &'a Arc<Message>,
     ) -> impl Iterator<Item = (SessionId, &'a Arc<Mailbox>, Ordinary)> {
-        let matching = self.matching(message);
+        let matching = self.tree.matching(&message.topic);
         matching
             .into_iter()
             .filter_map(|id| self.routes.get(&id))
             .flat_map(move |route| deliveries(route, message))
-    }
-
-    /// Are there no subscriptions at all?
-    pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
     }
 }
 

@@ -11,7 +11,7 @@ pub const FILTER_VARIABLE: &str = "FOUNDRY_LOG";
 
 /// Begin to log.
 ///
-/// At `debug`, the crate pgp would print secret keys, and rumqttd everything that passes; they get no more than `warn`.
+/// At `debug`, the crate pgp would print secret keys; it gets no more than `warn`.
 pub fn start(common: &CommonArgs, normally: &str) {
     begin(common, normally, None);
 }
