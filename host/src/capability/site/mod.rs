@@ -56,6 +56,8 @@ const PRIVATE: &str = ".foundry";
 const TRANSACTIONS: &str = ".foundry/transactions";
 
 #[cfg(test)]
+mod add_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod text_tests;
