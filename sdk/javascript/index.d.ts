@@ -108,6 +108,8 @@ export interface Dist extends Commit {
   version: string;
   packages: { package: string; version: string; architecture: string }[];
   artifacts: Artifact[];
+  /** Files that stayed as they were published before, though this build of the same source has other bytes (SHA-256). */
+  kept?: { name: string; published: string; offered: string }[];
 }
 
 /** A bot could not do its part for a run. */

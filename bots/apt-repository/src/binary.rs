@@ -49,6 +49,8 @@ pub struct Binary {
     pub architecture: String,
     /// The source package that it was built from.
     pub source: String,
+    /// The version of that; mostly its own.
+    pub source_version: String,
     /// Whether only the installer uses it.
     pub installer: bool,
     /// Whether it has the debug symbols of another package, as debhelper makes them.
@@ -79,14 +81,25 @@ impl Binary {
         let version = checked("Version", is_version)?;
         let architecture = checked("Architecture", is_architecture)?;
         // `Source: name (version)` when the versions differ.
-        let source = match fields.get("Source").filter(|source| !source.is_empty()) {
+        let named = fields.get("Source").filter(|source| !source.is_empty());
+        let source = match named {
             Some(source) => source.split(' ').next().unwrap_or_default().to_owned(),
             None => package.clone(),
         };
+        let of_source = named.and_then(|source| source.split_once('(')?.1.split_once(')'));
+        let source_version = of_source
+            .map_or(version.as_str(), |(version, _)| version.trim())
+            .to_owned();
         if !is_package_name(&source) {
             return Err(BinaryError::BadField {
                 field: "Source",
                 value: source,
+            });
+        }
+        if !is_version(&source_version) {
+            return Err(BinaryError::BadField {
+                field: "Source",
+                value: source_version,
             });
         }
         let installer = file.ends_with(".udeb");
@@ -101,6 +114,7 @@ impl Binary {
             version,
             architecture,
             source,
+            source_version,
             installer,
             file: expected,
             fields,
@@ -193,6 +207,21 @@ mod tests {
             ..digest
         };
         assert!(binary.entry("main", &strong).text.contains("\nSHA256: s\nSHA512: t\n"));
+    }
+
+    #[test]
+    fn the_version_of_the_source_is_named_where_it_differs() {
+        let of = |control: &str| {
+            Binary::new(control, "libhello1_1.0-1_amd64.deb").map(|binary| (binary.source, binary.source_version))
+        };
+        let named = |source: &str, version: &str| Ok((source.to_owned(), version.to_owned()));
+        assert_eq!(of(CONTROL), named("hello", "1.0"));
+        assert_eq!(of(&CONTROL.replace("hello (1.0)", "hello")), named("hello", "1:1.0-1"));
+        assert_eq!(
+            of(&CONTROL.replace("Source: hello (1.0)\n", "")),
+            named("libhello1", "1:1.0-1")
+        );
+        assert!(of(&CONTROL.replace("(1.0)", "(../1)")).is_err());
     }
 
     #[test]

@@ -39,6 +39,22 @@ pub enum Failure {
         /// What was to be.
         new: String,
     },
+    /// The same version is published already from another commit, and nothing shows that it is the same source.
+    #[error(
+        "{source_package} {version} is published already from commit {published}, and this build is of commit {new}: without a \
+         source package from both, nothing shows that it is the same source (a version that was published never changes: build \
+         a new version)"
+    )]
+    OtherCommit {
+        /// Source package.
+        source_package: String,
+        /// Its version.
+        version: String,
+        /// The commit that is published.
+        published: String,
+        /// The build's commit.
+        new: String,
+    },
     /// The directory can't be published into.
     #[error("{0}")]
     Repository(String),
@@ -57,7 +73,7 @@ impl Failure {
         match self {
             Self::BadFile { .. } | Self::NoPackages => "packages",
             Self::NotServed { .. } => "architecture",
-            Self::Conflict { .. } => "conflict",
+            Self::Conflict { .. } | Self::OtherCommit { .. } => "conflict",
             Self::Repository(_) => "repository",
             Self::Signing(_) => "signing",
             Self::Later(_) => "host",

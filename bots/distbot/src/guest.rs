@@ -60,14 +60,36 @@ impl SiteTransaction {
         site::begin(directory).map(Self).map_err(refused)
     }
 
-    /// Add artifacts as files that never change, by their paths. Their digests, in the same order.
+    /// Add those of the artifacts whose paths have no file yet. What has each path then, in the same order.
     ///
     /// # Errors
-    /// [`Failure`] if one is there with other bytes, or can't be copied.
-    pub fn add(&self, files: &[(String, Artifact)]) -> Result<Vec<Digest>, Failure> {
-        let digests = self.0.add_all(files).map_err(refused)?;
-        Ok(digests.into_iter().map(digest).collect())
+    /// [`Failure`] if one can't be copied.
+    pub fn add_missing(&self, files: &[(String, Artifact)]) -> Result<Vec<Placed>, Failure> {
+        let placed = self.0.add_missing(files).map_err(refused)?;
+        let placed = placed.into_iter().map(|placed| Placed {
+            digest: digest(placed.digest),
+            is_new: placed.is_new,
+        });
+        Ok(placed.collect())
     }
+
+    /// A part of a file, from an offset; shorter at the file's end.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is no such file, or it can't be read.
+    pub fn read_part(&self, path: &str, offset: u64, length: u32) -> Result<Vec<u8>, Failure> {
+        let part = self.0.read_part(path, offset, length).map_err(refused)?;
+        part.ok_or_else(|| Failure::Later(format!("{path} was there a moment ago, and is gone")))
+    }
+}
+
+/// What has a path once files were added where there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Digests of what is there.
+    pub digest: Digest,
+    /// Whether it was added, and not there before.
+    pub is_new: bool,
 }
 
 impl Transaction for SiteTransaction {

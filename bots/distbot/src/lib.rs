@@ -5,6 +5,7 @@
 //!            -> [config, values]   what they say
 //! sign event -> [mapping]          which suites its packages go to
 //!            -> [build]            what the packages are
+//!            -> [pool]             which of their files are new, and which stay as they were published first
 //!            -> [publish]          one transaction for all files and suites
 //!            -> [announcement]     what of it an event can say
 //! time       -> [warnings]         what runs out
@@ -14,9 +15,11 @@
 
 pub mod announcement;
 pub mod build;
+mod bytes;
 pub mod config;
 pub mod guest;
 pub mod mapping;
+mod pool;
 pub mod publish;
 pub mod usage;
 mod values;
@@ -25,13 +28,17 @@ pub mod warnings;
 use std::time::Duration;
 
 use apt_repository::failure::Failure;
-use foundry_sdk::events::{Dist, EventData, Failure as FailureEvent, Sign};
+use foundry_sdk::events::{EventData, Failure as FailureEvent, Sign};
 use foundry_sdk::{Bot, Description, Event, Message, Outcome, export, log, options, retry_after};
 
 use config::Config;
+use publish::Published;
 
 /// How long to wait when the disk is full or a store doesn't answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines of the log about files that were kept; the event on `dists` has more of them.
+const MOST_KEPT_LINES: usize = 50;
 
 struct Distbot;
 
@@ -70,7 +77,7 @@ impl Bot for Distbot {
             Err(why) => return Outcome::Reject(why),
         };
         let said = match publish::publish(&config, &sign) {
-            Ok(dists) if dists.is_empty() => {
+            Ok(published) if published.dists.is_empty() => {
                 log::info(format!(
                     "{} is on {}, which no --codename publishes",
                     subject(&sign),
@@ -78,7 +85,7 @@ impl Bot for Distbot {
                 ));
                 Ok(())
             }
-            Ok(dists) => dists.iter().try_for_each(|dist| announce(&message, &sign, dist)),
+            Ok(published) => announce(&message, &sign, &published),
             Err(Failure::Later(why)) => return retry_after(PATIENCE, why),
             Err(failure) => report(&sign, &failure),
         };
@@ -93,14 +100,30 @@ fn subject(sign: &Sign) -> String {
     format!("{} {}", sign.source, sign.version)
 }
 
-fn announce(message: &Message, sign: &Sign, dist: &Dist) -> Result<(), String> {
-    log::info(format!("published {} in {}", subject(sign), dist.distribution));
-    let key = Some(format!("{}/{}/{}", message.id, dist.name, dist.distribution));
-    foundry_sdk::publish(Event {
-        key,
-        ..dist.event(subject(sign))
+fn announce(message: &Message, sign: &Sign, published: &Published) -> Result<(), String> {
+    for kept in published.kept.iter().take(MOST_KEPT_LINES) {
+        log::info(format!(
+            "kept {} as it was published first, with SHA-256 {}; this build of the same source has {}",
+            kept.name, kept.published, kept.offered
+        ));
+    }
+    if published.kept.len() > MOST_KEPT_LINES {
+        let more = published.kept.len() - MOST_KEPT_LINES;
+        log::info(format!("kept {more} more files as they were published first"));
+    }
+    if published.new_files == 0 {
+        let architecture = &sign.architecture;
+        log::info(format!("no file of {} ({architecture}) was left to add", subject(sign)));
+    }
+    published.dists.iter().try_for_each(|dist| {
+        log::info(format!("published {} in {}", subject(sign), dist.distribution));
+        let key = Some(format!("{}/{}/{}", message.id, dist.name, dist.distribution));
+        foundry_sdk::publish(Event {
+            key,
+            ..dist.event(subject(sign))
+        })
+        .map(drop)
     })
-    .map(drop)
 }
 
 fn report(sign: &Sign, failure: &Failure) -> Result<(), String> {

@@ -7,11 +7,12 @@ use apt_repository::host::Transaction as _;
 use apt_repository::page::Record;
 use apt_repository::pieces::Sizes;
 use apt_repository::suite::Update;
-use foundry_sdk::events::{Dist, Sign};
+use foundry_sdk::events::{Dist, Kept, Sign};
 
 use crate::build::Build;
 use crate::config::Config;
 use crate::guest::{Sandbox, SiteTransaction};
+use crate::pool;
 
 /// Where users get the key that signs the repository.
 pub const KEY_FILE: &str = "key.asc";
@@ -37,23 +38,41 @@ pub fn prepare(config: &Config) -> Result<(), Failure> {
     change(config, &config.mapping.all_codenames(), |_| Ok(Vec::new()))
 }
 
-/// Publish a commit's packages. What was published under each codename; none if its branch isn't published at all.
+/// What a publication came to.
+pub struct Published {
+    /// What is published under each codename; empty if the branch isn't published at all.
+    pub dists: Vec<Dist>,
+    /// Files that stayed as they were published before, though the build has others.
+    pub kept: Vec<Kept>,
+    /// How many files are new in the repository's pool.
+    pub new_files: usize,
+}
+
+/// Publish a commit's packages.
 ///
 /// # Errors
 /// [`Failure`] if nothing was published.
-pub fn publish(config: &Config, sign: &Sign) -> Result<Vec<Dist>, Failure> {
+pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
     let codenames = config.mapping.codenames(&sign.commit.branch);
+    let mut published = Published {
+        dists: Vec::new(),
+        kept: Vec::new(),
+        new_files: 0,
+    };
     if codenames.is_empty() {
-        return Ok(Vec::new());
+        return Ok(published);
     }
     let build = Build::read(config, sign)?;
     change(config, &codenames, |transaction| {
-        build.add_to_pool(transaction, &config.settings)
+        let pooled = pool::add(&build, transaction, &config.settings, sign)?;
+        (published.kept, published.new_files) = (pooled.kept, pooled.new_files);
+        Ok(pooled.additions)
     })?;
-    Ok(codenames
-        .into_iter()
-        .map(|codename| build.dist(config, sign, codename))
-        .collect())
+    let dists = codenames.into_iter();
+    published.dists = dists
+        .map(|codename| build.dist(config, sign, codename, &published.kept))
+        .collect();
+    Ok(published)
 }
 
 /// Change suites in one transaction, with packages whose files are added in it.

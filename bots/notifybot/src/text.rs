@@ -15,6 +15,9 @@ pub fn of_dist(dist: &Dist) -> String {
     if dist.omitted_packages > 0 {
         packages.push(format!("and {} more", dist.omitted_packages));
     }
+    if packages.is_empty() && !dist.kept.is_empty() {
+        packages.push("nothing new".to_owned());
+    }
     format!(
         ":package: *{} {}* is in {} {} ({}), from {}",
         escape(&dist.source),
@@ -86,6 +89,8 @@ mod tests {
                 version: "1.0-1".to_owned(),
                 architecture: "amd64".to_owned(),
             }],
+            kept: Vec::new(),
+            omitted_kept: 0,
             artifacts: Vec::new(),
             omitted_packages: 0,
             omitted_artifacts: 0,

@@ -3,6 +3,7 @@
 mod artifacts;
 mod clock;
 mod config;
+mod event_id;
 mod grants;
 mod log;
 mod publish;
@@ -16,12 +17,13 @@ pub mod mail;
 pub mod site;
 pub mod tape;
 
+pub(crate) use event_id::{Work, derive_id};
+
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};
 pub use http::HttpPattern;
 pub use log::{Level, LogHub, LogLine};
 pub use mail::MailPattern;
-pub(crate) use publish::derive_id;
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! `publish`: events that take effect with the outcome.
 
 use foundry_broker::killpoint;
-use sha2::{Digest, Sha256};
 
 use crate::bus::{FAILURES, schema};
 use crate::runtime::{Invocation, OutgoingEvent, wit};
@@ -40,16 +39,12 @@ impl Invocation {
             Err(error) => return Err(Error::Invalid(format!("the data is not JSON: {error}"))),
         };
         schema::check(&event.event_type, &data).map_err(|e| Error::Invalid(e.to_string()))?;
+        let (work, what) = (self.work(), [event.event_type.as_str(), topic.as_str()]);
         let id = match &event.key {
-            Some(key) => derive_id(&[&event.event_type, &topic, key]),
-            None => match &self.message {
-                Some(message) => {
-                    // The same attempt at the same message gives the same ids, so that a repetition is recognised.
-                    let position = self.effects.events.len().to_string();
-                    derive_id(&[&event.event_type, &topic, &message.id, &self.bot.name, &position])
-                }
-                None => return Err(Error::Invalid("an event of a timer needs a key".to_owned())),
-            },
+            Some(key) => work.keyed(&what, key),
+            None => work
+                .positioned(&what, self.effects.events.len())
+                .ok_or_else(|| Error::Invalid("an event of a timer needs a key".to_owned()))?,
         };
         let run = match &self.message {
             Some(message) => message.run.clone(),
@@ -66,16 +61,4 @@ impl Invocation {
             data,
         })
     }
-}
-
-/// An id from what makes an event the same: 128 bits of SHA-256 over the length-prefixed parts, in hex.
-pub(crate) fn derive_id(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    let mut id = hex::encode(hasher.finalize());
-    id.truncate(32);
-    id
 }

@@ -176,6 +176,7 @@ fn show(run: &ShownRun, log: &[LogLine], context: &mut Context) -> Result<(), Cl
     context.out.line("events")?;
     for event in &run.events {
         context.out.line(format_args!("  {}", event_line(event)))?;
+        kept(event, context)?;
     }
     artifacts(run, context)?;
     for event in run
@@ -194,9 +195,40 @@ fn event_line(event: &EventRow) -> String {
     printable(&line).trim_end().to_owned()
 }
 
+/// Files of the event's build that were not published, since another build of the same source was there first.
+fn kept(event: &EventRow, context: &mut Context) -> Result<(), CliError> {
+    let Some(files) = event.data.get("kept").and_then(Value::as_array) else {
+        return Ok(());
+    };
+    for file in files {
+        let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!(
+            "kept {} as published first, SHA-256 {}; this build has {}",
+            text("name"),
+            text("published"),
+            text("offered")
+        );
+        context.out.line(format_args!("    {}", printable(&line)))?;
+    }
+    let omitted = event
+        .data
+        .get("omittedKept")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    if omitted > 0 {
+        context
+            .out
+            .line(format_args!("    kept {omitted} more files as published first"))?;
+    }
+    Ok(())
+}
+
 /// The artifacts of the newest event that has some: what came of the run.
 fn artifacts(run: &Run, context: &mut Context) -> Result<(), CliError> {
-    let list = |event: &EventRow| event.data.get("artifacts").and_then(Value::as_array).cloned();
+    let list = |event: &EventRow| {
+        let artifacts = event.data.get("artifacts").and_then(Value::as_array).cloned();
+        artifacts.filter(|artifacts| !artifacts.is_empty())
+    };
     let Some(artifacts) = run.events.iter().rev().find_map(list) else {
         return Ok(());
     };

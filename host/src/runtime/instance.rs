@@ -106,6 +106,7 @@ impl Instances {
         let context = MessageContext {
             id: message.id.clone(),
             run: message.run.clone(),
+            group: self.bot.group_of(&message.topic).to_owned(),
         };
         let message = message.clone();
         self.call(Some(context), move |world, store| {

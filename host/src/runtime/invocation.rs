@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::capability::{Grants, Level, Services};
+use crate::capability::{Grants, Level, Services, Work};
 
 /// A bot as its capabilities see it. Shared by all of its instances.
 pub struct BotContext {
@@ -15,6 +15,10 @@ pub struct BotContext {
     pub name: String,
     /// `<host>/<bot>`, the source of its events.
     pub source: String,
+    /// Name of the stock bot that it is; `None` for a component from a file, whatever that calls itself.
+    pub stock: Option<String>,
+    /// The groups that it handles messages for, by the messages' topic (without prefix).
+    pub groups: BTreeMap<String, String>,
     /// Option values by option name, defaults filled in.
     pub options: BTreeMap<String, Vec<String>>,
     /// Topics that it may publish to: the name it uses, and the topic it gets (both without prefix).
@@ -27,6 +31,14 @@ pub struct BotContext {
     pub services: Arc<Services>,
 }
 
+impl BotContext {
+    /// The group that it handles the messages of a topic (without prefix) for; empty if it reads no such topic.
+    #[must_use]
+    pub fn group_of(&self, topic: &str) -> &str {
+        self.groups.get(topic).map_or("", String::as_str)
+    }
+}
+
 /// The message in hand.
 #[derive(Debug, Clone)]
 pub struct MessageContext {
@@ -34,12 +46,14 @@ pub struct MessageContext {
     pub id: String,
     /// The run that it belongs to.
     pub run: String,
+    /// The group that it is handled for.
+    pub group: String,
 }
 
 /// An event that the bot wants published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutgoingEvent {
-    /// The event's id, derived from the message in hand or from the bot's key.
+    /// The event's id, which says whose work it is.
     pub id: String,
     /// Topic without prefix.
     pub topic: String,
@@ -134,6 +148,18 @@ impl Invocation {
             );
         }
         self.log_lines < MAX_LOG_LINES
+    }
+
+    /// The work in hand: what the ids of its events and mails derive from.
+    pub(crate) fn work(&self) -> Work<'_> {
+        match (&self.message, &self.bot.stock) {
+            (Some(message), _) => Work::Message {
+                group: &message.group,
+                input: &message.id,
+            },
+            (None, Some(stock)) => Work::StockTimer { bot: stock },
+            (None, None) => Work::Timer { bot: &self.bot.name },
+        }
     }
 
     /// The run of the message in hand.

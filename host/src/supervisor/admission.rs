@@ -51,6 +51,8 @@ impl Inner {
         let bot = Arc::new(BotContext {
             name: name.to_owned(),
             source: format!("{}/{name}", self.link.host),
+            stock: spec.source.stock().map(ToOwned::to_owned),
+            groups: resolved.groups(),
             options: resolved.values.clone(),
             outputs: resolved.outputs.clone(),
             grants,
@@ -126,15 +128,9 @@ impl Inner {
             state: STATE_LIMIT,
             instances: spec.instances.max(1),
         };
-        let groups = resolved
-            .inputs
-            .iter()
-            .map(|(group, topic)| (topics.full(topic), group.clone()))
-            .collect();
         let handler = Handler {
             instances,
             component: description.name.clone(),
-            groups,
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
         };

@@ -1,6 +1,5 @@
 //! One message's way through a bot: check, attempts, settlement, acknowledgement.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use crate::bus::{Delivery, Event, FAILURES, Peers, Refusal, Topics};
-use crate::capability::{Level, derive_id};
+use crate::capability::{Level, Work};
 use crate::keys::{Signer, Trust};
 use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
@@ -70,8 +69,6 @@ impl Health {
 pub(super) struct Handler {
     pub(super) instances: Instances,
     pub(super) component: String,
-    /// The group of each full topic.
-    pub(super) groups: BTreeMap<String, String>,
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
 }
@@ -127,7 +124,8 @@ impl Handler {
         if delivery.again {
             tracing::debug!(bot = self.name(), id = event.id, "redelivered");
         }
-        let group = self.groups.get(&delivery.topic).cloned().unwrap_or_default();
+        let topic = self.link.topics.short(&delivery.topic);
+        let group = self.instances.bot().group_of(topic).to_owned();
         let ledger = &self.link.ledger;
         let known = self.until_written(|| ledger.known(&group, &event.id)).await;
         let mut clearance = self
@@ -145,7 +143,6 @@ impl Handler {
         if !cleared {
             return self.settled_elsewhere(&group, event).await;
         }
-        let topic = self.link.topics.short(&delivery.topic);
         self.until_written(|| ledger.record_event(event.row(topic))).await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
@@ -191,13 +188,13 @@ impl Handler {
         loop {
             match self.attempt(message).await {
                 Attempt::Settled(settlement) => return *settlement,
-                Attempt::GiveUp(reason) => return self.give_up(event, delivery, message.attempt, &reason),
+                Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
                     let ledger = &self.link.ledger;
                     message.attempt = self.until_written(|| ledger.count_attempt(group, &event.id)).await;
                     if message.attempt >= limit {
                         let reason = format!("{why} (after {} attempts)", message.attempt);
-                        return self.give_up(event, delivery, message.attempt, &reason);
+                        return self.give_up(group, event, delivery, message.attempt, &reason);
                     }
                     let pause = pause(after, message.attempt);
                     let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
@@ -270,7 +267,7 @@ impl Handler {
     }
 
     /// The settlement of a message that is given up: a dead letter, and a failure event for everybody to see.
-    fn give_up(&self, event: &Event, delivery: &Delivery, attempts: u32, reason: &str) -> Settlement {
+    fn give_up(&self, group: &str, event: &Event, delivery: &Delivery, attempts: u32, reason: &str) -> Settlement {
         self.log(Some(&event.run), Level::Error, &format!("given up: {reason}"));
         let id = Some(event.id.clone());
         let dead = DeadLetter::now(
@@ -287,7 +284,7 @@ impl Handler {
             ..Settlement::default()
         };
         let failure = OutgoingEvent {
-            id: derive_id(&["given up", &event.id, self.name()]),
+            id: Work::given_up(group, &event.id),
             topic: FAILURES.to_owned(),
             event_type: "foundry.failure.v1".to_owned(),
             subject: event.subject.clone(),

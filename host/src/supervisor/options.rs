@@ -59,6 +59,14 @@ pub(super) struct Resolved {
     pub(super) timers: Vec<(String, Duration)>,
 }
 
+impl Resolved {
+    /// The group of each topic that is read, by topic without prefix.
+    pub(super) fn groups(&self) -> BTreeMap<String, String> {
+        let inputs = self.inputs.iter();
+        inputs.map(|(group, topic)| (topic.clone(), group.clone())).collect()
+    }
+}
+
 /// Check what was given against a description.
 pub(super) fn resolve(
     description: &Description,

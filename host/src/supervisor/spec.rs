@@ -18,6 +18,17 @@ pub enum BotSource {
     File(PathBuf),
 }
 
+impl BotSource {
+    /// The name of the stock bot that it is; `None` for a file.
+    #[must_use]
+    pub fn stock(&self) -> Option<&str> {
+        match self {
+            Self::Stock(name) => Some(name),
+            Self::File(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for BotSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

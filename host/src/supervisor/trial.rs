@@ -139,6 +139,8 @@ impl Trial {
         let bot = Arc::new(BotContext {
             source: format!("test/{name}"),
             name: name.clone(),
+            stock: spec.source.stock().map(ToOwned::to_owned),
+            groups: resolved.groups(),
             options: resolved.values,
             outputs: resolved.outputs,
             grants,

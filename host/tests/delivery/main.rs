@@ -10,6 +10,7 @@
 
 mod dead_letters;
 mod drain;
+mod identity;
 mod mosquitto;
 mod presence;
 mod refusals;

@@ -15,6 +15,7 @@ mod concurrency;
 mod contents;
 mod damage;
 mod descriptions;
+mod first_file;
 mod formats;
 mod full_disk;
 mod judges;

@@ -103,6 +103,8 @@ impl World {
         let bot = BotContext {
             name: "distbot".to_owned(),
             source: "test/distbot".to_owned(),
+            stock: Some("distbot".to_owned()),
+            groups: [("signs".to_owned(), "pub/distbot".to_owned())].into(),
             options: values,
             outputs: [("dists".to_owned(), "dists".to_owned())].into(),
             grants,
@@ -170,6 +172,33 @@ impl Distbot {
             Verdict::Done(effects) => effects.events,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Hand it signed packages with an event that says this of them. Returns the events that it publishes.
+    async fn sign_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Vec<OutgoingEvent> {
+        let mut message = sign_message(branch, artifacts);
+        let mut data = sign_data(branch, artifacts);
+        for (name, value) in about.as_object().unwrap() {
+            data[name] = value.clone();
+        }
+        message.data = data.to_string();
+        match self.handle(&message).await {
+            Verdict::Done(effects) => effects.events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same for packages that it publishes.
+    pub async fn publish_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Vec<Value> {
+        let events = self.sign_about(about, branch, artifacts).await;
+        events.into_iter().map(|event| data("foundry.dist.v1", event)).collect()
+    }
+
+    /// The same for packages that it refuses. Returns the failure's data.
+    pub async fn refuse_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Value {
+        let mut events = self.sign_about(about, branch, artifacts).await;
+        assert_eq!(events.len(), 1, "{events:?}");
+        data("foundry.failure.v1", events.remove(0))
     }
 
     /// Hand it packages that it publishes.

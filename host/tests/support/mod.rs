@@ -177,6 +177,8 @@ pub fn instances(host: &TestHost, engine: Engine, admitted: Admitted) -> Instanc
     let bot = BotContext {
         name: "bench".to_owned(),
         source: "test/bench".to_owned(),
+        stock: None,
+        groups: BTreeMap::new(),
         options: BTreeMap::new(),
         outputs: BTreeMap::new(),
         grants: Grants::default(),

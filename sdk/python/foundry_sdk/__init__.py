@@ -23,7 +23,7 @@ Each message is handled by a fresh instance: nothing stays in memory, and what h
 from . import clock, log, options, state
 from .bot import Bot, export
 from .description import Description, Option
-from .events import Artifact, Build, Commit, Dist, Failure, Package, Sign
+from .events import Artifact, Build, Commit, Dist, Failure, Kept, Package, Sign
 from .message import Message
 from .outcome import Reject, Retry
 from .publishing import PublishError, publish
@@ -36,6 +36,7 @@ __all__ = [
     "Description",
     "Dist",
     "Failure",
+    "Kept",
     "Message",
     "Option",
     "Package",

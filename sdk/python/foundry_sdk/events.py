@@ -34,6 +34,17 @@ class Package:
 
 
 @dataclass
+class Kept:
+    """A file in a :class:`Dist` that stayed as it was published first."""
+
+    name: str
+    #: SHA-256 of the published file.
+    published: str
+    #: SHA-256 of this build's file, which is not published.
+    offered: str
+
+
+@dataclass
 class Event:
     """Data of an event: a CloudEvents type and a usual topic."""
 
@@ -122,6 +133,8 @@ class Dist(Event):
     version: str
     packages: list[Package]
     artifacts: list[Artifact]
+    #: Files that stayed as they were published before, though this build of the same source has other bytes.
+    kept: list[Kept] = field(default_factory=list)
 
 
 @dataclass
@@ -156,6 +169,7 @@ def _artifact(value: Optional[dict]) -> Optional[Artifact]:
 _PARSERS = {
     "artifacts": lambda values: [_artifact(value) for value in values],
     "log": _artifact,
+    "kept": lambda values: [Kept(each["name"], each["published"], each["offered"]) for each in values],
     "packages": lambda values: [Package(each["package"], each["version"], each["architecture"]) for each in values],
 }
 

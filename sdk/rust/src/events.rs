@@ -134,6 +134,17 @@ pub struct Package {
     pub architecture: String,
 }
 
+/// A file in a [`Dist`] that stayed as it was published first, though this build of the same source has other bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Plain file name.
+    pub name: String,
+    /// SHA-256 of the published file, lower-case hex.
+    pub published: String,
+    /// SHA-256 of this build's file, which is not published.
+    pub offered: String,
+}
+
 /// `foundry.dist.v1`: a commit's packages were published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dist {
@@ -158,6 +169,12 @@ pub struct Dist {
     /// How many files aren't named.
     #[serde(default, rename = "omittedArtifacts", skip_serializing_if = "is_zero")]
     pub omitted_artifacts: usize,
+    /// Files that stayed as they were published before; the first of them, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+    /// How many such files aren't named.
+    #[serde(default, rename = "omittedKept", skip_serializing_if = "is_zero")]
+    pub omitted_kept: usize,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::letter::MAX_TEXT;
 use super::{Letter, MailError};
-use crate::capability::derive_id;
+use crate::capability::Work;
 use crate::capability::tape::{self, Answer, Exchange, MailFailure};
 use crate::runtime::{Invocation, wit};
 
@@ -52,17 +52,23 @@ impl wit::mail::Host for Invocation {
 }
 
 impl Invocation {
-    /// The mail, with an id that the next attempt at it has again.
+    /// The mail, with an id that the next attempt at it has again, whichever member of the group makes it.
     fn letter(&mut self, message: Message) -> Result<Letter, MailError> {
-        let position = self.mails.to_string();
+        let position = self.mails;
         self.mails = self.mails.saturating_add(1);
-        let [first, second] = match (&message.key, &self.message) {
-            (Some(key), _) => ["key", key.as_str()],
-            (None, Some(message)) => [message.id.as_str(), position.as_str()],
-            (None, None) => return Err(MailError::BadRequest("a mail of a timer needs a key".to_owned())),
+        let work = match self.work() {
+            message @ Work::Message { .. } => message,
+            // Each bot writes its own mails at its own times: a daily report of two hosts is two mails.
+            Work::StockTimer { .. } | Work::Timer { .. } => Work::Timer { bot: &self.bot.source },
+        };
+        let id = match &message.key {
+            Some(key) => work.keyed(&["mail"], key),
+            None => work
+                .positioned(&["mail"], position as usize)
+                .ok_or_else(|| MailError::BadRequest("a mail of a timer needs a key".to_owned()))?,
         };
         Ok(Letter {
-            id: derive_id(&["mail", &self.bot.source, first, second]),
+            id,
             to: message.to,
             subject: message.subject,
             text: message.text,

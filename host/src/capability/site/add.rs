@@ -38,6 +38,24 @@ pub struct Kept {
     pub file: PathBuf,
 }
 
+/// What has a path once files were added where there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// What is there.
+    pub digest: Digest,
+    /// Whether it was added, and not there before.
+    pub is_new: bool,
+}
+
+/// What other bytes at a path are to the one who adds a file there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherBytes {
+    /// An error: nothing is added.
+    Conflict,
+    /// What the path has, and keeps.
+    Stay,
+}
+
 /// A kept file with its place in the transaction.
 #[derive(Debug)]
 struct Arrival {
@@ -62,11 +80,26 @@ impl Transaction {
     /// # Errors
     /// [`SiteError::Conflict`] if it is there with other bytes than `sha256` says; others if it can't be read.
     pub async fn present(&self, path: &str, sha256: &str) -> Result<Option<Digest>, SiteError> {
+        match self.digest_of(path).await? {
+            Some(digest) if digest.sha256 != sha256 => Err(SiteError::Conflict {
+                path: path.to_owned(),
+                existing: digest.sha256,
+                new: sha256.to_owned(),
+            }),
+            there => Ok(there),
+        }
+    }
+
+    /// The digests of a file, as it would be after the transaction; none if there is none.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad, or the file can't be read.
+    pub async fn digest_of(&self, path: &str) -> Result<Option<Digest>, SiteError> {
         self.open()?;
         let path = SitePath::parse(path)?;
-        let there = match self.changes.get(&path) {
-            Some(Change::Add { digest, .. }) => Some(digest.clone()),
-            Some(Change::Remove) => None,
+        match self.changes.get(&path) {
+            Some(Change::Add { digest, .. }) => Ok(Some(digest.clone())),
+            Some(Change::Remove) => Ok(None),
             staged => {
                 let source = match staged.and_then(Change::staged) {
                     Some(staged) => staged_path(STAGING, staged),
@@ -80,16 +113,8 @@ impl Transaction {
                         Err(error) => Err(failed("read", directory, name.as_str())(error)),
                     },
                 )
-                .await?
+                .await
             }
-        };
-        match there {
-            Some(digest) if digest.sha256 != sha256 => Err(SiteError::Conflict {
-                path: path.to_string(),
-                existing: digest.sha256,
-                new: sha256.to_owned(),
-            }),
-            there => Ok(there),
         }
     }
 
@@ -142,6 +167,21 @@ impl Transaction {
     /// # Errors
     /// [`SiteError::Conflict`] if other bytes are there; others if a path is bad or a file isn't what it should be.
     pub async fn add_kept(&mut self, files: Vec<Kept>) -> Result<Vec<Digest>, SiteError> {
+        let placed = self.place(files, OtherBytes::Conflict).await?;
+        Ok(placed.into_iter().map(|placed| placed.digest).collect())
+    }
+
+    /// The same for files whose paths have none yet: what is there stays, whatever its bytes. Returns what has each path
+    /// then, in the same order.
+    ///
+    /// # Errors
+    /// [`SiteError::Conflict`] if two of the files have one path and other bytes; others if a path is bad or a file isn't
+    /// what it should be.
+    pub async fn add_missing(&mut self, files: Vec<Kept>) -> Result<Vec<Placed>, SiteError> {
+        self.place(files, OtherBytes::Stay).await
+    }
+
+    async fn place(&mut self, files: Vec<Kept>, other: OtherBytes) -> Result<Vec<Placed>, SiteError> {
         self.open()?;
         let mut arrivals: BTreeMap<SitePath, Arrival> = BTreeMap::new();
         let mut order = Vec::with_capacity(files.len());
@@ -175,18 +215,21 @@ impl Transaction {
         let arrived = self
             .blocking(move |root, directory| {
                 make_staging(root, directory)?;
-                let arrived = threads::map(&arrivals, threads::cores(), |arrival| arrival.settle(root, directory))?;
+                let arrived = threads::map(&arrivals, threads::cores(), |arrival| {
+                    arrival.settle(root, directory, other)
+                })?;
                 Ok(arrivals.into_iter().map(|arrival| arrival.path).zip(arrived))
             })
             .await?;
-        let mut digests = BTreeMap::new();
+        let mut placed = BTreeMap::new();
         for (path, Arrived { digest, change }) in arrived {
+            let is_new = change.is_some();
             if let Some(change) = change {
                 self.changes.insert(path.clone(), change);
             }
-            digests.insert(path, digest);
+            placed.insert(path, Placed { digest, is_new });
         }
-        Ok(order.iter().filter_map(|path| digests.get(path).cloned()).collect())
+        Ok(order.iter().filter_map(|path| placed.get(path).cloned()).collect())
     }
 }
 
@@ -215,10 +258,12 @@ impl Transaction {
 }
 
 impl Arrival {
-    fn settle(&self, root: &Dir, directory: &Path) -> Result<Arrived, SiteError> {
+    fn settle(&self, root: &Dir, directory: &Path, other: OtherBytes) -> Result<Arrived, SiteError> {
         if let Some(there) = &self.there {
             match root.open(there).and_then(Digest::of_reader) {
-                Ok(digest) if digest.sha256 == self.kept.sha256 => return Ok(Arrived { digest, change: None }),
+                Ok(digest) if digest.sha256 == self.kept.sha256 || other == OtherBytes::Stay => {
+                    return Ok(Arrived { digest, change: None });
+                }
                 Ok(digest) => {
                     return Err(SiteError::Conflict {
                         path: self.kept.path.clone(),

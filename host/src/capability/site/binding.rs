@@ -3,7 +3,8 @@
 use wasmtime::component::Resource;
 
 use super::{
-    Checksum, Compression, Digest, Extras, Kept, NewPiece, SiteError, Splice, Spliced, Text, Transaction, compress,
+    Checksum, Compression, Digest, Extras, Kept, NewPiece, Placed, SiteError, Splice, Spliced, Text, Transaction,
+    compress,
 };
 use crate::capability::{Artifact, ArtifactError, ArtifactStore};
 use crate::runtime::{Invocation, wit};
@@ -37,6 +38,36 @@ impl Transaction {
         // A store has all of its files here, or none.
         digests.extend(self.add_kept(kept).await?);
         Ok(digests)
+    }
+
+    /// Add those of the artifacts whose paths have no file yet; what is there stays. Returns what has each path then, in the
+    /// same order.
+    ///
+    /// # Errors
+    /// [`AddError`] if an artifact can't be had.
+    pub async fn add_missing_artifacts(
+        &mut self,
+        files: Vec<(String, Artifact)>,
+        store: &ArtifactStore,
+    ) -> Result<Vec<Placed>, AddError> {
+        let mut kept = Vec::with_capacity(files.len());
+        let mut placed = Vec::new();
+        for (path, artifact) in files {
+            if let Some(file) = store.local_file(&artifact)? {
+                let sha256 = artifact.sha256;
+                kept.push(Kept { path, sha256, file });
+            } else if let Some(digest) = self.digest_of(&path).await? {
+                placed.push(Placed { digest, is_new: false });
+            } else {
+                let file = self.reserve().await?;
+                store.copy_to(&artifact, file.path()).await?;
+                let digest = self.add(&path, file).await?;
+                placed.push(Placed { digest, is_new: true });
+            }
+        }
+        // A store has all of its files here, or none.
+        placed.extend(self.add_missing(kept).await?);
+        Ok(placed)
     }
 }
 
@@ -129,6 +160,34 @@ impl wit::site::HostTransaction for Invocation {
         let added = transaction.add_artifacts(files, &self.bot.services.artifacts).await;
         let digests = added.map(|digests| digests.into_iter().map(Into::into).collect());
         Ok(digests.map_err(Error::from))
+    }
+
+    async fn add_missing(
+        &mut self,
+        transaction: Resource<Transaction>,
+        files: Vec<(String, wit::types::Artifact)>,
+    ) -> wasmtime::Result<Result<Vec<wit::site::Placed>, Error>> {
+        let files = files
+            .into_iter()
+            .map(|(path, artifact)| (path, artifact.into()))
+            .collect();
+        let transaction = self.table.get_mut(&transaction)?;
+        let placed = transaction
+            .add_missing_artifacts(files, &self.bot.services.artifacts)
+            .await;
+        let placed = placed.map(|placed| placed.into_iter().map(Into::into).collect());
+        Ok(placed.map_err(Error::from))
+    }
+
+    async fn read_part(
+        &mut self,
+        transaction: Resource<Transaction>,
+        path: String,
+        offset: u64,
+        length: u32,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        let part = self.table.get(&transaction)?.read_part(&path, offset, length).await;
+        Ok(part.map_err(Error::from))
     }
 
     async fn package_files(
@@ -273,6 +332,15 @@ impl From<Digest> for wit::site::Digest {
             size: digest.size,
             md5: digest.md5,
             sha256: digest.sha256,
+        }
+    }
+}
+
+impl From<Placed> for wit::site::Placed {
+    fn from(placed: Placed) -> Self {
+        Self {
+            digest: placed.digest.into(),
+            is_new: placed.is_new,
         }
     }
 }

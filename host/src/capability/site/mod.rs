@@ -37,7 +37,7 @@ mod threads;
 mod transaction;
 mod xz;
 
-pub use add::{Kept, StagedFile};
+pub use add::{Kept, Placed, StagedFile};
 pub use binding::AddError;
 pub use compress::{Compression, compress};
 pub use digest::Digest;
@@ -55,6 +55,8 @@ const PRIVATE: &str = ".foundry";
 /// Where transactions are staged.
 const TRANSACTIONS: &str = ".foundry/transactions";
 
+#[cfg(test)]
+mod add_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use cap_std::fs::Dir;
 use super::*;
 
 /// Every published file, by path.
-fn published(site: &Path) -> BTreeMap<String, String> {
+pub(super) fn published(site: &Path) -> BTreeMap<String, String> {
     fn walk(directory: &Path, prefix: &str, files: &mut BTreeMap<String, String>) {
         for entry in std::fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
@@ -28,14 +28,14 @@ fn published(site: &Path) -> BTreeMap<String, String> {
     files
 }
 
-fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
+pub(super) fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
     files
         .into_iter()
         .map(|(path, text)| (path.to_owned(), text.to_owned()))
         .collect()
 }
 
-async fn add(transaction: &mut Transaction, path: &str, text: &str) -> Result<Digest, SiteError> {
+pub(super) async fn add(transaction: &mut Transaction, path: &str, text: &str) -> Result<Digest, SiteError> {
     let file = transaction.reserve().await?;
     std::fs::write(file.path(), text).unwrap();
     transaction.add(path, file).await
@@ -379,81 +379,6 @@ async fn no_space_for_the_directories_leaves_the_site_as_it_was() {
     let mut transaction = Sites::new().begin(site.path()).await.unwrap();
     write(&mut transaction, "InRelease", "new").await;
     transaction.commit(&["InRelease".to_owned()]).await.unwrap();
-}
-
-/// Files of some content, as an artifact store keeps them: not readable for everyone.
-fn kept(store: &Path, files: &[(&str, &str)]) -> Vec<Kept> {
-    let keep = |(number, (path, text)): (usize, &(&str, &str))| {
-        let file = store.join(number.to_string());
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        Kept {
-            path: (*path).to_owned(),
-            sha256: Digest::of(text.as_bytes()).sha256,
-            file,
-        }
-    };
-    files.iter().enumerate().map(keep).collect()
-}
-
-#[tokio::test]
-async fn kept_files_get_another_name_and_are_readable_then() {
-    use std::os::unix::fs::MetadataExt as _;
-    let (site, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let sites = Sites::new();
-    let mut transaction = sites.begin(site.path()).await.unwrap();
-    let given = kept(
-        store.path(),
-        &[("pool/b", "b"), ("pool/a", "a"), ("pool/b", "b"), ("pool/c/d/e", "e")],
-    );
-    let digests = transaction.add_kept(given.clone()).await.unwrap();
-    assert_eq!(digests, ["b", "a", "b", "e"].map(|text| Digest::of(text.as_bytes())));
-    transaction.commit(&[]).await.unwrap();
-    let there = files([("pool/a", "a"), ("pool/b", "b"), ("pool/c/d/e", "e")]);
-    assert_eq!(published(site.path()), there);
-    let published_file = std::fs::metadata(site.path().join("pool/a")).unwrap();
-    assert_eq!(
-        published_file.ino(),
-        std::fs::metadata(store.path().join("1")).unwrap().ino()
-    );
-    assert_eq!(published_file.mode() & 0o777, 0o644);
-
-    // Once more, with what is there already.
-    let mut transaction = sites.begin(site.path()).await.unwrap();
-    let again = transaction.add_kept(given).await.unwrap();
-    assert_eq!(again, digests);
-    transaction.commit(&[]).await.unwrap();
-    assert_eq!(published(site.path()), there);
-}
-
-#[tokio::test]
-async fn kept_files_that_are_not_what_they_should_be_are_refused() {
-    let (site, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let sites = Sites::new();
-    let mut transaction = sites.begin(site.path()).await.unwrap();
-    add(&mut transaction, "pool/there", "there").await.unwrap();
-    transaction.commit(&[]).await.unwrap();
-
-    let mut transaction = sites.begin(site.path()).await.unwrap();
-    let conflict = transaction
-        .add_kept(kept(store.path(), &[("pool/there", "else")]))
-        .await;
-    assert!(matches!(conflict, Err(SiteError::Conflict { path, .. }) if path == "pool/there"));
-    let twice = transaction
-        .add_kept(kept(store.path(), &[("pool/x", "1"), ("pool/x", "2")]))
-        .await;
-    assert!(matches!(twice, Err(SiteError::Conflict { path, .. }) if path == "pool/x"));
-    let mut damaged = kept(store.path(), &[("pool/y", "y")]);
-    std::fs::write(&damaged[0].file, "z").unwrap();
-    let refused = transaction.add_kept(damaged.clone()).await;
-    assert!(matches!(refused, Err(SiteError::NotAsPromised { .. })), "{refused:?}");
-    damaged[0].file = store.path().join("missing");
-    assert!(matches!(transaction.add_kept(damaged).await, Err(SiteError::Io { .. })));
-    let outside = transaction.add_kept(kept(store.path(), &[("../x", "x")])).await;
-    assert!(matches!(outside, Err(SiteError::BadPath(_))));
-    drop(transaction);
-    sites.begin(site.path()).await.unwrap();
-    assert_eq!(published(site.path()), files([("pool/there", "there")]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

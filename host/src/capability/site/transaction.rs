@@ -1,7 +1,7 @@
 //! A change to a site, from its beginning to its commit.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ use super::{Digest, SiteError};
 
 /// Largest file that is read into memory.
 const MAX_READ: u64 = 512 * 1024 * 1024;
+
+/// Largest part of a file that is read at once.
+const MAX_PART: u64 = 16 * 1024 * 1024;
 
 /// A change to a site. Nothing is visible before [`commit`](Self::commit); dropped without it, nothing happened.
 #[derive(Debug)]
@@ -85,6 +88,26 @@ impl Transaction {
             return Ok(None);
         };
         self.blocking(move |root, directory| match read(root, &source) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", directory, path.as_str())(error)),
+        })
+        .await
+    }
+
+    /// A part of a file as it would be after the transaction: at most `length` bytes from an offset, and [`MAX_PART`]; less
+    /// at the file's end. `None` if there is no file.
+    ///
+    /// # Errors
+    /// [`SiteError`] if the path is bad or the file can't be read.
+    pub async fn read_part(&self, path: &str, offset: u64, length: u32) -> Result<Option<Vec<u8>>, SiteError> {
+        self.open()?;
+        let path = SitePath::parse(path)?;
+        let Some(source) = self.source(&path) else {
+            return Ok(None);
+        };
+        let length = u64::from(length).min(MAX_PART);
+        self.blocking(move |root, directory| match read_part(root, &source, offset, length) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read", directory, path.as_str())(error)),
@@ -306,6 +329,14 @@ fn read(root: &Dir, path: &str) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > MAX_READ {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 512 MiB"));
     }
+    Ok(bytes)
+}
+
+fn read_part(root: &Dir, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut file = root.open(path)?;
+    file.seek(io::SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
