@@ -7,6 +7,8 @@
     reason = "helpers of tests, which should fail where they are surprised"
 )]
 
+#[path = "signing/alike.rs"]
+mod alike;
 mod support;
 
 use std::fs;
@@ -51,7 +53,7 @@ fn run(command: &mut Command) -> String {
 fn built(directory: &Path) -> Vec<PathBuf> {
     let source = directory.join("hello");
     fs::create_dir_all(source.join("debian/source")).unwrap();
-    let changelog = "hello (1.0) unstable; urgency=low\n\n  * Hello.\n\n -- Test <test@example.org>  Mon, 23 Nov 2026 09:00:00 +0000\n";
+    let changelog = "hello (1.0) unstable; urgency=low\n\n  * Hello.\n\n -- Test <test@example.org>  Mon, 22 Jul 2024 09:00:00 +0000\n";
     for (name, content) in [
         ("debian/changelog", changelog),
         ("debian/control", CONTROL),
@@ -150,7 +152,10 @@ impl Bench {
 }
 
 fn keys(host: &TestHost) -> KeyStore {
-    KeyStore::open(host.directory.path().join("keys")).unwrap()
+    let directory = host.directory.path();
+    KeyStore::open(directory.join("keys"))
+        .unwrap()
+        .with_gnupg_home(directory.join("gnupg"))
 }
 
 fn signbot(key: &str) -> BotSpec {

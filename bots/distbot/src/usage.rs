@@ -35,7 +35,7 @@ pub fn description() -> Description {
         OptionBuilder::new(
             "gpg-key",
             OptionKind::Key,
-            "the key that signs the repository's metadata",
+            "the key that signs the repository's metadata, of the host's store or else of its user's GnuPG ring",
         )
         .required(),
     )

@@ -2,8 +2,12 @@
 //!
 //! Each .deb gets a `_gpgorigin` member, as debsigs makes it; .dsc, .buildinfo and .changes are clear-signed, as debsign
 //! does it: in this order, since each names the checksums of those before it.
+//!
+//! All signatures of a build are of its source's time. So the same files and key give the same signed copies, whoever builds
+//! and signs them, and when.
 
 mod checksums;
+mod date;
 mod digest;
 mod unsigned;
 
@@ -34,7 +38,13 @@ impl Bot for Signbot {
         Description::new("signbot", env!("CARGO_PKG_VERSION"), "signs the packages of a build")
             .reads("watch", "builds", "pub/signbot")
             .publishes("publish-to", "signs")
-            .option(OptionBuilder::new("gpg-key", OptionKind::Key, "sign with this key").required())
+            .option(OptionBuilder::new(
+                    "gpg-key",
+                    OptionKind::Key,
+                    "sign with this key of the host's store, or else of its user's GnuPG ring: key id, fingerprint, address \
+                     or user id",
+                )
+                .required())
             .option(
                 OptionBuilder::new(
                     "sign-branch",
@@ -150,14 +160,15 @@ fn sign(build: Build) -> Result<Sign, Stop> {
     let known = by_name(&artifacts)?;
     let mut changed = BTreeMap::new();
     let fingerprint = signing::fingerprint(&key)?;
+    let time = source_time(&artifacts)?;
     for artifact in artifacts.iter_mut().filter(|artifact| is_package(&artifact.name)) {
-        let signed = signing::sign_package(&key, &artifact.clone().into());
+        let signed = signing::sign_package_dated(&key, &artifact.clone().into(), time);
         *artifact = signed.map_err(|error| Stop::over(&artifact.name, error))?.into();
         changed.insert(artifact.name.clone(), digest::of(artifact)?);
     }
     for suffix in DESCRIPTIONS {
         for artifact in artifacts.iter_mut().filter(|artifact| artifact.name.ends_with(suffix)) {
-            *artifact = description_signed(&key, artifact, &known, &changed)?;
+            *artifact = description_signed(&key, time, artifact, &known, &changed)?;
             changed.insert(artifact.name.clone(), digest::of(artifact)?);
         }
     }
@@ -173,6 +184,19 @@ fn sign(build: Build) -> Result<Sign, Stop> {
 
 fn is_package(name: &str) -> bool {
     [".deb", ".udeb", ".ddeb"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// The time of the build's source, in milliseconds since 1970, as its .changes states it. Without a .changes, or if it states
+/// no time, there is none: the host then dates the signatures by the key, which depends on nothing else either.
+fn source_time(artifacts: &[Artifact]) -> Result<Option<u64>, Stop> {
+    let mut earliest: Option<u64> = None;
+    for artifact in artifacts.iter().filter(|artifact| artifact.name.ends_with(".changes")) {
+        let text = description(artifact)?;
+        let time = date::of_changes(&text).map(|seconds| seconds * 1000);
+        // Of several, the earliest: their order is nothing that two builds share.
+        earliest = earliest.into_iter().chain(time).min();
+    }
+    Ok(earliest)
 }
 
 /// Size and SHA-256 of a build's files.
@@ -193,24 +217,35 @@ fn by_name(artifacts: &[Artifact]) -> Result<BTreeMap<String, (u64, String)>, St
 /// not signed: a signature would make people believe it.
 fn description_signed(
     key: &str,
+    time: Option<u64>,
     artifact: &Artifact,
     known: &BTreeMap<String, (u64, String)>,
     changed: &BTreeMap<String, Checksums>,
 ) -> Result<Artifact, Stop> {
-    let refuse = |why: &str| Stop::Never(format!("cannot sign {}: {why}", artifact.name));
-    if artifact.size > MAX_DESCRIPTION {
-        return Err(refuse(&format!("it is larger than {MAX_DESCRIPTION} bytes")));
-    }
-    let text = String::from_utf8(digest::read(artifact)?).map_err(|_| refuse("it is not UTF-8 text"))?;
-    let text = unsigned::unsigned(&text).ok_or_else(|| refuse("it has text outside of its signature"))?;
+    let text = description(artifact)?;
     // A .dsc may name the original tarball without the build having it; a .changes names what the build has made.
     let complete = artifact.name.ends_with(".changes");
     if let Some(why) = checksums::contradiction(&text, known, complete) {
-        return Err(refuse(&why));
+        return Err(unsignable(artifact, &why));
     }
-    let signed = signing::clear_sign(key, checksums::update(&text, changed).as_bytes())?;
+    let signed = signing::clear_sign_dated(key, checksums::update(&text, changed).as_bytes(), time)?;
     let stored = artifacts::store(&artifact.name, &artifact.media_type, &signed)?;
     Ok(stored.into())
+}
+
+/// A description's text without a signature that it came with.
+fn description(artifact: &Artifact) -> Result<String, Stop> {
+    if artifact.size > MAX_DESCRIPTION {
+        let why = format!("it is larger than {MAX_DESCRIPTION} bytes");
+        return Err(unsignable(artifact, &why));
+    }
+    let text = String::from_utf8(digest::read(artifact)?);
+    let text = text.map_err(|_| unsignable(artifact, "it is not UTF-8 text"))?;
+    unsigned::unsigned(&text).ok_or_else(|| unsignable(artifact, "it has text outside of its signature"))
+}
+
+fn unsignable(artifact: &Artifact, why: &str) -> Stop {
+    Stop::Never(format!("cannot sign {}: {why}", artifact.name))
 }
 
 export!(Signbot);

@@ -5,14 +5,18 @@ use std::io::{BufReader, BufWriter};
 use std::sync::Arc;
 
 use crate::keys::ar::ArError;
-use crate::keys::{DebError, Encoding, KeyError, Role, SignError, Signer};
+use crate::keys::{Dated, DebError, Encoding, KeyError, Role, SignError, Signer};
 use crate::runtime::{BotContext, Invocation, wit};
 
 use super::{Artifact, ArtifactError};
 use wit::signing::Error;
 
-/// What a key may be for, if it is to sign what bots ask for.
-const ROLES: [Role; 2] = [Role::Packages, Role::Repository];
+/// What a key may be for, if it is to sign a repository's metadata or any other text. Which role is asked for first decides
+/// which part of a key with subkeys signs, if the key has both roles or none, as those of GnuPG.
+const TEXTS: [Role; 2] = [Role::Repository, Role::Packages];
+
+/// What a key may be for, if it is to sign what belongs to a package.
+const PACKAGES: [Role; 2] = [Role::Packages, Role::Repository];
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -20,24 +24,39 @@ impl wit::signing::Host for Invocation {
     async fn fingerprint(&mut self, key: String) -> Answer<String> {
         Ok(self
             .bot
-            .signer(&key, &ROLES)
+            .signer(&key, &PACKAGES)
             .await
             .map(|signer| signer.fingerprint().to_string()))
     }
 
     async fn sign_package(&mut self, key: String, artifact: wit::types::Artifact) -> Answer<wit::types::Artifact> {
-        Ok(self.bot.package_signed(&key, artifact.into()).await.map(Into::into))
+        let signed = self.bot.package_signed(&key, artifact.into(), Dated::Now).await;
+        Ok(signed.map(Into::into))
+    }
+
+    async fn sign_package_dated(
+        &mut self,
+        key: String,
+        artifact: wit::types::Artifact,
+        source_time: Option<u64>,
+    ) -> Answer<wit::types::Artifact> {
+        let signed = self.bot.package_signed(&key, artifact.into(), dated(source_time)).await;
+        Ok(signed.map(Into::into))
     }
 
     async fn clear_sign(&mut self, key: String, text: Vec<u8>) -> Answer<Vec<u8>> {
-        Ok(self.bot.signed(&key, move |signer| signer.clear_sign(&text)).await)
+        let sign = move |signer: &Signer| signer.clear_sign(&text);
+        Ok(self.bot.signed(&key, &TEXTS, sign).await)
+    }
+
+    async fn clear_sign_dated(&mut self, key: String, text: Vec<u8>, source_time: Option<u64>) -> Answer<Vec<u8>> {
+        let sign = move |signer: &Signer| signer.clear_sign_dated(&text, dated(source_time));
+        Ok(self.bot.signed(&key, &PACKAGES, sign).await)
     }
 
     async fn detach_sign(&mut self, key: String, bytes: Vec<u8>) -> Answer<Vec<u8>> {
-        Ok(self
-            .bot
-            .signed(&key, move |signer| signer.detach_sign_armored(bytes.as_slice()))
-            .await)
+        let sign = move |signer: &Signer| signer.detach_sign_armored(bytes.as_slice());
+        Ok(self.bot.signed(&key, &TEXTS, sign).await)
     }
 
     async fn expires(&mut self, key: String) -> Answer<Option<u64>> {
@@ -85,14 +104,15 @@ impl BotContext {
     async fn signed(
         &self,
         key: &str,
+        roles: &'static [Role],
         sign: impl FnOnce(&Signer) -> Result<Vec<u8>, SignError> + Send + 'static,
     ) -> Result<Vec<u8>, Error> {
-        let signer = self.signer(key, &ROLES).await?;
+        let signer = self.signer(key, roles).await?;
         blocking(move || sign(&signer).map_err(bad_input)).await
     }
 
     /// A signed copy of a package, in the store.
-    async fn package_signed(&self, key: &str, artifact: Artifact) -> Result<Artifact, Error> {
+    async fn package_signed(&self, key: &str, artifact: Artifact, dated: Dated) -> Result<Artifact, Error> {
         let signer = self.signer(key, &[Role::Packages]).await?;
         let store = &self.services.artifacts;
         let directory = tempfile::tempdir().map_err(|e| Error::Unavailable(e.to_string()))?;
@@ -102,7 +122,7 @@ impl BotContext {
         blocking(move || {
             let package = BufReader::new(File::open(unsigned).map_err(|e| Error::Unavailable(e.to_string()))?);
             let copy = BufWriter::new(File::create(target).map_err(|e| Error::Unavailable(e.to_string()))?);
-            signer.sign_deb(package, copy).map_err(bad_package)
+            signer.sign_deb_dated(package, copy, dated).map_err(bad_package)
         })
         .await?;
         store
@@ -110,6 +130,11 @@ impl BotContext {
             .await
             .map_err(unavailable)
     }
+}
+
+/// OpenPGP counts seconds.
+fn dated(source_time: Option<u64>) -> Dated {
+    Dated::Source(source_time.map(|millis| millis / 1000))
 }
 
 /// Signing is computation, and reading keys is I/O: both stay off the threads that carry messages.

@@ -24,6 +24,9 @@ use crate::supervisor::parse_duration;
 is distbot's, `commits` are the public keys of committers, and `bots` signs bots. KEY is a fingerprint, a key id, an
 e-mail address or a user id.
 
+Keys of your GnuPG ring serve as they stand, without a role: `list` shows those that can sign,
+`export` prints them, and `--gpg-key` takes them if the host's store has none of the name.
+
 Examples:
   foundry-host key generate                                one key for each role that has none
   foundry-host key generate --role packages --user-id 'Example packages <packages@example.org>'
@@ -43,7 +46,7 @@ enum What {
     Generate(Generate),
     /// Take keys over from a file, or from GnuPG
     Import(Import),
-    /// List the keys
+    /// List the keys, also those of your GnuPG ring
     List,
     /// Print a public key, or a secret one
     Export(Export),
@@ -190,7 +193,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     match args.what {
         What::Generate(args) => generate(&store, args, context),
         What::Import(args) => import(&store, args, context),
-        What::List => show(&store.list()?, context),
+        What::List => list(&store, context),
         What::Export(args) => export(&store, args, context),
         What::Roles { key, role } => show(&[store.set_roles(&key, &role)?], context),
         What::Extend {
@@ -301,7 +304,7 @@ fn write(bytes: &[u8], output: Option<PathBuf>, mode: u32, context: &mut Context
 }
 
 fn remove(store: &KeyStore, key: &str, yes: bool, context: &mut Context) -> Result<(), CliError> {
-    let known = store.find_any(key)?;
+    let known = store.find_stored(key)?;
     if !yes {
         if !std::io::stdin().is_terminal() {
             return Err(CliError::usage(format_args!(
@@ -325,6 +328,19 @@ fn remove(store: &KeyStore, key: &str, yes: bool, context: &mut Context) -> Resu
     Ok(())
 }
 
+/// The store's keys, and those of the user's GnuPG ring that can sign.
+fn list(store: &KeyStore, context: &mut Context) -> Result<(), CliError> {
+    let mut keys = store.list()?;
+    match store.list_gnupg() {
+        Ok(ring) => keys.extend(ring),
+        Err(error) => context.note(format_args!(
+            "the keys of GnuPG are not shown: {}",
+            printable(&error.to_string())
+        )),
+    }
+    show(&keys, context)
+}
+
 fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
     if context.common.json {
         return context.out.json(&keys);
@@ -339,12 +355,14 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
             let state = match (key.revoked, key.expired, key.has_secret, key.protected) {
                 (true, ..) => "revoked",
                 (_, true, ..) => "expired",
+                (_, _, false, _) if key.kept_by_gnupg => "gpg-agent",
                 (_, _, false, _) => "public",
                 (_, _, true, true) => "protected",
                 (_, _, true, false) => "secret",
             };
             vec![
                 key.fingerprint.to_string(),
+                key.location.name().to_owned(),
                 key.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(","),
                 key.algorithm.clone(),
                 state.to_owned(),
@@ -353,9 +371,10 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
             ]
         })
         .collect();
-    context
-        .out
-        .table(&["FINGERPRINT", "ROLES", "KIND", "STATE", "EXPIRES", "USER ID"], &rows)
+    context.out.table(
+        &["FINGERPRINT", "WHERE", "ROLES", "KIND", "STATE", "EXPIRES", "USER ID"],
+        &rows,
+    )
 }
 
 impl Unlock {

@@ -8,7 +8,7 @@ use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
 use crate::capability::mail::Mail;
-use crate::keys::{KeyStore, Role};
+use crate::keys::{KeyStore, Location, PassphraseSource, Role};
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
 use crate::tls::ClientTls;
@@ -142,12 +142,24 @@ impl Findings<'_> {
 
     fn key(&mut self, store: &KeyStore, query: &str, roles: &[Role], line: Option<usize>, setting: &str) {
         let names = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ");
-        let known = match store.find_any(query) {
+        // Messages are signed by a key of the store: gpg-agent is too slow for them, and may ask somebody.
+        let known = match roles {
+            [Role::Messages] => store.find_stored(query),
+            _ => store.find_any(query),
+        };
+        let known = match known {
             Ok(known) => known,
             Err(error) => {
                 return self.add(Severity::Error, line, setting, error.to_string(), "");
             }
         };
+        if let (Location::Gnupg, Some(role)) = (known.location, roles.first()) {
+            // Asks gpg-agent whether it has the secret, and nobody for its passphrase.
+            if let Err(error) = store.signer(query, *role, &PassphraseSource::none()) {
+                self.add(Severity::Error, line, setting, error.to_string(), "");
+            }
+            return;
+        }
         let mut wrong = |message, remedy| self.add(Severity::Error, line, setting, message, remedy);
         if known.revoked {
             wrong(format!("key {known} was revoked"), "make a new key and use that");
@@ -156,7 +168,7 @@ impl Findings<'_> {
                 format!("key {known} has expired"),
                 "make a new key, or import the key with a later expiry",
             );
-        } else if !known.has_secret {
+        } else if !known.has_secret && !known.kept_by_gnupg {
             wrong(
                 format!("key {known} is here without its secret part"),
                 "import the secret key to sign with it",

@@ -143,6 +143,7 @@ impl Config {
             broker,
             messages: self.messages.clone(),
             passphrases: self.passphrases.clone(),
+            gnupg_home: None,
             observe: self.observe.clone(),
             artifacts: self.artifacts.clone(),
             builds: self.builds.clone(),

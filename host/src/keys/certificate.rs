@@ -165,6 +165,16 @@ impl Certificate {
             .is_some_and(|subkey| signature.verify(&subkey.key, data).is_ok())
     }
 
+    /// One of the certificate's keys, to check signatures with.
+    pub fn verifying_key(&self, component: Fingerprint) -> Option<Box<dyn VerifyingKey + Send + Sync>> {
+        if component == self.fingerprint() {
+            return Some(Box::new(self.key.primary_key.clone()));
+        }
+        let mut subkeys = self.key.public_subkeys.iter();
+        let subkey = subkeys.find(|subkey| Fingerprint::from_pgp(&subkey.key.fingerprint()) == Some(component))?;
+        Some(Box::new(subkey.key.clone()))
+    }
+
     /// The key as a person knows it: fingerprint and user id.
     pub fn label(&self) -> String {
         match self.user_ids.first() {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::ar::{ArError, Header, Reader, Writer};
 use super::error::SignError;
 use super::fingerprint::Fingerprint;
-use super::signer::Signer;
+use super::signer::{Dated, Signer};
 
 /// The member with the signature of the organisation that distributes a package.
 pub const ORIGIN_MEMBER: &str = "_gpgorigin";
@@ -108,6 +108,11 @@ impl Signer {
     /// Streams: nothing but the signature is held in memory. Other signatures (`_gpgmaint`) are kept. A package with
     /// anything else in it that the signature would not cover is refused.
     pub fn sign_deb(&self, package: impl Read, signed: impl Write) -> Result<(), DebError> {
+        self.sign_deb_dated(package, signed, Dated::Now)
+    }
+
+    /// As [`Signer::sign_deb`], by a signature of another time, which the new member bears as well.
+    pub fn sign_deb_dated(&self, package: impl Read, signed: impl Write, dated: Dated) -> Result<(), DebError> {
         if self.is_subkey() {
             return Err(DebError::Subkey {
                 key: self.fingerprint(),
@@ -115,7 +120,7 @@ impl Signer {
         }
         let mut reader = Reader::new(package)?;
         let mut writer = Writer::new(signed).map_err(DebError::Write)?;
-        let mut hasher = self.start_binary()?;
+        let mut hasher = self.start_binary(dated)?;
         let mut expect = Expect::Version;
         let mut buffer = vec![0; COPY_BUFFER];
         while let Some(header) = reader.next_member()? {

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::fingerprint::Fingerprint;
+use super::gnupg::GnupgError;
 use super::passphrase::PassphraseError;
 use super::role::Role;
 
@@ -22,6 +23,16 @@ pub enum UnusableKey {
     /// The key has expired.
     #[error("key {key} expired at {} (extend it with `foundry-host key extend --expires-in 730d {fingerprint}`, or make a new key and rotate)", rfc3339(.at))]
     Expired {
+        /// The key, as a person knows it.
+        key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+        /// When it expired.
+        at: OffsetDateTime,
+    },
+    /// A key of the user's GnuPG ring has expired.
+    #[error("key {key} of the GnuPG ring expired at {} (extend it with `gpg --quick-set-expire {fingerprint} 2y`, and its subkeys with the same and `'*'` behind it; or make a new key and rotate)", rfc3339(.at))]
+    ExpiredInGnupg {
         /// The key, as a person knows it.
         key: String,
         /// Its fingerprint.
@@ -44,7 +55,9 @@ pub enum UnusableKey {
         key: String,
     },
     /// Only the public part is in the store.
-    #[error("key {key} is here without its secret part (import the secret key to sign with it)")]
+    #[error(
+        "key {key} is in the host's store without its secret part (import that with `foundry-host key import --role packages FILE`, or into the GnuPG ring of the host's user with `gpg --import FILE`)"
+    )]
     PublicOnly {
         /// The key, as a person knows it.
         key: String,
@@ -55,6 +68,62 @@ pub enum UnusableKey {
         /// The key, as a person knows it.
         key: String,
     },
+}
+
+impl UnusableKey {
+    /// The same of a key of the user's GnuPG ring, which only gpg extends.
+    pub(super) fn in_gnupg(self) -> Self {
+        match self {
+            Self::Expired { key, fingerprint, at } => Self::ExpiredInGnupg { key, fingerprint, at },
+            other => other,
+        }
+    }
+}
+
+/// Where a key was looked for.
+#[derive(Debug)]
+pub enum Looked {
+    /// In the host's own store alone: what is done to keys there can't be done in the GnuPG ring.
+    Store(PathBuf),
+    /// In the GnuPG ring of the host's user as well.
+    Everywhere {
+        /// The store's directory.
+        store: PathBuf,
+        /// The ring's.
+        ring: PathBuf,
+        /// Why the ring could not be read.
+        problem: Option<GnupgError>,
+    },
+}
+
+impl std::fmt::Display for Looked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(store) => write!(
+                f,
+                "looked in the host's store {} (`foundry-host key list` shows its keys, `foundry-host key import` adds one; \
+                 the GnuPG ring does not count here: its keys are changed with gpg, and sign no messages)",
+                store.display()
+            ),
+            Self::Everywhere {
+                store,
+                problem: Some(problem),
+                ..
+            } => write!(
+                f,
+                "the host's store {} has none (`foundry-host key list` shows its keys), and {problem}",
+                store.display()
+            ),
+            Self::Everywhere { store, ring, .. } => write!(
+                f,
+                "looked in the host's store {} and in the GnuPG ring {} (`foundry-host key list` shows the keys of both; \
+                 make a key with `foundry-host key generate --role packages` or `gpg --quick-generate-key`, or bring one in \
+                 with `gpg --import FILE` or `foundry-host key import --role packages FILE`)",
+                store.display(),
+                ring.display()
+            ),
+        }
+    }
 }
 
 /// Why the key store refused.
@@ -99,10 +168,12 @@ pub enum KeyError {
         known: u32,
     },
     /// No key matches.
-    #[error("no key matches {query:?} (see `foundry-host key list`, or add it with `foundry-host key import`)")]
+    #[error("no key matches {query:?}: {looked}")]
     NotFound {
         /// What was looked for.
         query: String,
+        /// Where.
+        looked: Looked,
     },
     /// The key is there, but not for this.
     #[error("key {key} does not have the role {role} (give it that role with `{command}`)")]
@@ -175,23 +246,26 @@ pub enum KeyError {
         /// Its fingerprint.
         fingerprint: Fingerprint,
     },
-    /// gpg refused or is missing.
+    /// A key can't be taken out of the user's GnuPG ring.
     #[error("cannot export {query:?} from GnuPG: {reason}")]
-    Gnupg {
+    Export {
         /// The key asked for.
         query: String,
         /// What gpg said.
         reason: String,
     },
-    /// The secret is with GnuPG, which does not sign.
+    /// A key of the user's GnuPG ring can't be used.
+    #[error(transparent)]
+    Gnupg(#[from] GnupgError),
+    /// The store has a stub of the key, and GnuPG does not have its secret either.
     #[error(
-        "the secret part of key {key} is not in the store but with GnuPG (it was exported as a stub, or is on a smartcard), and that failed: {reason}"
+        "the secret part of key {key} is not in the store but with GnuPG (it was exported as a stub, or is on a smartcard), and that failed: {source}"
     )]
     KeptByGnupg {
         /// The key.
         key: String,
-        /// What gpg said.
-        reason: String,
+        /// Why GnuPG is of no help.
+        source: GnupgError,
     },
     /// The OpenPGP implementation refused.
     #[error("cannot {what}: {reason}")]
@@ -212,7 +286,10 @@ pub enum SignError {
     /// The data could not be read.
     #[error("cannot read the data to sign: {0}")]
     Read(#[source] io::Error),
-    /// The OpenPGP implementation refused, or gpg where it keeps the secret.
+    /// GnuPG, which keeps the secret, did not sign.
+    #[error("cannot sign: {0}")]
+    Gnupg(#[from] GnupgError),
+    /// The OpenPGP implementation refused.
     #[error("cannot sign with key {key}: {reason}")]
     Refused {
         /// The key.

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::error::SignError;
 use super::fingerprint::Fingerprint;
-use super::signer::Signer;
+use super::signer::{Dated, Signer};
 use super::verify::{TrustedKeys, VerifyError, read_signatures};
 
 /// The member with the signature.
@@ -96,7 +96,7 @@ impl Signer {
             return Err(NotCanonical::NotAnObject.into());
         };
         members.insert(SIGNER_MEMBER.to_owned(), Value::String(self.fingerprint().to_string()));
-        let mut hasher = self.start_binary()?;
+        let mut hasher = self.start_binary(Dated::Now)?;
         hasher.update(&canonical_event(event)?);
         let signature = STANDARD.encode(hasher.finish()?);
         if let Value::Object(members) = event {

@@ -9,7 +9,28 @@ use time::OffsetDateTime;
 use super::fingerprint::{Fingerprint, KeyId};
 use super::role::Role;
 
-/// What is shown of a key in the store. Serializes for `--json`.
+/// Where a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// In the host's own store.
+    Store,
+    /// In the GnuPG ring of the host's user.
+    Gnupg,
+}
+
+impl Location {
+    /// The word for it in listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Gnupg => "gnupg",
+        }
+    }
+}
+
+/// What is shown of a key. Serializes for `--json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {
     /// The primary key's fingerprint.
@@ -36,11 +57,25 @@ pub struct KeyInfo {
     pub kept_by_gnupg: bool,
     /// A passphrase is needed to use the secret part.
     pub protected: bool,
-    /// What the key is for.
+    /// Where it is.
+    #[serde(rename = "where")]
+    pub location: Location,
+    /// What the key is for. A key of GnuPG has no roles: it is for whatever it is named for.
     pub roles: BTreeSet<Role>,
 }
 
 impl KeyInfo {
+    /// The same of a key whose secret only gpg-agent has.
+    pub(super) fn in_gnupg(self) -> Self {
+        Self {
+            has_secret: false,
+            kept_by_gnupg: true,
+            protected: false,
+            location: Location::Gnupg,
+            ..self
+        }
+    }
+
     /// When the primary key stops being valid, in milliseconds since 1970, if ever.
     #[must_use]
     pub fn expires_millis(&self) -> Option<u64> {

@@ -126,12 +126,8 @@ impl PassphraseSource {
 
     /// The passphrase for the key, and where it came from (for error messages).
     pub(super) fn passphrase(&self, key: &KeyInfo) -> Result<(Passphrase, String), PassphraseError> {
-        let configured = self.files.get(&key.fingerprint).or(self.common_file.as_ref());
-        if let Some(path) = configured {
-            return Ok((read(path, Access::OwnerOnly)?, path.display().to_string()));
-        }
-        if let Some(path) = self.credential(key.fingerprint) {
-            return Ok((read(&path, Access::AsSystemdMadeIt)?, path.display().to_string()));
+        if let Some(found) = self.without_prompt(key)? {
+            return Ok(found);
         }
         if let Some(prompt) = &self.prompt {
             let answer = prompt(key).map_err(|source| PassphraseError::Prompt {
@@ -144,6 +140,21 @@ impl PassphraseSource {
             key: key.to_string(),
             fingerprint: key.fingerprint,
         })
+    }
+
+    /// What the files have for the key, for one whose own agent asks people.
+    pub(super) fn without_prompt(&self, key: &KeyInfo) -> Result<Option<(Passphrase, String)>, PassphraseError> {
+        let configured = self.files.get(&key.fingerprint).or(self.common_file.as_ref());
+        if let Some(path) = configured {
+            return Ok(Some((read(path, Access::OwnerOnly)?, path.display().to_string())));
+        }
+        let Some(path) = self.credential(key.fingerprint) else {
+            return Ok(None);
+        };
+        Ok(Some((
+            read(&path, Access::AsSystemdMadeIt)?,
+            path.display().to_string(),
+        )))
     }
 
     fn credential(&self, key: Fingerprint) -> Option<PathBuf> {

@@ -10,17 +10,16 @@ use pgp::ser::Serialize as _;
 use pgp::types::Timestamp;
 
 use super::entry::Entry;
-use super::error::{KeyError, UnusableKey};
+use super::error::{KeyError, Looked, UnusableKey};
 use super::files::{self, ChangeLock};
 use super::fingerprint::KeyQuery;
 use super::generate::NewKey;
-use super::gnupg::GnupgKey;
+use super::gnupg::{GnupgKey, Ring};
 use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
 use super::renew::RevocationReason;
 use super::role::Role;
 use super::secret::SecretBytes;
-use super::signer::Signer;
 use super::stored_key::StoredKey;
 use super::verify::TrustedKeys;
 
@@ -28,10 +27,13 @@ use super::verify::TrustedKeys;
 /// `<fingerprint>.json`.
 ///
 /// Every call reads the files anew, so that a key added by a command is seen by a running host.
+///
+/// Where a key is needed to sign for a bot and the store has no secret of that name, the user's GnuPG ring is asked.
 #[derive(Debug, Clone)]
 pub struct KeyStore {
-    directory: PathBuf,
-    gnupg_home: Option<PathBuf>,
+    pub(super) directory: PathBuf,
+    /// Where keys are that the store does not have.
+    pub(super) ring: Arc<Ring>,
 }
 
 /// How a public key is written.
@@ -50,14 +52,20 @@ impl KeyStore {
         files::open_directory(&directory)?;
         Ok(Self {
             directory,
-            gnupg_home: None,
+            ring: Arc::new(Ring::new(None)),
         })
     }
 
-    /// Sets where GnuPG keeps the secrets that are not in the store, instead of `$GNUPGHOME` or `~/.gnupg`.
+    /// Sets which GnuPG ring has the keys that are not in the store, instead of that in `$GNUPGHOME` or `~/.gnupg`.
     #[must_use]
     pub fn with_gnupg_home(mut self, home: PathBuf) -> Self {
-        self.gnupg_home = Some(home);
+        self.ring = Arc::new(Ring::new(Some(home)));
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_ring(mut self, ring: Ring) -> Self {
+        self.ring = Arc::new(ring);
         self
     }
 
@@ -141,9 +149,14 @@ impl KeyStore {
         Ok(self.entry_with_role(query, role)?.info())
     }
 
-    /// The one key that the query means, whatever its roles.
-    pub fn find_any(&self, query: &str) -> Result<KeyInfo, KeyError> {
+    /// The one key of the store that the query means, whatever its roles.
+    pub fn find_stored(&self, query: &str) -> Result<KeyInfo, KeyError> {
         Ok(self.entry(query)?.info())
+    }
+
+    /// The one key that the query means, whatever its roles: of the store, or of the user's GnuPG ring.
+    pub fn find_any(&self, query: &str) -> Result<KeyInfo, KeyError> {
+        Ok(self.locate(query)?.info())
     }
 
     /// Replaces a key's roles.
@@ -159,10 +172,10 @@ impl KeyStore {
         })
     }
 
-    /// The public part of a key.
+    /// The public part of a key, of the store or of the user's GnuPG ring.
     pub fn export_public(&self, query: &str, encoding: Encoding) -> Result<Vec<u8>, KeyError> {
-        let entry = self.entry(query)?;
-        let key = entry.key.certificate.public_key();
+        let found = self.locate(query)?;
+        let key = found.key().certificate.public_key();
         let exported = match encoding {
             Encoding::Armored => key.to_armored_bytes(ArmorOptions::default()),
             Encoding::Binary => key.to_bytes(),
@@ -245,12 +258,6 @@ impl KeyStore {
         Ok(entry.info())
     }
 
-    /// Unlocks a key for its role. The handle stays usable until it is dropped or the key expires.
-    pub fn signer(&self, query: &str, role: Role, passphrases: &PassphraseSource) -> Result<Arc<Signer>, KeyError> {
-        let entry = self.entry_with_role(query, role)?;
-        Signer::unlock(&entry.key, role, &entry.info(), passphrases, self.gnupg_home.as_deref()).map(Arc::new)
-    }
-
     /// The public parts of all keys with the role.
     pub fn trusted(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
         let entries = Entry::load_all(&self.directory)?
@@ -259,41 +266,49 @@ impl KeyStore {
         Ok(Arc::new(TrustedKeys::new(entries.map(|entry| entry.key.certificate))))
     }
 
-    fn entry(&self, query: &str) -> Result<Entry, KeyError> {
+    pub(super) fn entries(&self, query: &str) -> Result<Vec<Entry>, KeyError> {
         let parsed = KeyQuery::parse(query);
         let mut matches = Entry::load_all(&self.directory)?;
         matches.retain(|entry| entry.key.matches(&parsed));
-        only_one(matches, query)
+        Ok(matches)
     }
 
-    fn entry_with_role(&self, query: &str, role: Role) -> Result<Entry, KeyError> {
-        let parsed = KeyQuery::parse(query);
-        let mut matches = Entry::load_all(&self.directory)?;
-        matches.retain(|entry| entry.key.matches(&parsed));
+    fn entry(&self, query: &str) -> Result<Entry, KeyError> {
+        self.only_one(self.entries(query)?, query)
+    }
+
+    pub(super) fn entry_with_role(&self, query: &str, role: Role) -> Result<Entry, KeyError> {
+        self.only_one_with_role(self.entries(query)?, query, role)
+    }
+
+    pub(super) fn only_one(&self, matches: Vec<Entry>, query: &str) -> Result<Entry, KeyError> {
+        let found = only_one(matches, query, |entry| entry.key.certificate.label())?;
+        found.ok_or_else(|| KeyError::NotFound {
+            query: query.to_owned(),
+            looked: Looked::Store(self.directory.clone()),
+        })
+    }
+
+    pub(super) fn only_one_with_role(&self, matches: Vec<Entry>, query: &str, role: Role) -> Result<Entry, KeyError> {
         let (fitting, others): (Vec<_>, Vec<_>) = matches.into_iter().partition(|entry| entry.roles.contains(&role));
         match (fitting.is_empty(), others.first()) {
             (true, Some(other)) => Err(other.lacks(role)),
-            _ => only_one(fitting, query),
+            _ => self.only_one(fitting, query),
         }
     }
 }
 
-fn only_one(mut matches: Vec<Entry>, query: &str) -> Result<Entry, KeyError> {
-    match (matches.pop(), matches.is_empty()) {
-        (Some(entry), true) => Ok(entry),
-        (None, _) => Err(KeyError::NotFound {
+/// The one that matches, if any.
+pub(super) fn only_one<T>(
+    mut matches: Vec<T>,
+    query: &str,
+    label: impl Fn(&T) -> String,
+) -> Result<Option<T>, KeyError> {
+    if matches.len() > 1 {
+        return Err(KeyError::Ambiguous {
             query: query.to_owned(),
-        }),
-        (Some(last), false) => {
-            let candidates = matches
-                .iter()
-                .chain([&last])
-                .map(|entry| entry.key.certificate.label())
-                .collect();
-            Err(KeyError::Ambiguous {
-                query: query.to_owned(),
-                candidates,
-            })
-        }
+            candidates: matches.iter().map(label).collect(),
+        });
     }
+    Ok(matches.pop())
 }

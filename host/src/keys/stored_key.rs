@@ -13,7 +13,7 @@ use pgp::types::{KeyDetails, S2kParams, SecretParams, StringToKey, Timestamp};
 use super::certificate::{Certificate, Component, moment};
 use super::error::{KeyError, UnusableKey};
 use super::fingerprint::{Fingerprint, KeyQuery};
-use super::info::KeyInfo;
+use super::info::{KeyInfo, Location};
 use super::passphrase::PassphraseSource;
 use super::role::Role;
 use super::secret::{SecretBytes, without_logs};
@@ -243,6 +243,7 @@ impl StoredKey {
             has_secret: signing.iter().any(|(_, part)| !part.is_stub()),
             kept_by_gnupg: !signing.is_empty() && signing.iter().all(|(_, part)| part.is_stub()),
             protected: signing.iter().any(|(_, part)| part.is_protected()),
+            location: Location::Store,
             roles,
         }
     }
@@ -280,13 +281,37 @@ impl StoredKey {
                 usable.push((component, part));
             }
         }
-        let primary_first = role == Role::Packages;
-        let rank = |(component, part): &(&Component, &SecretPart)| {
-            let preferred = (component.fingerprint == fingerprint) == primary_first;
-            (!part.is_stub(), preferred, component.created)
-        };
+        let rank =
+            |(component, part): &(&Component, &SecretPart)| (!part.is_stub(), preference(component, fingerprint, role));
         usable.into_iter().max_by_key(rank).ok_or(refusal)
     }
+
+    /// The parts that may sign now, in the order in which [`StoredKey::signing_part`] prefers them, whoever has their secrets.
+    pub fn signing_components(&self, role: Role, now: Timestamp) -> Result<Vec<&Component>, UnusableKey> {
+        let (key, fingerprint) = (self.certificate.label(), self.fingerprint());
+        check_validity(self.certificate.primary(), &key, fingerprint, now)?;
+        let mut refusal = UnusableKey::NotForSigning { key: key.clone() };
+        let mut usable = Vec::new();
+        for component in self
+            .certificate
+            .components()
+            .iter()
+            .filter(|component| component.may_sign)
+        {
+            match check_validity(component, &key, fingerprint, now) {
+                Ok(()) => usable.push(component),
+                Err(why) => refusal = why,
+            }
+        }
+        usable.sort_by_key(|component| std::cmp::Reverse(preference(component, fingerprint, role)));
+        if usable.is_empty() { Err(refusal) } else { Ok(usable) }
+    }
+}
+
+/// As gpg, the newest subkey before the primary key; for packages the primary key first. The greatest is the best.
+fn preference(component: &Component, primary: Fingerprint, role: Role) -> (bool, Timestamp) {
+    let primary_first = role == Role::Packages;
+    ((component.fingerprint == primary) == primary_first, component.created)
 }
 
 /// Neither revoked nor expired.

@@ -133,7 +133,7 @@ impl Desk {
     }
 
     fn trusted(&self) -> Result<Arc<TrustedKeys>, Failure> {
-        let trusted = self.native.keys.trusted(Role::Repository);
+        let trusted = self.native.keys.trusted_with_gnupg(Role::Repository);
         trusted.map_err(|error| Failure::Signing(error.to_string()))
     }
 

@@ -81,6 +81,8 @@ pub struct HostConfig {
     pub messages: MessagesConfig,
     /// Where passphrases of keys come from.
     pub passphrases: PassphraseSource,
+    /// The GnuPG ring whose keys bots may be granted besides the store's; none for that of the environment.
+    pub gnupg_home: Option<PathBuf>,
     /// Where artifacts are kept; none for the state directory.
     pub artifacts: Option<Location>,
     /// How packages are built.

@@ -43,7 +43,11 @@ impl Host {
             return Err(HostError::BadName(config.name));
         }
         let lock = lock_state(&config.state)?;
-        let keys = Arc::new(KeyStore::open(config.state.join("keys"))?);
+        let keys = KeyStore::open(config.state.join("keys"))?;
+        let keys = Arc::new(match &config.gnupg_home {
+            Some(home) => keys.with_gnupg_home(home.clone()),
+            None => keys,
+        });
         let (signer, trust) = message_keys(&keys, &config)?;
         let inspector = Inspector::new(config.state.join("compiled"))?;
         let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;

@@ -260,14 +260,16 @@ fn world(error: impl std::fmt::Display) -> TrialError {
     TrialError::World(error.to_string())
 }
 
-/// The capabilities of a host, all of whose memory is in one directory.
+/// The capabilities of a host, all of whose memory is in one directory. The user's GnuPG ring is no part of it: what is tried
+/// out signs with no key of theirs.
 fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result<Services, TrialError> {
+    let keys = KeyStore::open(directory.join("keys")).map_err(world)?;
     Ok(Services {
         ledger: Ledger::open(&directory.join("ledger.sqlite"))?,
         artifacts: ArtifactStore::local(&directory.join("artifacts")).map_err(world)?,
         logs: Arc::new(LogHub::new(directory.join("logs"))),
         git: Git::new(directory.join("git"), GitConfig::default()).map_err(world)?,
-        keys: Arc::new(KeyStore::open(directory.join("keys")).map_err(world)?),
+        keys: Arc::new(keys.with_gnupg_home(directory.join("gnupg"))),
         passphrases: PassphraseSource::none(),
         sites: Sites::new(),
         builder: Builder::new(&directory.join("build"), Settings::default())

@@ -113,20 +113,134 @@ fn a_protected_key_needs_its_passphrase() {
     assert!(!said.err.contains("battery"), "{}", said.err);
 }
 
+/// A GnuPG ring with a key of packager@example.org. Its agent ends with it.
+struct Ring(std::path::PathBuf);
+
+impl Ring {
+    fn new(home: &Home, name: &str) -> Self {
+        let gnupg = home.path().join(name);
+        std::fs::create_dir(&gnupg).unwrap();
+        std::fs::set_permissions(&gnupg, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut gpg = Command::new("gpg");
+        gpg.env("GNUPGHOME", &gnupg)
+            .args(["--batch", "--quiet", "--passphrase", "", "--quick-generate-key"]);
+        let made = gpg
+            .args(["Packager <packager@example.org>", "ed25519", "cert,sign", "0"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self(gnupg)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf")
+            .env("GNUPGHOME", &self.0)
+            .args(["--kill", "gpg-agent"])
+            .status();
+    }
+}
+
+#[test]
+fn the_keys_of_the_users_gnupg_ring_are_there_as_they_stand() {
+    let home = Home::bare();
+    let _ring = Ring::new(&home, ".gnupg");
+    home.ok(&["key", "generate", "--role", "packages", "--user-id", "own"]);
+    let listed = home.json(&["key", "list"]);
+    let places: Vec<_> = listed.as_array().unwrap().iter().map(|key| &key["where"]).collect();
+    assert_eq!(places, ["store", "gnupg"]);
+    let shown = home.ok(&["key", "list"]);
+    let line = shown
+        .lines()
+        .find(|line| line.contains("packager@example.org"))
+        .unwrap();
+    assert!(line.contains("gnupg") && line.contains("gpg-agent"), "{shown}");
+
+    let exported = home.ok(&["key", "export", "packager@example.org"]);
+    assert!(
+        exported.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"),
+        "{exported}"
+    );
+    // What changes a key is for the store's keys alone.
+    for verb in ["extend", "remove"] {
+        let said = home.run(&["key", verb, "packager@example.org"]);
+        assert_eq!(said.code, 4, "{}", said.err);
+        assert!(said.err.contains("changed with gpg"), "{}", said.err);
+    }
+    let said = home.run(&["key", "export", "nobody@example.org"]);
+    assert_eq!(said.code, 4, "{}", said.err);
+    for place in ["state/keys", ".gnupg", "gpg --import FILE"] {
+        assert!(said.err.contains(place), "{}", said.err);
+    }
+    let signed = home.write("bot.wasm", "anything");
+    home.ok(&["key", "sign", signed.to_str().unwrap(), "--key", "packager@example.org"]);
+}
+
+#[test]
+fn a_host_in_the_background_keeps_the_ring_that_it_was_started_with() {
+    let home = Home::new();
+    let ring = Ring::new(&home, "ring");
+    let load = ["load", "signbot", "--gpg-key", "packager@example.org"];
+    // Nothing runs yet, so this starts the host.
+    let output = home.command(&load).env("GNUPGHOME", &ring.0).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // From a shell without it, the host is asked, whose ring counts.
+    home.ok(&[&load[..], &["--as", "another"]].concat());
+    let said = home.run(&["load", "signbot", "--gpg-key", "nobody@example.org", "--as", "third"]);
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains(ring.0.to_str().unwrap()), "{}", said.err);
+}
+
+#[test]
+fn check_looks_at_the_keys_of_the_ring() {
+    let home = Home::new();
+    let ring = Ring::new(&home, "ring");
+    let check = |key: &str| {
+        let text = format!("[broker]\nlisten = \"127.0.0.1:0\"\n[bots.sign]\nuse = \"signbot\"\ngpg-key = \"{key}\"\n");
+        let file = home.write("checked.toml", &text);
+        let output = home
+            .command(&["check", "-c", file.to_str().unwrap()])
+            .env("GNUPGHOME", &ring.0)
+            .output();
+        super::home::said(output.unwrap())
+    };
+    let said = check("packager@example.org");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let said = check("nobody@example.org");
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.out.contains(ring.0.to_str().unwrap()), "{}", said.out);
+    let mut delete = Command::new("gpg");
+    delete
+        .env("GNUPGHOME", &ring.0)
+        .args(["--batch", "--yes", "--delete-secret-keys"]);
+    let fingerprint = home
+        .command(&["key", "list", "--json"])
+        .env("GNUPGHOME", &ring.0)
+        .output()
+        .unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&fingerprint.stdout).unwrap();
+    assert!(
+        delete
+            .arg(listed[0]["fingerprint"].as_str().unwrap())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let said = check("packager@example.org");
+    assert!(
+        said.code == 2 && said.out.contains("without a secret part"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+}
+
 #[test]
 fn a_key_comes_out_of_gnupg() {
     let home = Home::bare();
-    let gnupg = home.path().join("gnupg");
-    std::fs::create_dir(&gnupg).unwrap();
-    std::fs::set_permissions(&gnupg, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let mut gpg = Command::new("gpg");
-    gpg.env("GNUPGHOME", &gnupg)
-        .args(["--batch", "--quiet", "--passphrase", "", "--quick-generate-key"]);
-    let made = gpg
-        .args(["Packager <packager@example.org>", "ed25519", "sign", "0"])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let ring = Ring::new(&home, "gnupg");
+    let gnupg = &ring.0;
     let query = "packager@example.org";
     let args = [
         "key",
@@ -140,10 +254,6 @@ fn a_key_comes_out_of_gnupg() {
     ];
     let imported = home.json(&args);
     assert_eq!(imported[0]["has_secret"], true);
-    let _ = Command::new("gpgconf")
-        .env("GNUPGHOME", &gnupg)
-        .args(["--kill", "all"])
-        .status();
     let said = home.run(&[
         "key",
         "import",

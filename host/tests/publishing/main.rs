@@ -27,6 +27,7 @@ mod package;
 mod packages;
 mod policy;
 mod refresh;
+mod ring;
 #[path = "../support/s3.rs"]
 mod s3;
 mod sha512;

@@ -83,6 +83,8 @@ pub fn config(directory: &Path) -> HostConfig {
         broker: BrokerChoice::Embedded(broker),
         messages: MessagesConfig::default(),
         passphrases: PassphraseSource::none(),
+        // Not that of whoever runs the tests.
+        gnupg_home: Some(directory.join("gnupg")),
         artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
         mail: None,

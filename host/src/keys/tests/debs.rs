@@ -4,7 +4,7 @@ use super::*;
 use crate::keys::{DebError, ORIGIN_MEMBER};
 
 /// A real package, made by dpkg-deb.
-fn package(bench: &Bench, compression: &str) -> Vec<u8> {
+pub(super) fn package(bench: &Bench, compression: &str) -> Vec<u8> {
     let root = bench.path("package");
     fs::create_dir_all(root.join("DEBIAN")).unwrap();
     fs::create_dir_all(root.join("usr/share/doc/probe")).unwrap();

@@ -6,6 +6,8 @@ mod debs;
 mod documents;
 mod events;
 mod gnupg;
+mod ring;
+mod ring_faults;
 mod secrets;
 mod store;
 mod validity;

@@ -1,0 +1,166 @@
+//! Which key signs: one of the store, or one of the user's GnuPG ring.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pgp::types::Timestamp;
+
+use super::entry::Entry;
+use super::error::{KeyError, Looked, UnusableKey};
+use super::gnupg::{GnupgError, RingKey};
+use super::info::KeyInfo;
+use super::passphrase::PassphraseSource;
+use super::role::Role;
+use super::signer::Signer;
+use super::store::{KeyStore, only_one};
+use super::stored_key::StoredKey;
+use super::verify::TrustedKeys;
+
+/// Where a key was found.
+pub(super) enum Found {
+    Store(Entry),
+    Ring(Arc<RingKey>),
+}
+
+impl KeyStore {
+    /// Unlocks a key for its role. The handle stays usable until it is dropped or the key expires.
+    ///
+    /// To sign packages, repositories and bots, a key of the user's GnuPG ring serves where the store has no secret that the
+    /// query means. It needs no role: it is for what it was named for.
+    ///
+    /// # Errors
+    /// [`KeyError`], which says where it looked and what helps.
+    pub fn signer(&self, query: &str, role: Role, passphrases: &PassphraseSource) -> Result<Arc<Signer>, KeyError> {
+        let found = match role {
+            Role::Packages | Role::Repository | Role::Bots => self.locate_for(query, role)?,
+            Role::Messages | Role::Commits => Found::Store(self.entry_with_role(query, role)?),
+        };
+        let signer = match found {
+            Found::Store(entry) => Signer::unlock(&entry.key, role, &entry.info(), passphrases, &self.ring),
+            Found::Ring(key) => Signer::of_ring(&self.ring, &key, role, passphrases),
+        };
+        signer.map(Arc::new)
+    }
+
+    /// The keys of the user's GnuPG ring whose secrets gpg-agent has, but for those that the store goes before. None if there
+    /// is no ring.
+    ///
+    /// # Errors
+    /// [`KeyError::Gnupg`] if there is one that can't be read.
+    pub fn list_gnupg(&self) -> Result<Vec<KeyInfo>, KeyError> {
+        let keys = match self.ring.with_secrets() {
+            Err(GnupgError::NoRing { .. }) => return Ok(Vec::new()),
+            keys => keys?,
+        };
+        let mut infos = Vec::new();
+        for ring_key in keys {
+            let stored = Entry::load(&self.directory, ring_key.key.fingerprint())?;
+            if stored.is_none_or(|entry| entry.key.secrets.is_empty()) {
+                infos.push(Found::Ring(self.with_stored(Arc::new(ring_key))?).info());
+            }
+        }
+        Ok(infos)
+    }
+
+    /// The public parts of all keys of the store with the role, and of those keys of the user's GnuPG ring that gpg-agent can
+    /// sign with: what the user has signed with either is theirs. A ring that can't be read adds nothing.
+    pub fn trusted_with_gnupg(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
+        let mut certificates = Vec::new();
+        let own = self.ring.with_secrets().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the GnuPG ring adds no keys");
+            Vec::new()
+        });
+        for ring_key in own {
+            certificates.push(self.with_stored(Arc::new(ring_key))?.key.certificate.clone());
+        }
+        for entry in Entry::load_all(&self.directory)? {
+            let known = certificates
+                .iter()
+                .any(|known| known.fingerprint() == entry.key.fingerprint());
+            if entry.roles.contains(&role) && !known {
+                certificates.push(entry.key.certificate);
+            }
+        }
+        Ok(Arc::new(TrustedKeys::new(certificates)))
+    }
+
+    /// The key to sign with in a role: of the store if it has a secret of that name, else of the ring. A public key in the
+    /// store, such as a committer's, does not stand in the way of its owner's ring.
+    fn locate_for(&self, query: &str, role: Role) -> Result<Found, KeyError> {
+        let (secret, public): (Vec<_>, Vec<_>) = self
+            .entries(query)?
+            .into_iter()
+            .partition(|entry| !entry.key.secrets.is_empty());
+        if !secret.is_empty() {
+            return self.only_one_with_role(secret, query, role).map(Found::Store);
+        }
+        match (self.in_ring(query), public.first()) {
+            (Err(KeyError::NotFound { .. }), Some(entry)) => Err(UnusableKey::PublicOnly {
+                key: entry.key.certificate.label(),
+            }
+            .into()),
+            (found, _) => Ok(Found::Ring(found?)),
+        }
+    }
+
+    /// The key that a query means, in the same order; at last a public key of the store.
+    pub(super) fn locate(&self, query: &str) -> Result<Found, KeyError> {
+        let (secret, public): (Vec<_>, Vec<_>) = self
+            .entries(query)?
+            .into_iter()
+            .partition(|entry| !entry.key.secrets.is_empty());
+        if !secret.is_empty() {
+            return self.only_one(secret, query).map(Found::Store);
+        }
+        match self.in_ring(query) {
+            Err(KeyError::NotFound { .. }) if !public.is_empty() => self.only_one(public, query).map(Found::Store),
+            found => Ok(Found::Ring(found?)),
+        }
+    }
+
+    /// The one key of the user's GnuPG ring that a query means.
+    fn in_ring(&self, query: &str) -> Result<Arc<RingKey>, KeyError> {
+        let (keys, problem) = match self.ring.find(query) {
+            Ok(keys) => (keys, None),
+            Err(problem @ (GnupgError::NoRing { .. } | GnupgError::NotInstalled { .. })) => (Vec::new(), Some(problem)),
+            Err(problem) => return Err(problem.into()),
+        };
+        let found = only_one(keys, query, |key| key.key.certificate.label())?;
+        let found = found.ok_or_else(|| KeyError::NotFound {
+            query: query.to_owned(),
+            looked: Looked::Everywhere {
+                store: self.directory.clone(),
+                ring: self.ring.home(),
+                problem,
+            },
+        })?;
+        self.with_stored(found)
+    }
+
+    /// The key of the ring with what the store knows of it: a revocation that came here counts.
+    fn with_stored(&self, ring_key: Arc<RingKey>) -> Result<Arc<RingKey>, KeyError> {
+        let Some(entry) = Entry::load(&self.directory, ring_key.key.fingerprint())? else {
+            return Ok(ring_key);
+        };
+        Ok(Arc::new(RingKey {
+            key: entry.key.into_public().merge(ring_key.key.clone())?,
+            grips: ring_key.grips.clone(),
+        }))
+    }
+}
+
+impl Found {
+    pub fn key(&self) -> &StoredKey {
+        match self {
+            Self::Store(entry) => &entry.key,
+            Self::Ring(ring_key) => &ring_key.key,
+        }
+    }
+
+    pub fn info(&self) -> KeyInfo {
+        match self {
+            Self::Store(entry) => entry.info(),
+            Self::Ring(ring_key) => ring_key.key.info(BTreeSet::new(), Timestamp::now()).in_gnupg(),
+        }
+    }
+}

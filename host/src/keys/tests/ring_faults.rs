@@ -1,0 +1,280 @@
+//! What every fault of the user's GnuPG ring says, and that its remedy helps.
+
+use super::ring::{SOURCE, fresh_store, gpgv_says, kill_agent, revoke, ring_signer};
+use super::*;
+use crate::keys::gnupg::Ring;
+use crate::keys::{GnupgError, KeyError, SignError, UnusableKey};
+
+/// Why the ring's key `query` does not sign packages.
+fn refusal(bench: &Bench, query: &str) -> KeyError {
+    ring_signer(&fresh_store(bench, "host"), query, Role::Packages)
+        .err()
+        .unwrap()
+}
+
+/// Why the key signs nothing, though it seemed to be there.
+fn refusal_to_sign(bench: &Bench, query: &str, passphrases: &PassphraseSource) -> GnupgError {
+    let signer = fresh_store(bench, "host")
+        .signer(query, Role::Packages, passphrases)
+        .unwrap();
+    match signer.clear_sign(b"text\n") {
+        Err(SignError::Gnupg(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever asks for a passphrase gets no answer, on whatever terminal the tests run.
+fn without_pinentry(bench: &Bench) {
+    bench.write("gnupg/gpg-agent.conf", "s2k-count 65536\npinentry-program /bin/false\n");
+    kill_agent(bench);
+}
+
+fn passphrase_file(bench: &Bench, passphrase: &str) -> PassphraseSource {
+    let path = bench.write("passphrase", format!("{passphrase}\n"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    PassphraseSource::none().with_common_file(path)
+}
+
+#[test]
+fn a_name_that_no_key_has_says_where_it_was_looked_for() {
+    let bench = Bench::new();
+    for name in ["nobody@example.org", "0123456789abcdef", "--help", "", "*", "="] {
+        let refused = refusal(&bench, name);
+        assert!(matches!(refused, KeyError::NotFound { .. }), "{name}: {refused}");
+        let said = refused.to_string();
+        for part in [bench.path("host"), bench.gnupg_home()] {
+            assert!(said.contains(part.to_str().unwrap()), "{said}");
+        }
+        assert!(
+            said.contains("gpg --import FILE") && said.contains("foundry-host key import"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_ring_that_is_not_there_is_named() {
+    let bench = Bench::new();
+    let store = KeyStore::open(bench.path("host"))
+        .unwrap()
+        .with_gnupg_home(bench.path("nowhere"));
+    let refused = ring_signer(&store, "a@example.org", Role::Packages).err().unwrap();
+    let said = refused.to_string();
+    assert!(matches!(refused, KeyError::NotFound { .. }));
+    assert!(
+        said.contains(bench.path("nowhere").to_str().unwrap()) && said.contains("GNUPGHOME"),
+        "{said}"
+    );
+    assert!(!bench.path("nowhere").exists(), "nothing is made");
+}
+
+#[test]
+fn a_machine_without_gpg_says_what_to_install() {
+    let bench = Bench::new();
+    bench.gpg_key("A <a@example.org>", "ed25519", "");
+    let ring = Ring::new(Some(bench.gnupg_home())).with_gpg("/nowhere/gpg".into());
+    let store = KeyStore::open(bench.path("host")).unwrap().with_ring(ring);
+    let refused = ring_signer(&store, "a@example.org", Role::Packages).err().unwrap();
+    assert!(matches!(refused, KeyError::NotFound { .. }));
+    assert!(refused.to_string().contains("apt install gnupg"), "{refused}");
+}
+
+#[test]
+fn a_name_of_several_keys_is_refused_with_all_of_them() {
+    let bench = Bench::new();
+    let keys = ["One", "Two"].map(|name| bench.gpg_key(&format!("{name} <team@example.org>"), "ed25519", ""));
+    // Part of a name means nothing, and gpg would take it.
+    assert!(matches!(refusal(&bench, "example.org"), KeyError::NotFound { .. }));
+    let refused = refusal(&bench, "team@example.org");
+    assert!(matches!(refused, KeyError::Ambiguous { .. }), "{refused}");
+    for key in keys {
+        assert!(refused.to_string().contains(&key), "{refused}");
+    }
+}
+
+#[test]
+fn a_ring_with_the_public_key_alone_is_refused() {
+    let bench = Bench::new();
+    let fingerprint = bench.gpg_key("Public <public@example.org>", "ed25519", "");
+    bench.gpg(&["--yes", "--delete-secret-keys", &fingerprint], b"");
+    let refused = refusal(&bench, "public@example.org");
+    assert!(
+        matches!(refused, KeyError::Gnupg(GnupgError::PublicOnly { .. })),
+        "{refused}"
+    );
+    let said = refused.to_string();
+    assert!(
+        said.contains("gpg --import FILE") && said.contains(bench.gnupg_home().to_str().unwrap()),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_expired_key_of_the_ring_is_refused_with_gpgs_own_remedy() {
+    let bench = Bench::new();
+    let fingerprint = bench.gpg_key("Old <old@example.org>", "ed25519", "");
+    let store = fresh_store(&bench, "host");
+    let signer = ring_signer(&store, "old@example.org", Role::Packages).unwrap();
+    bench.gpg(&["--quick-set-expire", &fingerprint, "seconds=1"], b"");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let refused = refusal(&bench, "old@example.org");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::ExpiredInGnupg { .. })),
+        "{refused}"
+    );
+    let remedy = format!("gpg --quick-set-expire {fingerprint} 2y");
+    assert!(refused.to_string().contains(&remedy), "{refused}");
+    // The remedy helps, and its signatures of the time before it hold.
+    bench.gpg(&["--quick-set-expire", &fingerprint, "2y"], b"");
+    assert!(signer.clear_sign(b"text\n").is_ok());
+    let signer = ring_signer(&store, "old@example.org", Role::Packages).unwrap();
+    let document = signer.clear_sign_dated(b"text\n", SOURCE).unwrap();
+    let ran = gpgv_says(&bench, &store, &fingerprint, &document);
+    assert!(ran.ok && ran.said.contains("VALIDSIG"), "{}", ran.said);
+}
+
+#[test]
+fn a_revoked_key_of_the_ring_is_refused() {
+    let bench = Bench::new();
+    let fingerprint = bench.gpg_key("Gone <gone@example.org>", "ed25519", "");
+    revoke(&bench, &fingerprint);
+    let refused = refusal(&bench, "gone@example.org");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::Revoked { .. })),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("can't be undone"), "{refused}");
+}
+
+#[test]
+fn a_card_that_is_not_inserted_is_named_with_its_number() {
+    let bench = Bench::new();
+    bench.gpg_key("Card <card@example.org>", "ed25519", "");
+    without_pinentry(&bench);
+    // What `gpg --card-status` leaves of a key that is on a card: its public half, and the card's number.
+    let directory = bench.path("gnupg/private-keys-v1.d");
+    let path = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let key = fs::read_to_string(&path).unwrap();
+    let (head, secret) = key.split_once("(d").unwrap();
+    let (_, tail) = secret.split_once("#)").unwrap();
+    let shadow = "(shadowed t1-v1 (#D2760001240102010006123456780000# OPENPGP.1))";
+    let shadowed = format!(
+        "{}{shadow}{tail}",
+        head.replace("(private-key", "(shadowed-private-key")
+    );
+    fs::write(&path, shadowed).unwrap();
+
+    // The start of a bot asks for no card.
+    let refused = refusal_to_sign(&bench, "card@example.org", &PassphraseSource::none());
+    // Where Debian's scdaemon is installed it looks for a reader; elsewhere it is what is missing.
+    let said = refused.to_string();
+    match refused {
+        GnupgError::CardMissing { .. } => assert!(said.contains("not inserted"), "{said}"),
+        GnupgError::NoCardDaemon { .. } => assert!(said.contains("apt install scdaemon"), "{said}"),
+        other => panic!("{other}"),
+    }
+    assert!(
+        said.contains("D2760001240102010006123456780000") && said.contains("gpg --card-status"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_agent_that_is_gone_is_started_again() {
+    let bench = Bench::new();
+    bench.gpg_key("Agent <agent@example.org>", "ed25519", "");
+    let store = fresh_store(&bench, "host");
+    kill_agent(&bench);
+    let signer = ring_signer(&store, "agent@example.org", Role::Packages).unwrap();
+    kill_agent(&bench);
+    signer.clear_sign(b"text\n").unwrap();
+}
+
+#[test]
+fn an_agent_that_does_not_start_says_so_with_the_command_that_shows_why() {
+    let bench = Bench::new();
+    bench.gpg_key("Agent <agent@example.org>", "ed25519", "");
+    kill_agent(&bench);
+    // Something else is where its socket would be.
+    fs::create_dir_all(bench.path("gnupg/S.gpg-agent/in the way")).unwrap();
+    let refused = refusal(&bench, "agent@example.org");
+    assert!(
+        matches!(refused, KeyError::Gnupg(GnupgError::NoAgent { .. })),
+        "{refused}"
+    );
+    let said = refused.to_string();
+    assert!(
+        said.contains("gpgconf --launch gpg-agent") && said.contains(bench.gnupg_home().to_str().unwrap()),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_ring_whose_path_is_too_long_for_a_socket_says_so() {
+    let bench = Bench::new();
+    bench.gpg_key("Long <long@example.org>", "ed25519", "");
+    kill_agent(&bench);
+    let home = bench.path(&"x".repeat(120));
+    fs::rename(bench.gnupg_home(), &home).unwrap();
+    let store = KeyStore::open(bench.path("host"))
+        .unwrap()
+        .with_gnupg_home(home.clone());
+    let signer = ring_signer(&store, "long@example.org", Role::Packages);
+    fs::rename(&home, bench.gnupg_home()).unwrap();
+    // Where the user has a directory in /run/user the socket is there.
+    if let Err(refused) = signer {
+        assert!(
+            matches!(refused, KeyError::Gnupg(GnupgError::SocketPath { .. })),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("GNUPGHOME"), "{refused}");
+    }
+}
+
+#[test]
+fn a_passphrase_that_nobody_can_be_asked_for_is_named_with_its_remedies() {
+    let bench = Bench::new();
+    let fingerprint = bench.gpg_key("Locked <locked@example.org>", "ed25519", "open sesame");
+    without_pinentry(&bench);
+    let refused = refusal_to_sign(&bench, "locked@example.org", &PassphraseSource::none());
+    assert!(matches!(refused, GnupgError::Passphrase { .. }), "{refused}");
+    let said = refused.to_string();
+    assert!(
+        said.contains("FOUNDRY_PASSPHRASE_FILE") && said.contains("gpg --local-user KEY"),
+        "{said}"
+    );
+    assert!(said.contains(&fingerprint), "{said}");
+}
+
+#[test]
+fn the_hosts_passphrase_file_unlocks_a_key_of_the_ring() {
+    let bench = Bench::new();
+    bench.gpg_key("Locked <locked@example.org>", "ed25519", "open 100% sesame");
+    without_pinentry(&bench);
+    let wrong = passphrase_file(&bench, "open barley");
+    let refused = refusal_to_sign(&bench, "locked@example.org", &wrong);
+    assert!(
+        matches!(&refused, GnupgError::WrongPassphrase { origin, .. } if origin.ends_with("passphrase")),
+        "{refused}"
+    );
+    assert!(!refused.to_string().contains("barley"));
+    let store = fresh_store(&bench, "host");
+    let right = passphrase_file(&bench, "open 100% sesame");
+    let signer = store.signer("locked@example.org", Role::Packages, &right).unwrap();
+    signer.clear_sign(b"text\n").unwrap();
+    // From now on the agent remembers it, and asks nobody.
+    ring_signer(&store, "locked@example.org", Role::Packages)
+        .unwrap()
+        .clear_sign(b"text\n")
+        .unwrap();
+}
+
+#[test]
+fn the_agent_has_to_be_asked_for_messages_never() {
+    let bench = Bench::new();
+    bench.gpg_key("Host <host@example.org>", "ed25519", "");
+    let refused = ring_signer(&fresh_store(&bench, "host"), "host@example.org", Role::Messages)
+        .err()
+        .unwrap();
+    assert!(matches!(refused, KeyError::NotFound { .. }), "{refused}");
+}
