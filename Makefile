@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real test-languages lint demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos test-real test-languages lint docs demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ lint: ## formatting, clippy, shellcheck
 	@scripts/setup build
 	@scripts/own-target
 	@scripts/lint
+
+docs: ## build the documentation as a book, and check its links
+	@scripts/docs
 
 demo: ## a commit's way to an APT repository, on this machine
 	@scripts/setup build run demo
