@@ -24,6 +24,7 @@ mod operator;
 mod package;
 #[path = "../../benches/repository/packages.rs"]
 mod packages;
+mod page;
 mod policy;
 mod refresh;
 #[path = "../support/s3.rs"]
