@@ -130,6 +130,7 @@ impl Desk {
             broker: format!("{:?}", self.host.broker()),
             prefix: self.host.topics().full("").trim_end_matches('/').to_owned(),
             ready: *self.ready.borrow(),
+            drain: self.host.drain().as_secs(),
             outbox: outbox.size,
             outbox_full: outbox.full,
             trouble: self.host.publisher().trouble,

@@ -90,6 +90,12 @@ impl Host {
         &self.inner.link.ledger
     }
 
+    /// How long messages in hand may take to be finished when a bot or the host is stopped.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        self.inner.drain
+    }
+
     /// How the way to the broker is.
     #[must_use]
     pub fn publisher(&self) -> PublisherStatus {
