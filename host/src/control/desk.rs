@@ -363,7 +363,7 @@ impl From<LoadFailure> for Failure {
             | F::Refused { .. }
             | F::Description(_) => FailureKind::Refused,
             F::Options { .. } | F::BadName(_) => FailureKind::Usage,
-            F::NameTaken(_) => FailureKind::Conflict,
+            F::NameTaken(_) | F::AlreadyLoaded(_) => FailureKind::Conflict,
             _ => FailureKind::Failed,
         };
         Self::new(kind, failure.to_string())
