@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real test-languages lint demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos test-real test-languages lint docs demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,9 @@ lint: ## formatting, clippy, shellcheck
 	@scripts/own-target
 	@scripts/lint
 
+docs: ## build the documentation as a book, and check its links
+	@scripts/docs
+
 demo: ## a commit's way to an APT repository, on this machine
 	@scripts/setup build run demo
 	@scripts/own-target
@@ -77,9 +80,12 @@ bench-repo: ## measure publishing beside reprepro, aptly and apt-ftparchive
 install: build ## install foundry-host under PREFIX (default /usr/local) and DESTDIR
 	install -D --mode=755 $(CARGO_TARGET_DIR)/release/foundry-host $(BINDIR)/foundry-host
 	for bot in $(BOTS); do ln -sfn foundry-host $(BINDIR)/$$bot; done
-	install -d $(DATADIR)/man/man1 $(DATADIR)/bash-completion/completions \
+	install -d $(DATADIR)/man/man1 $(DATADIR)/man/man5 $(DATADIR)/bash-completion/completions \
 		$(DATADIR)/zsh/site-functions $(DATADIR)/fish/vendor_completions.d
 	$(BINDIR)/foundry-host man $(DATADIR)/man/man1
-	$(BINDIR)/foundry-host completions bash >$(DATADIR)/bash-completion/completions/foundry-host
-	$(BINDIR)/foundry-host completions zsh >$(DATADIR)/zsh/site-functions/_foundry-host
-	$(BINDIR)/foundry-host completions fish >$(DATADIR)/fish/vendor_completions.d/foundry-host.fish
+	mv $(DATADIR)/man/man1/foundry.toml.5 $(DATADIR)/man/man5/
+	for name in foundry-host $(BOTS); do \
+		$(BINDIR)/foundry-host completions bash $$name >$(DATADIR)/bash-completion/completions/$$name; \
+		$(BINDIR)/foundry-host completions zsh $$name >$(DATADIR)/zsh/site-functions/_$$name; \
+		$(BINDIR)/foundry-host completions fish $$name >$(DATADIR)/fish/vendor_completions.d/$$name.fish; \
+	done

@@ -29,7 +29,8 @@ pub enum Failure {
     /// The same version is published already, with other bytes.
     #[error(
         "{what} is published already with other bytes: the published SHA-256 is {existing}, the new one is {new} (a version \
-         that was published never changes: build a new version)"
+         that was published never changes: commit a new version in debian/changelog, for instance with `dch`, or have \
+         buildbot give each commit one of its own with --autobump BRANCH)"
     )]
     Conflict {
         /// Package and version, or the file.

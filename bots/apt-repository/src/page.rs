@@ -1,7 +1,7 @@
 //! The repository's page for people: which suites there are, what is in them, and how to use them. Plain HTML; it needs no
 //! script, and nothing from elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,12 @@ const LISTED: u64 = 256 * 1024;
 /// Where it is written down what the page says that no suite does.
 const RECORD: &str = ".foundry/page.json";
 
+/// Where each suite's records are. Every suite that Foundry has written has some.
+const SUITES: &str = ".foundry/suites";
+
+/// Stands for the repository's address where nobody has given one.
+const NO_ADDRESS: &str = "ADDRESS-OF-THIS-PAGE/";
+
 /// What the page says that no suite does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -31,10 +37,8 @@ pub struct Record {
     pub name: String,
     /// One line about it.
     pub description: String,
-    /// Where clients find it.
-    pub uri: String,
-    /// The suites that are on it.
-    pub suites: Vec<String>,
+    /// Where clients find it, if the operator has said so: the page can't know by which address it is read.
+    pub uri: Option<String>,
 }
 
 impl Record {
@@ -50,21 +54,31 @@ impl Record {
 
     /// Bring the page up to date, unless its owner made one. True if it changes.
     ///
+    /// All suites of the repository are on it, whoever publishes in them, but those that can't be read. `changed` names
+    /// those that the transaction may make: they are not in the repository's records yet.
+    ///
     /// # Errors
-    /// [`Failure`] if a suite can't be read.
-    pub fn update(&self, transaction: &dyn Transaction, fingerprint: &str) -> Result<bool, Failure> {
+    /// [`Failure`] if a suite of `changed` can't be read.
+    pub fn update(&self, transaction: &dyn Transaction, fingerprint: &str, changed: &[&str]) -> Result<bool, Failure> {
         let there = transaction.read(FILE)?;
         if there.as_deref().is_some_and(is_foreign) {
             return Ok(false);
         }
+        // By name, so that several writers make one and the same page.
+        let mut codenames: BTreeSet<_> = changed.iter().map(|codename| (*codename).to_owned()).collect();
+        codenames.extend(transaction.list(SUITES)?.iter().filter_map(|path| codename_of(path)));
         let mut suites = Vec::new();
-        for codename in &self.suites {
-            suites.extend(Suite::read(transaction, codename)?);
+        for codename in codenames {
+            match Suite::read(transaction, &codename) {
+                // What is damaged elsewhere must not keep this suite from being published.
+                Err(Failure::Repository(_)) if !changed.contains(&codename.as_str()) => {}
+                suite => suites.extend(suite?),
+            }
         }
         let html = Page {
             name: &self.name,
             description: &self.description,
-            uri: &self.uri,
+            uri: self.uri.as_deref(),
             fingerprint,
             suites,
         }
@@ -84,6 +98,12 @@ impl Record {
     }
 }
 
+/// The suite whose records are in a file; snapshots of suites lie deeper.
+fn codename_of(path: &str) -> Option<String> {
+    let name = path.strip_prefix(SUITES)?.strip_prefix('/')?.strip_suffix(".json")?;
+    (!name.contains('/')).then(|| name.to_owned())
+}
+
 /// What is on the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<'a> {
@@ -91,8 +111,8 @@ pub struct Page<'a> {
     pub name: &'a str,
     /// One line about it.
     pub description: &'a str,
-    /// Where clients find it.
-    pub uri: &'a str,
+    /// Where clients find it, with a slash at its end.
+    pub uri: Option<&'a str>,
     /// The fingerprint of its key.
     pub fingerprint: &'a str,
     /// Its suites.
@@ -160,16 +180,23 @@ impl Page<'_> {
              <body>\n<h1>{title}</h1>\n<p>{}</p>\n",
             escape(self.description)
         );
-        // Writing to a String cannot fail.
+        html += "<h2>Use it</h2>\n";
+        let uri = self.uri.unwrap_or(NO_ADDRESS);
+        if self.uri.is_none() {
+            let address = NO_ADDRESS.trim_end_matches('/');
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                html,
+                "<p id=\"address\">Write the address of this page, without <code>{FILE}</code>, where it says \
+                 <code>{address}</code>. (Whoever runs the repository can have it written here, with distbot's option \
+                 <code>--url</code>.)</p>"
+            );
+        }
         let _ = write!(
             html,
-            "<h2>Use it</h2>\n<p>Get its <a href=\"key.asc\">key</a>, <code>{}</code>:</p>\n<pre id=\"key\">{}</pre>\n",
+            "<p>Get its <a href=\"key.asc\">key</a>, <code>{}</code>:</p>\n<pre id=\"key\">{}</pre>\n",
             escape(self.fingerprint),
-            escape(&format!(
-                "sudo curl --fail --output {} {}key.asc",
-                self.keyring(),
-                self.uri
-            ))
+            escape(&format!("sudo curl --fail --output {} {uri}key.asc", self.keyring()))
         );
         for suite in &self.suites {
             let components = suite.release.components.join(" ");
@@ -184,14 +211,12 @@ impl Page<'_> {
                 escape(&suite.release.architectures.join(" ")),
                 escape(&file_name(self.name)),
                 escape(&format!(
-                    "Types: deb deb-src\nURIs: {}\nSuites: {codename}\nComponents: {components}\nSigned-By: {}",
-                    self.uri,
+                    "Types: deb deb-src\nURIs: {uri}\nSuites: {codename}\nComponents: {components}\nSigned-By: {}",
                     self.keyring()
                 )),
                 escape(&format!(
-                    "deb [signed-by={}] {} {codename} {components}",
-                    self.keyring(),
-                    self.uri
+                    "deb [signed-by={}] {uri} {codename} {components}",
+                    self.keyring()
                 ))
             );
             html += &table(suite);
@@ -208,6 +233,9 @@ fn table(suite: &Suite) -> String {
     let Some(packages) = &suite.packages else {
         return "<p>It has too many packages for this page; <code>apt list</code> shows them.</p>\n".to_owned();
     };
+    if packages.is_empty() {
+        return "<p>It has no packages yet.</p>\n".to_owned();
+    }
     let mut html = "<table>\n<tr><th>Package</th><th>Version</th><th>Architecture</th></tr>\n".to_owned();
     for (package, versions) in packages {
         for (version, architecture) in versions {
@@ -261,21 +289,28 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn suite(codename: &str, packages: &[(&str, &str, &str)]) -> Suite {
+        let packages = packages.iter().map(|(package, version, architecture)| {
+            let versions = vec![((*version).to_owned(), (*architecture).to_owned())];
+            ((*package).to_owned(), versions)
+        });
+        Suite {
+            release: Release {
+                codename: codename.to_owned(),
+                components: vec!["main".to_owned()],
+                ..Release::default()
+            },
+            packages: Some(packages.collect()),
+        }
+    }
+
     fn page(description: &str) -> String {
-        let packages = [("hello".to_owned(), vec![("1.0-1".to_owned(), "amd64".to_owned())])];
         Page {
             name: "deb.example.org",
             description,
-            uri: "https://deb.example.org/",
+            uri: Some("https://deb.example.org/"),
             fingerprint: "ABCD",
-            suites: vec![Suite {
-                release: Release {
-                    codename: "stable".to_owned(),
-                    components: vec!["main".to_owned()],
-                    ..Release::default()
-                },
-                packages: Some(packages.into()),
-            }],
+            suites: vec![suite("stable", &[("hello", "1.0-1", "amd64")])],
         }
         .html()
     }
@@ -293,6 +328,52 @@ mod tests {
         }
         assert!(!is_foreign(html.as_bytes()));
         assert!(is_foreign(b"<h1>My own page</h1>"));
+    }
+
+    #[test]
+    fn without_an_address_it_says_where_to_write_it_and_who_can_give_it() {
+        let html = Page {
+            name: "example",
+            description: "Ours",
+            uri: None,
+            fingerprint: "ABCD",
+            suites: vec![suite("stable", &[])],
+        }
+        .html();
+        assert!(!html.contains("https://"), "no address is made up: {html}");
+        assert!(html.contains("URIs: ADDRESS-OF-THIS-PAGE/\n"), "{html}");
+        assert!(
+            html.contains("Write the address of this page") && html.contains("<code>--url</code>"),
+            "{html}"
+        );
+        assert!(!page("Ours").contains("ADDRESS-OF-THIS-PAGE"));
+    }
+
+    #[test]
+    fn an_empty_suite_is_said_to_be_empty() {
+        let html = table(&suite("stable", &[]));
+        assert_eq!(html, "<p>It has no packages yet.</p>\n");
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let json = r#"{"name":"a","description":"b","uri":"https://a/","suites":["stable"]}"#;
+        let record: Record = serde_json::from_str(json).unwrap();
+        assert_eq!(record.uri.as_deref(), Some("https://a/"));
+        let without = serde_json::to_string(&Record { uri: None, ..record }).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&without).unwrap().uri, None);
+    }
+
+    #[test]
+    fn suites_are_known_by_their_records() {
+        assert_eq!(codename_of(".foundry/suites/stable.json").as_deref(), Some("stable"));
+        for other in [
+            ".foundry/suites/a/b.json",
+            ".foundry/suites/stable",
+            ".foundry/page.json",
+        ] {
+            assert_eq!(codename_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::values::{architectures, automatic, retention, superseded_limit, valid
 pub struct Config {
     /// The repository's name, for people.
     pub name: String,
-    /// Where clients find it.
-    pub url: String,
+    /// Where clients find it, if that was said.
+    pub url: Option<String>,
     /// Its directory.
     pub directory: String,
     /// From branches to codenames.
@@ -82,10 +82,9 @@ impl Config {
             sha512: one("sha512").map_or(Ok(false), |value| yes_or_no("sha512", &value))?,
         };
         Ok(Self {
-            url: match one("url") {
-                Some(url) => web_address("url", line("url", url)?)?,
-                None => format!("https://{name}/"),
-            },
+            url: one("url")
+                .map(|url| web_address("url", line("url", url)?))
+                .transpose()?,
             directory: needed("output")?,
             mapping,
             settings,
@@ -154,8 +153,9 @@ mod tests {
 
     #[test]
     fn addresses_end_with_a_slash() {
-        assert_eq!(parse(&[]).unwrap().url, "https://deb.example.org/");
-        assert_eq!(parse(&[("url", &["http://x/deb//"])]).unwrap().url, "http://x/deb/");
+        assert_eq!(parse(&[]).unwrap().url, None);
+        let url = parse(&[("url", &["http://x/deb//"])]).unwrap().url;
+        assert_eq!(url.as_deref(), Some("http://x/deb/"));
     }
 
     #[test]

@@ -109,9 +109,8 @@ fn change(
         name: config.name.clone(),
         description: config.settings.description.clone(),
         uri: config.url.clone(),
-        suites: config.mapping.all_codenames().into_iter().map(str::to_owned).collect(),
     };
-    let page_changes = page.update(&transaction, &fingerprint)?;
+    let page_changes = page.update(&transaction, &fingerprint, codenames)?;
     // A package that every suite has already is in the pool as well.
     if last.is_empty() && !expired && !key_changes && !page_changes {
         Ok(())

@@ -72,7 +72,8 @@ pub fn description() -> Description {
     .option(
         text(
             "url",
-            "where clients find the repository, for its page; https://NAME/ without this option",
+            "where clients find the repository, such as https://deb.example.org/, for its page, which has a placeholder \
+                  without this option",
         )
         .placeholder("URL"),
     )

@@ -85,7 +85,7 @@ impl Context {
         Client::new(&self.state())
     }
 
-    /// The configuration, and the state directory that goes with it: `--state` goes before the file.
+    /// The configuration, and the state directory that goes with it: `--state` takes precedence over the file.
     ///
     /// # Errors
     /// If the file can't be used.

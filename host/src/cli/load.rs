@@ -22,12 +22,14 @@ use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_dura
     after_help = "BOT is watchbot, buildbot, signbot, distbot, or a component's file, such as ./lint.wasm.
 If no host is running, one is started in the background. The bot comes back when the host starts
 again, until it is stopped. The rights of a stock bot follow from its options; a bot from a file has
-those that --allow-… grants.
+those that --allow-… grants. A stock bot can be loaded any number of times; a bot from a file
+that is loaded already needs --as or --replace.
 
 Examples:
   foundry-host load watchbot --repository https://example.org/hello.git#main
   foundry-host load signbot --help
   foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits
+  foundry-host load --replace ./lint.wasm --as lint
   foundry-host load --watch build/greeter.wasm"
 )]
 pub struct Args {
@@ -45,9 +47,12 @@ pub struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Options of the host")]
 pub struct HostArgs {
-    /// Name on this host [default: the bot's own, with a number if that is taken]
+    /// Name on this host [default: the bot's own; a stock bot gets a number if that is taken]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
+    /// Load it in the place of the bot that has its name, which goes on if this one can't be loaded
+    #[arg(long)]
+    replace: bool,
     /// Messages that it may handle at the same time [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     instances: Option<u16>,
@@ -125,6 +130,7 @@ impl HostArgs {
         };
         Self {
             name: later.name.or(self.name),
+            replace: self.replace || later.replace,
             instances: later.instances.or(self.instances),
             digest: later.digest.or(self.digest),
             signed: self.signed || later.signed,
@@ -253,12 +259,18 @@ pub async fn load(
     host: HostArgs,
     context: &mut Context,
 ) -> Result<(), CliError> {
+    let replace = host.replace;
     prepare(&spec, description, host, context).await?;
     let what = format!("loading {}", spec.source);
+    // The name that it has if it is the only one.
+    let usual = spec.name.clone().unwrap_or_else(|| description.name.clone());
+    let request = if replace {
+        Request::Replace(Box::new(spec))
+    } else {
+        Request::Load(Box::new(spec))
+    };
     let client = context.client();
-    let loaded = context
-        .patiently(what, client.ask(Request::Load(Box::new(spec))))
-        .await?;
+    let loaded = context.patiently(what, client.ask(request)).await?;
     let Answer::Loaded(status) = loaded else {
         return Err(surprised());
     };
@@ -271,6 +283,14 @@ pub async fn load(
             status.name,
             status.condition.name()
         )),
+        None if status.name != usual => {
+            let group = status.group.as_ref().map(|group| format!(" (group {group})"));
+            context.note(format_args!(
+                "loaded {}{}, beside {usual}, which is loaded already",
+                status.name,
+                group.unwrap_or_default()
+            ));
+        }
         None => context.note(format_args!("loaded {}", status.name)),
     }
     Ok(())

@@ -12,6 +12,7 @@ mod exit;
 mod grants;
 mod groups;
 mod hash_password;
+mod help;
 mod inspect;
 mod key;
 mod key_sign;
@@ -60,7 +61,7 @@ const PROGRAM: &str = "foundry-host";
   foundry-host list
   foundry-host logs -f
 
-`foundry-host VERB --help` shows a verb's options, `foundry-host load BOT --help` a bot's.
+`foundry-host help VERB` shows a verb's options, `foundry-host help load BOT` a bot's.
 Linked to the name of a stock bot, the program loads that bot: watchbot --repository URL#BRANCH."
 )]
 struct Cli {
@@ -116,6 +117,8 @@ enum Verb {
     Completions(completions::Args),
     /// Write manual pages
     Man(man::Args),
+    /// Show the help of the program, of a verb or of a bot
+    Help(help::Args),
 }
 
 /// The program: reads its command line, does it, and says how it ended.
@@ -144,6 +147,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<(), CliError> {
+    let cli = match cli.verb {
+        // What is left is `load BOT --help`, which has to look at the bot.
+        Verb::Help(args) => help::asked(args)?,
+        _ => cli,
+    };
     let mut context = Context::new(cli.common);
     let context = &mut context;
     match cli.verb {
@@ -172,8 +180,10 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Status(_) => status::run(context).await,
         Verb::HashPassword(_) => hash_password::run(context),
         Verb::Shutdown(_) => shutdown::run(context).await,
-        Verb::Completions(args) => completions::run(args, context),
-        Verb::Man(args) => man::run(&args, context),
+        Verb::Completions(args) => completions::run(args, context).await,
+        Verb::Man(args) => man::run(&args, context).await,
+        // `help help --help` ends in the help itself.
+        Verb::Help(_) => Ok(()),
     }
 }
 

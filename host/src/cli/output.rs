@@ -155,6 +155,34 @@ pub fn age(now: OffsetDateTime, since: &str) -> String {
     }
 }
 
+/// A moment in RFC 3339, without the fractions of a second.
+#[must_use]
+pub fn second(moment: &str) -> String {
+    let parsed = OffsetDateTime::parse(moment, &Rfc3339).and_then(|time| {
+        let whole = time.replace_nanosecond(0).unwrap_or(time);
+        Ok(whole.format(&Rfc3339).unwrap_or_else(|_| moment.to_owned()))
+    });
+    parsed.unwrap_or_else(|_| moment.to_owned())
+}
+
+/// The time between two moments, in one or two units: `0.4s`, `12s`, `3m 10s`, `2h 5m`. `None` if one of them is no moment.
+/// Clocks of two machines may differ: what was before is at the same time.
+#[must_use]
+pub fn elapsed(from: &str, to: &str) -> Option<String> {
+    let moment = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let between = moment(to)? - moment(from)?;
+    let (seconds, tenths) = (
+        between.whole_seconds().max(0),
+        between.subsec_milliseconds().max(0) / 100,
+    );
+    Some(match seconds {
+        0..10 => format!("{seconds}.{tenths}s"),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+    })
+}
+
 /// A size as people read it.
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -198,6 +226,23 @@ mod tests {
         ] {
             assert_eq!(age(now, since), expected, "{since}");
         }
+    }
+
+    #[test]
+    fn moments_and_the_time_between_them() {
+        assert_eq!(second("2026-01-03T00:00:00.123456789Z"), "2026-01-03T00:00:00Z");
+        assert_eq!(second("soon"), "soon");
+        for (to, expected) in [
+            ("2026-01-03T00:00:00.4Z", "0.4s"),
+            ("2026-01-03T00:00:09.99Z", "9.9s"),
+            ("2026-01-03T00:00:59.99Z", "59s"),
+            ("2026-01-03T00:03:10Z", "3m 10s"),
+            ("2026-01-03T02:05:59Z", "2h 5m"),
+            ("2026-01-02T23:59:59.9Z", "0.0s"),
+        ] {
+            assert_eq!(elapsed("2026-01-03T00:00:00Z", to).as_deref(), Some(expected), "{to}");
+        }
+        assert_eq!(elapsed("2026-01-03T00:00:00Z", "soon"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::mirror;
 use super::output::{Tint, printable, size};
+use crate::capability::site::Closed;
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::repository::{Desk, Done, Package, Repository, RepositoryError};
 
@@ -364,7 +365,14 @@ async fn copy(between: Between, change: Change, newest: bool, context: &mut Cont
 }
 
 async fn check(directory: PathBuf, suite: Option<String>, deep: bool, context: &mut Context) -> Result<(), CliError> {
-    let problems = work(context, directory, None, move |desk| desk.check(suite.as_deref(), deep)).await?;
+    let problems = work(context, directory.clone(), None, move |desk| {
+        desk.check(suite.as_deref(), deep)
+    });
+    let problems = problems.await?;
+    // No problem of the repository's, and none at all where it is served by its own user: a word beside the findings.
+    if let Some(closed) = Closed::on_the_way_to(&directory) {
+        context.note(format_args!("warning: {closed} ({})", closed.remedy()));
+    }
     if context.common.json {
         context.out.json(&problems)?;
     } else if problems.is_empty() {
@@ -470,6 +478,7 @@ impl From<RepositoryError> for CliError {
             RepositoryError::NoRepository(_)
             | RepositoryError::NoSuite { .. }
             | RepositoryError::NoPackage(_)
+            | RepositoryError::NotListed { .. }
             | RepositoryError::Snapshot(_) => Exit::NotFound,
             RepositoryError::NoKey(_) | RepositoryError::Refused(_) | RepositoryError::Lost(_) => Exit::Refused,
             RepositoryError::Site(_) | RepositoryError::Stopping => Exit::Failure,

@@ -8,6 +8,7 @@ use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
 use crate::capability::mail::Mail;
+use crate::capability::site::Closed;
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
@@ -201,6 +202,8 @@ impl Findings<'_> {
                 message,
                 "let the host's user write there",
             );
+        } else if let Some(closed) = Closed::on_the_way_to(directory) {
+            self.add(Severity::Warning, line, setting, closed.to_string(), &closed.remedy());
         }
     }
 

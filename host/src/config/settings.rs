@@ -56,7 +56,7 @@ pub(super) const HOST_STATE: Setting = setting(
     "directory",
     None,
     "`/var/lib/foundry` for root, else `$XDG_STATE_HOME/foundry` or `~/.local/state/foundry`",
-    "Where the host keeps its ledger, keys, artifacts, logs and control socket. `--state` and `FOUNDRY_STATE` go before it.",
+    "Where the host keeps its ledger, keys, artifacts, logs and control socket. `--state` and `FOUNDRY_STATE` take precedence.",
 );
 pub(super) const HOST_DRAIN: Setting = setting(
     "host",

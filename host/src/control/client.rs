@@ -6,13 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::protocol::{Answer, Ask, Failure, Reply, Request, VERSION};
-
-/// How long a host may take for an answer that it only has to look up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long it may take to load a bot, whose compilation may take a while.
-const PATIENCE_FOR_LOADING: Duration = Duration::from_secs(300);
+use super::protocol::{Answer, Ask, Failure, PATIENCE, Reply, Request, VERSION};
 
 /// Why a host could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +33,12 @@ pub enum ClientError {
     /// It closed the connection.
     #[error("the foundry-host at {} ended the connection (see its log)", .0.display())]
     Gone(PathBuf),
-    /// It doesn't answer.
-    #[error("the foundry-host at {} does not answer within {} s (see its log)", path.display(), .patience.as_secs())]
+    /// It says nothing, not even that it is at work.
+    #[error("the foundry-host at {} has said nothing for {} s (see its log; what was asked for may still be done)", path.display(), .patience.as_secs())]
     Silent {
         /// The socket.
         path: PathBuf,
-        /// How long we waited.
+        /// How long it may say nothing.
         patience: Duration,
     },
     /// It answered, that it won't.
@@ -63,6 +57,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Client {
     state: PathBuf,
+    /// How long the host may say nothing.
+    patience: Duration,
 }
 
 /// Answers as they come.
@@ -78,30 +74,40 @@ impl Client {
     pub fn new(state: &Path) -> Self {
         Self {
             state: state.to_owned(),
+            patience: PATIENCE,
         }
     }
 
-    /// Ask for something that has one answer.
+    /// The same, with another patience than [`PATIENCE`].
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Ask for something that has one answer. Takes as long as the host says that it is at work.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]; `Silent` if the host says nothing for too long.
     pub async fn ask(&self, request: Request) -> Result<Answer, ClientError> {
-        let patience = match request {
-            Request::Load(_) => PATIENCE_FOR_LOADING,
-            _ => PATIENCE,
-        };
-        let answer = async {
-            let mut answers = self.stream(request).await?;
-            let answer = answers.next().await?;
-            answer.ok_or_else(|| ClientError::Gone(answers.socket.clone()))
-        };
-        match tokio::time::timeout(patience, answer).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(ClientError::Silent {
-                path: super::socket(&self.state),
-                patience,
-            }),
+        let mut answers = self.within(self.stream(request)).await?;
+        loop {
+            match self.within(answers.reply()).await? {
+                Reply::Working => {}
+                Reply::Part(answer) | Reply::Last(answer) => return Ok(answer),
+                Reply::Failed(failure) => return Err(failure.into()),
+            }
         }
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+        tokio::time::timeout(self.patience, work)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(ClientError::Silent {
+                    path: super::socket(&self.state),
+                    patience: self.patience,
+                })
+            })
     }
 
     /// Ask for something that has any number of answers.
@@ -143,9 +149,24 @@ impl Answers {
     /// # Errors
     /// [`ClientError`].
     pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
-        if self.ended {
-            return Ok(None);
+        while !self.ended {
+            match self.reply().await? {
+                Reply::Working => {}
+                Reply::Part(answer) => return Ok(Some(answer)),
+                Reply::Last(answer) => {
+                    self.ended = true;
+                    return Ok(Some(answer));
+                }
+                Reply::Failed(failure) => {
+                    self.ended = true;
+                    return Err(failure.into());
+                }
+            }
         }
+        Ok(None)
+    }
+
+    async fn reply(&mut self) -> Result<Reply, ClientError> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line).await;
         if read.map_err(|source| ClientError::Socket {
@@ -155,20 +176,54 @@ impl Answers {
         {
             return Err(ClientError::Gone(self.socket.clone()));
         }
-        let reply = serde_json::from_str(&line).map_err(|error| ClientError::Garbled {
+        serde_json::from_str(&line).map_err(|error| ClientError::Garbled {
             path: self.socket.clone(),
             why: error.to_string(),
-        })?;
-        match reply {
-            Reply::Part(answer) => Ok(Some(answer)),
-            Reply::Last(answer) => {
-                self.ended = true;
-                Ok(Some(answer))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// A host that says these lines, each after a pause, and then nothing more.
+    fn host(state: &Path, lines: Vec<(Duration, Reply)>) -> Client {
+        let listener = UnixListener::bind(crate::control::socket(state)).unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for (pause, reply) in lines {
+                tokio::time::sleep(pause).await;
+                let line = serde_json::to_string(&reply).unwrap() + "\n";
+                stream.write_all(line.as_bytes()).await.unwrap();
             }
-            Reply::Failed(failure) => {
-                self.ended = true;
-                Err(failure.into())
-            }
-        }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(stream);
+        });
+        Client::new(state).with_patience(Duration::from_millis(600))
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_at_work_is_waited_for_however_long_it_takes() {
+        let state = tempfile::tempdir().unwrap();
+        let pause = Duration::from_millis(150);
+        let mut lines = vec![(pause, Reply::Working); 8];
+        lines.push((pause, Reply::Last(Answer::Done)));
+        let client = host(state.path(), lines);
+        let begun = Instant::now();
+        assert_eq!(client.ask(Request::List).await.unwrap(), Answer::Done);
+        assert!(begun.elapsed() > 2 * client.patience, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_says_nothing_is_given_up() {
+        let state = tempfile::tempdir().unwrap();
+        let client = host(state.path(), vec![(Duration::ZERO, Reply::Working)]);
+        let error = client.ask(Request::List).await.unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error}");
     }
 }

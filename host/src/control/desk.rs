@@ -137,6 +137,7 @@ impl Desk {
             broker_displaced: self.host.broker_displaced(),
             prefix: self.host.topics().full("").trim_end_matches('/').to_owned(),
             ready: *self.ready.borrow(),
+            drain: self.host.drain().as_secs(),
             outbox: outbox.size,
             outbox_full: outbox.full,
             trouble: self.host.publisher().trouble,
@@ -370,7 +371,7 @@ impl From<LoadFailure> for Failure {
             | F::Refused { .. }
             | F::Description(_) => FailureKind::Refused,
             F::Options { .. } | F::BadName(_) => FailureKind::Usage,
-            F::NameTaken(_) => FailureKind::Conflict,
+            F::NameTaken(_) | F::AlreadyLoaded(_) => FailureKind::Conflict,
             _ => FailureKind::Failed,
         };
         Self::new(kind, failure.to_string())

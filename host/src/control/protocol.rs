@@ -1,8 +1,12 @@
 //! What the command line and a running host say to each other: one JSON object per line over a Unix socket.
 //!
-//! A connection carries one [`Ask`], and then [`Reply`]s up to one that is the last.
+//! A connection carries one [`Ask`], and then [`Reply`]s up to one that is the last. How long a request takes is not known
+//! to the client: compiling a component, draining a bot and waiting for the broker have limits that the host's configuration
+//! sets, or none. So the host says every [`HEARTBEAT`] that it is still at work, and a client gives up when it hears nothing
+//! for [`PATIENCE`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use foundry_broker::{BacklogStatus, DeadLetter as GroupDeadLetter, GroupStatus};
 use serde::{Deserialize, Serialize};
@@ -16,6 +20,12 @@ use crate::supervisor::{BotSpec, BotStatus, InForce};
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
 pub const VERSION: u32 = 3;
+
+/// How often a host says that it is still at work on a request.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long a host may say nothing: six heartbeats, since a machine that is overloaded delays them.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longest request.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -109,6 +119,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
+    /// The request is still being worked on.
+    Working,
     /// There is more to come.
     Part(Answer),
     /// This was all.
@@ -184,6 +196,9 @@ pub struct HostStatus {
     pub prefix: String,
     /// Whether its bots are loaded.
     pub ready: bool,
+    /// Seconds that messages in hand may take to be finished when a bot or the host is stopped.
+    #[serde(default)]
+    pub drain: u64,
     /// Events that wait for the broker.
     #[serde(default)]
     pub outbox: Size,

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
-use super::protocol::{Ask, Failure, FailureKind, MAX_REQUEST, Reply, Request, VERSION};
+use super::protocol::{Ask, Failure, FailureKind, HEARTBEAT, MAX_REQUEST, Reply, Request, VERSION};
 
 /// Connections at the same time; more wait.
 const CONNECTIONS: usize = 64;
@@ -131,13 +131,41 @@ async fn attend(desk: &Desk, reader: OwnedReadHalf, mut client: Client) -> std::
             () = left(reader) => return Ok(()),
         },
         // What changes something is done to its end, whether the client waits for it or not.
-        other => desk.answer(other).await,
+        other => at_work(desk.answer(other), &mut client).await,
     };
     let reply = match reply {
         Ok(answer) => Reply::Last(answer),
         Err(failure) => Reply::Failed(failure),
     };
     client.send(&reply).await
+}
+
+/// Do work to its end, and say at each heartbeat that it goes on.
+async fn at_work<T>(work: impl Future<Output = T>, client: &mut Client) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut client = Some(client);
+    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = heartbeat.tick() => {}
+        }
+        // The work must not wait for a client that left, or doesn't read.
+        if let Some(listener) = client.take() {
+            let sent = {
+                let mut sent = std::pin::pin!(listener.send(&Reply::Working));
+                tokio::select! {
+                    done = &mut work => {
+                        // Half a line would spoil the answer that follows it. Sending has its own time limit.
+                        let _ = sent.await;
+                        return done;
+                    }
+                    sent = &mut sent => sent,
+                }
+            };
+            client = sent.is_ok().then_some(listener);
+        }
+    }
 }
 
 /// Wait until the client closes the connection. What else it says is ignored.

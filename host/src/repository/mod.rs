@@ -63,6 +63,16 @@ pub enum RepositoryError {
     /// Nothing matches.
     #[error("no package of {0} is meant by that")]
     NoPackage(String),
+    /// The packages that were named are in no suite that was looked at.
+    #[error("no package of {place} matches {packages}{hint}")]
+    NotListed {
+        /// What was named.
+        packages: String,
+        /// The suites that were looked at.
+        place: String,
+        /// Empty, or what was probably meant, in parentheses.
+        hint: String,
+    },
     /// There is no such snapshot, or there is one of that name.
     #[error("{0}")]
     Snapshot(String),
@@ -177,7 +187,7 @@ impl Desk {
     /// The packages that are meant, of one suite or all.
     ///
     /// # Errors
-    /// [`RepositoryError`] if a suite isn't there or can't be read.
+    /// [`RepositoryError`] if a suite isn't there or can't be read, or if packages were named and there are none of them.
     pub fn list(&self, suite: Option<&str>, selection: &Selection) -> Result<Vec<Package>, RepositoryError> {
         let suites = match suite {
             Some(suite) => vec![suite.to_owned()],
@@ -190,7 +200,27 @@ impl Desk {
                 packages.extend(meant.map(|entry| package(&suite, &name, entry)));
             }
         }
+        if packages.is_empty() && !selection.packages.is_empty() {
+            return Err(self.not_listed(suite, &selection.packages)?);
+        }
         Ok(packages.into_iter().collect())
+    }
+
+    /// Why packages that were named are not listed. A suite's name is easily taken for an argument of `list`, since it is
+    /// one of `show` and `remove`.
+    fn not_listed(&self, suite: Option<&str>, packages: &[String]) -> Result<RepositoryError, RepositoryError> {
+        let suites = self.suites()?;
+        let hint = packages.iter().find(|name| suites.contains(name));
+        Ok(RepositoryError::NotListed {
+            packages: packages.join(", "),
+            place: suite.map_or_else(
+                || format!("the suites {}", suites.join(", ")),
+                |suite| format!("suite {suite}"),
+            ),
+            hint: hint.map_or_else(String::new, |name| {
+                format!(" ({name} is a suite: list its packages with --suite {name})")
+            }),
+        })
     }
 
     /// The paragraphs of the packages that are meant, without repetition.
@@ -367,7 +397,7 @@ impl Desk {
         let needed = changes.keys().cloned().collect();
         let last = update.change(&needed, |name| changes.get(name).cloned().unwrap_or_default())?;
         if let Some(page) = Record::read(&self.transaction)? {
-            page.update(&self.transaction, &fingerprint)?;
+            page.update(&self.transaction, &fingerprint, &[suite])?;
         }
         Ok(last)
     }

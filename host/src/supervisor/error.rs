@@ -125,8 +125,17 @@ pub enum LoadFailure {
         error: OptionError,
     },
     /// The name is taken.
-    #[error("a bot named {0} is loaded already (stop it first, or choose another name with --as)")]
+    #[error(
+        "a bot named {0} is loaded already (choose another name with --as, load this one in its place with --replace, or stop \
+         it with `foundry-host stop {0}`)"
+    )]
     NameTaken(String),
+    /// A bot from a file has the name of one that is loaded, and nobody gave it another.
+    #[error(
+        "{0} is loaded already (load a second one under a name of its own with --as NAME; load this one in its place with \
+         --replace, or now and after each build with --watch; or stop it with `foundry-host stop {0}`)"
+    )]
+    AlreadyLoaded(String),
     /// The name can't be used.
     #[error("{0:?} is not a bot's name: use letters, digits, '.', '_' and '-'")]
     BadName(String),

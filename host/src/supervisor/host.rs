@@ -99,6 +99,12 @@ impl Host {
         &self.inner.link.ledger
     }
 
+    /// How long messages in hand may take to be finished when a bot or the host is stopped.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        self.inner.drain
+    }
+
     /// How the way to the broker is.
     #[must_use]
     pub fn publisher(&self) -> PublisherStatus {
@@ -157,7 +163,9 @@ impl Host {
         self.status(name)
     }
 
-    /// Take a name for a bot.
+    /// Take a name for a bot. Without a name in `spec`, a stock bot whose name is taken gets a number, as the original's
+    /// commands start any number of each bot. A bot from a file is refused: it is most often a new build of the one that is
+    /// loaded, and both would share the messages.
     async fn reserve(&self, spec: &BotSpec) -> Result<String, LoadFailure> {
         if self.inner.stopping.is_cancelled() {
             return Err(LoadFailure::Stopping);
@@ -173,8 +181,10 @@ impl Host {
             let mut name = wanted.clone();
             let mut number = 1;
             while bots.contains_key(&name) {
-                if spec.name.is_some() {
-                    return Err(LoadFailure::NameTaken(wanted.clone()));
+                match (&spec.name, &spec.source) {
+                    (Some(_), _) => return Err(LoadFailure::NameTaken(wanted.clone())),
+                    (None, BotSource::File(_)) => return Err(LoadFailure::AlreadyLoaded(wanted.clone())),
+                    (None, BotSource::Stock(_)) => {}
                 }
                 number += 1;
                 name = format!("{wanted}-{number}");

@@ -64,9 +64,8 @@ fn a_host_with_a_broken_configuration_is_not_invisible() {
 #[test]
 fn two_loads_at_the_same_time_share_one_host() {
     let home = Home::new();
-    let guest = Home::guest("relay");
     let both: Vec<Said> = std::thread::scope(|scope| {
-        let load = || said(home.command(&["load", &guest]).output().unwrap());
+        let load = || said(home.command(&["load", "buildbot"]).output().unwrap());
         let loads = [scope.spawn(load), scope.spawn(load), scope.spawn(load)];
         loads.into_iter().map(|load| load.join().unwrap()).collect()
     });
@@ -78,7 +77,7 @@ fn two_loads_at_the_same_time_share_one_host() {
         .iter()
         .map(|bot| bot["bot"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["relay", "relay-2", "relay-3"]);
+    assert_eq!(names, ["buildbot", "buildbot-2", "buildbot-3"]);
 }
 
 #[test]

@@ -14,6 +14,49 @@ fn a_name_can_be_taken_once() {
 }
 
 #[test]
+fn a_stock_bot_can_be_loaded_twice_and_says_that_it_is_the_second_one() {
+    let home = Home::new();
+    let first = home.run(&["load", "buildbot"]);
+    assert!(first.err.ends_with("\nloaded buildbot\n"), "{}", first.err);
+    let second = home.run(&["load", "buildbot"]);
+    assert_eq!(second.code, 0, "{}", second.err);
+    assert_eq!(
+        second.err,
+        "loaded buildbot-2 (group pub/buildbot), beside buildbot, which is loaded already\n"
+    );
+}
+
+#[test]
+fn a_component_that_is_loaded_already_is_refused_with_what_can_be_done() {
+    let home = Home::new();
+    let guest = Home::guest("noop");
+    home.ok(&["load", &guest]);
+    let said = home.run(&["load", &guest]);
+    assert_eq!(said.code, 6, "{}", said.err);
+    assert_eq!(
+        said.err,
+        "foundry-host: noop is loaded already (load a second one under a name of its own with --as NAME; load this one in \
+         its place with --replace, or now and after each build with --watch; or stop it with `foundry-host stop noop`)\n"
+    );
+    home.ok(&["load", &guest, "--as", "noop-too"]);
+    let names = || -> Vec<String> {
+        let bots = home.json(&["list"]);
+        let bots = bots.as_array().unwrap();
+        bots.iter().map(|bot| bot["bot"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(), ["noop", "noop-too"]);
+    // Each remedy does what it says.
+    let said = home.run(&["load", &guest, "--replace"]);
+    assert_eq!((said.code, said.err.as_str()), (0, "loaded noop\n"));
+    let said = home.run(&["load", "--replace", "--as", "noop-too", &guest]);
+    assert_eq!((said.code, said.err.as_str()), (0, "loaded noop-too\n"));
+    assert_eq!(names(), ["noop", "noop-too"]);
+    home.ok(&["stop", "noop"]);
+    home.ok(&["load", &guest]);
+    assert_eq!(names(), ["noop", "noop-too"]);
+}
+
+#[test]
 fn what_is_not_granted_is_named_with_the_option_that_grants_it() {
     let home = Home::new();
     let guest = Home::guest("greedy");

@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "run",
     "load",
     "list",
@@ -25,6 +25,7 @@ const VERBS: [&str; 22] = [
     "hash-password",
     "completions",
     "man",
+    "help",
 ];
 
 #[test]
@@ -92,6 +93,44 @@ fn a_wrong_command_line_is_told_with_the_nearest_right_one() {
 }
 
 #[test]
+fn help_is_asked_for_in_either_order() {
+    let home = Home::bare();
+    for (asked, meant) in [
+        (vec!["help"], vec!["--help"]),
+        (vec!["help", "runs"], vec!["runs", "--help"]),
+        (vec!["help", "key", "generate"], vec!["key", "generate", "--help"]),
+        (vec!["help", "load", "buildbot"], vec!["load", "buildbot", "--help"]),
+        (vec!["help", "buildbot"], vec!["load", "buildbot", "--help"]),
+        (vec!["help", "help"], vec!["help", "--help"]),
+    ] {
+        assert_eq!(home.ok(&asked), home.ok(&meant), "{asked:?}");
+    }
+    let said = home.run(&["help", "rusn"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("'runs'"), "{}", said.err);
+}
+
+#[test]
+fn completions_know_the_options_of_the_stock_bots() {
+    let home = Home::bare();
+    for shell in ["bash", "zsh", "fish"] {
+        for (name, option) in [
+            ("watchbot", "interval"),
+            ("buildbot", "build-branch"),
+            ("signbot", "sign-branch"),
+            ("distbot", "codename"),
+        ] {
+            let script = home.ok(&["completions", shell, name]);
+            for known in [name, option, "stop", "state"] {
+                assert!(script.contains(known), "{shell} does not know {known} of {name}");
+            }
+        }
+    }
+    assert!(!home.state().exists(), "packaging writes to no state directory");
+    assert_eq!(home.run(&["completions", "bash", "lintbot"]).code, 2);
+}
+
+#[test]
 fn completions_know_the_verbs() {
     let home = Home::bare();
     for shell in ["bash", "zsh", "fish"] {
@@ -111,6 +150,46 @@ fn every_verb_has_a_manual_page() {
         assert!(page.contains(".TH"), "{page}");
     }
     assert!(home.path().join("pages/foundry-host.1").exists());
+    for (bot, option) in [
+        ("watchbot", "interval"),
+        ("buildbot", "build\\-branch"),
+        ("signbot", "sign\\-branch"),
+        ("distbot", "codename"),
+    ] {
+        let page = std::fs::read_to_string(home.path().join(format!("pages/{bot}.1"))).unwrap();
+        assert!(page.contains(&format!("\\-\\-{option}")), "{page}");
+    }
+    let configuration = std::fs::read_to_string(home.path().join("pages/foundry.toml.5")).unwrap();
+    assert!(
+        configuration.contains(".SH [broker]\n.TP\n\\fBlisten\\fR = address\n"),
+        "{configuration}"
+    );
+    assert!(!home.state().exists(), "packaging writes to no state directory");
+}
+
+#[test]
+fn examples_of_manual_pages_keep_their_lines() {
+    let home = Home::bare();
+    home.ok(&["man", "pages"]);
+    let shown = std::process::Command::new("man")
+        .args(["--local-file", "pages/foundry-host-runs.1"])
+        .env("MANWIDTH", "60")
+        .env("LC_ALL", "C.UTF-8")
+        .env("MANPAGER", "cat")
+        .current_dir(home.path())
+        .output();
+    let page = std::fs::read_to_string(home.path().join("pages/foundry-host-runs.1")).unwrap();
+    let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").expect("a section of examples");
+    assert!(!page.contains("EXTRA"), "{page}");
+    assert!(
+        examples.starts_with("foundry\\-host runs\nfoundry\\-host runs 3f2a91 "),
+        "{page}"
+    );
+    // man is not a part of every system.
+    let Ok(shown) = shown else { return };
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let line = "git push && foundry-host runs --wait \"$(git rev-parse HEAD)\"";
+    assert!(shown.lines().any(|shown| shown.trim() == line), "{shown}");
 }
 
 #[test]

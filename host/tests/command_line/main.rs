@@ -19,6 +19,7 @@ mod help;
 mod home;
 mod keys;
 mod names;
+mod pages;
 mod ports;
 mod readers;
 mod rights;

@@ -42,6 +42,13 @@ fn a_link_takes_the_options_of_its_bot() {
 }
 
 #[test]
+fn a_link_is_asked_for_help_in_either_way() {
+    let home = Home::bare();
+    let (asked, meant) = (run(&home, "watchbot", &["help"]), run(&home, "watchbot", &["--help"]));
+    assert_eq!((asked.code, &asked.out), (0, &meant.out), "{}", asked.err);
+}
+
+#[test]
 fn a_link_loads_lists_and_stops_its_own_bots() {
     let home = Home::new();
     let loaded = run(

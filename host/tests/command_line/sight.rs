@@ -124,6 +124,56 @@ fn runs_are_listed_and_shown_in_detail() {
 }
 
 #[test]
+fn a_list_of_runs_says_when_there_are_more() {
+    let (home, _host) = busy();
+    eventually("there are two runs", || {
+        home.json(&["runs"]).as_array().unwrap().len() == 2
+    });
+    let all = home.run(&["runs", "-n", "2"]);
+    assert_eq!((all.code, all.err.as_str()), (0, ""));
+    let some = home.run(&["runs", "-n", "1"]);
+    assert_eq!(some.code, 0);
+    assert_eq!(some.out.lines().count(), 2, "{}", some.out);
+    assert_eq!(
+        some.err,
+        "these are the newest 1 runs, and there are more (-n 5 shows 5)\n"
+    );
+    let json = home.run(&["runs", "-n", "1", "--json"]);
+    let runs: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "programs get what they asked for");
+    assert_eq!(json.err, some.err);
+    assert_eq!(home.run(&["runs", "-n", "1", "--quiet"]).err, "");
+}
+
+#[test]
+fn waiting_for_a_run_prints_each_event_once_and_says_what_it_waits_for() {
+    let (home, _host) = busy();
+    eventually("there is a run", || {
+        !home.json(&["runs"]).as_array().unwrap().is_empty()
+    });
+    let id = home.json(&["runs"])[0]["id"].as_str().unwrap().to_owned();
+    let said = home.run(&["runs", "--wait", &id, "--timeout", "4s"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    let events: Vec<_> = said.out.lines().collect();
+    assert_eq!(events.len(), 1, "{}", said.out);
+    let time = events[0].split(' ').next().unwrap();
+    assert!(time.ends_with('Z') && !time.contains('.'), "to the second: {time}");
+    assert!(events[0].ends_with("test.relay.v1  by here/relay"), "{events:?}");
+    assert_eq!(said.err.matches("waiting for the build").count(), 2, "{}", said.err);
+    assert!(said.err.contains("still waiting for the build"), "{}", said.err);
+
+    let commit = "0123456789012345678901234567890123456789";
+    let said = home.run(&["runs", "--wait", commit, "--timeout", "3s"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(
+        said.err
+            .starts_with("waiting for the commit to be announced (is its branch watched?"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn forged_messages_become_dead_letters_that_can_be_dropped() {
     let (home, _host) = busy();
     publish(&home, "foundry/relay-in", r#"{"type": "test.relay.v1"}"#);

@@ -1,8 +1,10 @@
 //! Hosts that are told to stop while messages are in hand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foundry_host::bus::BrokerAddress;
+use foundry_host::config::Config;
+use foundry_host::control::{Answer, Client, Request, Service};
 use foundry_host::supervisor::Host;
 use serde_json::json;
 
@@ -33,6 +35,48 @@ async fn a_message_in_hand_is_finished_and_published_before_the_host_stops() {
     let groups = broker.operator().groups().await;
     let left: usize = groups.iter().map(|group| group.waiting + group.leased).sum();
     assert_eq!(left, 0, "it is acknowledged: {groups:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_a_drain_that_takes_longer_than_a_host_may_be_silent() {
+    let directory = tempfile::tempdir().unwrap();
+    let drain = Duration::from_secs(8);
+    let file = directory.path().join("foundry.toml");
+    std::fs::write(
+        &file,
+        "[host]\nname = \"slow\"\ndrain = \"8s\"\n[broker]\nlisten = \"127.0.0.1:0\"\n",
+    )
+    .unwrap();
+    let service = Service::start(&Config::read(&file).unwrap(), directory.path())
+        .await
+        .unwrap();
+    let host = service.host().clone();
+    // Less than the drain, and more than a heartbeat.
+    let patience = Duration::from_secs(7);
+    let client = Client::new(directory.path()).with_patience(patience);
+    client.ask(Request::Load(Box::new(spec("hostile")))).await.unwrap();
+    for (id, request) in [
+        ("loop-1", Request::Replace(Box::new(spec("hostile")))),
+        (
+            "loop-2",
+            Request::Stop {
+                bot: "hostile".to_owned(),
+                component: None,
+            },
+        ),
+    ] {
+        let order = signed(directory.path(), id, "test.order.v1", json!({ "do": "loop" }));
+        publish(host.broker(), "foundry/hostile-in", order).await;
+        eventually("it is at work", async || (host.list()[0].in_hand == 1).then_some(())).await;
+        let begun = Instant::now();
+        client.ask(request).await.unwrap();
+        assert!(begun.elapsed() >= drain, "it was drained: {:?}", begun.elapsed());
+    }
+    let Answer::Status(status) = client.ask(Request::Status).await.unwrap() else {
+        panic!("that is no status")
+    };
+    assert_eq!(status.drain, 8, "`shutdown` waits for it as well");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ mod operator;
 mod package;
 #[path = "../../benches/repository/packages.rs"]
 mod packages;
+mod page;
 mod policy;
 mod refresh;
 mod ring;

@@ -64,7 +64,8 @@ async fn the_same_version_with_other_bytes_is_refused_and_nothing_of_its_commit_
         failure["reason"],
         format!(
             "pool/main/h/hello/hello_1_amd64.deb is published already with other bytes: the published SHA-256 is {}, the new \
-             one is {} (a version that was published never changes: build a new version)",
+             one is {} (a version that was published never changes: commit a new version in debian/changelog, for instance \
+             with `dch`, or have buildbot give each commit one of its own with --autobump BRANCH)",
             first[0].sha256, other[1].sha256
         )
     );

@@ -36,12 +36,10 @@ impl Job<'_> {
         let Some(suite) = self.suite() else {
             return Some("this machine's suite is unknown (name one)".to_owned());
         };
-        if let Some(architecture) = self.request.architecture.as_deref()
-            && !runs_here(machine.architecture.as_deref(), architecture)
-        {
-            return Some(format!(
-                "this machine cannot run programs for {architecture} (install the package qemu-user-static)"
-            ));
+        let own = machine.architecture.as_deref();
+        let asked = self.request.architecture.as_deref();
+        if let Some(fault) = asked.and_then(|asked| foreign_fault(own, asked, machine::tool("arch-test").is_some())) {
+            return Some(fault);
         }
         if sources_for(&host_sources(), machine.codename.as_deref(), suite).is_empty() {
             return Some(format!(
@@ -223,6 +221,21 @@ fn transport() -> String {
 }
 
 /// Whether programs of an architecture run on this machine, by itself or with an emulator.
+/// What keeps this machine from making a root for an architecture. None: nothing does.
+fn foreign_fault(own: Option<&str>, asked: &str, has_arch_test: bool) -> Option<String> {
+    if !runs_here(own, asked) {
+        return Some(format!(
+            "this machine cannot run programs for {asked} (install the package qemu-user-static)"
+        ));
+    }
+    // mmdebstrap asks it even where the processor runs both, such as i386 on amd64.
+    (own != Some(asked) && !has_arch_test).then(|| {
+        format!(
+            "`arch-test` is not installed, without which mmdebstrap makes no root for {asked} (install the package arch-test)"
+        )
+    })
+}
+
 fn runs_here(own: Option<&str>, asked: &str) -> bool {
     let natively = own == Some(asked) || matches!((own, asked), (Some("amd64"), "i386"));
     let emulator = match asked {
@@ -247,6 +260,16 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_architecture_needs_is_named() {
+        assert_eq!(foreign_fault(Some("amd64"), "amd64", false), None);
+        assert_eq!(foreign_fault(Some("amd64"), "i386", true), None);
+        let fault = foreign_fault(Some("amd64"), "i386", false).unwrap();
+        assert!(fault.contains("install the package arch-test"), "{fault}");
+        let fault = foreign_fault(Some("amd64"), "no-such-machine", true).unwrap();
+        assert!(fault.contains("qemu-user-static"), "{fault}");
+    }
 
     #[test]
     fn a_suite_of_its_own_comes_before_a_moved_one() {

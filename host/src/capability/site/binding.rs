@@ -1,12 +1,14 @@
 //! The contract's side of sites: what a bot calls.
 
+use std::path::Path;
+
 use wasmtime::component::Resource;
 
 use super::{
     Checksum, Compression, Digest, Extras, Kept, NewPiece, Placed, SiteError, Splice, Spliced, Text, Transaction,
     compress,
 };
-use crate::capability::{Artifact, ArtifactError, ArtifactStore};
+use crate::capability::{Artifact, ArtifactError, ArtifactStore, Level};
 use crate::runtime::{Invocation, wit};
 
 use wit::site::Error;
@@ -71,6 +73,19 @@ impl Transaction {
     }
 }
 
+impl Invocation {
+    /// Tell in the bot's log that other users can't reach what it publishes. Its publication goes on: whoever serves the
+    /// directory may be the same user.
+    fn warn_if_closed(&self, directory: &Path) {
+        let services = &self.bot.services;
+        if let Some(closed) = services.sites.newly_closed(directory) {
+            let line = format!("{closed} ({})", closed.remedy());
+            let run = self.message.as_ref().map(|message| message.run.as_str());
+            services.logs.write(&self.bot.name, run, Level::Warn, &line);
+        }
+    }
+}
+
 /// Why an artifact could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
@@ -88,7 +103,10 @@ impl wit::site::Host for Invocation {
             return Ok(Err(Error::NotGranted(directory)));
         }
         match self.bot.services.sites.begin(directory.as_ref()).await {
-            Ok(transaction) => Ok(Ok(self.table.push(transaction)?)),
+            Ok(transaction) => {
+                self.warn_if_closed(directory.as_ref());
+                Ok(Ok(self.table.push(transaction)?))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }

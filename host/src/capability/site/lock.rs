@@ -1,8 +1,10 @@
 //! One writer per site; the others queue.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions};
 use tokio::sync::OwnedMutexGuard;
 
 use super::transaction::Transaction;
-use super::{PRIVATE, SiteError, TRANSACTIONS, apply, layout};
+use super::{Closed, PRIVATE, SiteError, TRANSACTIONS, apply, layout};
 
 /// How long to wait between attempts at a lock that another process holds.
 const POLL: Duration = Duration::from_millis(20);
@@ -23,6 +25,8 @@ type Identity = (u64, u64);
 #[derive(Debug, Default)]
 pub struct Sites {
     queues: Mutex<HashMap<Identity, Weak<tokio::sync::Mutex<()>>>>,
+    /// Directories of which it was already said that other users can't reach them. As many as bots publish into.
+    closed: Mutex<HashSet<PathBuf>>,
 }
 
 /// The right to write to one site. Dropped, or with its process dead, the next in the queue gets it.
@@ -65,6 +69,19 @@ impl Sites {
         Ok(Transaction::new(root, directory.to_owned(), lock))
     }
 
+    /// Which directory keeps other users from what is published in `directory`. Returned once per process for each
+    /// directory, and again after it was open in the meantime.
+    #[must_use]
+    pub fn newly_closed(&self, directory: &Path) -> Option<Closed> {
+        let closed = Closed::on_the_way_to(directory);
+        let mut known = self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if closed.is_none() {
+            known.remove(directory);
+            return None;
+        }
+        closed.filter(|_| known.insert(directory.to_owned()))
+    }
+
     fn queue(&self, root: &Dir, directory: &Path) -> Result<Arc<tokio::sync::Mutex<()>>, SiteError> {
         let metadata = root.dir_metadata().map_err(SiteError::io("read", directory))?;
         let mut queues = self.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -79,10 +96,28 @@ impl Sites {
 }
 
 fn open(directory: &Path) -> Result<Dir, SiteError> {
-    Dir::create_ambient_dir_all(directory, ambient_authority()).map_err(SiteError::io("make", directory))?;
+    make_public(directory).map_err(SiteError::io("make", directory))?;
     let root = Dir::open_ambient_dir(directory, ambient_authority()).map_err(SiteError::io("open", directory))?;
     layout::check(&root, directory)?;
     Ok(root)
+}
+
+/// Make a directory and those above it. What is made can be entered by everybody, whatever the umask is: it is there to be
+/// published.
+fn make_public(directory: &Path) -> io::Result<()> {
+    let made = match (std::fs::create_dir(directory), directory.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            make_public(parent)?;
+            std::fs::create_dir(directory)
+        }
+        (made, _) => made,
+    };
+    match made {
+        Ok(()) => std::fs::set_permissions(directory, Permissions::from_mode(0o755)),
+        // Also by another writer, at this moment.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn open_lock(root: &Dir, directory: &Path) -> Result<File, SiteError> {

@@ -4,6 +4,9 @@
 //! is the commit: before it nothing has happened, and after it the changes take effect even if this process dies at once,
 //! because whoever opens the site next finishes them first. Each file appears by one atomic rename.
 //!
+//! What is published can be read by everybody, whatever the umask is: files have mode 0644, the directories that are made for
+//! it 0755. A directory that was there keeps its mode, since its owner chose it; [`Closed`] finds those that keep others out.
+//!
 //! ```text
 //! <site>/.foundry/           not for the web: mode 0700
 //!     lock                   one writer at a time, over all processes; released by the kernel when its owner dies
@@ -26,6 +29,7 @@ mod format;
 mod layout;
 mod lock;
 mod mirror;
+mod others;
 mod package_files;
 mod path;
 mod running;
@@ -45,6 +49,7 @@ pub use error::SiteError;
 pub use format::Extras;
 pub use lock::Sites;
 pub use mirror::{Mirror, MirrorState};
+pub use others::Closed;
 pub use sha512::sha512_of;
 pub use text::{Checksum, NewPiece, Piece, Splice, Spliced, Text};
 pub use transaction::Transaction;
