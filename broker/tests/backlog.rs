@@ -20,7 +20,7 @@ use foundry_broker::Config;
 use foundry_broker::killpoint;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::*;
-use support::process::Process;
+use support::process::{Process, start_limited_with};
 use support::v5::{V5, message, receiving};
 use support::{TestBroker, eventually};
 
@@ -255,6 +255,33 @@ fn broker_killed_while_a_group_is_filled_fills_it_at_the_next_start() {
         drain(broker.address, "$share/builders/foundry/commits"),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn a_full_disk_refuses_what_cannot_be_kept_and_later_groups_get_none_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start_limited_with(directory.path(), 400, "foundry/commits");
+    let mut publisher = V5::new(broker.address, "publisher");
+    let mut acknowledged = Vec::new();
+    let mut refused = 0;
+    for job in 0..300 {
+        let text = format!("{job}{}", " ".repeat(2000));
+        match publisher.publish(message("foundry/commits", Q1, text)) {
+            PubAckReason::Success => acknowledged.push(job.to_string()),
+            PubAckReason::UnspecifiedError => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        acknowledged.len() > 20 && refused > 20,
+        "{} and {refused}",
+        acknowledged.len()
+    );
+    broker.kill();
+    let broker = process(directory.path(), None);
+    let got = drain(broker.address, "$share/late/foundry/commits");
+    let got: Vec<&str> = got.iter().map(|text| text.trim_end()).collect();
+    assert_eq!(got, acknowledged);
 }
 
 /// A publisher that never stops, and groups that come in the middle of it.

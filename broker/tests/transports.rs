@@ -258,13 +258,21 @@ fn a_port_that_mosquitto_has_is_given_up_only_if_nobody_named_it() {
         config.listen = free;
         config.any_port = true;
     };
-    let brokers = [TestBroker::with(elsewhere), TestBroker::with(elsewhere)];
+    let mut brokers = [TestBroker::with(elsewhere), TestBroker::with(elsewhere)];
     for broker in &brokers {
         assert!(broker.address.ip() == free.ip() && broker.address.port() != free.port());
         assert_eq!(broker.broker().displaced(), Some(free));
         V5::new(broker.address, "client").ping();
     }
     assert_ne!(brokers[0].address, brokers[1].address);
+    let before = brokers[0].address;
+    brokers[0].restart();
+    assert_eq!(brokers[0].address, before, "clients find it where it was");
+    brokers[0].stop();
+    let other = std::net::TcpListener::bind(before).unwrap();
+    brokers[0].restart();
+    assert_ne!(brokers[0].address, before, "that one is in use as well now");
+    drop(other);
     let directory = tempfile::tempdir().unwrap();
     let named = foundry_broker::Config {
         listen: free,

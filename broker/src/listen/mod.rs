@@ -25,6 +25,9 @@ use crate::error::Error;
 /// A connection that cannot be accepted (too many files) is tried again, not at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// File in the data directory with the port that was taken instead of one in use.
+const PORT: &str = "port";
+
 /// TCP probes of connections on which nothing moves.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
@@ -126,7 +129,17 @@ async fn bind_plain(config: &Config) -> Result<((SocketAddr, TcpListener), Optio
     const SETTING: &str = "broker.listen";
     match bind(config.listen, SETTING).await {
         Err(Error::AddressInUse { address, .. }) if config.any_port => {
-            let bound = bind(SocketAddr::new(address.ip(), 0), SETTING).await?;
+            // Whoever found it there finds it again after a restart, if that port is free still.
+            let remembered = config.data_dir.join(PORT);
+            let before = std::fs::read_to_string(&remembered).ok();
+            let before = before.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            let bound = match bind(SocketAddr::new(address.ip(), before), SETTING).await {
+                Err(_) if before != 0 => bind(SocketAddr::new(address.ip(), 0), SETTING).await?,
+                bound => bound?,
+            };
+            if let Err(error) = std::fs::write(&remembered, format!("{}\n", bound.0.port())) {
+                tracing::warn!(%error, path = %remembered.display(), "the port may be another after a restart");
+            }
             tracing::warn!(taken = %address, instead = %bound.0, "another program listens where the broker would; it listens elsewhere");
             Ok((bound, Some(address)))
         }

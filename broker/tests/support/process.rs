@@ -51,9 +51,14 @@ impl Drop for Process {
 
 /// A broker that cannot write files larger than `blocks` KiB: what a full disk looks like to SQLite.
 pub fn start_limited(data: &Path, blocks: u32) -> Process {
+    start_limited_with(data, blocks, "")
+}
+
+/// The same, with a backlog of these topics.
+pub fn start_limited_with(data: &Path, blocks: u32, topics: &str) -> Process {
     let program = env!("CARGO_BIN_EXE_foundry-broker");
     let script = format!(
-        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {} host",
+        "trap '' XFSZ; ulimit -f {blocks}; exec {program} 127.0.0.1:0 {} host {topics}",
         data.display()
     );
     Process::spawn(Command::new("bash").args(["-c", &script]))

@@ -232,7 +232,7 @@ pub(super) const MESSAGES_EXPECT: Setting = setting(
     "list of topics and endpoints",
     None,
     "none",
-    "Groups of bots on other hosts whose first member may come later than `backlog-age`: the embedded broker keeps their messages without a bound in time, as `\"commits pub/buildbot\"`.",
+    "Groups of bots on other hosts whose first member may come later than `backlog-age`: the embedded broker keeps their messages from its start on, for 30 days, as `\"commits pub/buildbot\"`.",
 );
 pub(super) const MESSAGES_BACKLOG_TOPICS: Setting = setting(
     "messages",

@@ -73,7 +73,7 @@ impl Keeping {
 
     /// What the clock stands at, if that is to be stored: ages are counted from it over the next start of the machine.
     /// It has to be newer than the last time at which somebody set the wall clock.
-    fn to_save(&mut self) -> Option<SavedReading> {
+    fn unsaved_reading(&mut self) -> Option<SavedReading> {
         if self.backlog.is_empty() {
             return None;
         }
@@ -103,7 +103,7 @@ impl Worker {
         let now = self.keeping.clock.now();
         let id = self.keeping.backlog.admit(message, now)?;
         // In the same transaction: a message without the clock that it came by would be of no known age.
-        if let Some(saved) = self.keeping.to_save() {
+        if let Some(saved) = self.keeping.unsaved_reading() {
             self.gathering.clock = Some(saved);
         }
         Some((id, now))
@@ -128,7 +128,7 @@ impl Worker {
         let gone = self.keeping.backlog.trim(now, self.keeping.clock.now());
         self.say(&gone);
         self.gathering.let_go.extend(gone.iter().map(|gone| gone.id));
-        if let Some(saved) = self.keeping.to_save() {
+        if let Some(saved) = self.keeping.unsaved_reading() {
             self.gathering.clock = Some(saved);
         }
     }
