@@ -93,6 +93,10 @@ impl BotContext {
                     Ok(signer) => return Ok(signer),
                     // That it has another role says less than what is wrong with it in this one.
                     Err(error @ KeyError::WrongRole { .. }) => refusal = refusal.or(Some(error)),
+                    // The same in any role, and not worth waiting for twice.
+                    Err(error @ (KeyError::NotFound { .. } | KeyError::Gnupg(_) | KeyError::KeptByGnupg { .. })) => {
+                        return Err(no_key(error));
+                    }
                     Err(error) => refusal = Some(error),
                 }
             }

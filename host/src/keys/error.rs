@@ -117,8 +117,9 @@ impl std::fmt::Display for Looked {
             Self::Everywhere { store, ring, .. } => write!(
                 f,
                 "looked in the host's store {} and in the GnuPG ring {} (`foundry-host key list` shows the keys of both; \
-                 make a key with `foundry-host key generate --role packages` or `gpg --quick-generate-key`, or bring one in \
-                 with `gpg --import FILE` or `foundry-host key import --role packages FILE`)",
+                 make a key with `gpg --quick-generate-key` or `foundry-host key generate --role ROLE`, or bring one in \
+                 with `gpg --import FILE` or `foundry-host key import --role ROLE FILE`; ROLE is packages for signbot, \
+                 repository for distbot)",
                 store.display(),
                 ring.display()
             ),
