@@ -183,7 +183,7 @@ async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
     if more {
         let next = limit.saturating_mul(5);
         context.note(format_args!(
-            "these are the newest {limit} runs, and there are more (-n {next} shows {next})"
+            "there are more runs (-n {next} shows the newest {next})"
         ));
     }
     Ok(())

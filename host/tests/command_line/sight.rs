@@ -136,7 +136,7 @@ fn a_list_of_runs_says_when_there_are_more() {
     assert_eq!(some.out.lines().count(), 2, "{}", some.out);
     assert_eq!(
         some.err,
-        "these are the newest 1 runs, and there are more (-n 5 shows 5)\n"
+        "there are more runs (-n 5 shows the newest 5)\n"
     );
     let json = home.run(&["runs", "-n", "1", "--json"]);
     let runs: Value = serde_json::from_str(&json.out).unwrap();
