@@ -12,8 +12,12 @@
 
 #[path = "support/conformer.rs"]
 mod conformer;
+#[path = "languages/describing.rs"]
+mod describing;
 #[path = "languages/hostile.rs"]
 mod hostile;
+#[path = "languages/ordinary.rs"]
+mod ordinary;
 #[path = "languages/python_base.rs"]
 mod python_base;
 #[path = "languages/released.rs"]
@@ -28,7 +32,7 @@ use std::time::Duration;
 
 use foundry_host::capability::Level;
 use foundry_host::capability::tape::Tape;
-use foundry_host::runtime::Fault;
+use foundry_host::runtime::{Fault, wasi_offer};
 use foundry_host::supervisor::{
     BotSource, BotSpec, Inspector, LoadFailure, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport,
 };
@@ -72,6 +76,13 @@ impl Subject {
     async fn order(&self, what: &str) -> TrialReport {
         self.trial().await.handle(order(what)).await.unwrap()
     }
+
+    /// The same in a recorded world.
+    async fn order_in(&self, world: Value, what: &str) -> TrialReport {
+        let tape = ordinary::tape(world);
+        let trial = Trial::load_in(&self.inspector, &self.spec(), tape, None).await.unwrap();
+        trial.handle(order(what)).await.unwrap()
+    }
 }
 
 fn order(what: &str) -> TrialEvent {
@@ -96,12 +107,18 @@ async fn conforms(language: Language) {
     sees_its_message_and_options(&subject).await;
     publishes_and_keeps_state(&subject).await;
     logs(&subject).await;
+    ordinary::instincts_are_right(language, &subject).await;
     has_no_effect_unless_done(&subject).await;
     is_held_to_its_rights_and_limits(&subject).await;
     asks_only_what_is_granted(&subject).await;
     sends_mail_only_as_granted(&subject).await;
     released::is_loaded(language, &subject.inspector).await;
-    hostile::harms_nobody(&subject.component, subject.directory).await;
+    hostile::harms_nobody(
+        &subject.component,
+        &ordinary::place_of_failure(language),
+        subject.directory,
+    )
+    .await;
 }
 
 async fn describes_itself(subject: &Subject) {
@@ -121,9 +138,12 @@ async fn describes_itself(subject: &Subject) {
     );
     assert_eq!(description.outputs[0].topic, "answers");
     assert_eq!(description.timers[0].name, "beat");
-    // Nothing that would have to be granted, and no WASI.
+    // Nothing that would have to be granted but http and mail.
     for import in &component.imports {
-        assert!(import.starts_with("foundry:bot/"), "it imports {import}");
+        assert!(
+            import.starts_with("foundry:bot/") || wasi_offer(import).is_some(),
+            "it imports {import}"
+        );
     }
 }
 

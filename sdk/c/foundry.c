@@ -12,6 +12,16 @@
 void __component_type_object_force_link_bot(void);
 void __component_type_object_force_link_bot(void) {}
 
+/* The instance ends without exit(), which would write what a buffer still holds. So no more than the last line waits there,
+ * and that is written when the call is over. */
+__attribute__((constructor)) static void print_by_lines(void) {
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
+static void end_of_call(void) {
+    fflush(stdout);
+}
+
 struct foundry_description {
     bot_description_t wit;
 };
@@ -56,6 +66,35 @@ static const char *text_of(const uint8_t *bytes, size_t size) {
 
 static const char *text_of_string(bot_string_t string) {
     return text_of(string.ptr, string.len);
+}
+
+/* The bytes of the UTF-8 character at the start of a text that ends with a NUL; 0 if it is none. */
+static size_t character(const unsigned char *at) {
+    size_t size = at[0] < 0x80 ? 1 : (at[0] & 0xe0) == 0xc0 ? 2 : (at[0] & 0xf0) == 0xe0 ? 3 : (at[0] & 0xf8) == 0xf0 ? 4 : 0;
+    for (size_t i = 1; i < size; i++) {
+        if ((at[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    /* Longer than need be, a surrogate, or beyond the last. */
+    bool is_wrong = (size == 2 && at[0] < 0xc2) || (size == 3 && at[0] == 0xe0 && at[1] < 0xa0) ||
+                    (size == 3 && at[0] == 0xed && at[1] > 0x9f) || (size == 4 && at[0] == 0xf0 && at[1] < 0x90) ||
+                    (size == 4 && (at[0] > 0xf4 || (at[0] == 0xf4 && at[1] > 0x8f)));
+    return is_wrong ? 0 : size;
+}
+
+/* A text for the log, where bytes that are not UTF-8 are better shown than fatal. */
+static bot_string_t lend_any(const char *text) {
+    static const char replacement[] = "\xef\xbf\xbd";
+    char *shown = grow(NULL, 3 * strlen(text) + 1);
+    size_t length = 0;
+    for (const unsigned char *at = (const unsigned char *)text; *at;) {
+        size_t size = character(at);
+        memcpy(shown + length, size ? (const char *)at : replacement, size ? size : 3);
+        length += size ? size : 3;
+        at += size ? size : 1;
+    }
+    return (bot_string_t){(uint8_t *)shown, length};
 }
 
 static const char *format_list(const char *format, va_list arguments) {
@@ -153,16 +192,17 @@ void foundry_accepts(foundry_description *bot, foundry_option_spec spec) {
 void foundry_log(foundry_level level, const char *line, ...) {
     va_list arguments;
     va_start(arguments, line);
-    bot_string_t text = lend(format_list(line, arguments));
+    bot_string_t text = lend_any(format_list(line, arguments));
     va_end(arguments);
     foundry_bot_log_log((foundry_bot_log_level_t)level, &text);
 }
 
-void foundry_fail(const char *why, ...) {
+void foundry_fail_at(const char *file, int line, const char *why, ...) {
     va_list arguments;
     va_start(arguments, why);
-    bot_string_t text = lend(format_list(why, arguments));
+    bot_string_t text = lend_any(foundry_format("%s:%d: %s", file, line, format_list(why, arguments)));
     va_end(arguments);
+    end_of_call();
     foundry_bot_log_log(FOUNDRY_BOT_LOG_LEVEL_ERROR, &text);
     __builtin_trap();
 }
@@ -255,10 +295,12 @@ void exports_bot_describe(bot_description_t *ret) {
     foundry_description bot = {0};
     foundry_describe(&bot);
     *ret = bot.wit;
+    end_of_call();
 }
 
 bool exports_bot_configure(bot_string_t *err) {
     const char *why = foundry_configure();
+    end_of_call();
     if (why) {
         *err = give(why);
     }
@@ -266,6 +308,7 @@ bool exports_bot_configure(bot_string_t *err) {
 }
 
 static void answer(foundry_outcome outcome, bot_outcome_t *ret) {
+    end_of_call();
     switch (outcome.kind) {
     case FOUNDRY_DONE:
         ret->tag = FOUNDRY_BOT_TYPES_OUTCOME_DONE;

@@ -5,6 +5,10 @@
  * Each message is handled by a fresh instance of the bot: nothing stays in memory, and what has to last goes into the
  * state. So nothing has to be freed either: every string and buffer that these functions return lives as long as the
  * message does. Text is UTF-8 and ends with a NUL.
+ *
+ * What the bot prints is in its log: printf as info, what goes to stderr as warnings, a line at a time. There are no files
+ * and no sockets: fopen and socket fail, and errno says why. getentropy and arc4random give numbers that follow from the
+ * message, the same in every attempt at it: they are unfit for secrets.
  */
 #ifndef FOUNDRY_H
 #define FOUNDRY_H
@@ -92,8 +96,9 @@ const char *foundry_configure(void);
 typedef enum { FOUNDRY_TRACE, FOUNDRY_DEBUG, FOUNDRY_INFO, FOUNDRY_WARN, FOUNDRY_ERROR } foundry_level;
 void foundry_log(foundry_level, const char *line, ...) FOUNDRY_PRINTF(2, 3);
 
-/* A fault of the code: logs why, and traps. The message is attempted again. */
-_Noreturn void foundry_fail(const char *why, ...) FOUNDRY_PRINTF(1, 2);
+/* A fault of the code: logs where and why, and traps. The message is attempted again. assert() and abort() do the same. */
+#define foundry_fail(...) foundry_fail_at(__FILE__, __LINE__, __VA_ARGS__)
+_Noreturn void foundry_fail_at(const char *file, int line, const char *why, ...) FOUNDRY_PRINTF(3, 4);
 
 /* The value number `index` of an option; NULL beyond the last. A flag that was given is "true". */
 const char *foundry_option(const char *name, size_t index);
@@ -115,7 +120,7 @@ const char *foundry_state_get(const char *key, const char **value, size_t *size)
 const char *foundry_state_set(const char *key, const void *value, size_t size);
 const char *foundry_state_delete(const char *key);
 
-/* The host's clock: milliseconds since 1970. C's own clocks stand still in a bot. */
+/* The host's clock: milliseconds since 1970. time(), clock() and clock_gettime() read the same one. */
 uint64_t foundry_now(void);
 
 /* HTTP, made by the host: for bots with uses = ["http"] in their bot.toml, as far as --allow-http goes. */

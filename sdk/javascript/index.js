@@ -2,9 +2,11 @@
 
 import * as hostClock from "foundry:bot/clock@0.1.1";
 import * as hostConfig from "foundry:bot/config@0.1.1";
-import { log as hostLog } from "foundry:bot/log@0.1.1";
 import { send } from "foundry:bot/publish@0.1.1";
 import * as hostState from "foundry:bot/state@0.1.1";
+import { begin as beginConsole, write as writeLog } from "./console.js";
+import { describeError } from "./errors.js";
+import { begin as beginRandom } from "./random.js";
 import { decode, encode } from "./utf8.js";
 
 export class Retry extends Error {
@@ -37,11 +39,11 @@ export class StateError extends Error {
 }
 
 export const log = {
-  trace: (line) => hostLog("trace", String(line)),
-  debug: (line) => hostLog("debug", String(line)),
-  info: (line) => hostLog("info", String(line)),
-  warn: (line) => hostLog("warn", String(line)),
-  error: (line) => hostLog("error", String(line)),
+  trace: (line) => writeLog("trace", line),
+  debug: (line) => writeLog("debug", line),
+  info: (line) => writeLog("info", line),
+  warn: (line) => writeLog("warn", line),
+  error: (line) => writeLog("error", line),
 };
 
 export const options = {
@@ -119,7 +121,7 @@ export function expect(message, type) {
 
 export function defineBot(bot) {
   return {
-    describe: () => ({
+    describe: () => logged(() => ({
       name: bot.name,
       version: bot.version,
       summary: bot.summary,
@@ -140,19 +142,20 @@ export function defineBot(bot) {
       ),
       timers: (bot.timers ?? []).map(({ name, option }) => ({ name, option })),
       messageTimeout: bot.messageTimeout,
-    }),
+    }), { shown: true }),
     configure() {
-      if (!bot.configure) {
-        return;
-      }
-      try {
-        bot.configure();
-      } catch (thrown) {
-        if (thrown instanceof Reject) {
-          throw thrown.message;
+      const refusal = logged(() => {
+        try {
+          bot.configure?.();
+        } catch (thrown) {
+          if (!(thrown instanceof Reject)) {
+            throw thrown;
+          }
+          return { why: thrown.message };
         }
-        log.error(describeError(thrown));
-        throw thrown;
+      });
+      if (refusal) {
+        throw refusal.why;
       }
     },
     handle(message) {
@@ -168,27 +171,36 @@ export function defineBot(bot) {
   };
 }
 
-function outcome(work) {
+/** Every call begins here; what it throws is in the log before the instance traps. */
+function logged(work, options) {
+  beginConsole(options);
+  beginRandom();
   try {
-    const result = work();
-    if (typeof result?.then === "function") {
-      throw new TypeError("a handler must not be async: host calls wait by themselves");
-    }
+    return work();
   } catch (thrown) {
-    if (thrown instanceof Retry) {
-      return { tag: "retry", val: { afterMs: Math.max(0, Math.round(thrown.after)), why: thrown.message } };
-    }
-    if (thrown instanceof Reject) {
-      return { tag: "reject", val: thrown.message };
-    }
     log.error(describeError(thrown));
     throw thrown;
   }
-  return { tag: "done" };
 }
 
-function describeError(thrown) {
-  return thrown instanceof Error ? `${thrown}\n${thrown.stack ?? ""}`.trimEnd() : `thrown: ${JSON.stringify(thrown)}`;
+function outcome(work) {
+  return logged(() => {
+    try {
+      const result = work();
+      if (typeof result?.then === "function") {
+        throw new TypeError("a handler must not be async: host calls wait by themselves");
+      }
+    } catch (thrown) {
+      if (thrown instanceof Retry) {
+        return { tag: "retry", val: { afterMs: Math.max(0, Math.round(thrown.after)), why: thrown.message } };
+      }
+      if (thrown instanceof Reject) {
+        return { tag: "reject", val: thrown.message };
+      }
+      throw thrown;
+    }
+    return { tag: "done" };
+  });
 }
 
 function ask(call) {

@@ -1,4 +1,4 @@
-//! `clock`: the host's clock.
+//! `clock`: the host's clock, the same that WASI's clock shows.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
@@ -7,7 +7,7 @@ use crate::runtime::{Invocation, wit};
 
 impl wit::clock::Host for Invocation {
     async fn now(&mut self) -> wasmtime::Result<u64> {
-        let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let millis = Invocation::now(self).unix_timestamp_nanos() / 1_000_000;
         Ok(u64::try_from(millis).unwrap_or(0))
     }
 

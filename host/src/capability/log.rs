@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
-use crate::runtime::{Invocation, wit};
-
-/// Longest line that is kept.
-const MAX_LINE: usize = 8 * 1024;
+use crate::runtime::{Invocation, MAX_LINE, wit};
 
 /// Lines that a slow listener may be behind before it misses some.
 const LIVE_LINES: usize = 4096;
@@ -88,24 +85,28 @@ impl LogHub {
         self.live.subscribe()
     }
 
-    /// Keep a text's lines and send them on. A file that can't be written costs the line, never the bot.
+    /// Keep a text's lines and send them on. A file that can't be written costs the lines, never the bot.
     pub fn write(&self, bot: &str, run: Option<&str>, level: Level, text: &str) {
-        for line in text.lines() {
-            let end = line
-                .char_indices()
-                .map(|(at, c)| at + c.len_utf8())
-                .take_while(|end| *end <= MAX_LINE)
-                .last();
-            let line = LogLine {
+        let lines: Vec<_> = text.lines().collect();
+        self.append(bot, run, level, &lines);
+    }
+
+    /// The same for lines, of which none has a line end. Longer ones than 8 KiB are cut.
+    pub(crate) fn append(&self, bot: &str, run: Option<&str>, level: Level, lines: &[&str]) {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| LogLine {
                 time: OffsetDateTime::now_utc(),
                 bot: bot.to_owned(),
                 run: run.map(ToOwned::to_owned),
                 level,
-                line: line.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
-            };
-            if let Err(error) = self.keep(&line) {
-                tracing::warn!(bot, %error, "cannot keep a log line");
-            }
+                line: cut(line),
+            })
+            .collect();
+        if let Err(error) = self.keep(bot, run, &lines) {
+            tracing::warn!(bot, %error, "cannot keep log lines");
+        }
+        for line in lines {
             match level {
                 Level::Error | Level::Warn => tracing::warn!(target: "bot", bot, run, "{}", line.line),
                 Level::Info => tracing::info!(target: "bot", bot, run, "{}", line.line),
@@ -200,10 +201,16 @@ impl LogHub {
         Ok(files.into_iter())
     }
 
-    fn keep(&self, line: &LogLine) -> std::io::Result<()> {
-        let path = self.file(&line.bot, line.run.as_deref());
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
+    fn keep(&self, bot: &str, run: Option<&str>, lines: &[LogLine]) -> std::io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let path = self.file(bot, run);
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, line)?;
+            text.push(b'\n');
+        }
         let open = || OpenOptions::new().create(true).append(true).open(&path);
         let mut file = match open() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -216,6 +223,18 @@ impl LogHub {
         };
         file.write_all(&text)
     }
+}
+
+/// What a line that is cut ends in.
+const CUT: &str = "\u{2026}";
+
+/// A line, cut at a character if it is too long.
+fn cut(line: &str) -> String {
+    if line.len() <= MAX_LINE {
+        return line.to_owned();
+    }
+    let end = line.floor_char_boundary(MAX_LINE - CUT.len());
+    format!("{}{CUT}", line.get(..end).unwrap_or_default())
 }
 
 /// The entries of a directory; one that isn't there has none.
@@ -236,18 +255,21 @@ fn read_lines(path: &Path) -> std::io::Result<Vec<LogLine>> {
         .collect())
 }
 
+impl From<wit::log::Level> for Level {
+    fn from(level: wit::log::Level) -> Self {
+        match level {
+            wit::log::Level::Trace => Self::Trace,
+            wit::log::Level::Debug => Self::Debug,
+            wit::log::Level::Info => Self::Info,
+            wit::log::Level::Warn => Self::Warn,
+            wit::log::Level::Error => Self::Error,
+        }
+    }
+}
+
 impl wit::log::Host for Invocation {
     async fn log(&mut self, level: wit::log::Level, line: String) -> wasmtime::Result<()> {
-        let level = match level {
-            wit::log::Level::Trace => Level::Trace,
-            wit::log::Level::Debug => Level::Debug,
-            wit::log::Level::Info => Level::Info,
-            wit::log::Level::Warn => Level::Warn,
-            wit::log::Level::Error => Level::Error,
-        };
-        if self.may_log() {
-            self.bot.services.logs.write(&self.bot.name, self.run(), level, &line);
-        }
+        self.journal.log(level.into(), &line);
         Ok(())
     }
 }
@@ -306,6 +328,7 @@ mod tests {
         let hub = LogHub::new(directory.path());
         hub.write("b", Some("r"), Level::Info, &"é".repeat(MAX_LINE));
         let lines = hub.of_run("r").unwrap();
-        assert_eq!(lines[0].line.len(), MAX_LINE);
+        let line = &lines[0].line;
+        assert!(line.len() <= MAX_LINE && line.ends_with("é\u{2026}"), "{line}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::output::printable;
 use crate::config::absolute_option;
 use crate::runtime::wit::types::{Description, OptionKind, OptionSpec};
 use crate::supervisor::ENDPOINT;
@@ -45,7 +46,9 @@ pub fn command(title: &str, description: &Description, host: impl FnOnce(Command
     for (id, long) in taken {
         command = command.mut_arg(id, |arg| arg.long(format!("host-{long}")));
     }
-    command.about(description.summary.clone()).disable_version_flag(true)
+    command
+        .about(printable(&description.summary))
+        .disable_version_flag(true)
 }
 
 /// What was given of a bot's options. Paths become absolute, since the host has another directory.
@@ -91,7 +94,7 @@ fn id(name: &str) -> String {
 fn argument(spec: &OptionSpec) -> Arg {
     let arg = Arg::new(id(&spec.name))
         .long(spec.name.clone())
-        .help(spec.help.clone())
+        .help(printable(&spec.help))
         .help_heading(OWN);
     let arg = match (spec.kind, spec.repeatable) {
         (OptionKind::Flag, _) => return arg.action(ArgAction::SetTrue),
@@ -99,7 +102,7 @@ fn argument(spec: &OptionSpec) -> Arg {
         (_, false) => arg.action(ArgAction::Set),
     };
     let arg = arg
-        .value_name(spec.placeholder.clone())
+        .value_name(printable(&spec.placeholder))
         .required(spec.required)
         .allow_hyphen_values(true);
     match &spec.default {

@@ -9,6 +9,7 @@ use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::size;
+use crate::runtime::Said;
 use crate::toolkit::{self, BuildError, ManifestError, Tools};
 
 /// Which project.
@@ -38,6 +39,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         .patiently(format_args!("building {}", args.project.display()), building)
         .await
         .map_err(CliError::failed)??;
+    for Said { level, line } in &built.said {
+        context.note(format_args!("{} says ({}): {line}", built.name, level.name()));
+    }
     if context.common.json {
         return context.out.json(&json!({
             "name": built.name,

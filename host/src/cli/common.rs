@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ArgAction;
 
-use super::output::Output;
+use super::output::{Output, printable_lines};
 use crate::config::{Config, ConfigError};
 use crate::control::Client;
 
@@ -119,7 +119,8 @@ impl Context {
     /// A word to the user that is neither output nor an error.
     pub fn note(&self, text: impl std::fmt::Display) {
         if !self.common.quiet {
-            eprintln!("{text}");
+            // It may quote a bot, a message or a repository.
+            eprintln!("{}", printable_lines(&text.to_string()));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::exit::Exit;
+use super::output::printable_lines;
 use crate::config::ConfigError;
 use crate::control::{ClientError, Failure, FailureKind, StartError};
 use crate::keys::KeyError;
@@ -41,7 +42,8 @@ impl CliError {
                 if error.use_stderr() { Exit::Usage } else { Exit::Ok }
             }
             Self::Said(exit, message) => {
-                eprintln!("{program}: {message}");
+                // It may quote a bot, a message or a repository.
+                eprintln!("{program}: {}", printable_lines(&message));
                 exit
             }
             Self::Told(exit) => exit,

@@ -9,7 +9,7 @@ use super::output::{printable, size};
 use crate::capability::Interface;
 use crate::config::parse_bot_source;
 use crate::runtime::wit::types::{Description, OptionKind};
-use crate::runtime::{CONTRACT, ComponentInfo};
+use crate::runtime::{Answer, CONTRACT, ComponentInfo, Said, wasi_offer};
 use crate::supervisor::{BotSource, ENDPOINT, Inspector};
 
 /// Which bot.
@@ -27,7 +27,10 @@ pub struct Args {
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let source = parse_bot_source(&args.bot, &current_directory()?);
     let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
-    let (component, description) = inspector.inspect(&source).await?;
+    let (component, Answer { description, said }) = inspector.ask(&source).await?;
+    for Said { level, line } in said {
+        context.note(format_args!("its describe says ({}): {line}", level.name()));
+    }
     if context.common.json {
         return context.out.json(&as_json(&component, &description));
     }
@@ -96,7 +99,7 @@ fn granted_by(import: &str, source: &BotSource) -> String {
         Some(_) if matches!(source, BotSource::Stock(_)) => "granted by its options".to_owned(),
         Some(interface) => format!("needs {}", interface.flag()),
         None if import.starts_with("foundry:bot/types@") => "types only".to_owned(),
-        None if import.starts_with("wasi:") => "linked, with nothing behind it".to_owned(),
+        None if let Some(what) = wasi_offer(import) => format!("every bot has it: {what}"),
         None => "not offered by this host: it can't be loaded".to_owned(),
     }
 }

@@ -140,6 +140,12 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same for a text of several lines.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// How long ago a moment was, in one unit: `3m`.
 #[must_use]
 pub fn age(now: OffsetDateTime, since: &str) -> String {
@@ -211,6 +217,7 @@ mod tests {
             "a\u{fffd}[31mb\u{fffd}c d\u{fffd}"
         );
         assert_eq!(printable("grün, 日本"), "grün, 日本");
+        assert_eq!(printable_lines("a\x1b[2J\nb\r\n"), "a\u{fffd}[2J\nb\u{fffd}\n");
     }
 
     #[test]

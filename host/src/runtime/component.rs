@@ -1,16 +1,20 @@
 //! From a component's bytes to something that can be instantiated: compilation, its cache, and admission.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, Linker, types::ComponentItem};
+use wasmtime::component::{Component, HasSelf, Linker, LinkerInstance, ResourceType, types::ComponentItem};
 
 use super::bindings::BotPre;
 use super::contract::ContractImport;
+use super::describe::{Acts, Stranger};
 use super::engine::{Engine, private_directory};
 use super::error::{AdmissionError, LoadError};
 use super::invocation::Invocation;
+use super::wasi::wasi_offer;
+use super::wit;
 use crate::capability::{Grants, Interface};
 
 /// What every bot exports.
@@ -48,6 +52,8 @@ pub struct ComponentInfo {
 #[derive(Clone)]
 pub struct Admitted {
     pub(super) pre: BotPre<Invocation>,
+    /// SHA-256 of the component, in hex.
+    pub(super) digest: Arc<str>,
 }
 
 impl ComponentCache {
@@ -212,7 +218,7 @@ impl ComponentInfo {
                     });
                 }
                 None if of_contract.is_some_and(|import| import.interface == "types") => {}
-                None if is_plain_wasi(import) => wasi = true,
+                None if wasi_offer(import).is_some() => wasi = true,
                 None => {
                     return Err(AdmissionError::Unknown {
                         name: self.name.clone(),
@@ -231,22 +237,45 @@ impl ComponentInfo {
             .and_then(|()| granted.iter().try_for_each(|interface| interface.link(&mut linker)))
             .and_then(|()| linker.instantiate_pre(&self.component))
             .and_then(BotPre::new)
-            .map(|pre| Admitted { pre })
+            .map(|pre| Admitted {
+                pre,
+                digest: self.digest.as_str().into(),
+            })
             .map_err(|e| self.mismatch(&e))
     }
 
-    /// Link every import to a trap: enough to ask a component what it is, before anything is granted.
+    /// Link what a component needs to say what it is, before anything is granted: WASI and its log. A call of anything else
+    /// fails with [`Acts`].
     ///
     /// # Errors
     /// [`AdmissionError`] if this is no bot.
-    pub(super) fn admit_to_describe<D: Send + 'static>(&self, engine: &Engine) -> Result<BotPre<D>, AdmissionError> {
+    pub(super) fn admit_to_describe(&self, engine: &Engine) -> Result<BotPre<Stranger>, AdmissionError> {
         self.check_world(engine)?;
         let mut linker = Linker::new(engine.raw());
-        linker
-            .define_unknown_imports_as_traps(&self.component)
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+            .and_then(|()| wit::log::add_to_linker::<_, HasSelf<Stranger>>(&mut linker, |stranger| stranger))
+            .and_then(|()| self.refuse_the_rest(engine, &mut linker))
             .and_then(|()| linker.instantiate_pre(&self.component))
             .and_then(BotPre::new)
             .map_err(|e| self.mismatch(&e))
+    }
+
+    fn refuse_the_rest(&self, engine: &Engine, linker: &mut Linker<Stranger>) -> wasmtime::Result<()> {
+        let kind = self.component.component_type();
+        for (import, item) in kind.imports(engine.raw()) {
+            let is_log = ContractImport::parse(import).and_then(|import| import.interface()) == Some(Interface::Log);
+            match item.ty {
+                _ if is_log || wasi_offer(import).is_some() => {}
+                ComponentItem::ComponentInstance(instance) => {
+                    let mut refusing = linker.instance(import)?;
+                    for (name, item) in instance.exports(engine.raw()) {
+                        refuse(&mut refusing, name, item.ty, &format!("{import}#{name}"))?;
+                    }
+                }
+                other => refuse(&mut linker.root(), import, other, import)?,
+            }
+        }
+        Ok(())
     }
 
     fn check_world(&self, engine: &Engine) -> Result<(), AdmissionError> {
@@ -280,19 +309,21 @@ impl ComponentInfo {
     }
 }
 
-/// The parts of WASI that give nothing away when nothing is inherited: runtimes of Python and JavaScript import
-/// them whether they use them or not.
-fn is_plain_wasi(import: &str) -> bool {
-    [
-        "wasi:cli/",
-        "wasi:io/",
-        "wasi:clocks/",
-        "wasi:random/",
-        "wasi:filesystem/",
-        "wasi:sockets/",
-    ]
-    .iter()
-    .any(|prefix| import.starts_with(prefix))
+/// Link a function to a refusal that names it.
+fn refuse(
+    linker: &mut LinkerInstance<'_, Stranger>,
+    name: &str,
+    item: ComponentItem,
+    full: &str,
+) -> wasmtime::Result<()> {
+    match item {
+        ComponentItem::ComponentFunc(_) => {
+            let full = full.to_owned();
+            linker.func_new(name, move |_, _, _, _| Err(Acts(full.clone()).into()))
+        }
+        ComponentItem::Resource(_) => linker.resource(name, ResourceType::host::<()>(), |_, _| Ok(())),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -86,9 +86,16 @@ pub enum AdmissionError {
 /// How a bot's code failed. None of these harms the host or another message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The code trapped: a panic, an unreachable instruction, a division by zero.
+    /// The code trapped: a panic, an uncaught exception, an unreachable instruction, a division by zero. What the bot
+    /// said of it, with the place in its source, if it did.
     #[error("trapped: {0}")]
     Trap(String),
+    /// The code ended itself, as programs do that have a process of their own. WASI does not tell with which code.
+    #[error("called exit{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Exit {
+        /// What it said of it on standard error.
+        why: Option<String>,
+    },
     /// The code computed for too long.
     #[error("computed for more than {}", human(.0))]
     GuestTime(Duration),
@@ -98,6 +105,9 @@ pub enum Fault {
     /// The code wanted more memory than it may have.
     #[error("wanted more than {} MiB of memory", .0 / (1024 * 1024))]
     Memory(usize),
+    /// The code called what it has no right to now.
+    #[error("{0}")]
+    Acts(String),
     /// The host could not do its part.
     #[error("host failure: {0}")]
     Host(String),

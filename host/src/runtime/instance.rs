@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
 
 use super::aside::Heavy;
 use super::bindings::{Bot, BotPre};
 use super::component::Admitted;
+use super::describe::Acts;
 use super::engine::{Engine, MAX_MEMORY, TICK};
 use super::error::Fault;
-use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext};
+use super::failure;
+use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext, Occasion};
+use super::journal::Journal;
 use super::wit::types;
-use crate::capability::tape::Unrecorded;
 
 /// What one call may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,9 +96,12 @@ impl Instances {
     /// # Errors
     /// A [`Fault`] if its code fails. The inner error is the bot's own refusal.
     pub async fn configure(&self) -> Result<Result<(), String>, Fault> {
-        self.call(None, |world, store| Box::pin(world.call_configure(store)))
-            .await
-            .map(|(answer, _)| answer)
+        let digest = Arc::clone(&self.admitted.digest);
+        self.call(Occasion::Configure { digest }, |world, store| {
+            Box::pin(world.call_configure(store))
+        })
+        .await
+        .map(|(answer, _)| answer)
     }
 
     /// Let the bot handle a message.
@@ -109,7 +115,7 @@ impl Instances {
             group: self.bot.group_of(&message.topic).to_owned(),
         };
         let message = message.clone();
-        self.call(Some(context), move |world, store| {
+        self.call(Occasion::Message(context), move |world, store| {
             Box::pin(async move { world.call_handle(store, &message).await })
         })
         .await
@@ -122,7 +128,7 @@ impl Instances {
     /// A [`Fault`] if its code fails; nothing takes effect then.
     pub async fn tick(&self, timer: &str) -> Result<Verdict, Fault> {
         let timer = timer.to_owned();
-        self.call(None, move |world, store| {
+        self.call(Occasion::Tick(timer.clone()), move |world, store| {
             Box::pin(async move { world.call_tick(store, &timer).await })
         })
         .await
@@ -131,24 +137,31 @@ impl Instances {
 
     async fn call<T: Send + 'static>(
         &self,
-        message: Option<MessageContext>,
+        occasion: Occasion,
         call: impl Call<Invocation, T>,
     ) -> Result<(T, Effects), Fault> {
-        let invocation = Invocation::new(Arc::clone(&self.bot), message, self.limits.memory);
+        let invocation = Invocation::new(Arc::clone(&self.bot), occasion, self.limits.memory);
         let (value, invocation) = call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
         Ok((value, invocation.effects))
     }
 }
 
-/// Data of a store whose memory is limited.
+/// Data of a store whose memory is limited, and whose output is somebody's.
 pub(super) trait Limited: Send + 'static {
     /// The limit.
     fn memory(&mut self) -> &mut MemoryLimit;
+
+    /// What the call says.
+    fn journal(&self) -> &Journal;
 }
 
 impl Limited for Invocation {
     fn memory(&mut self) -> &mut MemoryLimit {
         &mut self.memory
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
     }
 }
 
@@ -205,17 +218,32 @@ async fn held_to<D: Limited, T>(
         call(&world, &mut store).await
     };
     let answer = tokio::time::timeout(limits.wall_time, work).await;
+    store.data().journal().end();
     match answer {
         Err(_elapsed) => Err(Fault::TimedOut(limits.wall_time)),
         Ok(Ok(value)) => Ok((value, store.into_data())),
         Ok(Err(_)) if store.data_mut().memory().exceeded => Err(Fault::Memory(limits.memory)),
-        Ok(Err(error)) if error.is::<OutOfGuestTime>() => Err(Fault::GuestTime(limits.guest_time)),
-        // The backtrace would hide what matters to whoever writes the test.
-        Ok(Err(error)) if error.is::<Unrecorded>() => Err(Fault::Host(error.root_cause().to_string())),
-        Ok(Err(error)) => Err(match error.downcast_ref::<wasmtime::Trap>() {
-            Some(trap) => Fault::Trap(trap.to_string()),
-            None => Fault::Host(format!("{:#}", error)),
-        }),
+        Ok(Err(error)) => Err(fault(&error, limits, store.data().journal())),
+    }
+}
+
+/// What came of a call that the bot's code did not return from.
+fn fault(error: &wasmtime::Error, limits: Limits, journal: &Journal) -> Fault {
+    if error.is::<OutOfGuestTime>() {
+        return Fault::GuestTime(limits.guest_time);
+    }
+    if error.is::<I32Exit>() {
+        return Fault::Exit {
+            why: journal.failure().or_else(|| journal.last_error()),
+        };
+    }
+    if let Some(acts) = error.downcast_ref::<Acts>() {
+        return Fault::Acts(acts.to_string());
+    }
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => Fault::Trap(failure::of_trap(*trap, error.downcast_ref(), journal)),
+        // The backtrace would hide what matters to whoever reads it.
+        None => Fault::Host(error.root_cause().to_string()),
     }
 }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::capability::{Grants, Level, Services, Work};
+use super::journal::{Journal, Said};
+use super::wasi::{self, Clock};
+use crate::capability::{Grants, Services, Work};
 
 /// A bot as its capabilities see it. Shared by all of its instances.
 pub struct BotContext {
@@ -36,6 +39,13 @@ impl BotContext {
     #[must_use]
     pub fn group_of(&self, topic: &str) -> &str {
         self.groups.get(topic).map_or("", String::as_str)
+    }
+
+    /// Write what its component said before it was this bot into its log.
+    pub(crate) fn keep(&self, said: &[Said]) {
+        for Said { level, line } in said {
+            self.services.logs.append(&self.name, None, *level, &[line]);
+        }
     }
 }
 
@@ -107,47 +117,68 @@ pub struct Invocation {
     pub effects: Effects,
     /// Resources that it holds.
     pub table: ResourceTable,
+    /// What it says.
+    pub(crate) journal: Journal,
     pub(super) memory: MemoryLimit,
-    log_lines: u32,
     /// Mails that it had sent, or tried to.
     pub(crate) mails: u32,
-    wasi: WasiCtx,
+    clock: Clock,
+    seed: [u8; 32],
+    /// Made at the first call of WASI.
+    wasi: Option<WasiCtx>,
 }
 
-/// Log lines that one message may write; the rest is dropped, with one line that says so.
-const MAX_LOG_LINES: u32 = 10_000;
+/// Why a bot is called, as far as its clock and randomness depend on it.
+#[derive(Debug, Clone)]
+pub(super) enum Occasion {
+    /// It checks its options: the same component always sees the same.
+    Configure {
+        /// SHA-256 of the component, in hex.
+        digest: Arc<str>,
+    },
+    /// A message. A repeated attempt has the same randomness.
+    Message(MessageContext),
+    /// A timer went off.
+    Tick(String),
+}
 
 impl Invocation {
-    pub(super) fn new(bot: Arc<BotContext>, message: Option<MessageContext>, memory: usize) -> Self {
+    pub(super) fn new(bot: Arc<BotContext>, occasion: Occasion, memory: usize) -> Self {
+        let clock = match occasion {
+            Occasion::Configure { .. } => Clock::fixed(),
+            Occasion::Message(_) | Occasion::Tick(_) => Clock::Host(Arc::clone(&bot)),
+        };
+        let seed = match &occasion {
+            Occasion::Configure { digest } => wasi::seed(&["configure", digest]),
+            Occasion::Message(message) => wasi::seed(&["message", &bot.name, &message.id]),
+            Occasion::Tick(timer) => wasi::seed(&["tick", &bot.name, timer, &bot.services.tape.tick()]),
+        };
+        let message = match occasion {
+            Occasion::Message(message) => Some(message),
+            Occasion::Configure { .. } | Occasion::Tick(_) => None,
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(wasi::MAX_RESOURCES);
         Self {
+            journal: Journal::of(Arc::clone(&bot), message.as_ref().map(|message| message.run.clone())),
             bot,
             message,
             effects: Effects::default(),
-            table: ResourceTable::new(),
+            table,
             memory: MemoryLimit {
                 bytes: memory,
                 exceeded: false,
             },
-            log_lines: 0,
             mails: 0,
-            // Nothing is inherited: no arguments, environment, files, standard streams or network.
-            wasi: WasiCtxBuilder::new().build(),
+            clock,
+            seed,
+            wasi: None,
         }
     }
 
-    /// Count a log line; false once the message has written its share.
-    pub(crate) fn may_log(&mut self) -> bool {
-        self.log_lines = self.log_lines.saturating_add(1);
-        if self.log_lines == MAX_LOG_LINES {
-            let run = self.run();
-            self.bot.services.logs.write(
-                &self.bot.name,
-                run,
-                Level::Warn,
-                "too many log lines; the rest is dropped",
-            );
-        }
-        self.log_lines < MAX_LOG_LINES
+    /// The time of day, as the bot sees it.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.clock.now()
     }
 
     /// The work in hand: what the ids of its events and mails derive from.
@@ -171,8 +202,9 @@ impl Invocation {
 
 impl WasiView for Invocation {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = || wasi::context(&self.journal, &self.clock, self.seed);
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(wasi),
             table: &mut self.table,
         }
     }

@@ -6,8 +6,11 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use super::bindings::Bot;
 use super::component::ComponentCache;
-use super::engine::{Engine, TICK};
+use super::describe::Stranger;
+use super::engine::{Engine, MAX_MEMORY, TICK};
 use super::error::{AdmissionError, LoadError};
+use super::instance::Limited as _;
+use super::journal::Said;
 use super::wit::types;
 
 /// How long the component may compute. Longer than anybody waits.
@@ -43,7 +46,8 @@ pub enum SnapshotError {
     Rejected(String),
 }
 
-/// Let a bot handle one tick of a timer, and return a component that begins where the tick ended. All imports trap.
+/// Let a bot handle one tick of a timer, and return a component that begins where the tick ended. It has its log and a
+/// WASI with a fixed clock, as for `describe`; all other imports trap. What it said is returned beside the component.
 /// Blocks while it compiles; the compilation is kept in the cache.
 ///
 /// # Errors
@@ -54,7 +58,7 @@ pub async fn snapshot_after_tick(
     name: &str,
     component: &[u8],
     timer: &str,
-) -> Result<Vec<u8>, SnapshotError> {
+) -> Result<(Vec<u8>, Vec<Said>), SnapshotError> {
     let unfit = |error: wasmtime::Error| SnapshotError::Unfit {
         name: name.to_owned(),
         why: format!("{error:#}"),
@@ -70,7 +74,8 @@ pub async fn snapshot_after_tick(
     let compiled = cache.load(engine, name, &instrumented)?;
 
     let pre = compiled.admit_to_describe(engine)?;
-    let mut store = Store::new(engine.raw(), ());
+    let mut store = Store::new(engine.raw(), Stranger::new(&compiled.digest, MAX_MEMORY));
+    let journal = store.data().journal().clone();
     store.set_epoch_deadline(u64::try_from(PATIENCE.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX / 2));
     let instance = pre.instance_pre().instantiate_async(&mut store).await.map_err(failed)?;
     let bot = Bot::new(&mut store, &instance).map_err(unfit)?;
@@ -86,15 +91,16 @@ pub async fn snapshot_after_tick(
         failure: None,
     };
     let snapshot = wizer.snapshot_component(&context, &mut live).await.map_err(unfit)?;
+    journal.end();
     match live.failure {
-        None => Ok(snapshot),
+        None => Ok((snapshot, journal.take_kept())),
         Some(error) => Err(failed(error)),
     }
 }
 
 /// An instance whose state is read through the functions that the instrumentation added.
 struct Live {
-    store: Store<()>,
+    store: Store<Stranger>,
     instance: Instance,
     /// The first call that failed: the trait has no way to say so.
     failure: Option<wasmtime::Error>,

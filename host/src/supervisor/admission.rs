@@ -17,7 +17,7 @@ use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use crate::bus::ConnectionOptions;
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
-use crate::runtime::{BotContext, Instances, Limits};
+use crate::runtime::{Answer, BotContext, Instances, Limits};
 
 /// Bytes of state that a bot may keep.
 pub(super) const STATE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(super) const ASKING: Limits = Limits {
 impl Inner {
     /// Do everything that can fail before a bot starts.
     pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
-        let (component, description) = self.inspector.inspect(&spec.source).await?;
+        let (component, Answer { description, said }) = self.inspector.ask(&spec.source).await?;
         let digest = format!("sha256:{}", component.digest);
         if let Some(pinned) = spec.digest.as_ref().filter(|pinned| **pinned != digest) {
             return Err(LoadFailure::Digest {
@@ -59,6 +59,7 @@ impl Inner {
             state_limit: STATE_LIMIT,
             services: Arc::clone(&self.services),
         });
+        bot.keep(&said);
         let asking = Instances::new(
             self.inspector.engine().clone(),
             admitted.clone(),

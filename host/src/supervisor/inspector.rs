@@ -1,15 +1,15 @@
 //! What a bot is and would do, found out without a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::LoadFailure;
 use super::options::{self, OptionError};
 use super::spec::{BotSource, BotSpec};
 use crate::capability::Grants;
 use crate::runtime::wit::types::Description;
-use crate::runtime::{ComponentCache, ComponentInfo, Engine, LoadError};
+use crate::runtime::{Answer, ComponentCache, ComponentInfo, Engine, LoadError};
 use crate::stock;
 
 /// Compiles components and asks them what they are.
@@ -17,7 +17,12 @@ use crate::stock;
 pub struct Inspector {
     engine: Engine,
     cache: Arc<ComponentCache>,
+    /// What components said that they are, by digest.
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
 }
+
+/// Answers that are kept.
+const MOST_ANSWERS: usize = 256;
 
 /// How a bot's messages would flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,7 @@ impl Inspector {
         Ok(Self {
             engine: Engine::keeping(&compiled)?,
             cache: Arc::new(ComponentCache::new(compiled)),
+            answers: Arc::default(),
         })
     }
 
@@ -50,9 +56,34 @@ impl Inspector {
     /// # Errors
     /// [`LoadFailure`] if it isn't a bot.
     pub async fn inspect(&self, source: &BotSource) -> Result<(ComponentInfo, Description), LoadFailure> {
+        let (component, answer) = self.ask(source).await?;
+        Ok((component, answer.description))
+    }
+
+    /// The same, with what the component printed or logged meanwhile. A component is asked once: what it answers follows
+    /// from its digest.
+    ///
+    /// # Errors
+    /// As [`Inspector::inspect`].
+    pub async fn ask(&self, source: &BotSource) -> Result<(ComponentInfo, Answer), LoadFailure> {
         let component = self.component(source).await?;
-        let description = component.describe(&self.engine).await?;
-        Ok((component, description))
+        let known = self.answers().get(&component.digest).cloned();
+        if let Some(answer) = known {
+            return Ok((component, answer));
+        }
+        let answer = component.describe(&self.engine).await?;
+        let mut answers = self.answers();
+        if answers.len() >= MOST_ANSWERS {
+            answers.clear();
+        }
+        answers.insert(component.digest.clone(), answer.clone());
+        drop(answers);
+        Ok((component, answer))
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+        // Nothing is half done where a thread could panic.
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Check that a bot has a grant for all that it imports.
@@ -74,7 +105,7 @@ impl Inspector {
     }
 
     async fn component(&self, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
-        let Self { engine, cache } = self.clone();
+        let Self { engine, cache, .. } = self.clone();
         let source = source.clone();
         let loaded = tokio::task::spawn_blocking(move || match &source {
             BotSource::Stock(name) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
-use crate::runtime::{BotContext, Effects, Fault, Instances, OutgoingEvent, StateWrite, Verdict};
+use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, OutgoingEvent, StateWrite, Verdict};
 
 /// A bot that is ready for one message after another.
 pub struct Trial {
@@ -34,6 +35,8 @@ pub struct Trial {
     services: Arc<Services>,
     name: String,
     topic: String,
+    /// Lines of its log that were reported. The first report has those that it wrote while it was loaded.
+    seen: AtomicUsize,
     // Holds everything that the services keep; gone with the trial.
     _directory: TempDir,
 }
@@ -124,7 +127,7 @@ impl Trial {
         tape: Tape,
         mail: Option<&MailSettings>,
     ) -> Result<Self, TrialError> {
-        let (component, description) = inspector.inspect(&spec.source).await?;
+        let (component, Answer { description, said }) = inspector.ask(&spec.source).await?;
         let name = spec.name.clone().unwrap_or_else(|| description.name.clone());
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
             name: name.clone(),
@@ -147,6 +150,7 @@ impl Trial {
             state_limit: STATE_LIMIT,
             services: Arc::clone(&services),
         });
+        bot.keep(&said);
         let engine = inspector.engine();
         let asking = Instances::new(engine.clone(), admitted.clone(), Arc::clone(&bot), ASKING);
         super::admission::configure(&asking, &name).await?;
@@ -159,6 +163,7 @@ impl Trial {
                 .first()
                 .map(|(_, topic)| topic.clone())
                 .unwrap_or_default(),
+            seen: AtomicUsize::new(0),
             _directory: directory,
         })
     }
@@ -194,7 +199,7 @@ impl Trial {
             event_type: event.event_type,
             source: "test/tester".to_owned(),
             subject: event.subject,
-            time: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            time: self.time(),
             attempt: event.attempt,
             data: Value::Object(event.data).to_string(),
         };
@@ -209,12 +214,20 @@ impl Trial {
         self.report(self.instances.tick(timer)).await
     }
 
+    /// The time of an event: where the world's clock begins, if that is recorded.
+    fn time(&self) -> String {
+        let begin = self.services.tape.begin();
+        let time = begin.unwrap_or_else(OffsetDateTime::now_utc);
+        time.format(&Rfc3339).unwrap_or_default()
+    }
+
     async fn report(&self, work: impl Future<Output = Result<Verdict, Fault>>) -> Result<TrialReport, TrialError> {
-        let before = self.log()?.len();
         let start = Instant::now();
         let verdict = work.await;
         let took = start.elapsed();
-        let log = self.log()?.split_off(before);
+        let all = self.log()?;
+        let seen = self.seen.swap(all.len(), Ordering::Relaxed);
+        let log = all.get(seen..).unwrap_or_default().to_vec();
         let (outcome, effects) = match verdict {
             Ok(Verdict::Done(effects)) => (TrialOutcome::Done, effects),
             Ok(Verdict::Retry { after, why }) => (TrialOutcome::Retry { after, why }, Effects::default()),

@@ -7,6 +7,7 @@ use super::commands::Tools;
 use super::error::{Attempt, BuildError};
 use super::manifest::{Language, Manifest};
 use super::{c, javascript, python, rust};
+use crate::runtime::Said;
 
 /// A component that was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Built {
     pub component: PathBuf,
     /// Its size in bytes.
     pub size: u64,
+    /// What the bot's code said while it was read, if that is a part of the build.
+    pub said: Vec<Said>,
 }
 
 /// A build: what is built, and where the parts go.
@@ -85,9 +88,10 @@ pub fn build(project: &Path, tools: &Tools) -> Result<Built, BuildError> {
         build: &build,
         output: &unfinished,
     };
+    let mut said = Vec::new();
     match manifest.language {
         Language::Rust => rust::build(&job)?,
-        Language::Python => python::build(&job)?,
+        Language::Python => said = python::build(&job)?,
         Language::Javascript | Language::Typescript => javascript::build(&job)?,
         Language::C => c::build(&job)?,
     }
@@ -98,5 +102,6 @@ pub fn build(project: &Path, tools: &Tools) -> Result<Built, BuildError> {
         name: manifest.name,
         component,
         size,
+        said,
     })
 }

@@ -1,5 +1,6 @@
 //! C: bindings are generated here, zig compiles them with the bot, and the module becomes a component here again.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,13 +63,19 @@ fn compile(job: &Job<'_>, bindings: &Path) -> Result<Vec<u8>, BuildError> {
             "cc",
             "--target=wasm32-wasi",
             "-mexec-model=reactor",
-            "-std=c11",
+            // With what POSIX has: clocks, sleeping, getentropy.
+            "-std=gnu11",
             "-O2",
+            // zig takes optimising for a reason to leave assertions out.
+            "-UNDEBUG",
             "-Wall",
             "-Wextra",
-            "-Wl,--strip-all",
-            "-I",
+            // The functions' names stay: a trap's message has nothing better to say where it happened.
+            "-Wl,--strip-debug",
         ])
+        // Assertions name files as the author knows them.
+        .arg(prefix_map(job.project))
+        .arg("-I")
         .arg(bindings)
         .arg("-I")
         .arg(&sdk)
@@ -82,6 +89,13 @@ fn compile(job: &Job<'_>, bindings: &Path) -> Result<Vec<u8>, BuildError> {
         .arg(&module);
     job.run(&mut command)?;
     std::fs::read(&module).attempt("read", &module)
+}
+
+fn prefix_map(project: &Path) -> OsString {
+    let mut map = OsString::from("-ffile-prefix-map=");
+    map.push(project);
+    map.push("/=");
+    map
 }
 
 /// Zig as a program, or as Python's package of it has it.

@@ -1,9 +1,12 @@
 //! JavaScript and TypeScript: rolldown makes one module of the bot and its SDK, jco puts it into QuickJS.
 
+use std::path::Path;
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
 use super::build::Job;
-use super::error::BuildError;
+use super::error::{Attempt, BuildError};
 use super::world;
 
 const REMEDY: &str = "run `npm install` here: package.json names it";
@@ -20,13 +23,23 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
     let mut bundling = Command::new(rolldown);
     bundling
         .arg(job.source())
-        .args(["--format", "esm", "--log-level", "warn", "--file"])
+        .args([
+            "--format",
+            "esm",
+            "--log-level",
+            "warn",
+            "--sourcemap",
+            "--external",
+            world::RANDOM,
+            "--file",
+        ])
         .arg(&bundle);
     let contract = world::Contract::of_project(job.manifest, job.project)?;
     for interface in world::interfaces(job.manifest) {
         bundling.args(["--external", &contract.import(interface)]);
     }
     job.run(&mut bundling)?;
+    add_sources(job, &bundle)?;
     let mut command = Command::new(jco);
     command
         .arg("componentize")
@@ -34,7 +47,32 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .arg("--wit")
         .arg(wit)
         .args(["--world-name", world::WORLD])
-        .args(["--backend", "qjs", "--backend-qjs-stub-wasi", "--out"])
+        .args(["--backend", "qjs", "--out"])
         .arg(job.output);
     job.run(&mut command).map(drop)
+}
+
+/// The part of a source map that tells where a line comes from.
+#[derive(Deserialize, Serialize)]
+struct SourceMap {
+    sources: Vec<String>,
+    mappings: String,
+}
+
+/// Write the bundle's source map into the bundle, for the SDK's messages. That is the only file at run time.
+fn add_sources(job: &Job<'_>, bundle: &Path) -> Result<(), BuildError> {
+    let path = bundle.with_extension("js.map");
+    let text = std::fs::read(&path).attempt("read", &path)?;
+    let mut map: SourceMap =
+        serde_json::from_slice(&text).map_err(|error| job.failed(format_args!("{}: {error}", path.display())))?;
+    for source in &mut map.sources {
+        // Relative to the directory of what is built; the author knows them as relative to the project.
+        *source = source.strip_prefix("../").unwrap_or(source).to_owned();
+    }
+    let map = serde_json::to_string(&map).map_err(|error| job.failed(error))?;
+    let mut text = std::fs::read_to_string(bundle).attempt("read", bundle)?;
+    text.push_str("\nglobalThis.__foundrySources = ");
+    text.push_str(&map);
+    text.push_str(";\n");
+    std::fs::write(bundle, text).attempt("write", bundle)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{Attempt, BuildError};
-use super::manifest::Manifest;
+use super::manifest::{Language, Manifest};
 use super::sdk;
 use crate::capability::Interface;
 use crate::runtime::CONTRACT;
@@ -19,6 +19,12 @@ pub(super) const WORLD: &str = "component";
 
 /// The file that replaces `world.wit`.
 const WORLD_FILE: &str = "world.wit";
+
+/// What Python's and C's libraries import by themselves, and JavaScript's does not: numbers for its SDK's `Math.random`.
+pub(super) const RANDOM: &str = "wasi:random/random@0.2.0";
+
+/// The interface, as far as the SDK uses it.
+const RANDOM_WIT: &str = "package wasi:random@0.2.0;\n\ninterface random {\n    get-random-u64: func() -> u64;\n}\n";
 
 /// The contract that a bot is built for.
 pub(super) struct Contract {
@@ -111,7 +117,6 @@ pub(super) fn write(manifest: &Manifest, build: &Path) -> Result<PathBuf, BuildE
         }
     }
     for (name, text) in &contract.files {
-        let path = directory.join(name);
         let own;
         let text = if name == WORLD_FILE {
             own = world(manifest, &contract.version);
@@ -119,13 +124,26 @@ pub(super) fn write(manifest: &Manifest, build: &Path) -> Result<PathBuf, BuildE
         } else {
             text
         };
-        // Tools and make look at times.
-        if std::fs::read_to_string(&path).is_ok_and(|old| old == *text) {
-            continue;
-        }
-        std::fs::write(&path, text).attempt("write", &path)?;
+        write_if_new(&directory.join(name), text)?;
+    }
+    if has_random(manifest) {
+        let dependency = directory.join("deps/random");
+        std::fs::create_dir_all(&dependency).attempt("create", &dependency)?;
+        write_if_new(&dependency.join("random.wit"), RANDOM_WIT)?;
     }
     Ok(directory)
+}
+
+/// Tools and make look at times.
+fn write_if_new(path: &Path, text: &str) -> Result<(), BuildError> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text).attempt("write", path)
+}
+
+fn has_random(manifest: &Manifest) -> bool {
+    matches!(manifest.language, Language::Javascript | Language::Typescript)
 }
 
 /// The interfaces that the bot's component may import.
@@ -144,6 +162,9 @@ fn world(manifest: &Manifest, version: &str) -> String {
     for interface in interfaces(manifest) {
         text.push_str(&format!("    import {};\n", interface.name()));
     }
+    if has_random(manifest) {
+        text.push_str(&format!("    import {RANDOM};\n"));
+    }
     text.push_str(
         "    export describe: func() -> description;\n    export configure: func() -> result<_, string>;\n    \
          export handle: func(message: message) -> outcome;\n    export tick: func(timer: string) -> outcome;\n}\n",
@@ -154,7 +175,6 @@ fn world(manifest: &Manifest, version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toolkit::Language;
 
     fn manifest(uses: &[Interface]) -> Manifest {
         Manifest {

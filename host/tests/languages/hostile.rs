@@ -67,12 +67,16 @@ const LAST_STRAWS: [&str; 3] = ["straw0", "straw1", "straw2"];
 struct Scene<'a> {
     host: TestHost,
     component: &'a Path,
+    place: &'a str,
     server: String,
 }
 
 /// Everything that it is told to do ends as it should, and between two misdeeds it works.
-pub async fn harms_nobody(component: &Path, directory: tempfile::TempDir) {
+///
+/// `place` is where it fails when it is told to.
+pub async fn harms_nobody(component: &Path, place: &str, directory: tempfile::TempDir) {
     let scene = Scene {
+        place,
         host: TestHost::start_in(directory).await,
         component,
         server: format!("http://{}", super::server()),
@@ -165,8 +169,33 @@ impl Scene<'_> {
         }
         if what == "write, then fail" {
             assert!(log.contains("told to fail"), "{log}");
+            assert!(
+                letter.reason.contains(self.place),
+                "{} has no {}",
+                letter.reason,
+                self.place
+            );
+            self.shows_in_runs(&id, &letter.reason).await;
         }
         assert_eq!(self.exit_code(what, case.url).await, Some(case.exit), "{what}");
+    }
+
+    /// What `foundry-host runs` prints.
+    async fn shows_in_runs(&self, id: &str, reason: &str) {
+        let run = self
+            .host
+            .host
+            .ledger()
+            .run(&format!("run-{id}"))
+            .await
+            .unwrap()
+            .unwrap();
+        let failures = run
+            .events
+            .iter()
+            .filter(|event| event.event_type == "foundry.failure.v1");
+        let reasons: Vec<_> = failures.map(|event| event.data["reason"].as_str().unwrap()).collect();
+        assert_eq!(reasons, [reason]);
     }
 
     async fn floods(&self) {
@@ -174,7 +203,9 @@ impl Scene<'_> {
         self.event_of_work("after-the-flood").await;
         let lines = self.log("flood").lines().count();
         assert!((9_000..=10_000).contains(&lines), "{lines} lines");
-        assert!(self.log("flood").ends_with("too many log lines; the rest is dropped"));
+        let log = self.log("flood");
+        let last = log.lines().last().unwrap();
+        assert!(last.starts_with("too many log lines; the rest is dropped"), "{last}");
         assert_eq!(self.exit_code("flood", "").await, Some(0));
         assert_eq!(self.exit_code("write, then retry", "").await, Some(7));
         let condition = self.host.host.status("conformer").unwrap().condition;

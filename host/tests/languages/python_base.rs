@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use foundry_host::capability::Level;
+use foundry_host::runtime::wasi_offer;
 use foundry_host::supervisor::{BotSource, BotSpec, Inspector, Trial, TrialEvent, TrialOutcome};
 use foundry_host::toolkit::{self, BuildError, Language, Tools};
 use serde_json::json;
@@ -73,7 +75,9 @@ impl Project {
         // `exports` is componentize-py's own, in every component that it makes.
         assert_eq!(info.exports, ["configure", "describe", "exports", "handle", "tick"]);
         assert!(
-            info.imports.iter().all(|import| import.starts_with("foundry:bot/")),
+            info.imports
+                .iter()
+                .all(|import| import.starts_with("foundry:bot/") || wasi_offer(import).is_some()),
             "{:?}",
             info.imports
         );
@@ -128,6 +132,16 @@ async fn a_python_bot_is_read_into_an_interpreter_that_was_started_before() {
     assert_eq!(project.calls(), 1);
     // The last good one is still there.
     assert!(std::fs::read(&component).unwrap() == first);
+
+    // What the modules print while they are read is told, and is not in the way of what they print later.
+    project.write(
+        "words/greeting.py",
+        "import sys\n\nprint('reading', 1)\nprint('no end', end='', file=sys.stderr)\nTEXT = '{\"text\": \"hello\"}'\n",
+    );
+    let built = toolkit::build(&project.path(), &project.tools).unwrap();
+    let said: Vec<_> = built.said.iter().map(|said| (said.level, said.line.as_str())).collect();
+    assert_eq!(said, [(Level::Info, "reading 1"), (Level::Warn, "no end")]);
+    assert_eq!(project.said(&built.component).await, "hello");
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@ from importlib.machinery import ModuleSpec, PathFinder
 import wit_world
 from wit_world.imports import types
 
+from . import _streams
 from ._traceback import format_exception, remember_source
+
+_streams.install()
 
 _bot = None
 
@@ -74,7 +77,7 @@ class _OutOfReach(MetaPathFinder):
 
 
 def _refuse_files(event, arguments):
-    if event == "open":
+    if event == "open" and _streams.reading:
         _out_of_reach.append(arguments[0])
         raise OSError(f"there are no files here ({arguments[0]})")
 
@@ -86,6 +89,7 @@ def _read(main, modules):
     sys.meta_path[:] = [_Modules(modules), *finders, _OutOfReach()]
     # Python looks into files even for the line of a syntax error.
     sys.addaudithook(_refuse_files)
+    _streams.begin_reading()
     try:
         _bot = __import__(main, fromlist=["WitWorld"]).WitWorld()
     except SyntaxError as error:
@@ -94,6 +98,8 @@ def _read(main, modules):
         if _out_of_reach:
             raise
         return types.Outcome_Reject(format_exception(error))
+    finally:
+        _streams.end_of_reading()
     if _out_of_reach:
         # It may have made do without, and would be another bot.
         raise ImportError(f"out of reach: {_out_of_reach}")

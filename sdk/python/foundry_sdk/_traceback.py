@@ -1,4 +1,4 @@
-"""Tracebacks without files: a bot has none at run time, and Python's own formatting would open its sources."""
+"""Tracebacks without files: a bot has none at run time, where Python's own formatting looks for its sources."""
 
 import re
 import sys
@@ -6,8 +6,13 @@ import sys
 # Lines of the bot's own modules and of the SDK, by file.
 _sources: dict[str, list[str]] = {}
 
+# Where the project is while the bot is built.
+_PROJECT = "/0/"
+
 # Where the interpreter's own modules are, and those that componentize-py generates.
 _NOT_OURS = ("/python/", "/bundled/", "/world/")
+
+_SDK = "/foundry_sdk/"
 
 # How an import gets from a module to the next: Python leaves it out as well.
 _MACHINERY = re.compile(r"<frozen importlib|/python/importlib/|.*/foundry_sdk/_base\.py$")
@@ -38,6 +43,10 @@ def format_exception(error: BaseException) -> str:
     return "\n".join(lines)
 
 
+def _as_the_author_knows_it(path: str) -> str:
+    return path.removeprefix(_PROJECT)
+
+
 def _add(error: BaseException, lines: list[str], seen: set[int]) -> None:
     seen.add(id(error))
     origin, how = error.__cause__, "The above exception was the direct cause of the following exception:"
@@ -47,15 +56,21 @@ def _add(error: BaseException, lines: list[str], seen: set[int]) -> None:
         _add(origin, lines, seen)
         lines += ["", how, ""]
     lines.append("Traceback (most recent call last):")
+    steps = []
     step = error.__traceback__
     while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    # The way from the host to the bot says nothing.
+    while len(steps) > 1 and _SDK in steps[0].tb_frame.f_code.co_filename:
+        del steps[0]
+    for step in steps:
         code = step.tb_frame.f_code
         if not _MACHINERY.match(code.co_filename):
-            lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_qualname}')
+            lines.append(f'  File "{_as_the_author_knows_it(code.co_filename)}", line {step.tb_lineno}, in {code.co_qualname}')
             source = _sources.get(code.co_filename, [])
             if 0 < step.tb_lineno <= len(source):
                 lines.append(f"    {source[step.tb_lineno - 1].strip()}")
-        step = step.tb_next
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     text = str(error)

@@ -1,12 +1,15 @@
 """From a class to a component."""
 
-from typing import Any, Callable, Type
+import os
+import random
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Type
 
 import wit_world
 from componentize_py_types import Err
 from wit_world.imports import types as _wit
 
-from . import log
+from . import _streams, log
 from ._traceback import format_exception, remember_sources
 from .description import Description
 from .message import Message
@@ -37,16 +40,15 @@ def export(bot: Type[Bot]) -> type:
 
     class WitWorld(wit_world.WitWorld):
         def describe(self) -> _wit.Description:
-            return bot.description._to_wit()
+            with _call():
+                return bot.description._to_wit()
 
         def configure(self) -> None:
-            try:
-                bot().configure()
-            except ValueError as refusal:
-                raise Err(str(refusal)) from refusal
-            except Exception as error:
-                log.error(format_exception(error))
-                raise
+            with _call():
+                try:
+                    bot().configure()
+                except ValueError as refusal:
+                    raise Err(str(refusal)) from refusal
 
         def handle(self, message: _wit.Message) -> _wit.Outcome:
             return _outcome(lambda: bot().handle(Message._from_wit(message)))
@@ -57,15 +59,29 @@ def export(bot: Type[Bot]) -> type:
     return WitWorld
 
 
-def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
+@contextmanager
+def _call() -> Iterator[None]:
+    """A call of the host: what fails in it is in the log before the instance ends."""
+    # The module's own generator remembers its state from the time when the bot was built. This one's follows from the message.
+    random.seed(int.from_bytes(os.urandom(16), "little"))
     try:
-        work()
-    except Retry as retry:
-        millis = max(0, round(retry.after.total_seconds() * 1000))
-        return _wit.Outcome_Retry(_wit.Retry(millis, retry.why))
-    except Reject as reject:
-        return _wit.Outcome_Reject(reject.why)
+        yield
+    except Err:
+        raise
     except BaseException as error:
         log.error(format_exception(error))
         raise
-    return _wit.Outcome_Done()
+    finally:
+        _streams.flush()
+
+
+def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
+    with _call():
+        try:
+            work()
+        except Retry as retry:
+            millis = max(0, round(retry.after.total_seconds() * 1000))
+            return _wit.Outcome_Retry(_wit.Retry(millis, retry.why))
+        except Reject as reject:
+            return _wit.Outcome_Reject(reject.why)
+        return _wit.Outcome_Done()

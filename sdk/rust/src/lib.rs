@@ -36,10 +36,13 @@ pub mod testing;
 
 mod describe;
 mod outcome;
+mod print;
 mod publish;
 
 pub use describe::{Description, OptionBuilder};
 pub use outcome::{Outcome, retry_after, retry_now};
+#[doc(hidden)]
+pub use print::{Stream as __Stream, print as __print};
 pub use publish::{Event, publish};
 
 #[doc(hidden)]
@@ -92,23 +95,19 @@ macro_rules! export {
 
             impl $crate::bindings::Guest for Component {
                 fn describe() -> $crate::bindings::foundry::bot::types::Description {
-                    $crate::__start();
-                    <$bot as $crate::Bot>::describe().into()
+                    $crate::__call(|| <$bot as $crate::Bot>::describe().into())
                 }
 
                 fn configure() -> ::core::result::Result<(), ::std::string::String> {
-                    $crate::__start();
-                    <$bot as $crate::Bot>::configure()
+                    $crate::__call(|| <$bot as $crate::Bot>::configure())
                 }
 
                 fn handle(message: $crate::Message) -> $crate::bindings::foundry::bot::types::Outcome {
-                    $crate::__start();
-                    <$bot as $crate::Bot>::handle(message).into()
+                    $crate::__call(|| <$bot as $crate::Bot>::handle(message).into())
                 }
 
                 fn tick(timer: ::std::string::String) -> $crate::bindings::foundry::bot::types::Outcome {
-                    $crate::__start();
-                    <$bot as $crate::Bot>::tick(&timer).into()
+                    $crate::__call(|| <$bot as $crate::Bot>::tick(&timer).into())
                 }
             }
 
@@ -117,8 +116,14 @@ macro_rules! export {
     };
 }
 
-/// Called first in every export: a panic's text goes to the bot's log before the instance traps.
+/// Every export: a panic's text goes to the bot's log before the instance traps, and what was printed is there at the end.
 #[doc(hidden)]
-pub fn __start() {
-    std::panic::set_hook(Box::new(|panic| log::error(panic.to_string())));
+pub fn __call<T>(work: impl FnOnce() -> T) -> T {
+    std::panic::set_hook(Box::new(|panic| {
+        print::end();
+        log::error(panic.to_string());
+    }));
+    let result = work();
+    print::end();
+    result
 }

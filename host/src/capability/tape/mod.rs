@@ -1,9 +1,11 @@
-//! Recorded worlds: what git, builds, HTTP and mail answered once, for tests of bots that need none of them.
+//! Recorded worlds: what git, builds, HTTP and mail answered once, and the clock showed, for tests of bots that need none of
+//! them.
 //!
 //! A host asks the real thing. A trial may do the same and write it down, or answer from what was written down; then
 //! nothing outside is asked at all. Grants are checked before, in either case.
 
 mod build;
+mod clock;
 mod git;
 mod http;
 mod mail;
@@ -18,7 +20,7 @@ pub use build::{Build, BuildAsked, BuildFailure, Built, BuiltFile, FailedBuild};
 pub use git::{Checkout, Commit, GitFailure, Refs, Repository, Signed, Tree};
 pub use http::{Http, HttpAnswer, HttpAsked, HttpFailure};
 pub use mail::{Mail, MailAsked, MailFailure};
-pub use world::{Answer, Content, Exchange, Reel, World};
+pub use world::{Answer, Content, Exchange, Reading, Reel, World};
 
 /// Where the answers come from.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub enum Tape {
 pub struct Player {
     left: World,
     last: World,
+    /// Readings of the clock that were taken.
+    readings: usize,
 }
 
 /// What came of a question of a kind.
@@ -65,6 +69,7 @@ impl Tape {
         Self::Playing(Mutex::new(Player {
             left: world,
             last: World::default(),
+            readings: 0,
         }))
     }
 

@@ -1,8 +1,9 @@
-//! The file of a recorded world: questions of a bot to what is outside of its host, and the answers.
+//! The file of a recorded world: questions of a bot to what is outside of it, and the answers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::{Build, Checkout, Http, Mail, Refs};
 
@@ -28,7 +29,15 @@ pub struct World {
     /// Mails.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mails: Vec<Exchange<Mail>>,
+    /// What the clock showed, reading by reading.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clock: Vec<Reading>,
 }
+
+/// A time that the clock showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reading(#[serde(with = "time::serde::rfc3339")] pub OffsetDateTime);
 
 impl World {
     /// A file of a commit that was checked out before.

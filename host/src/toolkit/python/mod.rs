@@ -13,10 +13,10 @@ use std::process::Command;
 use super::build::Job;
 use super::error::{Attempt, BuildError};
 use super::world;
-use crate::runtime::{ComponentCache, Engine, SnapshotError, snapshot_after_tick};
+use crate::runtime::{ComponentCache, Engine, Said, SnapshotError, snapshot_after_tick};
 
 /// Build a Python bot.
-pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
+pub(super) fn build(job: &Job<'_>) -> Result<Vec<Said>, BuildError> {
     let tool = job.find(&[".venv/bin"], "componentize-py").ok_or_else(|| {
         job.missing(
             "componentize-py",
@@ -32,18 +32,19 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
     let wit = world::write(job.manifest, job.build)?;
     if let Some(kept) = job.tools.kept() {
         match from_base(job, &tool, &wit, &module, kept)? {
-            Prepared::Done => return Ok(()),
+            Prepared::Done(said) => return Ok(said),
             Prepared::Unfit(why) => tracing::debug!(bot = job.manifest.name, why, "building without a base"),
         }
     }
     let paths = [job.project.to_owned(), job.project.join(&job.manifest.sdk)];
-    componentize(job, &tool, &wit, &module, &paths, job.output)
+    componentize(job, &tool, &wit, &module, &paths, job.output)?;
+    Ok(Vec::new())
 }
 
 /// What came of reading a bot into a base.
 enum Prepared {
-    /// The component.
-    Done,
+    /// The component is there; what the bot's modules said meanwhile.
+    Done(Vec<Said>),
     /// The bot can't be built this way: the reason.
     Unfit(String),
 }
@@ -63,17 +64,19 @@ fn from_base(job: &Job<'_>, tool: &Path, wit: &Path, module: &str, kept: &Path) 
     let bytes = std::fs::read(&base).attempt("read", &base)?;
     let compiled = kept.join("compiled");
     let engine = Engine::keeping(&compiled).map_err(|error| job.failed(error))?;
-    let prepared = futures::executor::block_on(snapshot_after_tick(
+    let (cache, order) = (ComponentCache::new(compiled), base::order(module, &modules));
+    let prepared = in_own_runtime(snapshot_after_tick(
         &engine,
-        &ComponentCache::new(compiled),
+        &cache,
         "the Python interpreter",
         &bytes,
-        &base::order(module, &modules),
-    ));
+        &order,
+    ))
+    .attempt("start a thread in", job.project)?;
     match prepared {
-        Ok(component) => {
+        Ok((component, said)) => {
             std::fs::write(job.output, component).attempt("write", job.output)?;
-            Ok(Prepared::Done)
+            Ok(Prepared::Done(said))
         }
         Err(SnapshotError::Rejected(traceback)) => Err(BuildError::Code {
             bot: job.manifest.name.clone(),
@@ -81,6 +84,16 @@ fn from_base(job: &Job<'_>, tool: &Path, wit: &Path, module: &str, kept: &Path) 
         }),
         Err(error) => Ok(Prepared::Unfit(error.to_string())),
     }
+}
+
+/// Do asynchronous work to its end, also where the caller is asynchronous itself: what the bot's modules wait for needs
+/// timers.
+fn in_own_runtime<T: Send>(work: impl Future<Output = T> + Send) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::scope(|threads| {
+        let thread = std::thread::Builder::new().spawn_scoped(threads, || runtime.block_on(work))?;
+        thread.join().map_err(|_| std::io::Error::other("it panicked"))
+    })
 }
 
 /// Let componentize-py make a component of a module.
@@ -98,7 +111,6 @@ fn componentize(
         .arg(wit)
         .args(["--world", world::WORLD, "componentize", module])
         .args(paths.iter().flat_map(|path| [Path::new("--python-path"), path]))
-        .arg("--stub-wasi")
         .arg("--output")
         .arg(output)
         // Where a module's bytecode is cached, the paths of this machine would end up in the component.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use foundry_sdk::http::{self, Request};
 use foundry_sdk::{
-    Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, log, mail, options, publish,
-    retry_after, state,
+    Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, clock, eprintln, export, log, mail, options,
+    print, println, publish, retry_after, state,
 };
 use serde_json::{Value, json};
 
@@ -114,6 +114,27 @@ fn obey(message: &Message, data: &Value) -> Result<Outcome, String> {
             for n in 0..20_000 {
                 log::info(format!("line {n}"));
             }
+        }
+        "print" => {
+            println!("printed: {}", "ünïcödé");
+            eprintln!("a warning");
+            print!("no end");
+        }
+        "print 100 MB" => {
+            let line = "x".repeat(1023);
+            for _ in 0..100 * 1024 {
+                println!("{line}");
+            }
+        }
+        "clock" => {
+            let now = clock::now() as f64 / 1000.0;
+            answer(&json!({ "now": now, "host": clock::now() as f64 / 1000.0 }), None)?;
+        }
+        "random" => answer(&json!({ "numbers": [] }), None)?,
+        "files" => {
+            let read = std::fs::read("/etc/passwd").err().map(|error| error.to_string());
+            let write = std::fs::write("new.txt", "x").err().map(|error| error.to_string());
+            answer(&json!({ "read": read, "write": write }), None)?;
         }
         other => return Ok(Outcome::Reject(format!("don't know how to {other}"))),
     }

@@ -1,7 +1,13 @@
 /* Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says. */
 
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "foundry.h"
 
@@ -101,6 +107,40 @@ static int recurse(volatile int depth) {
     return recurse(depth + 1) + room[0];
 }
 
+static void print_much(void) {
+    static char line[1024];
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\n';
+    for (int number = 0; number < 100 * 1024; number++) {
+        fwrite(line, 1, sizeof line, stdout);
+    }
+}
+
+static const char *clock_as_json(void) {
+    struct timespec now, before, after;
+    clock_gettime(CLOCK_REALTIME, &now);
+    double host = (double)foundry_now() / 1000;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    nanosleep(&(struct timespec){.tv_nsec = 60 * 1000 * 1000}, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    double slept = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+    return foundry_format("{\"now\": %.3f, \"host\": %.3f, \"slept\": %f, \"time\": %lld}",
+                          (double)now.tv_sec + (double)now.tv_nsec / 1e9, host, slept, (long long)time(NULL));
+}
+
+static const char *numbers_as_json(void) {
+    unsigned long long numbers[3];
+    if (getentropy(numbers, sizeof numbers)) {
+        foundry_fail("no numbers: %s", strerror(errno));
+    }
+    return foundry_format("{\"numbers\": [\"%llx\", \"%llx\", \"%llx\"]}", numbers[0], numbers[1], numbers[2]);
+}
+
+static const char *why_not(const char *path, const char *mode) {
+    FILE *file = fopen(path, mode);
+    return file ? "none" : strerror(errno);
+}
+
 foundry_outcome foundry_handle(const foundry_message *message) {
     const char *what = foundry_json_text(message->data, "do");
     const char *error = NULL;
@@ -158,6 +198,29 @@ foundry_outcome foundry_handle(const foundry_message *message) {
             return sent.temporary ? foundry_retry(1500, "%s", sent.why) : foundry_reject("%s", sent.why);
         }
         answer(foundry_format("{\"id\": %s}", foundry_json_quote(sent.message_id)));
+    } else if (strcmp(what, "print") == 0) {
+        printf("printed: %s\n", "ünïcödé");
+        fprintf(stderr, "a %s\n", "warning");
+        printf("no end");
+    } else if (strcmp(what, "print badly") == 0) {
+        printf("\xff café \x1b[31m\n");
+    } else if (strcmp(what, "print 100 MB") == 0) {
+        print_much();
+    } else if (strcmp(what, "clock") == 0) {
+        answer(clock_as_json());
+    } else if (strcmp(what, "random") == 0) {
+        answer(numbers_as_json());
+    } else if (strcmp(what, "files") == 0) {
+        answer(foundry_format("{\"read\": %s, \"write\": %s}", foundry_json_quote(why_not("/etc/passwd", "r")),
+                              foundry_json_quote(why_not("new.txt", "w"))));
+    } else if (strcmp(what, "assert") == 0) {
+        assert(!"told to assert");
+    } else if (strcmp(what, "exit") == 0) {
+        fprintf(stderr, "leaving\n");
+        exit(3);
+    } else if (strcmp(what, "sleep") == 0) {
+        printf("going to sleep\n");
+        sleep(3600);
     } else if (strcmp(what, "flood") == 0) {
         for (int number = 0; number < 20000; number++) {
             foundry_log(FOUNDRY_INFO, "line %d", number);

@@ -2,7 +2,7 @@
 
 import * as http from "#foundry/http";
 import * as mail from "#foundry/mail";
-import { PublishError, Reject, Retry, StateError, defineBot, log, options, publish, state } from "#foundry";
+import { PublishError, Reject, Retry, StateError, clock, defineBot, log, options, publish, state } from "#foundry";
 
 const orders = {
   echo: ({ data }) => answer({ text: data.text }),
@@ -69,6 +69,22 @@ const orders = {
       throw error;
     }
   },
+  print() {
+    console.log("printed: %s", "ünïcödé");
+    console.warn("a", "warning");
+    console.info("no end");
+  },
+  "print badly"() {
+    console.log("\ud800 café \u001b[31m");
+  },
+  "print 100 MB"() {
+    const line = "x".repeat(1023);
+    for (let number = 0; number < 100 * 1024; number++) {
+      console.log(line);
+    }
+  },
+  clock: () => answer({ now: Date.now() / 1000, host: clock.now().getTime() / 1000, text: new Date().toISOString() }),
+  random: () => answer({ numbers: [Math.random(), Math.random(), Math.random()] }),
   flood() {
     for (let number = 0; number < 20_000; number++) {
       log.info(`line ${number}`);

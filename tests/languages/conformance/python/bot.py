@@ -1,6 +1,29 @@
 """Does what every SDK's bot must be able to do, and misbehaves in every way that a bot can: as each message says."""
 
-from foundry_sdk import Bot, Description, Option, PublishError, Reject, Retry, export, http, log, mail, options, publish, state
+import os
+import random
+import secrets
+import sys
+import time
+import uuid
+from datetime import datetime, timezone
+
+from foundry_sdk import (
+    Bot,
+    Description,
+    Option,
+    PublishError,
+    Reject,
+    Retry,
+    clock,
+    export,
+    http,
+    log,
+    mail,
+    options,
+    publish,
+    state,
+)
 
 
 class Conformer(Bot):
@@ -141,6 +164,57 @@ def flood(message):
         log.info(f"line {number}")
 
 
+def print_text(message):
+    print("printed:", "ünïcödé")
+    print("a warning", file=sys.stderr)
+    print("no end", end="")
+
+
+def print_badly(message):
+    sys.stdout.buffer.write(b"\xff caf\xc3\xa9 \x1b[31m\n")
+
+
+def print_much(message):
+    line = "x" * 1023 + "\n"
+    for _ in range(100):
+        sys.stdout.write(line * 1024)
+
+
+def tell_time(message):
+    now = datetime.now(timezone.utc).timestamp()
+    host = clock.now().timestamp()
+    before = time.perf_counter()
+    time.sleep(0.06)
+    answer({"now": now, "host": host, "slept": time.perf_counter() - before, "time": time.time()})
+
+
+def draw_numbers(message):
+    numbers = [random.random(), uuid.uuid4().hex, secrets.token_hex(8), os.urandom(8).hex(), random.random()]
+    answer({"numbers": numbers})
+
+
+def look_for_files(message):
+    answer({"read": why_not("/etc/passwd", "r"), "write": why_not("new.txt", "w")})
+
+
+def why_not(path, mode):
+    try:
+        open(path, mode)
+    except OSError as error:
+        return str(error)
+    return "none"
+
+
+def leave(message):
+    print("leaving", file=sys.stderr)
+    os._exit(3)
+
+
+def sleep(message):
+    print("going to sleep")
+    time.sleep(3600)
+
+
 def answer(data, topic="answers", key=None):
     publish(data, type="test.answer.v1", topic=topic, subject="an answer", key=key)
 
@@ -162,6 +236,14 @@ ORDERS = {
     "ask": ask,
     "mail": send_mail,
     "flood": flood,
+    "print": print_text,
+    "print badly": print_badly,
+    "print 100 MB": print_much,
+    "clock": tell_time,
+    "random": draw_numbers,
+    "files": look_for_files,
+    "exit": leave,
+    "sleep": sleep,
 }
 
 WitWorld = export(Conformer)
