@@ -1,6 +1,6 @@
 //! A private apt: its own sources, lists, cache and status, which trusts one key for one repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::farm::Farm;
@@ -13,20 +13,26 @@ pub struct Apt {
 impl Apt {
     /// An apt that knows a farm's repository, with `Signed-By`.
     pub fn new(farm: &Farm, suite: &str) -> Self {
-        let root = farm.path().join(format!("apt-{suite}"));
+        let key = run(farm.foundry().args(["key", "export", &farm.repository_key])) + "\n";
+        Self::of(
+            farm.path().join(format!("apt-{suite}")),
+            &farm.repository(),
+            &key,
+            suite,
+        )
+    }
+
+    /// An apt in a directory of its own that knows a repository and trusts its key.
+    pub fn of(root: PathBuf, repository: &Path, trusted: &str, suite: &str) -> Self {
         for directory in ["etc", "parts", "lib/lists/partial", "cache/archives/partial", "root"] {
             std::fs::create_dir_all(root.join(directory)).unwrap();
         }
         std::fs::write(root.join("lib/status"), "").unwrap();
         let key = root.join("etc/key.asc");
-        std::fs::write(
-            &key,
-            run(farm.foundry().args(["key", "export", &farm.repository_key])) + "\n",
-        )
-        .unwrap();
+        std::fs::write(&key, trusted).unwrap();
         let sources = format!(
             "Types: deb deb-src\nURIs: file:{}\nSuites: {suite}\nComponents: main\nSigned-By: {}\n",
-            farm.repository().display(),
+            repository.display(),
             key.display()
         );
         std::fs::write(root.join("etc/test.sources"), sources).unwrap();

@@ -57,6 +57,12 @@ impl Farm {
         self
     }
 
+    /// Add another table to the configuration.
+    pub fn table(mut self, table: &str) -> Self {
+        write!(self.bots, "\n{table}\n").unwrap();
+        self
+    }
+
     /// A watchbot for repositories.
     pub fn watchbot(self, repositories: &[String]) -> Self {
         self.bot(

@@ -13,8 +13,10 @@ mod apt;
 mod failures;
 mod farm;
 mod first_pipeline;
+mod git_server;
 mod kill;
 mod load_balancing;
+mod original;
 mod package;
 mod page;
 mod push_to_install;
@@ -22,3 +24,4 @@ mod push_to_install;
 #[allow(dead_code, reason = "one of several users")]
 mod s3;
 mod several_machines;
+mod two_builders;

@@ -35,6 +35,34 @@ impl Repository {
         repository
     }
 
+    /// A repository whose package embeds the time at which it is built: in its binary package, and in one for all
+    /// architectures.
+    pub fn that_embeds_its_build_time(directory: &Path, name: &str) -> Self {
+        let repository = Self::new(directory, name);
+        let control = format!(
+            "Source: {name}\nSection: misc\nPriority: optional\nMaintainer: Tester <tester@example.org>\n\
+             Build-Depends: debhelper-compat (= 13)\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n\n\
+             Package: {name}\nArchitecture: any\nDepends: ${{misc:Depends}}\nDescription: package for tests\n Tells when it was built.\n\n\
+             Package: {name}-doc\nArchitecture: all\nDepends: ${{misc:Depends}}\nDescription: its documentation\n As new as it is.\n"
+        );
+        repository.write("debian/control", &control);
+        repository.rules("%:\n\tdh $@\noverride_dh_auto_build:\n\tdate +%s.%N >built-at\n");
+        repository.write(
+            &format!("debian/{name}.install"),
+            &format!("{name} usr/bin\nbuilt-at usr/share/{name}\n"),
+        );
+        repository.write(
+            &format!("debian/{name}-doc.install"),
+            &format!("built-at usr/share/{name}-doc\n"),
+        );
+        repository
+    }
+
+    /// The directory that git's own server finds it in, and its name there.
+    pub fn served(&self) -> (&Path, String) {
+        (self.bare.parent().unwrap(), format!("{}.git", self.name))
+    }
+
     /// What watchbot is given.
     pub fn url(&self) -> String {
         format!("file://{}", self.bare.display())

@@ -110,8 +110,9 @@ async fn files_are_added_where_there_are_none_and_stay_where_there_are() {
             is_new
         })
     );
+    let others = tempfile::tempdir().unwrap();
     let twice = transaction
-        .add_missing(kept(store.path(), &[("pool/x", "1"), ("pool/x", "2")]))
+        .add_missing(kept(others.path(), &[("pool/x", "1"), ("pool/x", "2")]))
         .await;
     assert!(matches!(twice, Err(SiteError::Conflict { path, .. }) if path == "pool/x"));
     transaction.commit(&[]).await.unwrap();
