@@ -3,8 +3,12 @@
 //! Prints one line per measurement: what, with which kind of key, microseconds for each.
 
 use std::error::Error;
+use std::fs::DirBuilder;
 use std::hint::black_box;
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use foundry_host::keys::{Algorithm, KeyStore, NewKey, PassphraseSource, Role};
@@ -39,6 +43,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         measure("sign 64 MiB detached", name, || {
             signer.detach_sign(io::repeat(7).take(64 << 20)).is_ok()
+        });
+    }
+    let home = directory.path().join("gnupg");
+    let measured = by_gnupg(&home);
+    Command::new("gpgconf")
+        .env("GNUPGHOME", &home)
+        .args(["--kill", "gpg-agent"])
+        .status()?;
+    measured
+}
+
+/// Keys of a GnuPG ring, whose agent signs.
+fn by_gnupg(home: &Path) -> Result<(), Box<dyn Error>> {
+    DirBuilder::new().mode(0o700).create(home)?;
+    let store = KeyStore::open(home.with_extension("keys"))?.with_gnupg_home(home.to_owned());
+    let text = "Package: probe\nVersion: 1.0\n".repeat(150);
+    for name in ["ed25519", "rsa4096"] {
+        let mut gpg = Command::new("gpg");
+        gpg.env("GNUPGHOME", home)
+            .args(["--batch", "--quiet", "--passphrase", "", "--quick-generate-key", name]);
+        if !gpg.args([name, "cert,sign", "0"]).status()?.success() {
+            return Err("gpg made no key".into());
+        }
+        let unlock = || store.signer(name, Role::Packages, &PassphraseSource::none());
+        measure("gpg-agent: look the key up anew", name, || {
+            let store = KeyStore::open(store.directory()).map(|store| store.with_gnupg_home(home.to_owned()));
+            store.is_ok_and(|store| store.signer(name, Role::Packages, &PassphraseSource::none()).is_ok())
+        });
+        // From here on the ring's files are old enough for what was found to be remembered.
+        measure("gpg-agent: look the key up", name, || unlock().is_ok());
+        let signer = unlock()?;
+        measure("gpg-agent: clear-sign 4 KiB", name, || {
+            signer.clear_sign(text.as_bytes()).is_ok()
         });
     }
     Ok(())

@@ -14,7 +14,7 @@ use super::stored_key::SecretPart;
 /// What is hashed with.
 ///
 /// For ECDSA, the digest of the curve's size: RFC 6979 draws its number from that digest, and gpg-agent and crate pgp agree on
-/// it only then (and not for P-521, which is longer than any digest).
+/// it only then. (On P-521 crate pgp draws at random.)
 fn hash(key: &dyn SigningKey) -> HashAlgorithm {
     match key.algorithm() {
         PublicKeyAlgorithm::ECDSA => key.hash_alg(),

@@ -105,24 +105,23 @@ impl std::fmt::Display for Looked {
                  the GnuPG ring does not count here: its keys are changed with gpg, and sign no messages)",
                 store.display()
             ),
-            Self::Everywhere {
-                store,
-                problem: Some(problem),
-                ..
-            } => write!(
-                f,
-                "the host's store {} has none (`foundry-host key list` shows its keys), and {problem}",
-                store.display()
-            ),
-            Self::Everywhere { store, ring, .. } => write!(
-                f,
-                "looked in the host's store {} and in the GnuPG ring {} (`foundry-host key list` shows the keys of both; \
-                 make a key with `gpg --quick-generate-key` or `foundry-host key generate --role ROLE`, or bring one in \
-                 with `gpg --import FILE` or `foundry-host key import --role ROLE FILE`; ROLE is packages for signbot, \
-                 repository for distbot)",
-                store.display(),
-                ring.display()
-            ),
+            Self::Everywhere { store, ring, problem } => {
+                let store = store.display();
+                match problem {
+                    Some(problem) => write!(f, "the host's store {store} has none, and {problem}")?,
+                    None => write!(
+                        f,
+                        "neither the host's store {store} nor the GnuPG ring {} has one",
+                        ring.display()
+                    )?,
+                }
+                write!(
+                    f,
+                    " (`foundry-host key list` shows the keys of both; make a key with `gpg --quick-generate-key` or \
+                     `foundry-host key generate --role ROLE`, or bring one in with `gpg --import FILE` or `foundry-host key \
+                     import --role ROLE FILE`; ROLE is packages for signbot, repository for distbot)"
+                )
+            }
         }
     }
 }

@@ -14,10 +14,10 @@ const SOURCE_TIME: u64 = 1_721_638_800;
 const BEFORE: u64 = 1_700_000_000;
 
 /// A GnuPG ring, whose agent ends with it.
-struct Ring(tempfile::TempDir);
+pub struct Ring(tempfile::TempDir);
 
 impl Ring {
-    fn new() -> Self {
+    pub fn new() -> Self {
         // Short, so that the agent's socket fits.
         let directory = tempfile::TempDir::with_prefix("fr").unwrap();
         Self(directory)
@@ -29,21 +29,23 @@ impl Ring {
 
     /// A key that was made at a moment, and its secret part.
     fn key(&self, algorithm: &str, made: u64) -> (String, Vec<u8>) {
-        let (time, name) = (format!("{made}!"), format!("Packages <{algorithm}@example.org>"));
-        let generate = [
-            "--passphrase",
-            "",
-            "--quick-generate-key",
-            &name,
-            algorithm,
-            "cert,sign",
-            "0",
-        ];
-        self.gpg(&[&["--faked-system-time", &time][..], &generate].concat());
+        self.make(algorithm, "", &["--faked-system-time", &format!("{made}!")])
+    }
+
+    /// A key with a passphrase.
+    pub fn protected_key(&self, algorithm: &str, passphrase: &str) -> (String, Vec<u8>) {
+        self.make(algorithm, passphrase, &[])
+    }
+
+    fn make(&self, algorithm: &str, passphrase: &str, options: &[&str]) -> (String, Vec<u8>) {
+        let name = format!("Packages <{algorithm}@example.org>");
+        let unlock = ["--passphrase", passphrase];
+        let generate = ["--quick-generate-key", &name, algorithm, "cert,sign", "0"];
+        self.gpg(&[options, &unlock, &generate].concat());
         let listing = String::from_utf8(self.gpg(&["--with-colons", "--list-keys", &name])).unwrap();
         let line = listing.lines().find(|line| line.starts_with("fpr:")).unwrap();
         let fingerprint = line.split(':').nth(9).unwrap().to_lowercase();
-        let secret = self.gpg(&["--export-secret-keys", &fingerprint]);
+        let secret = self.gpg(&[&unlock[..], &["--export-secret-keys", &fingerprint]].concat());
         (fingerprint, secret)
     }
 }
@@ -54,7 +56,7 @@ impl Drop for Ring {
     }
 }
 
-fn end_agent(home: &Path) {
+pub fn end_agent(home: &Path) {
     let _ = Command::new("gpgconf")
         .env("GNUPGHOME", home)
         .args(["--kill", "gpg-agent"])
@@ -76,7 +78,7 @@ fn gpg(home: &Path, args: &[&str], input: Option<&Path>) -> Vec<u8> {
 }
 
 /// A host with nothing but this key, and signbot.
-async fn fresh_host(fingerprint: &str, secret: &[u8], kept: Location) -> Bench {
+pub async fn fresh_host(fingerprint: &str, secret: &[u8], kept: Location) -> Bench {
     let directory = tempfile::TempDir::with_prefix("fh").unwrap();
     let home = directory.path().join("gnupg");
     match kept {

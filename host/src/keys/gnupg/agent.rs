@@ -38,6 +38,7 @@ mod reason {
     pub const PIN_BLOCKED: u32 = 130;
     pub const NO_PASSPHRASE: u32 = 177;
     pub const FULLY_CANCELED: u32 = 198;
+    pub const FORBIDDEN: u32 = 251;
 }
 
 /// The number of the program pinentry in refusals.
@@ -60,6 +61,8 @@ enum Place {
     Disk,
     /// With the card's number.
     Card(String),
+    /// The agent does not say: one that is forwarded from another machine.
+    Somewhere,
 }
 
 impl AgentKey {
@@ -237,6 +240,14 @@ fn place(connection: &mut Connection, grip: &Keygrip) -> Result<Option<Place>, A
             (&"D", _) => Some(Place::Disk),
             _ => None,
         }))
+}
+
+/// What an agent tells everybody: whether it has the secret.
+fn has_key(connection: &mut Connection, grip: &Keygrip) -> Result<Option<Place>, AssuanError> {
+    match connection.command(&format!("HAVEKEY {}", grip.as_str())) {
+        Err(AssuanError::Refused(refusal)) if refusal.reason() == reason::NO_SECRET_KEY => Ok(None),
+        answer => answer.map(|_| Some(Place::Somewhere)),
+    }
 }
 
 /// What a prompt needs to appear where the host's user sees it: what gpg itself passes on.

@@ -165,8 +165,26 @@ impl Ring {
         Ok(listed.into_iter().take(MOST_KEYS).collect())
     }
 
-    /// The public parts of some keys.
+    /// The public parts of some keys. One that can't be read, such as of a newer kind, does not stand in the way of others.
     fn export(&self, listed: Vec<ListedKey>) -> Result<Vec<RingKey>, GnupgError> {
+        match self.export_together(&listed) {
+            Err(GnupgError::Failed { .. }) if listed.len() > 1 => {}
+            exported => return exported,
+        }
+        let mut exported = Vec::new();
+        for key in listed {
+            match self.export_together(&[key]) {
+                Ok(keys) => exported.extend(keys),
+                Err(GnupgError::Failed { reason, .. }) => {
+                    tracing::debug!(reason, "a key of the GnuPG ring is left out")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(exported)
+    }
+
+    fn export_together(&self, listed: &[ListedKey]) -> Result<Vec<RingKey>, GnupgError> {
         let mut command = self.gpg()?;
         command.args(["--no-armor", "--export", "--"]);
         command.args(
@@ -181,9 +199,9 @@ impl Ring {
             reason: format!("{error}; {}", complaint(&ran.stderr)),
         })?;
         let grips: BTreeMap<Fingerprint, Keygrip> = listed
-            .into_iter()
-            .flat_map(|key| key.parts)
-            .filter_map(|part| Some((part.fingerprint?, part.keygrip?)))
+            .iter()
+            .flat_map(|key| &key.parts)
+            .filter_map(|part| Some((part.fingerprint?, part.keygrip.clone()?)))
             .collect();
         Ok(exported
             .into_iter()

@@ -35,11 +35,7 @@ impl Ring {
             return Err(GnupgError::SocketPath { home, socket, limit });
         }
         let connection = match Connection::open(&socket, ANSWER) {
-            Err(AssuanError::Io(error))
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-            {
-                self.launch(&socket)?
-            }
+            Err(AssuanError::Io(error)) if is_gone(&error) => self.launch(&socket)?,
             opened => opened.map_err(|error| self.broken(&error, ANSWER))?,
         };
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
@@ -90,6 +86,15 @@ impl Ring {
             reason,
         }
     }
+}
+
+/// There is no agent, or it is just ending.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+    matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | UnexpectedEof | ConnectionReset | BrokenPipe
+    )
 }
 
 /// Where a socket really is: libassuan lets a file in its place name another one, for homes on file systems without sockets.
