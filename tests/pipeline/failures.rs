@@ -32,17 +32,24 @@ fn a_package_that_does_not_build_is_a_failure_event_with_the_log_tail() {
     repository.version("1.1");
     let mended = repository.push("master");
     let waited = farm.foundry().args(["runs", "--wait", &mended]).output().unwrap();
-    assert!(
-        waited.status.success() && text(&waited.stderr).contains("foundry.build.v1"),
-        "{waited:?}"
-    );
+    assert!(waited.status.success(), "{waited:?}");
+    for event_type in ["foundry.commit.v1", "foundry.build.v1", "foundry.sign.v1", "foundry.dist.v1"] {
+        assert_eq!(
+            text(&waited.stdout).matches(event_type).count(),
+            1,
+            "each event is printed once: {waited:?}"
+        );
+    }
     let never = farm
         .foundry()
         .args(["runs", "--wait", "0000000000", "--timeout", "1s"])
         .output()
         .unwrap();
     assert_eq!(never.status.code(), Some(1));
-    assert!(text(&never.stderr).contains("nothing is known of it"), "{never:?}");
+    assert!(
+        text(&never.stderr).contains("still waiting for the commit to be announced (is its branch watched?"),
+        "{never:?}"
+    );
 }
 
 #[test]
