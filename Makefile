@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real test-languages lint docs demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos test-real test-languages test-bare lint docs demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,7 +30,7 @@ guests: ## build the bots to WebAssembly components
 build: ## build foundry-host, with the stock bots inside
 	@scripts/setup build
 	@scripts/own-target
-	cargo build --release --package foundry-host
+	@scripts/progress foundry-host cargo build --release --package foundry-host
 
 test: setup lint ## everything that must hold: lints, unit tests, end-to-end tests
 	@scripts/test
@@ -38,17 +38,22 @@ test: setup lint ## everything that must hold: lints, unit tests, end-to-end tes
 chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was lost
 	@scripts/setup build test
 	@scripts/own-target
+	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
 	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
 		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target
 	@tests/real/run
+	@scripts/progress 'the tests' cargo test --workspace --test publishing --no-run
 	@cargo test --quiet --workspace --test publishing -- --ignored
 
 test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each language; prints the times
 	@scripts/own-target
 	@tests/languages/run
+
+test-bare: ## the demo on a bare Debian, with a Rust toolchain beside it and with Debian's own; prints the minutes
+	@tests/bare/run
 
 lint: ## formatting, clippy, shellcheck
 	@scripts/setup build
