@@ -137,7 +137,12 @@ function inspect(value, depth = 0, above = []) {
     case "function":
       return `[Function: ${value.name || "(anonymous)"}]`;
     case "object":
-      return value === null ? "null" : inspectObject(value, depth, above);
+      try {
+        return value === null ? "null" : inspectObject(value, depth, above);
+      } catch (error) {
+        // A getter or a proxy: printing must not fail for it.
+        return `[${error?.message ?? "unprintable"}]`;
+      }
     default:
       return Object.is(value, -0) ? "-0" : String(value);
   }

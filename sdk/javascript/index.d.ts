@@ -130,6 +130,29 @@ export interface Events {
   "foundry.failure.v1": Failure;
 }
 
+declare global {
+  /** What is printed is in the bot's log. */
+  interface Console {
+    debug(...values: unknown[]): void;
+    log(...values: unknown[]): void;
+    info(...values: unknown[]): void;
+    warn(...values: unknown[]): void;
+    error(...values: unknown[]): void;
+    trace(...values: unknown[]): void;
+    dir(value: unknown): void;
+    table(value: unknown): void;
+    assert(holds?: boolean, ...values: unknown[]): void;
+    count(label?: string): void;
+    countReset(label?: string): void;
+    group(...values: unknown[]): void;
+    groupEnd(): void;
+    time(label?: string): void;
+    timeLog(label?: string): void;
+    timeEnd(label?: string): void;
+  }
+  var console: Console;
+}
+
 /** What the component exports. */
 export interface Exports {
   describe(): unknown;

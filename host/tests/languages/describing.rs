@@ -183,3 +183,54 @@ async fn a_typescript_bot_prints_and_fails_with_the_place_in_its_source() {
         other => panic!("{other:?}"),
     }
 }
+
+const RUDE: &str = r#"
+#include <stdio.h>
+
+#include "foundry.h"
+
+void foundry_describe(foundry_description *bot) {
+    printf("\x1b]0;title\x07\n");
+    foundry_bot(bot, "bad\nname\x1b[31m", "1\x1b[2J", "\x1b[2Jgone\u202e");
+    foundry_accepts(bot, (foundry_option_spec){.name = "text", .help = "A \x1b[31mtext."});
+    foundry_reads(bot, "watch", "orders", "speaker");
+}
+
+foundry_outcome foundry_handle(const foundry_message *message) {
+    (void)message;
+    return foundry_done();
+}
+"#;
+
+#[tokio::test]
+async fn what_a_bot_says_of_itself_gives_terminals_no_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let component = built(Language::C, directory.path(), &[("bot.c", RUDE)]);
+    for verb in [
+        &["inspect"][..],
+        &["load"],
+        &["load", "--help"],
+        &["test", "--tick", "x"],
+    ] {
+        let (verb, options) = verb.split_first().unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_foundry-host"))
+            .arg(verb)
+            .args(options.iter().filter(|option| **option != "--help"))
+            .arg(&component)
+            .args(options.iter().filter(|option| **option == "--help"))
+            .env("FOUNDRY_STATE", directory.path().join("state"))
+            .output()
+            .unwrap();
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!shown.is_empty());
+        let bad: Vec<_> = shown
+            .chars()
+            .filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}')
+            .collect();
+        assert!(bad.is_empty(), "{verb}: {shown:?}");
+    }
+    let _ = std::process::Command::new(env!("CARGO_BIN_EXE_foundry-host"))
+        .args(["shutdown", "--state"])
+        .arg(directory.path().join("state"))
+        .output();
+}

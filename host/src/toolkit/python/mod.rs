@@ -91,7 +91,7 @@ fn from_base(job: &Job<'_>, tool: &Path, wit: &Path, module: &str, kept: &Path) 
 fn in_own_runtime<T: Send>(work: impl Future<Output = T> + Send) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::scope(|threads| {
-        let thread = std::thread::Builder::new().spawn_scoped(threads, || runtime.block_on(work))?;
+        let thread = std::thread::Builder::new().spawn_scoped(threads, move || runtime.block_on(work))?;
         thread.join().map_err(|_| std::io::Error::other("it panicked"))
     })
 }
