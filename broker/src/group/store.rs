@@ -239,3 +239,26 @@ impl Store {
         statement.execute(params![id.0, attempts]).map(drop).map_err(&failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_before_the_backlog_keeps_its_groups_and_gets_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("groups.sqlite");
+        let old = Database::open(&path, &[SCHEMA, SINCE]).unwrap();
+        let rows = "INSERT INTO groups (filter) VALUES ('$share/g/a/#');
+            INSERT INTO entries (id, group_id, topic, payload, qos, properties, since)
+            VALUES (7, 1, 'a/b', x'00', 1, x'', 5);";
+        old.connection.execute_batch(rows).unwrap();
+        drop(old);
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.groups().unwrap().len(), 1);
+        let mut topics = Vec::new();
+        let last = store.for_each_entry(|entry| topics.push(entry.message.topic.to_string()));
+        assert_eq!((topics, last.unwrap()), (vec!["a/b".to_owned()], 7));
+        assert!(store.backlog().unwrap().is_empty() && store.steady_clock().unwrap().is_none());
+    }
+}

@@ -86,7 +86,7 @@ backlog-size = "all"
 "#;
     let expected = [
         "2: messages.backlog-topics: \"foundry/#\" is not a topic (write a topic without prefix and without + and #, such as \"commits\")",
-        "3: messages.backlog-age: \"soon\" is not a time (write \"1h\", or \"0s\" to keep nothing)",
+        "3: messages.backlog-age: \"soon\" is not a length of time (write \"1h\", or \"0s\" to keep nothing)",
         "4: messages.backlog-messages: \"-1\" is not a number (write a number, or 0 to keep nothing)",
         "5: messages.backlog-size: \"all\" is not a size (write \"64M\", or 0 to keep nothing)",
     ];

@@ -1,22 +1,40 @@
 //! A port that another program has.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::home::{Home, eventually};
 use super::sight::{broker_port, publish};
 
 const DEFAULT: &str = "127.0.0.1:1883";
 
-/// Debian's Mosquitto on its usual port. If another program of this machine has that already, it does as well.
+/// How long to wait for a port that another program has.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Debian's Mosquitto.
 struct Mosquitto(Child);
 
 impl Mosquitto {
+    /// On its usual port. If another program of this machine has that and keeps it, that does as well.
     fn start() -> Self {
+        let begun = Instant::now();
+        loop {
+            let mut mosquitto = Self::on(DEFAULT);
+            if mosquitto.0.try_wait().unwrap().is_none() || begun.elapsed() > PATIENCE {
+                return mosquitto;
+            }
+        }
+    }
+
+    fn on(address: &str) -> Self {
+        let port = address.rsplit(':').next().unwrap();
         let mut command = Command::new("mosquitto");
-        command.args(["-p", "1883"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-p", port]).stdout(Stdio::null()).stderr(Stdio::null());
         let mosquitto = Self(command.spawn().unwrap());
-        eventually("the port is taken", || TcpStream::connect(DEFAULT).is_ok());
+        eventually("the port is taken", || TcpStream::connect(address).is_ok());
+        // One that found the port in use ends about now.
+        std::thread::sleep(Duration::from_millis(200));
         mosquitto
     }
 }
@@ -78,14 +96,19 @@ fn port_1883_is_taken_by_mosquitto() {
 
 #[test]
 fn a_port_that_was_named_is_taken_and_the_host_says_who_named_it() {
-    let _mosquitto = Mosquitto::start();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let _mosquitto = Mosquitto::on(&free);
     let home = home();
-    let named = format!("[broker]\nlisten = \"{DEFAULT}\"\n");
+    let named = format!("[broker]\nlisten = \"{free}\"\n");
     std::fs::write(home.state().join("foundry.toml"), named).unwrap();
     let said = home.run(&["run"]);
     assert_eq!(said.code, 6, "{}", said.err);
     let expected = format!(
-        "cannot listen on {DEFAULT}: the address is in use (stop the other program, or set `broker.listen` in foundry.toml)"
+        "cannot listen on {free}: the address is in use (stop the other program, or set `broker.listen` in foundry.toml)"
     );
     assert!(said.err.contains(&expected), "{}", said.err);
 }

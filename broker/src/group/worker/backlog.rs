@@ -14,7 +14,7 @@ use crate::message::{Message, Timestamp};
 use crate::topic::{GroupKey, TopicFilter, TopicName};
 use crate::topic_tree::FilterTree;
 
-/// A backlog that is full loses a message with each that comes; the log has a line in this time.
+/// A backlog that is full loses a message with each that comes; the log has a line of it in this time.
 const SAY: Duration = Duration::from_secs(60);
 
 /// A wall clock that goes otherwise than the steady one by more than this, in milliseconds, was set.
@@ -26,8 +26,10 @@ pub(super) struct Keeping {
     clock: SteadyClock,
     /// What the clock stood at when it was last stored.
     saved: Option<SavedReading>,
-    /// Messages that had no place, and are not in the log yet.
+    /// Messages that had no place, and those of each topic that no group has read in time, which the log has not told of
+    /// yet.
     crowded: usize,
+    unread: BTreeMap<TopicName, usize>,
     said: Option<Instant>,
 }
 
@@ -49,6 +51,7 @@ impl Keeping {
             clock: SteadyClock::start(saved.as_ref()),
             saved,
             crowded: 0,
+            unread: BTreeMap::new(),
             said: None,
         })
     }
@@ -133,27 +136,35 @@ impl Worker {
         }
     }
 
+    /// Counts what may be missed, and has the log say so once in a while.
     fn say(&mut self, gone: &[Gone]) {
-        let mut unread: BTreeMap<&TopicName, usize> = BTreeMap::new();
-        for gone in gone {
-            match gone.exit {
+        for Gone { topic, exit, .. } in gone {
+            match exit {
                 Exit::Crowded => self.keeping.crowded += 1,
-                Exit::Aged if self.groups.readers(&gone.topic) == 0 => *unread.entry(&gone.topic).or_default() += 1,
+                Exit::Aged if self.groups.readers(topic) == 0 => {
+                    *self.keeping.unread.entry(topic.clone()).or_default() += 1;
+                }
                 Exit::Aged | Exit::Expired => {}
             }
         }
+        if self.keeping.said.is_some_and(|said| said.elapsed() < SAY) {
+            return;
+        }
+        let unread = std::mem::take(&mut self.keeping.unread);
+        let crowded = std::mem::take(&mut self.keeping.crowded);
+        if unread.is_empty() && crowded == 0 {
+            return;
+        }
+        self.keeping.said = Some(Instant::now());
         let seconds = self.keeping.backlog.age() / 1000;
         for (topic, messages) in unread {
             tracing::warn!(%topic, messages, seconds, "no group has read these messages; the backlog keeps them no longer");
         }
-        let due = self.keeping.said.is_none_or(|said| said.elapsed() >= SAY);
-        if self.keeping.crowded > 0 && due {
-            let messages = std::mem::take(&mut self.keeping.crowded);
+        if crowded > 0 {
             tracing::warn!(
-                messages,
+                messages = crowded,
                 "the backlog is full: the oldest messages left it (messages.backlog-messages and messages.backlog-size)"
             );
-            self.keeping.said = Some(Instant::now());
         }
     }
 
