@@ -43,8 +43,8 @@ pub enum Failure {
     /// The same version is published already from another commit, and nothing shows that it is the same source.
     #[error(
         "{source_package} {version} is published already from commit {published}, and this build is of commit {new}: without a \
-         source package from both, nothing shows that it is the same source (a version that was published never changes: build \
-         a new version)"
+         source package from both, nothing shows that it is the same source (a version that was published never changes: \
+         commit a new version in debian/changelog, or have buildbot give each commit one of its own with --autobump BRANCH)"
     )]
     OtherCommit {
         /// Source package.

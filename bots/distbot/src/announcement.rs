@@ -25,6 +25,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_lists_fit_into_one_event() {
+        let of_an_event = 256 * 1024;
+        assert!(2 * MAX_LIST + MAX_KEPT <= of_an_event - 16 * 1024);
+        // Each with a name and two digests.
+        let mut kept = vec!["x".repeat(200); 1000];
+        let omitted = shorten(&mut kept, MAX_KEPT);
+        assert!(omitted > 0 && kept.len() > 150 && kept.len() + omitted == 1000);
+    }
+
+    #[test]
     fn what_fits_stays_whole() {
         let mut list = vec!["a".repeat(100); 900];
         assert_eq!(shorten(&mut list, MAX_LIST), 0);

@@ -10,6 +10,7 @@
 
 mod apt;
 mod bucket;
+mod builders;
 mod bulk;
 mod concurrency;
 mod contents;
@@ -27,6 +28,7 @@ mod package;
 mod packages;
 mod page;
 mod policy;
+mod provenance;
 mod refresh;
 mod ring;
 #[path = "../support/s3.rs"]
