@@ -173,7 +173,7 @@ pub enum KeyError {
         /// What was looked for.
         query: String,
         /// Where.
-        looked: Looked,
+        looked: Box<Looked>,
     },
     /// The key is there, but not for this.
     #[error("key {key} does not have the role {role} (give it that role with `{command}`)")]

@@ -18,7 +18,7 @@ use super::verify::TrustedKeys;
 
 /// Where a key was found.
 pub(super) enum Found {
-    Store(Entry),
+    Store(Box<Entry>),
     Ring(Arc<RingKey>),
 }
 
@@ -33,7 +33,7 @@ impl KeyStore {
     pub fn signer(&self, query: &str, role: Role, passphrases: &PassphraseSource) -> Result<Arc<Signer>, KeyError> {
         let found = match role {
             Role::Packages | Role::Repository | Role::Bots => self.locate_for(query, role)?,
-            Role::Messages | Role::Commits => Found::Store(self.entry_with_role(query, role)?),
+            Role::Messages | Role::Commits => Found::stored(self.entry_with_role(query, role)?),
         };
         let signer = match found {
             Found::Store(entry) => Signer::unlock(&entry.key, role, &entry.info(), passphrases, &self.ring),
@@ -92,7 +92,7 @@ impl KeyStore {
             .into_iter()
             .partition(|entry| !entry.key.secrets.is_empty());
         if !secret.is_empty() {
-            return self.only_one_with_role(secret, query, role).map(Found::Store);
+            return self.only_one_with_role(secret, query, role).map(Found::stored);
         }
         match (self.in_ring(query), public.first()) {
             (Err(KeyError::NotFound { .. }), Some(entry)) => Err(UnusableKey::PublicOnly {
@@ -110,10 +110,10 @@ impl KeyStore {
             .into_iter()
             .partition(|entry| !entry.key.secrets.is_empty());
         if !secret.is_empty() {
-            return self.only_one(secret, query).map(Found::Store);
+            return self.only_one(secret, query).map(Found::stored);
         }
         match self.in_ring(query) {
-            Err(KeyError::NotFound { .. }) if !public.is_empty() => self.only_one(public, query).map(Found::Store),
+            Err(KeyError::NotFound { .. }) if !public.is_empty() => self.only_one(public, query).map(Found::stored),
             found => Ok(Found::Ring(found?)),
         }
     }
@@ -128,11 +128,11 @@ impl KeyStore {
         let found = only_one(keys, query, |key| key.key.certificate.label())?;
         let found = found.ok_or_else(|| KeyError::NotFound {
             query: query.to_owned(),
-            looked: Looked::Everywhere {
+            looked: Box::new(Looked::Everywhere {
                 store: self.directory.clone(),
                 ring: self.ring.home(),
                 problem,
-            },
+            }),
         })?;
         self.with_stored(found)
     }
@@ -150,6 +150,10 @@ impl KeyStore {
 }
 
 impl Found {
+    fn stored(entry: Entry) -> Self {
+        Self::Store(Box::new(entry))
+    }
+
     pub fn key(&self) -> &StoredKey {
         match self {
             Self::Store(entry) => &entry.key,

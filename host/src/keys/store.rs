@@ -285,7 +285,7 @@ impl KeyStore {
         let found = only_one(matches, query, |entry| entry.key.certificate.label())?;
         found.ok_or_else(|| KeyError::NotFound {
             query: query.to_owned(),
-            looked: Looked::Store(self.directory.clone()),
+            looked: Box::new(Looked::Store(self.directory.clone())),
         })
     }
 

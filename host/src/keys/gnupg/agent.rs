@@ -77,8 +77,8 @@ impl AgentKey {
         info: &KeyInfo,
         passphrases: &PassphraseSource,
     ) -> Result<Option<Self>, GnupgError> {
-        let mut connection = ring.agent()?;
-        let place = place(&mut connection, grip).map_err(|error| ring.broken(&error, ANSWER))?;
+        let (_, place) = ring.talk(|connection| place(connection, grip))?;
+        let place = place.map_err(|error| ring.broken(&error, ANSWER))?;
         Ok(place.map(|_| Self {
             ring: Arc::clone(ring),
             grip: grip.clone(),
@@ -89,10 +89,10 @@ impl AgentKey {
     }
 
     fn numbers(&self, hash: HashAlgorithm, digest: &[u8]) -> Result<SignatureBytes, GnupgError> {
-        let mut connection = self.ring.agent()?;
         let known = self.passphrases.without_prompt(&self.info);
         let known = known.map_err(|error| self.needs_passphrase(error.to_string()))?;
-        let signed = self.exchange(&mut connection, hash, digest, known.as_ref());
+        let exchange = |connection: &mut Connection| self.exchange(connection, hash, digest, known.as_ref());
+        let (mut connection, signed) = self.ring.talk(exchange)?;
         let value = match signed {
             Ok(value) => value,
             Err(AssuanError::Refused(refusal)) => return Err(self.explain(&mut connection, refusal, known)),
@@ -226,9 +226,11 @@ impl fmt::Debug for AgentKey {
 /// Where the agent has the secret, if anywhere.
 fn place(connection: &mut Connection, grip: &Keygrip) -> Result<Option<Place>, AssuanError> {
     let answer = match connection.command(&format!("KEYINFO {}", grip.as_str())) {
-        Err(AssuanError::Refused(refusal)) if matches!(refusal.reason(), reason::NOT_FOUND | reason::NO_SECRET_KEY) => {
-            return Ok(None);
-        }
+        Err(AssuanError::Refused(refusal)) => match refusal.reason() {
+            reason::NOT_FOUND | reason::NO_SECRET_KEY => return Ok(None),
+            reason::FORBIDDEN => return has_key(connection, grip),
+            _ => return Err(AssuanError::Refused(refusal)),
+        },
         answer => answer?,
     };
     // KEYINFO GRIP TYPE SERIAL IDSTR …

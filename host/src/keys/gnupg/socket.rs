@@ -16,12 +16,31 @@ pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(20);
 
+/// Before each attempt to start it.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
+
 /// The kernel has 108 bytes for a socket's path, with the zero at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
 
 impl Ring {
-    /// A connection to the agent, which is started if it is not there.
-    pub(super) fn agent(&self) -> Result<Connection, GnupgError> {
+    /// Has a conversation with the agent, which is started if it is not there. Also the connection, to ask it what its answer
+    /// means.
+    pub(super) fn talk<T>(
+        &self,
+        conversation: impl Fn(&mut Connection) -> Result<T, AssuanError>,
+    ) -> Result<(Connection, Result<T, AssuanError>), GnupgError> {
+        let mut connection = self.agent()?;
+        let answer = conversation(&mut connection);
+        if !matches!(&answer, Err(AssuanError::Io(error)) if is_gone(error)) {
+            return Ok((connection, answer));
+        }
+        // It was just ending; one more attempt meets its successor.
+        let mut connection = self.agent()?;
+        let answer = conversation(&mut connection);
+        Ok((connection, answer))
+    }
+
+    fn agent(&self) -> Result<Connection, GnupgError> {
         let known = self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match known.map(|socket| Connection::open(&socket, ANSWER)) {
             Some(Ok(connection)) => return Ok(connection),
@@ -34,23 +53,29 @@ impl Ring {
             let (home, limit) = (self.home(), LONGEST_SOCKET_PATH);
             return Err(GnupgError::SocketPath { home, socket, limit });
         }
-        let connection = match Connection::open(&socket, ANSWER) {
-            Err(AssuanError::Io(error)) if is_gone(&error) => self.launch(&socket)?,
-            opened => opened.map_err(|error| self.broken(&error, ANSWER))?,
-        };
+        let mut opened = Connection::open(&socket, ANSWER);
+        for pause in PAUSES {
+            if !matches!(&opened, Err(AssuanError::Io(error)) if is_gone(error)) {
+                break;
+            }
+            // An agent that is ending answers gpgconf still, and then nobody is there.
+            std::thread::sleep(pause);
+            opened = self.launch(&socket)?;
+        }
+        let connection = opened.map_err(|error| self.broken(&error, ANSWER))?;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
         Ok(connection)
     }
 
-    fn launch(&self, socket: &Path) -> Result<Connection, GnupgError> {
+    fn launch(&self, socket: &Path) -> Result<Result<Connection, AssuanError>, GnupgError> {
         let ran = run(self.program("gpgconf").args(["--launch", "gpg-agent"]), b"", START)?;
-        Connection::open(socket, ANSWER).map_err(|error| match error {
-            AssuanError::Io(_) if !ran.status.success() => GnupgError::NoAgent {
+        match Connection::open(socket, ANSWER) {
+            Err(AssuanError::Io(_)) if !ran.status.success() => Err(GnupgError::NoAgent {
                 home: self.home(),
                 reason: complaint(&ran.stderr),
-            },
-            error => self.broken(&error, ANSWER),
-        })
+            }),
+            opened => Ok(opened),
+        }
     }
 
     fn agent_socket(&self) -> Result<PathBuf, GnupgError> {

@@ -19,6 +19,13 @@ pub(super) fn ring_signer(store: &KeyStore, query: &str, role: Role) -> Result<A
 
 pub(super) fn kill_agent(bench: &Bench) {
     assert!(run(bench.command("gpgconf").args(["--kill", "gpg-agent"]), b"").ok);
+    // It says so, and ends a moment later.
+    for _ in 0..1000 {
+        if !bench.path("gnupg/S.gpg-agent").exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 /// gpgv's word on a clear-signed text, with the key that the store exports.
@@ -168,7 +175,9 @@ fn an_agent_that_is_forwarded_from_another_machine_signs() {
     fs::set_permissions(&here, fs::Permissions::from_mode(0o700)).unwrap();
     let mut import = bench.command("gpg");
     let ran = run(
-        import.env("GNUPGHOME", &here).args(["--batch", "--import"]),
+        import
+            .env("GNUPGHOME", &here)
+            .args(["--batch", "--no-autostart", "--import"]),
         &bench.gpg(&["--export"], b""),
     );
     assert!(ran.ok, "{}", ran.said);
