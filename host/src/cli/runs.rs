@@ -169,9 +169,7 @@ async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
     }
     if more {
         let next = limit.saturating_mul(5);
-        context.note(format_args!(
-            "there are more runs (-n {next} shows the newest {next})"
-        ));
+        context.note(format_args!("there are more runs (-n {next} shows the newest {next})"));
     }
     Ok(())
 }

@@ -134,10 +134,7 @@ fn a_list_of_runs_says_when_there_are_more() {
     let some = home.run(&["runs", "-n", "1"]);
     assert_eq!(some.code, 0);
     assert_eq!(some.out.lines().count(), 2, "{}", some.out);
-    assert_eq!(
-        some.err,
-        "there are more runs (-n 5 shows the newest 5)\n"
-    );
+    assert_eq!(some.err, "there are more runs (-n 5 shows the newest 5)\n");
     let json = home.run(&["runs", "-n", "1", "--json"]);
     let runs: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(runs.as_array().unwrap().len(), 1, "programs get what they asked for");
