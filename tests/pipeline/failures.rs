@@ -33,7 +33,12 @@ fn a_package_that_does_not_build_is_a_failure_event_with_the_log_tail() {
     let mended = repository.push("master");
     let waited = farm.foundry().args(["runs", "--wait", &mended]).output().unwrap();
     assert!(waited.status.success(), "{waited:?}");
-    for event_type in ["foundry.commit.v1", "foundry.build.v1", "foundry.sign.v1", "foundry.dist.v1"] {
+    for event_type in [
+        "foundry.commit.v1",
+        "foundry.build.v1",
+        "foundry.sign.v1",
+        "foundry.dist.v1",
+    ] {
         assert_eq!(
             text(&waited.stdout).matches(event_type).count(),
             1,

@@ -13,8 +13,9 @@ use super::exit::Exit;
 use super::status::displaced;
 use crate::control::{Answer, ClientError, HostStatus, Request};
 
-/// How long a host may take until it is ready; it may have to compile bots.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a host may take until it is ready. It compiles the bots of its configuration before it listens on its socket: one in
+/// Python takes 20 s on a quiet machine of two cores, and minutes beside a build. A host that ends is noticed at once.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long another host that starts at the same time may take to answer.
 const PATIENCE_WITH_ANOTHER: Duration = Duration::from_secs(20);

@@ -164,11 +164,10 @@ pub fn age(now: OffsetDateTime, since: &str) -> String {
 /// A moment in RFC 3339, without the fractions of a second.
 #[must_use]
 pub fn second(moment: &str) -> String {
-    let parsed = OffsetDateTime::parse(moment, &Rfc3339).and_then(|time| {
-        let whole = time.replace_nanosecond(0).unwrap_or(time);
-        Ok(whole.format(&Rfc3339).unwrap_or_else(|_| moment.to_owned()))
-    });
-    parsed.unwrap_or_else(|_| moment.to_owned())
+    let whole = OffsetDateTime::parse(moment, &Rfc3339)
+        .ok()
+        .and_then(|time| time.replace_nanosecond(0).ok()?.format(&Rfc3339).ok());
+    whole.unwrap_or_else(|| moment.to_owned())
 }
 
 /// The time between two moments, in one or two units: `0.4s`, `12s`, `3m 10s`, `2h 5m`. `None` if one of them is no moment.

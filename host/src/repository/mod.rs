@@ -211,12 +211,14 @@ impl Desk {
     fn not_listed(&self, suite: Option<&str>, packages: &[String]) -> Result<RepositoryError, RepositoryError> {
         let suites = self.suites()?;
         let hint = packages.iter().find(|name| suites.contains(name));
+        let place = match (suite, suites.as_slice()) {
+            (Some(suite), _) => format!("suite {suite}"),
+            (None, [suite]) => format!("suite {suite}"),
+            (None, suites) => format!("the suites {}", suites.join(", ")),
+        };
         Ok(RepositoryError::NotListed {
             packages: packages.join(", "),
-            place: suite.map_or_else(
-                || format!("the suites {}", suites.join(", ")),
-                |suite| format!("suite {suite}"),
-            ),
+            place,
             hint: hint.map_or_else(String::new, |name| {
                 format!(" ({name} is a suite: list its packages with --suite {name})")
             }),

@@ -84,8 +84,7 @@ async fn a_list_of_packages_that_are_not_there_is_an_error_and_a_suite_s_name_is
     assert_eq!(code, 4, "{said}");
     assert_eq!(
         said,
-        "foundry-host: no package of the suites stable matches stable (stable is a suite: list its packages with --suite \
-         stable)\n"
+        "foundry-host: no package of suite stable matches stable (stable is a suite: list its packages with --suite stable)\n"
     );
     let (code, said) = refused(&world, &["list", "nothing", "--suite", "stable"]);
     assert_eq!(
