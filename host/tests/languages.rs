@@ -23,6 +23,8 @@ mod python_base;
 #[path = "languages/released.rs"]
 mod released;
 mod support;
+#[path = "languages/wasi.rs"]
+mod wasi;
 #[path = "languages/worker.rs"]
 mod worker;
 

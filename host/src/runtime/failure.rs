@@ -14,13 +14,14 @@ const MAX_TAIL: usize = 8 * 1024;
 const MAX_TEXT: usize = 500;
 
 /// Files that are not the bot author's: the SDKs', and those that come with the languages.
-const NOT_THE_AUTHORS: [&str; 9] = [
+const NOT_THE_AUTHORS: [&str; 10] = [
     "foundry_sdk",
     "foundry-sdk",
     "/python/",
     "/bundled/",
     "/world/",
     "<frozen",
+    "<string>",
     "/rustc/",
     "/library/std/",
     "native",

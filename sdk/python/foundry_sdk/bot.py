@@ -2,8 +2,7 @@
 
 import os
 import random
-from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Type
+from typing import Any, Callable, Type, TypeVar
 
 import wit_world
 from componentize_py_types import Err
@@ -14,6 +13,9 @@ from ._traceback import format_exception, remember_sources
 from .description import Description
 from .message import Message
 from .outcome import Reject, Retry
+
+
+T = TypeVar("T")
 
 
 class Bot:
@@ -38,17 +40,18 @@ def export(bot: Type[Bot]) -> type:
 
     remember_sources()
 
+    def configured() -> None:
+        try:
+            bot().configure()
+        except ValueError as refusal:
+            raise Err(str(refusal)) from refusal
+
     class WitWorld(wit_world.WitWorld):
         def describe(self) -> _wit.Description:
-            with _call():
-                return bot.description._to_wit()
+            return _call(lambda: bot.description._to_wit())
 
         def configure(self) -> None:
-            with _call():
-                try:
-                    bot().configure()
-                except ValueError as refusal:
-                    raise Err(str(refusal)) from refusal
+            _call(configured)
 
         def handle(self, message: _wit.Message) -> _wit.Outcome:
             return _outcome(lambda: bot().handle(Message._from_wit(message)))
@@ -59,13 +62,12 @@ def export(bot: Type[Bot]) -> type:
     return WitWorld
 
 
-@contextmanager
-def _call() -> Iterator[None]:
+def _call(work: Callable[[], T]) -> T:
     """A call of the host: what fails in it is in the log before the instance ends."""
     # The module's own generator remembers its state from the time when the bot was built. This one's follows from the message.
     random.seed(int.from_bytes(os.urandom(16), "little"))
     try:
-        yield
+        return work()
     except Err:
         raise
     except BaseException as error:
@@ -76,7 +78,7 @@ def _call() -> Iterator[None]:
 
 
 def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
-    with _call():
+    def settled() -> _wit.Outcome:
         try:
             work()
         except Retry as retry:
@@ -85,3 +87,5 @@ def _outcome(work: Callable[[], Any]) -> _wit.Outcome:
         except Reject as reject:
             return _wit.Outcome_Reject(reject.why)
         return _wit.Outcome_Done()
+
+    return _call(settled)
