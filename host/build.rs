@@ -1,4 +1,4 @@
-//! Embeds the stock bots: builds them to WebAssembly components with `scripts/build-guests`, or takes them as they are
+//! Embeds the stock bots: builds them to WebAssembly modules with `scripts/build-guests`, or takes them (or components) as they are
 //! from the directory that `FOUNDRY_GUESTS_DIR` names.
 
 use std::fmt::Write as _;
@@ -125,6 +125,7 @@ fn build(repository: &Path, output: &Path) -> Result<(), String> {
     // What it says goes to cargo, which shows it if this fails.
     let run = Command::new(&script)
         .arg(output)
+        .args(BOTS)
         .status()
         .map_err(|error| failed("run", &script, &error))?;
     if run.success() {

@@ -1,4 +1,4 @@
-//! Builds `tests/guests/*` to WebAssembly components with `scripts/build-guests --tests`.
+//! Builds `tests/guests/*` to WebAssembly modules with `scripts/build-guests --tests`.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -30,7 +30,6 @@ fn build() -> Result<(), String> {
         "wit",
         "bots/Cargo.toml",
         "bots/Cargo.lock",
-        "bots/.cargo",
         "scripts/build-guests",
     ] {
         let input = repository.join(input);

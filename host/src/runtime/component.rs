@@ -62,7 +62,7 @@ impl ComponentCache {
     /// Read and compile a component's file, or take its compilation from the cache. Blocks while it compiles.
     ///
     /// # Errors
-    /// [`LoadError`] if the file can't be read or isn't a component.
+    /// [`LoadError`] if the file can't be read or is neither a component nor a core module with its world.
     pub fn load_file(&self, engine: &Engine, path: &Path) -> Result<ComponentInfo, LoadError> {
         let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
             path: path.to_owned(),
@@ -73,8 +73,11 @@ impl ComponentCache {
 
     /// Compile a component, or take its compilation from the cache. Blocks while it compiles.
     ///
+    /// A core module that carries its world, as a compiler yields it, is made a component first. Digest and size are
+    /// those of the bytes as they are given.
+    ///
     /// # Errors
-    /// [`LoadError::NotAComponent`] if the bytes aren't a component.
+    /// [`LoadError::NotAComponent`] if the bytes are neither.
     pub fn load(&self, engine: &Engine, name: &str, bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
         let digest = hex::encode(Sha256::digest(bytes));
         let cached = self
@@ -83,10 +86,14 @@ impl ComponentCache {
         let component = match self.cached(engine, &cached) {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(engine.raw(), bytes).map_err(|e| LoadError::NotAComponent {
+                let not_a_component = |why: String| LoadError::NotAComponent {
                     name: name.to_owned(),
-                    why: format!("{e:#}"),
-                })?;
+                    why,
+                };
+                let bytes =
+                    foundry_componentize::component(bytes).map_err(|error| not_a_component(error.to_string()))?;
+                let component = Component::from_binary(engine.raw(), &bytes)
+                    .map_err(|error| not_a_component(format!("{error:#}")))?;
                 engine.keep_functions();
                 if let Err(error) = self.keep(&component, &cached) {
                     // The cache only saves time: a full disk must not keep a bot from loading.

@@ -16,12 +16,12 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes aren't a component.
+    /// The bytes aren't a component, nor a core module of which one can be made.
     #[error("{name} is not a WebAssembly component: {why}")]
     NotAComponent {
         /// The component's name or path.
         name: String,
-        /// What the engine said.
+        /// What the engine or the encoder said.
         why: String,
     },
     /// The engine could not be set up on this machine.

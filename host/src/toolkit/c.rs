@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use foundry_componentize::component_of_world;
 use wit_parser::{Resolve, WorldId};
 
 use super::build::Job;
@@ -23,7 +20,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
     let world = parsed.map_err(|error| job.failed(format_args!("{error:#}")))?;
     let bindings = write_bindings(job, &mut resolve.clone(), world)?;
     let module = compile(job, &bindings)?;
-    let component = componentize(&module, &resolve, world).map_err(|error| job.failed(error))?;
+    let component = component_of_world(&module, &resolve, world).map_err(|error| job.failed(error))?;
     std::fs::write(job.output, component).attempt("write", job.output)
 }
 
@@ -109,19 +106,4 @@ fn c_files(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
     }
     files.sort_unstable();
     Ok(files)
-}
-
-fn componentize(module: &[u8], resolve: &Resolve, world: WorldId) -> Result<Vec<u8>, String> {
-    let mut module = module.to_vec();
-    let mut encoder = ComponentEncoder::default();
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)
-        .and_then(|()| encoder.module(&module))
-        .and_then(|encoder| {
-            encoder.adapter(
-                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-                WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-            )
-        })
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|error| format!("{error:#}"))
 }

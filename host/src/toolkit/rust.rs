@@ -1,8 +1,9 @@
-//! Rust: cargo, whose linker makes the component.
+//! Rust: cargo makes a core module, which holds its world, and that becomes a component here.
 
 use std::path::Path;
 use std::process::Command;
 
+use foundry_componentize::component;
 use serde::Deserialize;
 
 use super::build::Job;
@@ -40,8 +41,10 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .rfind(|file| file.ends_with(".wasm"))
         .ok_or_else(|| job.failed("cargo made no .wasm (is `crate-type = [\"cdylib\"]` in its Cargo.toml?)"))?;
     let built = Path::new(&built);
-    std::fs::copy(built, job.output).attempt("copy", built)?;
-    Ok(())
+    let module = std::fs::read(built).attempt("read", built)?;
+    // Older projects have their linker make the component.
+    let component = component(&module).map_err(|error| job.failed(format_args!("{}: {error}", built.display())))?;
+    std::fs::write(job.output, component).attempt("write", job.output)
 }
 
 /// Without the target's standard library, rustc's own message is hard to make sense of.

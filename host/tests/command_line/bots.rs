@@ -28,6 +28,47 @@ fn what_is_not_granted_is_named_with_the_option_that_grants_it() {
 }
 
 #[test]
+fn a_core_module_is_loaded_as_the_compiler_made_it() {
+    let home = Home::new();
+    let module = std::fs::read(Home::guest("noop")).unwrap();
+    assert!(foundry_componentize::is_core_module(&module));
+    let component = foundry_componentize::component(&module).unwrap();
+    for (name, bytes) in [("module.wasm", &module[..]), ("component.wasm", &component)] {
+        std::fs::write(home.path().join(name), bytes).unwrap();
+        let file = format!("./{name}");
+        let known = home.json(&["inspect", &file]);
+        assert_eq!(known["name"], "noop");
+        // The file's own digest, whichever it is: what is pinned and signed is the file.
+        let digest = known["sha256"].as_str().unwrap();
+        assert_eq!(digest, sha256_of(&home.path().join(name)));
+        home.ok(&["load", &file, "--as", &name.replace('.', "-"), "--digest", digest]);
+    }
+}
+
+fn sha256_of(path: &std::path::Path) -> String {
+    let said = std::process::Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8(said.stdout)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn a_core_module_without_a_world_is_refused_with_the_reason() {
+    let home = Home::new();
+    std::fs::write(home.path().join("bare.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let said = home.run(&["load", "./bare.wasm"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    assert!(
+        said.err.contains("core module that does not say which world it is of") && said.err.contains("Foundry SDK"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn what_is_no_bot_is_refused() {
     let home = Home::new();
     home.write("text.wasm", "hello");

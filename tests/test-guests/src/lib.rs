@@ -1,11 +1,11 @@
-//! The guests of `tests/guests/`, built to WebAssembly components. A dev-dependency of whatever loads them.
+//! The guests of `tests/guests/`, built to WebAssembly modules, as the host takes them. A dev-dependency of whatever loads them.
 
 use std::path::{Path, PathBuf};
 
-/// Where the build script put the components.
+/// Where the build script put the modules.
 const DIRECTORY: &str = concat!(env!("OUT_DIR"), "/guests");
 
-/// The component of the guest in `tests/guests/<name>`.
+/// The module of the guest in `tests/guests/<name>`.
 ///
 /// # Panics
 ///
@@ -16,9 +16,9 @@ const DIRECTORY: &str = concat!(env!("OUT_DIR"), "/guests");
     reason = "only tests call this, and a misspelt guest should fail them"
 )]
 pub fn path(name: &str) -> PathBuf {
-    let component = Path::new(DIRECTORY).join(name).with_extension("wasm");
-    if !component.is_file() {
+    let module = Path::new(DIRECTORY).join(name).with_extension("wasm");
+    if !module.is_file() {
         panic!("there is no guest tests/guests/{name}, or it is not a member of the workspace bots/");
     }
-    component
+    module
 }
