@@ -30,7 +30,7 @@ guests: ## build the bots to WebAssembly components
 build: ## build foundry-host, with the stock bots inside
 	@scripts/setup build
 	@scripts/own-target
-	cargo build --release --package foundry-host
+	@scripts/progress foundry-host cargo build --release --package foundry-host
 
 test: setup lint ## everything that must hold: lints, unit tests, end-to-end tests
 	@scripts/test
@@ -38,12 +38,14 @@ test: setup lint ## everything that must hold: lints, unit tests, end-to-end tes
 chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was lost
 	@scripts/setup build test
 	@scripts/own-target
+	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
 	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
 		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target
 	@tests/real/run
+	@scripts/progress 'the tests' cargo test --workspace --test publishing --no-run
 	@cargo test --quiet --workspace --test publishing -- --ignored
 
 test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each language; prints the times
