@@ -61,8 +61,7 @@ pub fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
 /// [`ComponentizeError::Encoding`] if the module does not fit the world.
 pub fn component_of_world(module: &[u8], resolve: &Resolve, world: WorldId) -> Result<Vec<u8>, ComponentizeError> {
     let mut module = module.to_vec();
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)
-        .map_err(ComponentizeError::encoding)?;
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).map_err(ComponentizeError::encoding)?;
     encode(&module)
 }
 
@@ -179,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_module_that_does_not_fit_its_world_is_refused() {
-        let error = component(&with_world(PLAIN, "export answer: func() -> string;")).unwrap_err();
+        let error = component(&with_world(PLAIN, "export question: func() -> u32;")).unwrap_err();
         assert!(
-            matches!(&error, ComponentizeError::Encoding(why) if why.contains("answer")),
+            matches!(&error, ComponentizeError::Encoding(why) if why.contains("question")),
             "{error}"
         );
         let whole = with_world(PLAIN, ANSWER);

@@ -90,7 +90,12 @@ fn a_core_module_is_loaded_as_the_compiler_made_it() {
 
 fn sha256_of(path: &std::path::Path) -> String {
     let said = std::process::Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8(said.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    String::from_utf8(said.stdout)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
