@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real test-languages lint demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos test-real test-languages test-bare lint demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,9 @@ test-real: setup ## tests that need the network: real repositories, real archive
 test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each language; prints the times
 	@scripts/own-target
 	@tests/languages/run
+
+test-bare: ## the demo on a bare Debian, with a Rust toolchain beside it and with Debian's own; prints the minutes
+	@tests/bare/run
 
 lint: ## formatting, clippy, shellcheck
 	@scripts/setup build
