@@ -33,7 +33,9 @@ async fn without_a_source_package_the_commit_decides() {
     let arm64 = Deb::new("clock", "1.0-1", "arm64");
     let failure = refuse(
         &distbot,
-        &moved.build_of(&world, &[arm64.clone()], "arm64", !FULL).await,
+        &moved
+            .build_of(&world, std::slice::from_ref(&arm64), "arm64", !FULL)
+            .await,
     )
     .await;
     assert_eq!(failure["phase"], "conflict");
