@@ -89,7 +89,9 @@ async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<()
 
 /// What was said of a run that is waited for.
 struct Progress {
-    /// Events that were printed.
+    /// The run. A commit gets another one if it is announced once more.
+    run: Option<String>,
+    /// Its events that were printed.
     events: usize,
     /// When the last one was, or the waiting began.
     since: Instant,
@@ -100,6 +102,7 @@ struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self {
+            run: None,
             events: 0,
             since: Instant::now(),
             said: None,
@@ -110,6 +113,10 @@ impl Default for Progress {
 impl Progress {
     /// Print the events that are new. With `--json` the whole run is printed at its end, and nothing before.
     fn show(&mut self, run: &Run, context: &mut Context) -> Result<(), CliError> {
+        if self.run.as_ref() != Some(&run.id) {
+            self.run = Some(run.id.clone());
+            self.events = 0;
+        }
         if run.events.len() == self.events {
             return Ok(());
         }
