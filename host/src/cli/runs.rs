@@ -90,7 +90,9 @@ async fn wait(id: String, timeout: Duration, context: &mut Context) -> Result<()
 
 /// What was said of a run that is waited for.
 struct Progress {
-    /// Events that were printed.
+    /// The run. A commit gets another one if it is announced once more.
+    run: Option<String>,
+    /// Its events that were printed.
     events: usize,
     /// When the last one was, or the waiting began.
     since: Instant,
@@ -103,6 +105,7 @@ struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self {
+            run: None,
             events: 0,
             since: Instant::now(),
             said: None,
@@ -120,6 +123,10 @@ impl Progress {
         {
             context.note(unread);
             self.unread = Some(unread.topic.clone());
+        }
+        if self.run.as_ref() != Some(&run.id) {
+            self.run = Some(run.id.clone());
+            self.events = 0;
         }
         if run.events.len() == self.events {
             return Ok(());
