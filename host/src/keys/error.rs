@@ -265,7 +265,7 @@ pub enum KeyError {
         /// The key.
         key: String,
         /// Why GnuPG is of no help.
-        source: GnupgError,
+        source: Box<GnupgError>,
     },
     /// The OpenPGP implementation refused.
     #[error("cannot {what}: {reason}")]

@@ -1,6 +1,7 @@
 //! OpenPGP keys: who signs what, and whose signatures are believed.
 //!
-//! A [`KeyStore`] is a directory of keys with [`Role`]s. From it come a [`Signer`], an unlocked key as an opaque handle,
+//! A [`KeyStore`] is a directory of keys with [`Role`]s, and behind it the GnuPG ring of the host's user, whose keys sign where
+//! the store has none of the name. From it come a [`Signer`], an unlocked key as an opaque handle,
 //! and [`TrustedKeys`], the public keys against which signatures are checked. All of it is synchronous; both handles
 //! are `Send + Sync`. gpg, gpgv and debsig-verify of Debian 12 (GnuPG 2.2) accept what is made here, and what they make
 //! is accepted here; the tests run them.

@@ -49,9 +49,10 @@ impl Signer {
         let backend = if part.is_stub() {
             let agent = agent_key_of_stub(key, component, info, passphrases, ring);
             let key = || key.certificate.label();
-            Backend::Gnupg(Box::new(
-                agent.map_err(|source| KeyError::KeptByGnupg { key: key(), source })?,
-            ))
+            Backend::Gnupg(Box::new(agent.map_err(|source| KeyError::KeptByGnupg {
+                key: key(),
+                source: Box::new(source),
+            })?))
         } else {
             Backend::Memory(Box::new(part.unlocked(info, passphrases)?))
         };

@@ -123,6 +123,9 @@ impl AgentKey {
             // A forwarded agent forbids some, and asks where it runs.
             refusal_is_fine(connection.command(&format!("OPTION {option}")))?;
         }
+        // A card is blocked after three wrong PINs, which a file would give it in three attempts.
+        let on_card = matches!(place(connection, &self.grip)?, Some(Place::Card(_)));
+        let known = known.filter(|_| !on_card);
         if known.is_some() {
             // An agent that does not allow it asks by its own means.
             refusal_is_fine(connection.command("OPTION pinentry-mode=loopback"))?;
@@ -162,12 +165,7 @@ impl AgentKey {
                 key,
                 origin: known.map_or_else(|| "the prompt".to_owned(), |(_, origin)| origin),
             },
-            reason::NO_PINENTRY
-            | reason::TIMEOUT
-            | reason::CANCELED
-            | reason::FULLY_CANCELED
-            | reason::NO_PASSPHRASE => self.needs_passphrase(refusal.text),
-            _ if refusal.source() == PINENTRY => self.needs_passphrase(refusal.text),
+            _ if is_of_prompt(&refusal) => self.needs_passphrase(refusal.text),
             _ => GnupgError::Refused {
                 key,
                 reason: refusal.text,
@@ -187,6 +185,14 @@ impl AgentKey {
         }
         // The agent asks for the card at a prompt, and what it says of that prompt says nothing of the card.
         match connection.command("SCD SERIALNO") {
+            Ok(answer) if answer.status.iter().any(|line| line.contains(&serial)) && is_of_prompt(&refusal) => {
+                GnupgError::Pin {
+                    key: key.into(),
+                    fingerprint: self.info.fingerprint,
+                    serial: serial.into(),
+                    reason: refusal.text.into(),
+                }
+            }
             Ok(answer) if answer.status.iter().any(|line| line.contains(&serial)) => GnupgError::Card {
                 key,
                 serial,
@@ -221,6 +227,18 @@ impl fmt::Debug for AgentKey {
             .field("key", &self.info.fingerprint)
             .finish_non_exhaustive()
     }
+}
+
+/// Nobody has answered the agent's question, or could be asked.
+fn is_of_prompt(refusal: &Refusal) -> bool {
+    let reasons = [
+        reason::NO_PINENTRY,
+        reason::TIMEOUT,
+        reason::CANCELED,
+        reason::FULLY_CANCELED,
+        reason::NO_PASSPHRASE,
+    ];
+    refusal.source() == PINENTRY || reasons.contains(&refusal.reason())
 }
 
 /// Where the agent has the secret, if anywhere.

@@ -109,6 +109,20 @@ pub enum GnupgError {
         /// What the agent said.
         reason: String,
     },
+    /// The card is there, and there is nobody to ask for its PIN.
+    #[error(
+        "the smartcard {serial} needs its PIN to sign with key {key}, and gpg-agent cannot ask for it: {reason} (give it once, at a terminal of the host's user, with `GPG_TTY=$(tty) gpg --local-user {fingerprint} --sign </dev/null >/dev/null`; it is never taken from a file)"
+    )]
+    Pin {
+        /// The key.
+        key: Box<str>,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+        /// The card's number, as gpg shows it.
+        serial: Box<str>,
+        /// What the agent said.
+        reason: Box<str>,
+    },
     /// A passphrase is needed and there is nobody to ask.
     #[error(
         "gpg-agent needs the passphrase of key {key} and cannot ask for it: {reason} ({UNLOCK}, where KEY is {fingerprint})"

@@ -146,12 +146,8 @@ fn a_revoked_key_of_the_ring_is_refused() {
     assert!(refused.to_string().contains("can't be undone"), "{refused}");
 }
 
-#[test]
-fn a_card_that_is_not_inserted_is_named_with_its_number() {
-    let bench = Bench::new();
-    bench.gpg_key("Card <card@example.org>", "ed25519", "");
-    without_pinentry(&bench);
-    // What `gpg --card-status` leaves of a key that is on a card: its public half, and the card's number.
+/// Makes of the only key what `gpg --card-status` leaves of one that is on a card: its public half, and the card's number.
+fn put_on_a_card(bench: &Bench) {
     let directory = bench.path("gnupg/private-keys-v1.d");
     let path = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
     let key = fs::read_to_string(&path).unwrap();
@@ -163,7 +159,52 @@ fn a_card_that_is_not_inserted_is_named_with_its_number() {
         head.replace("(private-key", "(shadowed-private-key")
     );
     fs::write(&path, shadowed).unwrap();
+}
 
+#[test]
+fn a_pin_is_never_taken_from_a_file() {
+    let bench = Bench::new();
+    bench.gpg_key("Card <card@example.org>", "ed25519", "");
+    put_on_a_card(&bench);
+    // In place of GnuPG's program for cards, one that has a card with a PIN, and writes down what it is given for that.
+    let pins = bench.path("pins");
+    let card = format!(
+        r#"#!/bin/sh
+echo "OK"
+while read -r command rest; do
+  case "$command" in
+    SERIALNO) echo "S SERIALNO D2760001240102010006123456780000"; echo OK ;;
+    PKSIGN)
+      echo "INQUIRE NEEDPIN ||Please enter the PIN"
+      read -r answer
+      echo "$answer" >>{}
+      test "$answer" = CAN || read -r end
+      echo "ERR 100663383 Bad PIN <SCD>" ;;
+    BYE) echo OK; exit ;;
+    *) echo OK ;;
+  esac
+done
+"#,
+        pins.display()
+    );
+    let card = bench.write("card", card);
+    fs::set_permissions(&card, fs::Permissions::from_mode(0o755)).unwrap();
+    let options = format!("scdaemon-program {}\npinentry-program /bin/false\n", card.display());
+    bench.write("gnupg/gpg-agent.conf", options);
+    kill_agent(&bench);
+
+    let refused = refusal_to_sign(&bench, "card@example.org", &passphrase_file(&bench, "123456"));
+    assert!(matches!(refused, GnupgError::Pin { .. }), "{refused}");
+    assert!(refused.to_string().contains("gpg --local-user"), "{refused}");
+    assert_eq!(fs::read_to_string(pins).unwrap(), "CAN\n");
+}
+
+#[test]
+fn a_card_that_is_not_inserted_is_named_with_its_number() {
+    let bench = Bench::new();
+    bench.gpg_key("Card <card@example.org>", "ed25519", "");
+    without_pinentry(&bench);
+    put_on_a_card(&bench);
     // The start of a bot asks for no card.
     let refused = refusal_to_sign(&bench, "card@example.org", &PassphraseSource::none());
     // Where Debian's scdaemon is installed it looks for a reader; elsewhere it is what is missing.
