@@ -66,9 +66,9 @@ impl SiteTransaction {
     /// [`Failure`] if one can't be copied.
     pub fn add_missing(&self, files: &[(String, Artifact)]) -> Result<Vec<Placed>, Failure> {
         let placed = self.0.add_missing(files).map_err(refused)?;
-        let placed = placed.into_iter().map(|placed| Placed {
-            digest: digest(placed.digest),
-            is_new: placed.is_new,
+        let placed = placed.into_iter().map(|(of, is_new)| Placed {
+            digest: digest(of),
+            is_new,
         });
         Ok(placed.collect())
     }

@@ -21,6 +21,9 @@ const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// Why no component can be made of a module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComponentizeError {
+    /// It begins as a core module does and is none: cut off, for instance, or damaged.
+    #[error("it is a damaged core module: {0}")]
+    Invalid(String),
     /// Nothing in the module says what it imports and exports as a component.
     #[error("it is a core module that does not say which world it is of (build it with a Foundry SDK)")]
     NoWorld,
@@ -66,6 +69,8 @@ pub fn component_of_world(module: &[u8], resolve: &Resolve, world: WorldId) -> R
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+    // The encoder trusts the lengths that a module states, and panics where it is cut off.
+    wasmparser::validate(module).map_err(|error| ComponentizeError::Invalid(error.to_string()))?;
     // The encoder takes a module without a world for one of an empty world.
     let (world, _) = metadata::decode(module).map_err(ComponentizeError::encoding)?;
     if world.is_none() {
@@ -183,8 +188,32 @@ mod tests {
             matches!(&error, ComponentizeError::Encoding(why) if why.contains("question")),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_module_that_is_cut_off_is_refused_wherever_it_is_cut() {
         let whole = with_world(PLAIN, ANSWER);
-        let error = component(&whole[..whole.len() - 9]).unwrap_err();
-        assert!(matches!(error, ComponentizeError::Encoding(_)), "{error}");
+        // The empty module, and those that end between two sections, are valid; they lack their world.
+        for end in CORE_MODULE.len()..whole.len() {
+            let error = component(&whole[..end]).unwrap_err();
+            assert!(
+                matches!(error, ComponentizeError::Invalid(_) | ComponentizeError::NoWorld),
+                "{end}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_module_gives_an_error_or_a_component() {
+        let whole = with_world(&importing("wasi_snapshot_preview1"), ANSWER);
+        for at in CORE_MODULE.len()..whole.len() {
+            for damage in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= damage;
+                if let Ok(made) = component(&damaged) {
+                    assert!(is_component(&made), "{at}");
+                }
+            }
+        }
     }
 }

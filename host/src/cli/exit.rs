@@ -14,7 +14,7 @@ pub enum Exit {
     Usage = 2,
     /// No host is running with this state directory.
     NotRunning = 3,
-    /// There is no such bot, run, key or file.
+    /// There is no such bot, run, key, file, suite or package.
     NotFound = 4,
     /// Not granted, not accepted, or not usable for that.
     Refused = 5,
@@ -35,7 +35,7 @@ impl Exit {
         (Self::Failure, "it failed; the message says at what"),
         (Self::Usage, "the command line or the configuration is wrong"),
         (Self::NotRunning, "no host is running with this state directory"),
-        (Self::NotFound, "there is no such bot, run, key or file"),
+        (Self::NotFound, "there is no such bot, run, key, file, suite or package"),
         (Self::Refused, "not granted, not accepted, or not usable for that"),
         (
             Self::Conflict,

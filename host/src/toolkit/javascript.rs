@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde::{Deserialize, Serialize};
-
 use super::build::Job;
 use super::error::{Attempt, BuildError};
+use super::source_map::{BUNDLE, SourceMap};
 use super::world;
 
 const REMEDY: &str = "run `npm install` here: package.json names it";
@@ -19,7 +18,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .ok_or_else(|| job.missing("rolldown", REMEDY))?;
     let jco = job.find(&own, "jco").ok_or_else(|| job.missing("jco", REMEDY))?;
     let wit = world::write(job.manifest, job.build)?;
-    let bundle = job.build.join("bundle.js");
+    let bundle = job.build.join(BUNDLE);
     let mut bundling = Command::new(rolldown);
     bundling
         .arg(job.source())
@@ -39,7 +38,7 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         bundling.args(["--external", &contract.import(interface)]);
     }
     job.run(&mut bundling)?;
-    add_sources(job, &bundle)?;
+    let sources = add_sources(job, &bundle)?;
     let mut command = Command::new(jco);
     command
         .arg("componentize")
@@ -49,30 +48,33 @@ pub(super) fn build(job: &Job<'_>) -> Result<(), BuildError> {
         .args(["--world-name", world::WORLD])
         .args(["--backend", "qjs", "--out"])
         .arg(job.output);
-    job.run(&mut command).map(drop)
+    match job.run(&mut command) {
+        // The bot's modules are run then, and may fail.
+        Err(BuildError::Failed {
+            bot,
+            program,
+            status,
+            output,
+        }) => Err(BuildError::Failed {
+            bot,
+            program,
+            status,
+            output: sources.translate(&output),
+        }),
+        other => other.map(drop),
+    }
 }
 
-/// The part of a source map that tells where a line comes from.
-#[derive(Deserialize, Serialize)]
-struct SourceMap {
-    sources: Vec<String>,
-    mappings: String,
-}
-
-/// Write the bundle's source map into the bundle, for the SDK's messages. That is the only file at run time.
-fn add_sources(job: &Job<'_>, bundle: &Path) -> Result<(), BuildError> {
+/// Write the bundle's source map into the bundle, for the SDK's messages: that is the only file at run time.
+fn add_sources(job: &Job<'_>, bundle: &Path) -> Result<SourceMap, BuildError> {
     let path = bundle.with_extension("js.map");
     let text = std::fs::read(&path).attempt("read", &path)?;
-    let mut map: SourceMap =
-        serde_json::from_slice(&text).map_err(|error| job.failed(format_args!("{}: {error}", path.display())))?;
-    for source in &mut map.sources {
-        // Relative to the directory of what is built; the author knows them as relative to the project.
-        *source = source.strip_prefix("../").unwrap_or(source).to_owned();
-    }
-    let map = serde_json::to_string(&map).map_err(|error| job.failed(error))?;
+    let map = SourceMap::read(&text).map_err(|error| job.failed(format_args!("{}: {error}", path.display())))?;
+    let json = serde_json::to_string(&map).map_err(|error| job.failed(error))?;
     let mut text = std::fs::read_to_string(bundle).attempt("read", bundle)?;
     text.push_str("\nglobalThis.__foundrySources = ");
-    text.push_str(&map);
+    text.push_str(&json);
     text.push_str(";\n");
-    std::fs::write(bundle, text).attempt("write", bundle)
+    std::fs::write(bundle, text).attempt("write", bundle)?;
+    Ok(map)
 }

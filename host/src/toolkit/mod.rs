@@ -10,6 +10,7 @@ mod project;
 mod python;
 mod rust;
 mod sdk;
+mod source_map;
 mod world;
 
 pub use build::{Built, build};

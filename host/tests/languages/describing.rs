@@ -182,6 +182,14 @@ async fn a_typescript_bot_prints_and_fails_with_the_place_in_its_source() {
         TrialOutcome::Fault(Fault::Trap(text)) => assert!(text.starts_with("words.ts:8: TypeError: "), "{text}"),
         other => panic!("{other:?}"),
     }
+
+    // A module that fails while the bot is built says where as well.
+    let project = directory.path().join("speaker");
+    std::fs::write(project.join("words.ts"), format!("{WORDS}\nwords(undefined as any);\n")).unwrap();
+    let error = toolkit::build(&project, &tools(Language::Typescript))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("words.ts:8") && error.contains("words.ts:11"), "{error}");
 }
 
 const RUDE: &str = r#"

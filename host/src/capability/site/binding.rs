@@ -184,7 +184,7 @@ impl wit::site::HostTransaction for Invocation {
         &mut self,
         transaction: Resource<Transaction>,
         files: Vec<(String, wit::types::Artifact)>,
-    ) -> wasmtime::Result<Result<Vec<wit::site::Placed>, Error>> {
+    ) -> wasmtime::Result<Result<Vec<(wit::site::Digest, bool)>, Error>> {
         let files = files
             .into_iter()
             .map(|(path, artifact)| (path, artifact.into()))
@@ -193,7 +193,10 @@ impl wit::site::HostTransaction for Invocation {
         let placed = transaction
             .add_missing_artifacts(files, &self.bot.services.artifacts)
             .await;
-        let placed = placed.map(|placed| placed.into_iter().map(Into::into).collect());
+        let placed = placed.map(|placed| {
+            let placed = placed.into_iter();
+            placed.map(|placed| (placed.digest.into(), placed.is_new)).collect()
+        });
         Ok(placed.map_err(Error::from))
     }
 
@@ -350,15 +353,6 @@ impl From<Digest> for wit::site::Digest {
             size: digest.size,
             md5: digest.md5,
             sha256: digest.sha256,
-        }
-    }
-}
-
-impl From<Placed> for wit::site::Placed {
-    fn from(placed: Placed) -> Self {
-        Self {
-            digest: placed.digest.into(),
-            is_new: placed.is_new,
         }
     }
 }
