@@ -76,7 +76,7 @@ impl World {
         let stock = foundry_host::stock::find("distbot").unwrap();
         let cache = ComponentCache::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
         let component = cache.load(&engine, stock.name, stock.component).unwrap();
-        let description = component.describe(&engine).await.unwrap();
+        let description = component.describe(&engine).await.unwrap().description;
         let repository = self.repository().display().to_string();
         let mut values: BTreeMap<String, Vec<String>> = [
             ("name", "deb.example.org"),
