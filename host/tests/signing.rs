@@ -368,7 +368,8 @@ async fn a_missing_or_expired_key_is_refused_at_load() {
 async fn a_key_that_expires_later_leaves_the_build_waiting_for_another() {
     let host = TestHost::start().await;
     let mut short = NewKey::new("Short <short@example.org>");
-    short.expires_in = Some(Duration::from_secs(3));
+    // Long enough for signbot to start beside other tests.
+    short.expires_in = Some(Duration::from_secs(12));
     let key = keys(&host).generate(Role::Packages, &short).unwrap();
     host.host.load(signbot(&key.fingerprint.to_string())).await.unwrap();
     let mut logs = host.host.logs();
@@ -379,7 +380,7 @@ async fn a_key_that_expires_later_leaves_the_build_waiting_for_another() {
     };
     let build = tempfile::tempdir().unwrap();
     let files = built(build.path());
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tokio::time::sleep(Duration::from_millis(12_100)).await;
     bench.announce("late", "master", &files).await;
     let line = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
