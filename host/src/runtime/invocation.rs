@@ -150,7 +150,7 @@ impl Invocation {
         };
         let seed = match &occasion {
             Occasion::Configure { digest } => wasi::seed(&["configure", digest]),
-            Occasion::Message(message) => wasi::seed(&["message", &bot.name, &message.id]),
+            Occasion::Message(message) => wasi::seed(&["message", &message.group, &message.id]),
             Occasion::Tick(timer) => wasi::seed(&["tick", &bot.name, timer, &bot.services.tape.tick()]),
         };
         let message = match occasion {
