@@ -1,8 +1,12 @@
-//! Builds `tests/guests/*` to WebAssembly modules with `scripts/build-guests --tests`.
+//! Builds `tests/guests/*`, and the bots of `bots/` that tests load and `foundry-host` does not have inside, to WebAssembly
+//! modules with `scripts/build-guests`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
+
+/// Bots of the repository that are not stock bots.
+const BOTS: [&str; 1] = ["notifybot"];
 
 fn main() -> ExitCode {
     match build() {
@@ -25,6 +29,7 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     for input in [
         "tests/guests",
+        "bots/notifybot",
         "sdk/rust/Cargo.toml",
         "sdk/rust/src",
         "wit",
@@ -40,17 +45,19 @@ fn build() -> Result<(), String> {
     }
     fs::create_dir_all(&output).map_err(|error| format!("cannot create {}: {error}", output.display()))?;
     let script = repository.join("scripts/build-guests");
-    let status = Command::new(&script)
-        .arg("--tests")
-        .arg(&output)
+    run(Command::new(&script).arg("--tests").arg(&output), &script)?;
+    run(Command::new(&script).arg(&output).args(BOTS), &script)
+}
+
+fn run(command: &mut Command, script: &Path) -> Result<(), String> {
+    let status = command
         .status()
         .map_err(|error| format!("cannot run {}: {error}", script.display()))?;
     if status.success() {
-        Ok(())
-    } else {
-        Err(format!(
-            "cannot build the test guests: {} --tests failed ({status}); run it by hand to see why",
-            script.display()
-        ))
+        return Ok(());
     }
+    Err(format!(
+        "cannot build the test guests: {} failed ({status}); run it by hand to see why",
+        script.display()
+    ))
 }

@@ -215,9 +215,6 @@ async fn a_mail_that_fails_for_now_is_sent_again_and_known_by_its_id() {
     );
 }
 
-/// Beside the stock bots.
-const NOTIFYBOT: &str = concat!(env!("OUT_DIR"), "/guests/notifybot.wasm");
-
 fn dist() -> Value {
     json!({
         "repository": "https://example.org/hello.git", "branch": "main", "ref": "0123456789abcdef0123456789abcdef01234567",
@@ -231,7 +228,7 @@ async fn notifybot_mails_publications_to_some_and_failures_to_others() {
     let directory = tempfile::tempdir().unwrap();
     let server = SmtpServer::start("plain", directory.path());
     let host = host(&server).await;
-    let mut bot = BotSpec::new(BotSource::File(NOTIFYBOT.into()))
+    let mut bot = BotSpec::new(BotSource::File(foundry_test_guests::path("notifybot")))
         .option("mail-to", "list@example.org")
         .option("mail-to", "jo@example.org")
         .option("failure-mail-to", "ops@example.org");
@@ -273,7 +270,8 @@ fn a_world_with_mail_is_recorded_and_played() {
             .args(["test", "--state", "state", "--event", "dist.json", "--without", "http"])
             .args(["--allow-mail", "*@example.org"])
             .args(world)
-            .args([NOTIFYBOT, "--mail-to", "jo@example.org"])
+            .arg(foundry_test_guests::path("notifybot"))
+            .args(["--mail-to", "jo@example.org"])
             .output()
             .unwrap();
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));

@@ -1,4 +1,5 @@
-//! The guests of `tests/guests/`, built to WebAssembly modules, as the host takes them. A dev-dependency of whatever loads them.
+//! The guests of `tests/guests/`, and notifybot, built to WebAssembly modules, as the host takes them. A dev-dependency of
+//! whatever loads them.
 
 use std::path::{Path, PathBuf};
 
