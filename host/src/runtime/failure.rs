@@ -7,7 +7,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use super::journal::Journal;
 
-/// Bytes that are kept of what a call wrote to standard error and logged as errors.
+/// Bytes that are kept of what a call wrote to standard error and logged as errors; twice as many for a moment.
 const MAX_TAIL: usize = 8 * 1024;
 
 /// Bytes of a failure's text.
@@ -72,8 +72,11 @@ impl Tail {
         let line = cut(line, MAX_TAIL / 4);
         self.text.push_str(line);
         self.text.push('\n');
-        while self.text.len() > MAX_TAIL {
-            let end = self.text.find('\n').map_or(self.text.len(), |at| at + 1);
+        // Twice as much may gather, so that each byte is moved once at most, whatever the length of the lines.
+        if self.text.len() > 2 * MAX_TAIL {
+            let from = self.text.ceil_char_boundary(self.text.len() - MAX_TAIL);
+            let rest = self.text.get(from..).unwrap_or_default();
+            let end = rest.find('\n').map_or(self.text.len(), |at| from + at + 1);
             self.text.drain(..end);
         }
     }
@@ -114,8 +117,15 @@ fn has_place(line: &str) -> bool {
 }
 
 /// At most so many bytes of a text, whole characters.
-fn cut(text: &str, most: usize) -> &str {
+/// At most so many bytes of a text's beginning.
+pub(super) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
+/// As much of a text's end as the [`Tail`] has room for.
+pub(super) fn end_of(text: &str) -> &str {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(MAX_TAIL));
+    text.get(from..).unwrap_or_default()
 }
 
 fn is_the_authors(file: &str) -> bool {
@@ -312,7 +322,7 @@ mod tests {
             tail.push(&format!("line {number} é"));
             tail.push(&"é".repeat(5_000));
         }
-        assert!(tail.text.len() <= MAX_TAIL, "{}", tail.text.len());
+        assert!(tail.text.len() <= 2 * MAX_TAIL, "{}", tail.text.len());
         tail.push("Traceback (most recent call last):");
         tail.push("  File \"/0/bot.py\", line 2, in f");
         tail.push(&format!("ValueError: {}", "é".repeat(2_000)));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
@@ -16,6 +17,7 @@ use super::error::Fault;
 use super::failure;
 use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext, Occasion};
 use super::journal::Journal;
+use super::wasi::{Excess, MAX_RESOURCES};
 use super::wit::types;
 
 /// What one call may use.
@@ -239,6 +241,14 @@ fn fault(error: &wasmtime::Error, limits: Limits, journal: &Journal) -> Fault {
     }
     if let Some(acts) = error.downcast_ref::<Acts>() {
         return Fault::Acts(acts.to_string());
+    }
+    if let Some(excess) = error.downcast_ref::<Excess>() {
+        return Fault::Trap(excess.to_string());
+    }
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return Fault::Trap(format!(
+            "held more than {MAX_RESOURCES} resources of the host's at a time"
+        ));
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => Fault::Trap(failure::of_trap(*trap, error.downcast_ref(), journal)),

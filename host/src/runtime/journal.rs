@@ -13,8 +13,9 @@ const MAX_LINES: usize = 10_000;
 /// Bytes of text that one call may write.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Lines that are kept of a call whose bot has no name yet.
+/// Lines, and bytes of text, that are kept of a call whose bot has no name yet. A host remembers them for each component.
 const MAX_KEPT: usize = 100;
+const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// Longest line, in bytes: the log cuts there.
 pub(crate) const MAX_LINE: usize = 8 * 1024;
@@ -78,19 +79,19 @@ struct Partial {
 impl Journal {
     /// Of a call of a loaded bot.
     pub(super) fn of(bot: Arc<BotContext>, run: Option<String>) -> Self {
-        Self::with(Sink::Log { bot, run }, MAX_LINES)
+        Self::with(Sink::Log { bot, run }, MAX_LINES, MAX_BYTES)
     }
 
     /// Of a component that is no bot yet.
     pub(super) fn kept() -> Self {
-        Self::with(Sink::Kept(Vec::new()), MAX_KEPT)
+        Self::with(Sink::Kept(Vec::new()), MAX_KEPT, MAX_KEPT_BYTES)
     }
 
-    fn with(sink: Sink, lines: usize) -> Self {
+    fn with(sink: Sink, lines: usize, bytes: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             sink,
             lines_left: lines,
-            bytes_left: MAX_BYTES,
+            bytes_left: bytes,
             out: Partial::default(),
             err: Partial::default(),
             tail: Tail::default(),
@@ -100,10 +101,12 @@ impl Journal {
     }
 
     /// A call of the contract's `log`; the text may have several lines.
+    ///
+    /// What it costs is bounded, however long the text: no limit of time ends a call of the host's.
     pub(crate) fn log(&self, level: Level, text: &str) {
         let mut state = self.state();
         if level == Level::Error {
-            text.lines().for_each(|line| state.tail.push(line));
+            failure::end_of(text).lines().for_each(|line| state.tail.push(line));
             state.is_reported = state.tail.failure().is_some();
         }
         state.write(level, text.lines());
@@ -210,10 +213,17 @@ impl State {
             // The last line of the budget is the one that says so.
             if self.lines_left == 1 || size > self.bytes_left {
                 self.put(level, &fitting);
-                let text = format!(
-                    "too many log lines; the rest is dropped (one call may write {MAX_LINES} lines and {} MiB)",
-                    MAX_BYTES / 1024 / 1024
-                );
+                let text = match self.sink {
+                    Sink::Log { .. } => format!(
+                        "too many log lines; the rest is dropped (one call may write {MAX_LINES} lines and {} MiB)",
+                        MAX_BYTES / 1024 / 1024
+                    ),
+                    Sink::Kept(_) => format!(
+                        "too many log lines; the rest is dropped (while a bot says what it is, it may write {MAX_KEPT} lines and \
+                         {} KiB)",
+                        MAX_KEPT_BYTES / 1024
+                    ),
+                };
                 self.put(Level::Warn, &[&text]);
                 self.lines_left = 0;
                 return;
@@ -230,7 +240,8 @@ impl State {
             Sink::Log { bot, run } => bot.services.logs.append(&bot.name, run.as_deref(), level, lines),
             Sink::Kept(kept) => kept.extend(lines.iter().map(|line| Said {
                 level,
-                line: (*line).to_owned(),
+                // A byte more than the log takes, so that it sees that there was more.
+                line: failure::cut(line, MAX_LINE + 1).to_owned(),
             })),
         }
     }
@@ -308,6 +319,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_component_says_before_it_is_a_bot_takes_bounded_memory() {
+        let journal = Journal::kept();
+        let long = "x".repeat(1024 * 1024);
+        for _ in 0..MAX_KEPT {
+            journal.log(Level::Info, &long);
+            journal.print(Stream::Out, long.as_bytes());
+        }
+        let lines = said(&journal);
+        let bytes: usize = lines.iter().map(|(_, line)| line.len()).sum();
+        assert!(bytes <= MAX_KEPT_BYTES + 1024, "{bytes}");
+        assert!(lines.last().unwrap().1.contains("64 KiB"), "{:?}", lines.last());
+    }
+
+    #[test]
+    fn a_call_looks_only_at_the_end_of_a_long_text() {
+        // Quadratic before: 60 MiB of line ends held a thread of the host for a minute.
+        let journal = Journal::kept();
+        journal.log(Level::Error, &"\n".repeat(64 * 1024 * 1024));
+        journal.log(
+            Level::Error,
+            &format!("{}\nbot.c:33: told to fail", "é\n".repeat(1024 * 1024)),
+        );
+        assert_eq!(journal.failure().as_deref(), Some("bot.c:33: told to fail"));
+    }
+
+    #[test]
     fn what_the_sdk_reported_is_not_said_twice() {
         let journal = Journal::kept();
         journal.log(Level::Error, "KeyError: 1\n    at x (bot.js:1:2)");
@@ -336,7 +373,7 @@ mod tests {
 
     #[test]
     fn all_that_a_call_says_has_one_budget_of_bytes() {
-        let journal = Journal::with(Sink::Kept(Vec::new()), usize::MAX);
+        let journal = Journal::with(Sink::Kept(Vec::new()), usize::MAX, MAX_BYTES);
         let megabyte = vec![b'x'; 1024 * 1024];
         for _ in 0..100 {
             for line in megabyte.chunks(1024) {

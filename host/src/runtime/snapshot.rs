@@ -79,7 +79,12 @@ pub async fn snapshot_after_tick(
     store.set_epoch_deadline(u64::try_from(PATIENCE.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX / 2));
     let instance = pre.instance_pre().instantiate_async(&mut store).await.map_err(failed)?;
     let bot = Bot::new(&mut store, &instance).map_err(unfit)?;
-    match bot.call_tick(&mut store, timer).await.map_err(failed)? {
+    // The epoch counts what computes. A module that sleeps while it is imported does not.
+    let Ok(outcome) = tokio::time::timeout(PATIENCE, bot.call_tick(&mut store, timer)).await else {
+        let why = format!("its modules took longer than {} s to be imported", PATIENCE.as_secs());
+        return Err(failed(wasmtime::Error::msg(why)));
+    };
+    match outcome.map_err(failed)? {
         types::Outcome::Done => {}
         types::Outcome::Reject(why) => return Err(SnapshotError::Rejected(why)),
         types::Outcome::Retry(retry) => return Err(failed(wasmtime::Error::msg(retry.why))),

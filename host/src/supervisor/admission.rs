@@ -32,7 +32,8 @@ pub(super) const ASKING: Limits = Limits {
 impl Inner {
     /// Do everything that can fail before a bot starts.
     pub(super) async fn prepare(self: &Arc<Self>, spec: &BotSpec, name: &str) -> Result<Prepared, LoadFailure> {
-        let (component, Answer { description, said }) = self.inspector.ask(&spec.source).await?;
+        // The pinned digest and the signature come before any code of the component runs.
+        let component = self.inspector.component(&spec.source).await?;
         let digest = format!("sha256:{}", component.digest);
         if let Some(pinned) = spec.digest.as_ref().filter(|pinned| **pinned != digest) {
             return Err(LoadFailure::Digest {
@@ -42,6 +43,7 @@ impl Inner {
             });
         }
         let signer = self.signer(spec, name, &component.digest).await?;
+        let Answer { description, said } = self.inspector.answer(&component).await?;
         let resolved = options::resolve(&description, &spec.options).map_err(|error| LoadFailure::Options {
             name: name.to_owned(),
             error,

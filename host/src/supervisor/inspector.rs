@@ -67,9 +67,18 @@ impl Inspector {
     /// As [`Inspector::inspect`].
     pub async fn ask(&self, source: &BotSource) -> Result<(ComponentInfo, Answer), LoadFailure> {
         let component = self.component(source).await?;
+        let answer = self.answer(&component).await?;
+        Ok((component, answer))
+    }
+
+    /// What a component says that it is. This runs code of its.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] if it isn't a bot.
+    pub(super) async fn answer(&self, component: &ComponentInfo) -> Result<Answer, LoadFailure> {
         let known = self.answers().get(&component.digest).cloned();
         if let Some(answer) = known {
-            return Ok((component, answer));
+            return Ok(answer);
         }
         let answer = component.describe(&self.engine).await?;
         let mut answers = self.answers();
@@ -78,7 +87,7 @@ impl Inspector {
         }
         answers.insert(component.digest.clone(), answer.clone());
         drop(answers);
-        Ok((component, answer))
+        Ok(answer)
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
@@ -104,7 +113,11 @@ impl Inspector {
         Ok(())
     }
 
-    async fn component(&self, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
+    /// Read and compile a component, or take it from the cache. None of its code runs.
+    ///
+    /// # Errors
+    /// [`LoadFailure`] if it can't be read, or is no component.
+    pub(super) async fn component(&self, source: &BotSource) -> Result<ComponentInfo, LoadFailure> {
         let Self { engine, cache, .. } = self.clone();
         let source = source.clone();
         let loaded = tokio::task::spawn_blocking(move || match &source {

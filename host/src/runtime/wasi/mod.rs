@@ -81,6 +81,11 @@ pub fn wasi_offer(import: &str) -> Option<&'static str> {
         .map(|(_, what)| *what)
 }
 
+/// A bot asked the host for more than it may have at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Excess(pub(super) &'static str);
+
 /// The context of one call. It is made when the component first asks for anything of WASI: most messages of bots that
 /// have no use for it never do.
 pub(super) fn context(journal: &Journal, clock: &Clock, seed: [u8; 32]) -> WasiCtx {
