@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pgp::types::Timestamp;
 
+use super::certificate::Certificate;
 use super::entry::Entry;
 use super::error::{KeyError, Looked, UnusableKey};
+use super::fingerprint::Fingerprint;
 use super::gnupg::{GnupgError, RingKey};
 use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
@@ -62,16 +64,22 @@ impl KeyStore {
         Ok(infos)
     }
 
-    /// The public parts of all keys of the store with the role, and of those keys of the user's GnuPG ring that gpg-agent can
-    /// sign with: what the user has signed with either is theirs. A ring that can't be read adds nothing.
-    pub fn trusted_with_gnupg(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
-        let mut certificates = Vec::new();
-        let own = self.ring.with_secrets().unwrap_or_else(|error| {
-            tracing::debug!(%error, "the GnuPG ring adds no keys");
-            Vec::new()
-        });
-        for ring_key in own {
-            certificates.push(self.with_stored(Arc::new(ring_key))?.key.certificate.clone());
+    /// The public parts of all keys of the store with the role, and of these keys of the user's GnuPG ring: that the user
+    /// has a key is no reason to believe it in a role. A ring that can't be read adds nothing.
+    pub fn trusted_with_gnupg(&self, role: Role, of_ring: &[Fingerprint]) -> Result<Arc<TrustedKeys>, KeyError> {
+        let mut certificates: Vec<Certificate> = Vec::new();
+        for fingerprint in of_ring {
+            let found = self.ring.find(&fingerprint.to_string()).unwrap_or_else(|error| {
+                tracing::debug!(%error, key = %fingerprint, "the GnuPG ring does not add the key");
+                Vec::new()
+            });
+            // A key whose subkey has that fingerprint is another one.
+            let found = found
+                .into_iter()
+                .filter(|ring_key| ring_key.key.fingerprint() == *fingerprint);
+            for ring_key in found {
+                certificates.push(self.with_stored(ring_key)?.key.certificate.clone());
+            }
         }
         for entry in Entry::load_all(&self.directory)? {
             let known = certificates
