@@ -65,6 +65,18 @@ enum Place {
     Somewhere,
 }
 
+impl Ring {
+    /// Whether the agent has a secret. Asks for no passphrase and no card.
+    ///
+    /// # Errors
+    /// [`GnupgError`] if there is no agent.
+    pub fn has_secret(&self, grip: &Keygrip) -> Result<bool, GnupgError> {
+        let (_, place) = self.talk(|connection| place(connection, grip))?;
+        let place = place.map_err(|error| self.broken(&error, ANSWER))?;
+        Ok(place.is_some())
+    }
+}
+
 impl AgentKey {
     /// The key, if the agent has its secret. Asks for no passphrase and no card.
     ///
@@ -77,9 +89,7 @@ impl AgentKey {
         info: &KeyInfo,
         passphrases: &PassphraseSource,
     ) -> Result<Option<Self>, GnupgError> {
-        let (_, place) = ring.talk(|connection| place(connection, grip))?;
-        let place = place.map_err(|error| ring.broken(&error, ANSWER))?;
-        Ok(place.map(|_| Self {
+        Ok(ring.has_secret(grip)?.then(|| Self {
             ring: Arc::clone(ring),
             grip: grip.clone(),
             public,

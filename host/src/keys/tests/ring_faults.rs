@@ -93,6 +93,52 @@ fn a_name_of_several_keys_is_refused_with_all_of_them() {
 }
 
 #[test]
+fn a_strangers_public_key_of_the_same_name_is_in_nobodys_way() {
+    let (bench, stranger) = (Bench::new(), Bench::new());
+    let own = bench.gpg_key("Own <team@example.org>", "ed25519", "");
+    let foreign = stranger.gpg_key("Stranger <team@example.org>", "ed25519", "");
+    bench.gpg(&["--import"], &stranger.gpg(&["--export"], b""));
+    let store = fresh_store(&bench, "host");
+    let signer = ring_signer(&store, "team@example.org", Role::Packages).unwrap();
+    assert_eq!(signer.fingerprint().to_string(), own);
+    let found = store.find_any("team@example.org").unwrap();
+    assert_eq!(found.fingerprint.to_string(), own);
+
+    // What is said is said of the user's own key, even if that does not sign.
+    revoke(&bench, &own);
+    let refused = refusal(&bench, "team@example.org");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::Revoked { .. })),
+        "{refused}"
+    );
+    // Which one is to be published is not guessed if neither signs.
+    bench.gpg(&["--yes", "--delete-secret-keys", &own], b"");
+    let refused = store.find_any("team@example.org").unwrap_err();
+    assert!(matches!(refused, KeyError::Ambiguous { .. }), "{refused}");
+    assert!(refused.to_string().contains(&foreign), "{refused}");
+}
+
+#[test]
+fn an_expired_key_beside_its_successor_is_in_nobodys_way() {
+    let bench = Bench::new();
+    let old = bench.gpg_key("Old <team@example.org>", "ed25519", "");
+    bench.gpg(&["--quick-set-expire", &old, "seconds=1"], b"");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let new = bench.gpg_key("New <team@example.org>", "ed25519", "");
+    let store = fresh_store(&bench, "host");
+    let signer = ring_signer(&store, "team@example.org", Role::Packages).unwrap();
+    assert_eq!(signer.fingerprint().to_string(), new);
+    // Where none is left, the newest is what is spoken of.
+    revoke(&bench, &new);
+    let refused = refusal(&bench, "team@example.org");
+    assert!(refused.to_string().contains(&new), "{refused}");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::Revoked { .. })),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_ring_with_the_public_key_alone_is_refused() {
     let bench = Bench::new();
     let fingerprint = bench.gpg_key("Public <public@example.org>", "ed25519", "");
