@@ -133,13 +133,14 @@ impl AgentKey {
             // A forwarded agent forbids some, and asks where it runs.
             refusal_is_fine(connection.command(&format!("OPTION {option}")))?;
         }
-        // A card is blocked after three wrong PINs, which a file would give it in three attempts.
-        let on_card = matches!(place(connection, &self.grip)?, Some(Place::Card(_)));
-        let known = known.filter(|_| !on_card);
-        if known.is_some() {
-            // An agent that does not allow it asks by its own means.
-            refusal_is_fine(connection.command("OPTION pinentry-mode=loopback"))?;
-        }
+        // A card is blocked after three wrong PINs, which a file would give it in three attempts; and an agent that does not
+        // say where the secret is may have it on one.
+        let on_disk = place(connection, &self.grip)? == Some(Place::Disk);
+        // An agent that does not allow it asks by its own means, and is answered nothing should it inquire all the same.
+        let known = match known.filter(|_| on_disk) {
+            Some(known) if is_allowed(connection.command("OPTION pinentry-mode=loopback"))? => Some(known),
+            _ => None,
+        };
         connection.command(&format!("SIGKEY {}", self.grip.as_str()))?;
         let description = format!("Foundry signs with the OpenPGP key\n{}", self.info);
         connection.command(&format!("SETKEYDESC {}", word(&description)))?;
@@ -317,8 +318,13 @@ fn prompt_options() -> Vec<String> {
 }
 
 fn refusal_is_fine<T>(answer: Result<T, AssuanError>) -> Result<(), AssuanError> {
+    is_allowed(answer).map(drop)
+}
+
+fn is_allowed<T>(answer: Result<T, AssuanError>) -> Result<bool, AssuanError> {
     match answer {
-        Ok(_) | Err(AssuanError::Refused(_)) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(AssuanError::Refused(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -356,6 +356,62 @@ fn the_hosts_passphrase_file_unlocks_a_key_of_the_ring() {
         .unwrap();
 }
 
+/// In place of gpg-agent, one that says this of where the key is and to a passphrase's coming from a file, and that asks for
+/// the passphrase. Returns what it was answered.
+fn answered(bench: &Bench, place: &'static str, loopback: &'static str, passphrases: &PassphraseSource) -> String {
+    use std::io::{BufRead as _, BufReader};
+    kill_agent(bench);
+    let socket = bench.path("gnupg/S.gpg-agent");
+    let _ = fs::remove_file(&socket);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (heard, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            stream.get_mut().write_all(b"OK\n").unwrap();
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+                let answer = match line.split(' ').next().unwrap_or_default().trim_end() {
+                    "KEYINFO" => place.replace("GRIP", line.trim_end().rsplit(' ').next().unwrap()),
+                    "OPTION" if line.contains("loopback") => loopback.to_owned(),
+                    "PKSIGN" => "INQUIRE PASSPHRASE".to_owned(),
+                    "D" => {
+                        let _ = heard.send(line.clone());
+                        String::new()
+                    }
+                    "CAN" => {
+                        let _ = heard.send(line.clone());
+                        "ERR 67109041 No passphrase given <GPG Agent>".to_owned()
+                    }
+                    "END" => "ERR 67108875 Bad passphrase <GPG Agent>".to_owned(),
+                    _ => "OK".to_owned(),
+                };
+                line.clear();
+                let answer = if answer.is_empty() { answer } else { answer + "\n" };
+                if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    refusal_to_sign(bench, "disk@example.org", passphrases);
+    fs::remove_file(&socket).unwrap();
+    hear.recv_timeout(std::time::Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn a_passphrase_goes_to_no_agent_that_has_not_said_that_it_may() {
+    let bench = Bench::new();
+    bench.gpg_key("Disk <disk@example.org>", "ed25519", "");
+    let passphrases = passphrase_file(&bench, "sesame");
+    let on_disk = "S KEYINFO GRIP D - - - P - - -\nOK";
+    let forbidden = "ERR 67109115 Forbidden <GPG Agent>";
+    assert_eq!(answered(&bench, on_disk, "OK", &passphrases), "D sesame\n");
+    assert_eq!(answered(&bench, on_disk, forbidden, &passphrases), "CAN\n");
+    // It may have the key on a card.
+    assert_eq!(answered(&bench, forbidden, "OK", &passphrases), "CAN\n");
+}
+
 #[test]
 fn the_agent_has_to_be_asked_for_messages_never() {
     let bench = Bench::new();
