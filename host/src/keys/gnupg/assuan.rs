@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net;
 use zeroize::Zeroizing;
 
 /// The protocol allows 1000 bytes and a line end.
@@ -168,9 +169,10 @@ impl Connection {
     /// # Errors
     /// [`io::Error`] as of `connect`, [`AssuanError::Refused`] if the server turns clients away.
     pub fn open(socket: &Path, limit: Duration) -> Result<Self, AssuanError> {
+        let deadline = Instant::now() + limit;
         let mut connection = Self {
-            stream: BufReader::new(UnixStream::connect(socket)?),
-            deadline: Instant::now() + limit,
+            stream: BufReader::new(connect(socket, limit)?),
+            deadline,
         };
         connection.answer(&mut |_| None)?;
         Ok(connection)
@@ -262,6 +264,22 @@ impl Connection {
     }
 }
 
+/// A connection, if the server has room for one in time: one that is stopped has none once enough clients wait for it.
+fn connect(socket: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let unconnected = net::socket_with(
+        net::AddressFamily::UNIX,
+        net::SocketType::STREAM,
+        net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let stream = UnixStream::from(unconnected);
+    // Linux waits as long to connect as it does to write, and says EAGAIN then.
+    stream.set_write_timeout(Some(limit))?;
+    let address = net::SocketAddrUnix::new(socket)?;
+    rustix::io::retry_on_intr(|| net::connect(&stream, &address))?;
+    Ok(stream)
+}
+
 fn invalid(what: &'static str) -> AssuanError {
     io::Error::new(io::ErrorKind::InvalidData, what).into()
 }
@@ -348,6 +366,20 @@ mod tests {
         assert!(
             matches!(open(&directory).command("X"), Err(AssuanError::Io(error)) if error.kind() == io::ErrorKind::InvalidData)
         );
+    }
+
+    #[test]
+    fn a_server_with_more_clients_than_it_takes_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("S");
+        let listener = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None).unwrap();
+        net::bind(&listener, &net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        net::listen(&listener, 0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        thread::spawn(move || ended.send(Connection::open(&path, Duration::from_millis(200)).err()));
+        let error = end.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+        assert!(error.is_timeout(), "{error:?}");
     }
 
     #[test]
