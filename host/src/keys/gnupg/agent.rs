@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::super::info::KeyInfo;
 use super::super::passphrase::PassphraseSource;
 use super::super::secret::Passphrase;
-use super::assuan::{AssuanError, Connection, Refusal, word};
+use super::assuan::{AssuanError, Connection, LONGEST, Refusal, word_of_at_most};
 use super::error::GnupgError;
 use super::listing::Keygrip;
 use super::ring::Ring;
@@ -143,7 +143,10 @@ impl AgentKey {
         };
         connection.command(&format!("SIGKEY {}", self.grip.as_str()))?;
         let description = format!("Foundry signs with the OpenPGP key\n{}", self.info);
-        connection.command(&format!("SETKEYDESC {}", word(&description)))?;
+        let command = "SETKEYDESC ";
+        // The fingerprint goes first; what is left out is the end of a long user id.
+        let description = word_of_at_most(&description, LONGEST - command.len());
+        connection.command(&format!("{command}{description}"))?;
         let name = hash.to_string().to_lowercase();
         connection.command(&format!("SETHASH --hash={name} {}", hex::encode_upper(digest)))?;
         connection.allow(SIGNATURE);

@@ -413,6 +413,18 @@ fn a_passphrase_goes_to_no_agent_that_has_not_said_that_it_may() {
 }
 
 #[test]
+fn a_user_id_as_long_as_a_line_of_the_protocol_signs() {
+    let bench = Bench::new();
+    // Two bytes for each letter, at odd places.
+    let user_id = format!("x{} <long@example.org>", "é".repeat(500));
+    bench.gpg_key(&user_id, "ed25519", "");
+    ring_signer(&fresh_store(&bench, "host"), "long@example.org", Role::Packages)
+        .unwrap()
+        .clear_sign(b"text\n")
+        .unwrap();
+}
+
+#[test]
 fn the_agent_has_to_be_asked_for_messages_never() {
     let bench = Bench::new();
     bench.gpg_key("Host <host@example.org>", "ed25519", "");
