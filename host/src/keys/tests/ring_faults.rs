@@ -345,6 +345,7 @@ fn the_hosts_passphrase_file_unlocks_a_key_of_the_ring() {
         "{refused}"
     );
     assert!(!refused.to_string().contains("barley"));
+    assert!(refused.to_string().contains("[keys.passphrase-files]"), "{refused}");
     let store = fresh_store(&bench, "host");
     let right = passphrase_file(&bench, "open 100% sesame");
     let signer = store.signer("locked@example.org", Role::Packages, &right).unwrap();
@@ -410,6 +411,24 @@ fn a_passphrase_goes_to_no_agent_that_has_not_said_that_it_may() {
     assert_eq!(answered(&bench, on_disk, forbidden, &passphrases), "CAN\n");
     // It may have the key on a card.
     assert_eq!(answered(&bench, forbidden, "OK", &passphrases), "CAN\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_in_the_way_of_no_key_without_a_passphrase() {
+    let bench = Bench::new();
+    bench.gpg_key("Open <open@example.org>", "ed25519", "");
+    bench.gpg_key("Locked <locked@example.org>", "ed25519", "open sesame");
+    without_pinentry(&bench);
+    let missing = PassphraseSource::none().with_common_file(bench.path("missing"));
+    let store = fresh_store(&bench, "host");
+    let signer = store.signer("open@example.org", Role::Packages, &missing).unwrap();
+    signer.clear_sign(b"text\n").unwrap();
+
+    let said = refusal_to_sign(&bench, "locked@example.org", &missing).to_string();
+    assert!(
+        said.contains(bench.path("missing").to_str().unwrap()) && said.contains("[keys.passphrase-files]"),
+        "{said}"
+    );
 }
 
 #[test]
