@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pgp::types::Timestamp;
 
+use super::certificate::Certificate;
 use super::entry::Entry;
 use super::error::{KeyError, Looked, UnusableKey};
+use super::fingerprint::Fingerprint;
 use super::gnupg::{GnupgError, RingKey};
 use super::info::KeyInfo;
 use super::passphrase::PassphraseSource;
@@ -20,6 +22,16 @@ use super::verify::TrustedKeys;
 pub(super) enum Found {
     Store(Box<Entry>),
     Ring(Arc<RingKey>),
+}
+
+/// How much of what signing takes a key of the ring has, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fitness {
+    /// gpg-agent has no secret of it that may sign.
+    PublicOnly,
+    /// It has one that is expired or revoked.
+    Invalid,
+    Signs,
 }
 
 impl KeyStore {
@@ -62,16 +74,22 @@ impl KeyStore {
         Ok(infos)
     }
 
-    /// The public parts of all keys of the store with the role, and of those keys of the user's GnuPG ring that gpg-agent can
-    /// sign with: what the user has signed with either is theirs. A ring that can't be read adds nothing.
-    pub fn trusted_with_gnupg(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
-        let mut certificates = Vec::new();
-        let own = self.ring.with_secrets().unwrap_or_else(|error| {
-            tracing::debug!(%error, "the GnuPG ring adds no keys");
-            Vec::new()
-        });
-        for ring_key in own {
-            certificates.push(self.with_stored(Arc::new(ring_key))?.key.certificate.clone());
+    /// The public parts of all keys of the store with the role, and of these keys of the user's GnuPG ring: that the user
+    /// has a key is no reason to believe it in a role. A ring that can't be read adds nothing.
+    pub fn trusted_with_gnupg(&self, role: Role, of_ring: &[Fingerprint]) -> Result<Arc<TrustedKeys>, KeyError> {
+        let mut certificates: Vec<Certificate> = Vec::new();
+        for fingerprint in of_ring {
+            let found = self.ring.find(&fingerprint.to_string()).unwrap_or_else(|error| {
+                tracing::debug!(%error, key = %fingerprint, "the GnuPG ring does not add the key");
+                Vec::new()
+            });
+            // A key whose subkey has that fingerprint is another one.
+            let found = found
+                .into_iter()
+                .filter(|ring_key| ring_key.key.fingerprint() == *fingerprint);
+            for ring_key in found {
+                certificates.push(self.with_stored(ring_key)?.key.certificate.clone());
+            }
         }
         for entry in Entry::load_all(&self.directory)? {
             let known = certificates
@@ -94,7 +112,7 @@ impl KeyStore {
         if !secret.is_empty() {
             return self.only_one_with_role(secret, query, role).map(Found::stored);
         }
-        match (self.in_ring(query), public.first()) {
+        match (self.in_ring_to_sign(query), public.first()) {
             (Err(KeyError::NotFound { .. }), Some(entry)) => Err(UnusableKey::PublicOnly {
                 key: entry.key.certificate.label(),
             }
@@ -120,21 +138,84 @@ impl KeyStore {
 
     /// The one key of the user's GnuPG ring that a query means.
     fn in_ring(&self, query: &str) -> Result<Arc<RingKey>, KeyError> {
-        let (keys, problem) = match self.ring.find(query) {
-            Ok(keys) => (keys, None),
-            Err(problem @ (GnupgError::NoRing { .. } | GnupgError::NotInstalled { .. })) => (Vec::new(), Some(problem)),
+        let (_, best) = self.best_in_ring(query)?;
+        self.only_one_of_ring(best, query)
+    }
+
+    /// The same to sign with. If none of several can, then one of those that come closest, for signing to say why not.
+    fn in_ring_to_sign(&self, query: &str) -> Result<Arc<RingKey>, KeyError> {
+        let (fitness, mut best) = self.best_in_ring(query)?;
+        if fitness < Fitness::Signs {
+            best.sort_by_key(|ring_key| ring_key.key.certificate.primary().created);
+            best.drain(..best.len().saturating_sub(1));
+        }
+        self.only_one_of_ring(best, query)
+    }
+
+    fn only_one_of_ring(&self, keys: Vec<Arc<RingKey>>, query: &str) -> Result<Arc<RingKey>, KeyError> {
+        let found = only_one(keys, query, |key| key.key.certificate.label())?;
+        found.ok_or_else(|| self.not_found(query, None))
+    }
+
+    /// The keys of the user's GnuPG ring that a query means; of several those that are fittest to sign. Anybody's public key
+    /// may carry the address, and so does the expired predecessor of one's own.
+    fn best_in_ring(&self, query: &str) -> Result<(Fitness, Vec<Arc<RingKey>>), KeyError> {
+        let keys = match self.ring.find(query) {
+            Ok(keys) => keys,
+            Err(problem @ (GnupgError::NoRing { .. } | GnupgError::NotInstalled { .. })) => {
+                return Err(self.not_found(query, Some(problem)));
+            }
             Err(problem) => return Err(problem.into()),
         };
-        let found = only_one(keys, query, |key| key.key.certificate.label())?;
-        let found = found.ok_or_else(|| KeyError::NotFound {
+        let keys: Vec<_> = keys
+            .into_iter()
+            .map(|key| self.with_stored(key))
+            .collect::<Result<_, _>>()?;
+        if keys.len() < 2 {
+            // Nothing is asked that signing won't ask.
+            return Ok((Fitness::Signs, keys));
+        }
+        let mut best = (Fitness::PublicOnly, Vec::new());
+        for key in keys {
+            let fitness = self.fitness(&key)?;
+            if fitness > best.0 {
+                best = (fitness, Vec::new());
+            }
+            if fitness == best.0 {
+                best.1.push(key);
+            }
+        }
+        Ok(best)
+    }
+
+    fn fitness(&self, ring_key: &RingKey) -> Result<Fitness, KeyError> {
+        let certificate = &ring_key.key.certificate;
+        // Roles have their order of the parts, and each takes any.
+        let valid = ring_key.key.signing_components(Role::Packages, Timestamp::now());
+        let valid = valid.unwrap_or_default();
+        let mut fitness = Fitness::PublicOnly;
+        for component in certificate.components().iter().filter(|component| component.may_sign) {
+            let Some(grip) = ring_key.grips.get(&component.fingerprint) else {
+                continue;
+            };
+            if !self.ring.has_secret(grip)? {
+                continue;
+            }
+            let is_valid = valid.iter().any(|valid| valid.fingerprint == component.fingerprint);
+            fitness = fitness.max(if is_valid { Fitness::Signs } else { Fitness::Invalid });
+        }
+        Ok(fitness)
+    }
+
+    fn not_found(&self, query: &str, problem: Option<GnupgError>) -> KeyError {
+        KeyError::NotFound {
             query: query.to_owned(),
             looked: Box::new(Looked::Everywhere {
                 store: self.directory.clone(),
                 ring: self.ring.home(),
                 problem,
             }),
-        })?;
-        self.with_stored(found)
+        }
     }
 
     /// The key of the ring with what the store knows of it: a revocation that came here counts.

@@ -142,6 +142,13 @@ impl PassphraseSource {
         })
     }
 
+    /// Whether a file is named for the key, which need not be there.
+    pub(super) fn has_file(&self, key: &KeyInfo) -> bool {
+        self.files.contains_key(&key.fingerprint)
+            || self.common_file.is_some()
+            || self.credential(key.fingerprint).is_some()
+    }
+
     /// What the files have for the key, for one whose own agent asks people.
     pub(super) fn without_prompt(&self, key: &KeyInfo) -> Result<Option<(Passphrase, String)>, PassphraseError> {
         let configured = self.files.get(&key.fingerprint).or(self.common_file.as_ref());

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use apt_repository::existing::Existing;
+use apt_repository::existing::{Existing, records_path};
 use apt_repository::expiry;
 use apt_repository::failure::Failure;
+use apt_repository::generations::Records;
 use apt_repository::host::{Host as _, Transaction as _};
 use apt_repository::index::{Index, IndexName};
 use apt_repository::operate::{self, PoolFile};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use super::describe::undescribed;
 use super::{Desk, RepositoryError};
 use crate::capability::site::{Digest, sha512_of};
-use crate::keys::{Role, TrustedKeys, VerifyError};
+use crate::keys::{Fingerprint, Role, TrustedKeys, VerifyError};
 
 /// Where the tables of texts in pieces are.
 const TEXTS: &str = ".foundry/texts";
@@ -118,7 +119,7 @@ impl Desk {
         let [signed, release, detached] = signed_files(suite);
         let read = |path: &str| self.transaction.read(path);
         if let (Some(signed_text), Some(plain), Some(signature)) = (read(&signed)?, read(&release)?, read(&detached)?) {
-            let trusted = self.trusted()?;
+            let trusted = self.trusted(suite)?;
             let sound = || trusted.verify_detached(&plain, &signature).is_ok();
             if let Err(why) = trusted
                 .verify_clear_signed(&signed_text)
@@ -132,15 +133,28 @@ impl Desk {
         Ok(damaged)
     }
 
-    fn trusted(&self) -> Result<Arc<TrustedKeys>, Failure> {
-        let trusted = self.native.keys.trusted_with_gnupg(Role::Repository);
+    /// Whose signatures count for a suite: those of its keys in the store, and of keys of the GnuPG ring only of those that its
+    /// own record or the operator names. What another key of the user has signed would get the repository's own signature
+    /// from a repair.
+    fn trusted(&self, suite: &str) -> Result<Arc<TrustedKeys>, Failure> {
+        let records = self.transaction.read(&records_path(suite))?;
+        let records: Option<Records> = records.and_then(|json| serde_json::from_slice(&json).ok());
+        let recorded = records
+            .iter()
+            .flat_map(|records| records.older_keys.iter().chain([&records.key]));
+        let mut of_ring: Vec<Fingerprint> = recorded.filter_map(|key| key.parse().ok()).collect();
+        if let Some(key) = &self.key {
+            // Whether that is one key is for signing with it to say.
+            of_ring.extend(self.native.keys.find_any(key).ok().map(|key| key.fingerprint));
+        }
+        let trusted = self.native.keys.trusted_with_gnupg(Role::Repository, &of_ring);
         trusted.map_err(|error| Failure::Signing(error.to_string()))
     }
 
     /// What is wrong with the signed files of a suite.
     pub(super) fn check_signatures(&self, suite: &str, existing: &Existing<'_>) -> Result<Findings, RepositoryError> {
         let mut found = Findings::new();
-        let trusted = self.trusted()?;
+        let trusted = self.trusted(suite)?;
         let [signed, release, detached] = signed_files(suite);
         let mut text = None;
         match self.transaction.read(&signed)? {

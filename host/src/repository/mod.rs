@@ -12,6 +12,8 @@ mod native;
 mod published_tests;
 mod repair;
 mod snapshots;
+#[cfg(test)]
+mod trust_tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -36,10 +36,10 @@ fn name() -> IndexName {
 }
 
 /// What has the keys, for all repositories of a test.
-struct Office {
-    runtime: Runtime,
+pub(super) struct Office {
+    pub(super) runtime: Runtime,
     native: Native,
-    settings: Settings,
+    pub(super) settings: Settings,
     fingerprint: String,
     _keys: tempfile::TempDir,
 }
@@ -51,7 +51,11 @@ impl Office {
         let key = keys
             .generate(Role::Repository, &NewKey::new("test <test@example.org>"))
             .unwrap();
-        let fingerprint = key.fingerprint.to_string();
+        Self::of(keys, key.fingerprint.to_string(), directory)
+    }
+
+    /// With a key that is there, in the directory or elsewhere.
+    pub(super) fn of(keys: KeyStore, fingerprint: String, directory: tempfile::TempDir) -> Self {
         Self {
             runtime: Runtime::new().unwrap(),
             native: Native {
@@ -91,7 +95,7 @@ impl Office {
         operate::contents(&Existing::read(&self.begin(site), suite).unwrap()).unwrap()
     }
 
-    fn change(&self, site: &Path, suite: &str, changes: &Changes) {
+    pub(super) fn change(&self, site: &Path, suite: &str, changes: &Changes) {
         let transaction = self.begin(site);
         let update = Update {
             host: &self.native,

@@ -1,5 +1,6 @@
 //! Signing with a secret that gpg-agent keeps: on disk, or on a smartcard.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -13,9 +14,8 @@ use pgp::types::{
 use zeroize::Zeroizing;
 
 use super::super::info::KeyInfo;
-use super::super::passphrase::PassphraseSource;
-use super::super::secret::Passphrase;
-use super::assuan::{AssuanError, Connection, Refusal, word};
+use super::super::passphrase::{PassphraseError, PassphraseSource};
+use super::assuan::{AssuanError, Connection, LONGEST, Refusal, word_of_at_most};
 use super::error::GnupgError;
 use super::listing::Keygrip;
 use super::ring::Ring;
@@ -65,6 +65,30 @@ enum Place {
     Somewhere,
 }
 
+/// What came of asking a file for the passphrase.
+#[derive(Debug, Default)]
+enum FromFile {
+    /// None was asked, or none has it.
+    #[default]
+    Nothing,
+    Given {
+        origin: String,
+    },
+    Unreadable(PassphraseError),
+}
+
+impl Ring {
+    /// Whether the agent has a secret. Asks for no passphrase and no card.
+    ///
+    /// # Errors
+    /// [`GnupgError`] if there is no agent.
+    pub fn has_secret(&self, grip: &Keygrip) -> Result<bool, GnupgError> {
+        let (_, place) = self.talk(|connection| place(connection, grip))?;
+        let place = place.map_err(|error| self.broken(&error, ANSWER))?;
+        Ok(place.is_some())
+    }
+}
+
 impl AgentKey {
     /// The key, if the agent has its secret. Asks for no passphrase and no card.
     ///
@@ -77,9 +101,7 @@ impl AgentKey {
         info: &KeyInfo,
         passphrases: &PassphraseSource,
     ) -> Result<Option<Self>, GnupgError> {
-        let (_, place) = ring.talk(|connection| place(connection, grip))?;
-        let place = place.map_err(|error| ring.broken(&error, ANSWER))?;
-        Ok(place.map(|_| Self {
+        Ok(ring.has_secret(grip)?.then(|| Self {
             ring: Arc::clone(ring),
             grip: grip.clone(),
             public,
@@ -89,13 +111,14 @@ impl AgentKey {
     }
 
     fn numbers(&self, hash: HashAlgorithm, digest: &[u8]) -> Result<SignatureBytes, GnupgError> {
-        let known = self.passphrases.without_prompt(&self.info);
-        let known = known.map_err(|error| self.needs_passphrase(error.to_string()))?;
-        let exchange = |connection: &mut Connection| self.exchange(connection, hash, digest, known.as_ref());
+        let from_file = RefCell::default();
+        let exchange = |connection: &mut Connection| self.exchange(connection, hash, digest, &from_file);
         let (mut connection, signed) = self.ring.talk(exchange)?;
         let value = match signed {
             Ok(value) => value,
-            Err(AssuanError::Refused(refusal)) => return Err(self.explain(&mut connection, refusal, known)),
+            Err(AssuanError::Refused(refusal)) => {
+                return Err(self.explain(&mut connection, refusal, from_file.into_inner()));
+            }
             Err(error) => return Err(self.ring.broken(&error, SIGNATURE)),
         };
         let numbers = signature_numbers(&value).ok_or(GnupgError::Answer {
@@ -117,42 +140,63 @@ impl AgentKey {
         connection: &mut Connection,
         hash: HashAlgorithm,
         digest: &[u8],
-        known: Option<&(Passphrase, String)>,
+        from_file: &RefCell<FromFile>,
     ) -> Result<Vec<u8>, AssuanError> {
         for option in prompt_options() {
             // A forwarded agent forbids some, and asks where it runs.
             refusal_is_fine(connection.command(&format!("OPTION {option}")))?;
         }
-        // A card is blocked after three wrong PINs, which a file would give it in three attempts.
-        let on_card = matches!(place(connection, &self.grip)?, Some(Place::Card(_)));
-        let known = known.filter(|_| !on_card);
-        if known.is_some() {
-            // An agent that does not allow it asks by its own means.
-            refusal_is_fine(connection.command("OPTION pinentry-mode=loopback"))?;
-        }
+        // A card is blocked after three wrong PINs, which a file would give it in three attempts; and an agent that does not
+        // say where the secret is may have it on one.
+        let on_disk = place(connection, &self.grip)? == Some(Place::Disk);
+        // An agent that does not allow it asks by its own means, and is answered nothing should it inquire all the same.
+        let may_answer = on_disk
+            && self.passphrases.has_file(&self.info)
+            && is_allowed(connection.command("OPTION pinentry-mode=loopback"))?;
         connection.command(&format!("SIGKEY {}", self.grip.as_str()))?;
         let description = format!("Foundry signs with the OpenPGP key\n{}", self.info);
-        connection.command(&format!("SETKEYDESC {}", word(&description)))?;
+        let command = "SETKEYDESC ";
+        // The fingerprint goes first; what is left out is the end of a long user id.
+        let description = word_of_at_most(&description, LONGEST - command.len());
+        connection.command(&format!("{command}{description}"))?;
         let name = hash.to_string().to_lowercase();
         connection.command(&format!("SETHASH --hash={name} {}", hex::encode_upper(digest)))?;
         connection.allow(SIGNATURE);
         let mut inquiry = |what: &str| {
-            let (passphrase, _) = known.filter(|_| what.starts_with("PASSPHRASE"))?;
-            Some(Zeroizing::new(passphrase.expose().as_bytes().to_vec()))
+            if !may_answer || !what.starts_with("PASSPHRASE") {
+                return None;
+            }
+            // Read no sooner: a key that needs no passphrase signs without the file.
+            let (answer, outcome) = match self.passphrases.without_prompt(&self.info) {
+                Ok(Some((passphrase, origin))) => {
+                    let bytes = Zeroizing::new(passphrase.expose().as_bytes().to_vec());
+                    (Some(bytes), FromFile::Given { origin })
+                }
+                Ok(None) => (None, FromFile::Nothing),
+                Err(error) => (None, FromFile::Unreadable(error)),
+            };
+            from_file.replace(outcome);
+            answer
         };
         let answer = connection.command_answering("PKSIGN", &mut inquiry)?;
         Ok(answer.data)
     }
 
     /// What the agent's refusal means, and what helps.
-    fn explain(
-        &self,
-        connection: &mut Connection,
-        refusal: Refusal,
-        known: Option<(Passphrase, String)>,
-    ) -> GnupgError {
+    fn explain(&self, connection: &mut Connection, refusal: Refusal, from_file: FromFile) -> GnupgError {
         connection.allow(ANSWER);
         let key = self.info.to_string();
+        let origin = match from_file {
+            FromFile::Unreadable(source) => {
+                return GnupgError::PassphraseFile {
+                    key,
+                    fingerprint: self.info.fingerprint,
+                    source: Box::new(source),
+                };
+            }
+            FromFile::Given { origin } => origin,
+            FromFile::Nothing => "the prompt".to_owned(),
+        };
         if let Ok(Some(Place::Card(serial))) = place(connection, &self.grip) {
             return self.explain_card(connection, refusal, serial);
         }
@@ -163,7 +207,8 @@ impl AgentKey {
             },
             reason::BAD_PASSPHRASE => GnupgError::WrongPassphrase {
                 key,
-                origin: known.map_or_else(|| "the prompt".to_owned(), |(_, origin)| origin),
+                fingerprint: self.info.fingerprint,
+                origin,
             },
             _ if is_of_prompt(&refusal) => self.needs_passphrase(refusal.text),
             _ => GnupgError::Refused {
@@ -307,8 +352,13 @@ fn prompt_options() -> Vec<String> {
 }
 
 fn refusal_is_fine<T>(answer: Result<T, AssuanError>) -> Result<(), AssuanError> {
+    is_allowed(answer).map(drop)
+}
+
+fn is_allowed<T>(answer: Result<T, AssuanError>) -> Result<bool, AssuanError> {
     match answer {
-        Ok(_) | Err(AssuanError::Refused(_)) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(AssuanError::Refused(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

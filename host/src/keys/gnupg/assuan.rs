@@ -5,10 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net;
 use zeroize::Zeroizing;
 
-/// The protocol allows 1000 bytes and a line end.
-const LONGEST_LINE: usize = 1002;
+/// What the protocol allows on a line.
+pub(super) const LONGEST: usize = 1000;
+
+/// The same with a line end.
+const LONGEST_LINE: usize = LONGEST + 2;
 
 /// A signature by RSA of 16384 bits takes 2 KiB, escaped three times as much.
 const MOST_DATA: usize = 64 << 10;
@@ -124,36 +128,67 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn word(text: &str) -> String {
     let mut word = String::with_capacity(text.len());
     for character in text.chars() {
-        match character {
-            ' ' => word.push('+'),
-            '%' | '+' => word += &format!("%{:02X}", u32::from(character)),
-            _ if character.is_control() => {
-                let mut bytes = [0; 4];
-                for byte in character.encode_utf8(&mut bytes).bytes() {
-                    word += &format!("%{byte:02X}");
-                }
-            }
-            _ => word.push(character),
-        }
+        push_escaped(&mut word, character);
     }
     word
 }
 
-/// The data lines with a secret, to be wiped.
-fn secret_data(secret: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(secret.len() * 3 + 8));
-    line.extend_from_slice(b"D ");
-    for byte in secret {
-        match byte {
-            b'%' | b'\r' | b'\n' => {
-                let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
-                line.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
-            }
-            byte => line.push(*byte),
+/// The same of as much of the text as fits into so many bytes, and an ellipsis if that is not all.
+pub(super) fn word_of_at_most(text: &str, most: usize) -> String {
+    const ELLIPSIS: char = '…';
+    let whole = word(text);
+    if whole.len() <= most {
+        return whole;
+    }
+    let mut cut = String::with_capacity(most);
+    for character in text.chars() {
+        let before = cut.len();
+        push_escaped(&mut cut, character);
+        if cut.len() + ELLIPSIS.len_utf8() > most {
+            cut.truncate(before);
+            break;
         }
     }
-    line.extend_from_slice(b"\nEND\n");
-    line
+    cut.push(ELLIPSIS);
+    cut
+}
+
+fn push_escaped(word: &mut String, character: char) {
+    match character {
+        ' ' => word.push('+'),
+        '%' | '+' => *word += &format!("%{:02X}", u32::from(character)),
+        _ if character.is_control() => {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                *word += &format!("%{byte:02X}");
+            }
+        }
+        _ => word.push(character),
+    }
+}
+
+/// The data lines with a secret, to be wiped.
+fn secret_data(secret: &[u8]) -> Zeroizing<Vec<u8>> {
+    /// As many bytes as always fit on a line.
+    const PIECE: usize = (LONGEST - 2) / 3;
+    // Reserved at once, so that no copy is left behind by growing.
+    let lines = secret.len() / PIECE + 1;
+    let mut data = Zeroizing::new(Vec::with_capacity(secret.len() * 3 + lines * 3 + 4));
+    for piece in secret.chunks(PIECE) {
+        data.extend_from_slice(b"D ");
+        for byte in piece {
+            match byte {
+                b'%' | b'\r' | b'\n' => {
+                    let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
+                    data.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+                }
+                byte => data.push(*byte),
+            }
+        }
+        data.push(b'\n');
+    }
+    data.extend_from_slice(b"END\n");
+    data
 }
 
 /// A connection to an Assuan server. Its reads and writes end at a deadline.
@@ -168,9 +203,10 @@ impl Connection {
     /// # Errors
     /// [`io::Error`] as of `connect`, [`AssuanError::Refused`] if the server turns clients away.
     pub fn open(socket: &Path, limit: Duration) -> Result<Self, AssuanError> {
+        let deadline = Instant::now() + limit;
         let mut connection = Self {
-            stream: BufReader::new(UnixStream::connect(socket)?),
-            deadline: Instant::now() + limit,
+            stream: BufReader::new(connect(socket, limit)?),
+            deadline,
         };
         connection.answer(&mut |_| None)?;
         Ok(connection)
@@ -262,6 +298,22 @@ impl Connection {
     }
 }
 
+/// A connection, if the server has room for one in time: one that is stopped has none once enough clients wait for it.
+fn connect(socket: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let unconnected = net::socket_with(
+        net::AddressFamily::UNIX,
+        net::SocketType::STREAM,
+        net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let stream = UnixStream::from(unconnected);
+    // Linux waits as long to connect as it does to write, and says EAGAIN then.
+    stream.set_write_timeout(Some(limit))?;
+    let address = net::SocketAddrUnix::new(socket)?;
+    rustix::io::retry_on_intr(|| net::connect(&stream, &address))?;
+    Ok(stream)
+}
+
 fn invalid(what: &'static str) -> AssuanError {
     io::Error::new(io::ErrorKind::InvalidData, what).into()
 }
@@ -351,17 +403,46 @@ mod tests {
     }
 
     #[test]
+    fn a_server_with_more_clients_than_it_takes_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("S");
+        let listener = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None).unwrap();
+        net::bind(&listener, &net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        net::listen(&listener, 0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        thread::spawn(move || ended.send(Connection::open(&path, Duration::from_millis(200)).err()));
+        let error = end.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+        assert!(error.is_timeout(), "{error:?}");
+    }
+
+    #[test]
     fn words_have_no_blanks_and_no_line_ends() {
         assert_eq!(word("a b\n100% +é"), "a+b%0A100%25+%2Bé");
     }
 
     proptest! {
         #[test]
-        fn any_secret_fits_on_its_lines(secret in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn a_long_text_is_cut_between_two_characters(text in "[a %\n+é…]{0,60}", most in 3..40_usize) {
+            let cut = word_of_at_most(&text, most);
+            prop_assert!(cut.len() <= most);
+            let whole = word(&text);
+            match cut.strip_suffix('…').filter(|_| whole != cut) {
+                Some(start) => prop_assert!(whole.len() > most && whole.starts_with(start)),
+                None => prop_assert_eq!(cut, whole),
+            }
+        }
+
+        #[test]
+        fn any_secret_fits_on_its_lines(secret in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let lines = secret_data(&secret);
-            let data = lines.strip_prefix(b"D ").unwrap().strip_suffix(b"\nEND\n").unwrap();
-            prop_assert!(!data.contains(&b'\n'));
-            prop_assert_eq!(unescape(data).unwrap(), secret);
+            let mut data = Vec::new();
+            for line in lines.strip_suffix(b"END\n").unwrap().split_inclusive(|byte| *byte == b'\n') {
+                prop_assert!(line.len() <= 1001, "{} bytes", line.len());
+                let line = line.strip_prefix(b"D ").unwrap().strip_suffix(b"\n").unwrap();
+                data.extend(unescape(line).unwrap());
+            }
+            prop_assert_eq!(data, secret);
         }
 
         #[test]

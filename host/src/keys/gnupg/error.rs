@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::super::fingerprint::Fingerprint;
+use super::super::passphrase::PassphraseError;
 
 /// Why a key of the user's GnuPG ring can't be used.
 #[derive(Debug, Error)]
@@ -135,11 +136,27 @@ pub enum GnupgError {
         /// What the agent said.
         reason: String,
     },
+    /// The file that has the passphrase can't be used.
+    #[error(
+        "gpg-agent needs the passphrase of key {key}: {source} (or name another file for {fingerprint} in `[keys.passphrase-files]`)"
+    )]
+    PassphraseFile {
+        /// The key.
+        key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+        /// What is the matter with the file.
+        source: Box<PassphraseError>,
+    },
     /// The passphrase is not that of the key.
-    #[error("the passphrase from {origin} does not unlock key {key} of the GnuPG ring")]
+    #[error(
+        "the passphrase from {origin} does not unlock key {key} of the GnuPG ring (put the right one there, or name a file that has it for {fingerprint} in `[keys.passphrase-files]`)"
+    )]
     WrongPassphrase {
         /// The key.
         key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
         /// Where it came from.
         origin: String,
     },

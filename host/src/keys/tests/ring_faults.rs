@@ -93,6 +93,52 @@ fn a_name_of_several_keys_is_refused_with_all_of_them() {
 }
 
 #[test]
+fn a_strangers_public_key_of_the_same_name_is_in_nobodys_way() {
+    let (bench, stranger) = (Bench::new(), Bench::new());
+    let own = bench.gpg_key("Own <team@example.org>", "ed25519", "");
+    let foreign = stranger.gpg_key("Stranger <team@example.org>", "ed25519", "");
+    bench.gpg(&["--import"], &stranger.gpg(&["--export"], b""));
+    let store = fresh_store(&bench, "host");
+    let signer = ring_signer(&store, "team@example.org", Role::Packages).unwrap();
+    assert_eq!(signer.fingerprint().to_string(), own);
+    let found = store.find_any("team@example.org").unwrap();
+    assert_eq!(found.fingerprint.to_string(), own);
+
+    // What is said is said of the user's own key, even if that does not sign.
+    revoke(&bench, &own);
+    let refused = refusal(&bench, "team@example.org");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::Revoked { .. })),
+        "{refused}"
+    );
+    // Which one is to be published is not guessed if neither signs.
+    bench.gpg(&["--yes", "--delete-secret-keys", &own], b"");
+    let refused = store.find_any("team@example.org").unwrap_err();
+    assert!(matches!(refused, KeyError::Ambiguous { .. }), "{refused}");
+    assert!(refused.to_string().contains(&foreign), "{refused}");
+}
+
+#[test]
+fn an_expired_key_beside_its_successor_is_in_nobodys_way() {
+    let bench = Bench::new();
+    let old = bench.gpg_key("Old <team@example.org>", "ed25519", "");
+    bench.gpg(&["--quick-set-expire", &old, "seconds=1"], b"");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let new = bench.gpg_key("New <team@example.org>", "ed25519", "");
+    let store = fresh_store(&bench, "host");
+    let signer = ring_signer(&store, "team@example.org", Role::Packages).unwrap();
+    assert_eq!(signer.fingerprint().to_string(), new);
+    // Where none is left, the newest is what is spoken of.
+    revoke(&bench, &new);
+    let refused = refusal(&bench, "team@example.org");
+    assert!(refused.to_string().contains(&new), "{refused}");
+    assert!(
+        matches!(refused, KeyError::Unusable(UnusableKey::Revoked { .. })),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_ring_with_the_public_key_alone_is_refused() {
     let bench = Bench::new();
     let fingerprint = bench.gpg_key("Public <public@example.org>", "ed25519", "");
@@ -299,12 +345,99 @@ fn the_hosts_passphrase_file_unlocks_a_key_of_the_ring() {
         "{refused}"
     );
     assert!(!refused.to_string().contains("barley"));
+    assert!(refused.to_string().contains("[keys.passphrase-files]"), "{refused}");
     let store = fresh_store(&bench, "host");
     let right = passphrase_file(&bench, "open 100% sesame");
     let signer = store.signer("locked@example.org", Role::Packages, &right).unwrap();
     signer.clear_sign(b"text\n").unwrap();
     // From now on the agent remembers it, and asks nobody.
     ring_signer(&store, "locked@example.org", Role::Packages)
+        .unwrap()
+        .clear_sign(b"text\n")
+        .unwrap();
+}
+
+/// In place of gpg-agent, one that says this of where the key is and to a passphrase's coming from a file, and that asks for
+/// the passphrase. Returns what it was answered.
+fn answered(bench: &Bench, place: &'static str, loopback: &'static str, passphrases: &PassphraseSource) -> String {
+    use std::io::{BufRead as _, BufReader};
+    kill_agent(bench);
+    let socket = bench.path("gnupg/S.gpg-agent");
+    let _ = fs::remove_file(&socket);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (heard, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            stream.get_mut().write_all(b"OK\n").unwrap();
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+                let answer = match line.split(' ').next().unwrap_or_default().trim_end() {
+                    "KEYINFO" => place.replace("GRIP", line.trim_end().rsplit(' ').next().unwrap()),
+                    "OPTION" if line.contains("loopback") => loopback.to_owned(),
+                    "PKSIGN" => "INQUIRE PASSPHRASE".to_owned(),
+                    "D" => {
+                        let _ = heard.send(line.clone());
+                        String::new()
+                    }
+                    "CAN" => {
+                        let _ = heard.send(line.clone());
+                        "ERR 67109041 No passphrase given <GPG Agent>".to_owned()
+                    }
+                    "END" => "ERR 67108875 Bad passphrase <GPG Agent>".to_owned(),
+                    _ => "OK".to_owned(),
+                };
+                line.clear();
+                let answer = if answer.is_empty() { answer } else { answer + "\n" };
+                if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    refusal_to_sign(bench, "disk@example.org", passphrases);
+    fs::remove_file(&socket).unwrap();
+    hear.recv_timeout(std::time::Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn a_passphrase_goes_to_no_agent_that_has_not_said_that_it_may() {
+    let bench = Bench::new();
+    bench.gpg_key("Disk <disk@example.org>", "ed25519", "");
+    let passphrases = passphrase_file(&bench, "sesame");
+    let on_disk = "S KEYINFO GRIP D - - - P - - -\nOK";
+    let forbidden = "ERR 67109115 Forbidden <GPG Agent>";
+    assert_eq!(answered(&bench, on_disk, "OK", &passphrases), "D sesame\n");
+    assert_eq!(answered(&bench, on_disk, forbidden, &passphrases), "CAN\n");
+    // It may have the key on a card.
+    assert_eq!(answered(&bench, forbidden, "OK", &passphrases), "CAN\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_in_the_way_of_no_key_without_a_passphrase() {
+    let bench = Bench::new();
+    bench.gpg_key("Open <open@example.org>", "ed25519", "");
+    bench.gpg_key("Locked <locked@example.org>", "ed25519", "open sesame");
+    without_pinentry(&bench);
+    let missing = PassphraseSource::none().with_common_file(bench.path("missing"));
+    let store = fresh_store(&bench, "host");
+    let signer = store.signer("open@example.org", Role::Packages, &missing).unwrap();
+    signer.clear_sign(b"text\n").unwrap();
+
+    let said = refusal_to_sign(&bench, "locked@example.org", &missing).to_string();
+    assert!(
+        said.contains(bench.path("missing").to_str().unwrap()) && said.contains("[keys.passphrase-files]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_user_id_as_long_as_a_line_of_the_protocol_signs() {
+    let bench = Bench::new();
+    // Two bytes for each letter, at odd places.
+    let user_id = format!("x{} <long@example.org>", "é".repeat(500));
+    bench.gpg_key(&user_id, "ed25519", "");
+    ring_signer(&fresh_store(&bench, "host"), "long@example.org", Role::Packages)
         .unwrap()
         .clear_sign(b"text\n")
         .unwrap();
