@@ -83,14 +83,14 @@ bench-repo: ## measure publishing beside reprepro, aptly and apt-ftparchive
 	@benches/repo
 
 install: build ## install foundry-host under PREFIX (default /usr/local) and DESTDIR
-	install -D --mode=755 $(CARGO_TARGET_DIR)/release/foundry-host $(BINDIR)/foundry-host
-	for bot in $(BOTS); do ln -sfn foundry-host $(BINDIR)/$$bot; done
-	install -d $(DATADIR)/man/man1 $(DATADIR)/man/man5 $(DATADIR)/bash-completion/completions \
-		$(DATADIR)/zsh/site-functions $(DATADIR)/fish/vendor_completions.d
-	$(BINDIR)/foundry-host man $(DATADIR)/man/man1
-	mv $(DATADIR)/man/man1/foundry.toml.5 $(DATADIR)/man/man5/
+	install -D --mode=755 "$(CARGO_TARGET_DIR)/release/foundry-host" "$(BINDIR)/foundry-host"
+	for bot in $(BOTS); do ln -sfn foundry-host "$(BINDIR)/$$bot"; done
+	install -d "$(DATADIR)/man/man1" "$(DATADIR)/man/man5" "$(DATADIR)/bash-completion/completions" \
+		"$(DATADIR)/zsh/site-functions" "$(DATADIR)/fish/vendor_completions.d"
+	"$(BINDIR)/foundry-host" man "$(DATADIR)/man/man1"
+	mv "$(DATADIR)/man/man1/foundry.toml.5" "$(DATADIR)/man/man5/"
 	for name in foundry-host $(BOTS); do \
-		$(BINDIR)/foundry-host completions bash $$name >$(DATADIR)/bash-completion/completions/$$name; \
-		$(BINDIR)/foundry-host completions zsh $$name >$(DATADIR)/zsh/site-functions/_$$name; \
-		$(BINDIR)/foundry-host completions fish $$name >$(DATADIR)/fish/vendor_completions.d/$$name.fish; \
+		"$(BINDIR)/foundry-host" completions bash $$name >"$(DATADIR)/bash-completion/completions/$$name"; \
+		"$(BINDIR)/foundry-host" completions zsh $$name >"$(DATADIR)/zsh/site-functions/_$$name"; \
+		"$(BINDIR)/foundry-host" completions fish $$name >"$(DATADIR)/fish/vendor_completions.d/$$name.fish"; \
 	done

@@ -107,6 +107,15 @@ export function format(values) {
 }
 
 function directed(directive, value) {
+  try {
+    return converted(directive, value);
+  } catch {
+    // What is no number or no JSON, such as a symbol or an object that holds itself: printing must not fail for it.
+    return inspect(value);
+  }
+}
+
+function converted(directive, value) {
   switch (directive) {
     case "%s":
       return typeof value === "object" ? inspect(value) : String(value);
@@ -126,7 +135,24 @@ function directed(directive, value) {
 }
 
 /** A value as a program would write it. */
-function inspect(value, depth = 0, above = []) {
+export function inspect(value, depth = 0, above = []) {
+  try {
+    return inspected(value, depth, above);
+  } catch (error) {
+    // A getter or a proxy: printing must not fail for it.
+    return unprintable(error);
+  }
+}
+
+function unprintable(error) {
+  try {
+    return `[${error?.message ?? "unprintable"}]`;
+  } catch {
+    return "[unprintable]";
+  }
+}
+
+function inspected(value, depth, above) {
   switch (typeof value) {
     case "string":
       return JSON.stringify(value);
@@ -137,12 +163,7 @@ function inspect(value, depth = 0, above = []) {
     case "function":
       return `[Function: ${value.name || "(anonymous)"}]`;
     case "object":
-      try {
-        return value === null ? "null" : inspectObject(value, depth, above);
-      } catch (error) {
-        // A getter or a proxy: printing must not fail for it.
-        return `[${error?.message ?? "unprintable"}]`;
-      }
+      return value === null ? "null" : inspectObject(value, depth, above);
     default:
       return Object.is(value, -0) ? "-0" : String(value);
   }

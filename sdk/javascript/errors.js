@@ -1,23 +1,50 @@
 // What was thrown, as a text whose places are those of the sources: `foundry-host build` leaves a source map in the bundle.
 
+import { inspect } from "./console.js";
+
 /** The file that rolldown makes, as stacks name it. */
 const BUNDLE = /[^\s(]*bundle\.js:(\d+)(?::(\d+))?/g;
 
-/** The error, its stack, and what caused it. */
+/** The error, its stack, and what caused it. Never fails: the author's error would be lost. */
 export function describeError(thrown) {
-  if (!(thrown instanceof Error)) {
-    return `thrown: ${typeof thrown === "string" ? thrown : JSON.stringify(thrown)}`;
+  try {
+    return thrown instanceof Error ? describeCauses(thrown) : `thrown: ${asText(thrown)}`;
+  } catch {
+    // A getter or a proxy that throws in turn.
+    return "thrown: [unprintable]";
   }
-  const frames = (thrown.stack ?? "").replace(BUNDLE, inSource).trimEnd().split("\n");
+}
+
+/** From the first cause to the error itself. Causes may go round in a ring. */
+function describeCauses(thrown) {
+  const seen = new Set();
+  const texts = [];
+  for (let error = thrown; error instanceof Error && !seen.has(error); error = error.cause) {
+    seen.add(error);
+    texts.unshift(describeOne(error));
+  }
+  return texts.join("\nwhich led to\n");
+}
+
+function describeOne(error) {
+  const frames = String(error.stack ?? "").replace(BUNDLE, inSource).trimEnd().split("\n");
   // The way from the host to the bot says nothing.
   while (frames.length > 1 && frames.at(-1).includes("/foundry-sdk/")) {
     frames.pop();
   }
-  let text = `${thrown}\n${frames.join("\n")}`.trimEnd();
-  if (thrown.cause instanceof Error && thrown.cause !== thrown) {
-    text = `${describeError(thrown.cause)}\nwhich led to\n${text}`;
+  return `${error}\n${frames.join("\n")}`.trimEnd();
+}
+
+/** A text as it is, else JSON, or what comes near it for what has none. */
+function asText(thrown) {
+  if (typeof thrown === "string") {
+    return thrown;
   }
-  return text;
+  try {
+    return JSON.stringify(thrown) ?? inspect(thrown);
+  } catch {
+    return inspect(thrown);
+  }
 }
 
 /** Where a place of the bundle comes from; the place itself if that isn't known. */
