@@ -12,8 +12,12 @@ free_mib() { # path
     df --output=avail --block-size=1M -- "$(existing "$1")" | tail -n 1 | tr -d ' '
 }
 
-used_mib() { # path
-    { du --summarize --block-size=1M -- "$1" 2>/dev/null || true; } | cut -f 1 | grep . || printf '0\n'
+on_one_disk() { # path, path
+    [[ $(stat --format=%d -- "$(existing "$1")") == "$(stat --format=%d -- "$(existing "$2")")" ]]
+}
+
+used_mib() { # path...
+    { du --summarize --total --block-size=1M -- "$@" 2>/dev/null || true; } | tail -n 1 | cut -f 1 | grep . || printf '0\n'
 }
 
 # What can still be had of memory and swap, within the limit of the control group if there is one.
