@@ -12,7 +12,7 @@ use crate::supervisor::signature_of;
 pub struct Args {
     /// The component's file; its signature is written beside it, as FILE.asc
     file: PathBuf,
-    /// The key, which has the role `bots`
+    /// The key, with the role `bots` or of your GnuPG ring
     #[arg(long, value_name = "KEY")]
     pub(super) key: String,
     #[command(flatten)]

@@ -53,7 +53,7 @@ pub struct KeyInfo {
     pub revoked: bool,
     /// The secret part of a key that may sign is in the store.
     pub has_secret: bool,
-    /// The secret part is with GnuPG, on a smartcard for instance: gpg is run to sign.
+    /// The secret part is with GnuPG, on a smartcard for instance: gpg-agent signs.
     pub kept_by_gnupg: bool,
     /// A passphrase is needed to use the secret part.
     pub protected: bool,

@@ -213,6 +213,7 @@ impl AgentKey {
             _ if is_of_prompt(&refusal) => self.needs_passphrase(refusal.text),
             _ => GnupgError::Refused {
                 key,
+                fingerprint: self.info.fingerprint,
                 reason: refusal.text,
             },
         }

@@ -25,7 +25,7 @@ pub enum GnupgError {
         home: PathBuf,
     },
     /// The program can't be run.
-    #[error("cannot run {program}: {source}")]
+    #[error("cannot run {program}: {source} (as the host's user `{program} --version` has to work)")]
     Run {
         /// gpg or gpgconf.
         program: String,
@@ -33,7 +33,7 @@ pub enum GnupgError {
         source: io::Error,
     },
     /// The program ended with an error.
-    #[error("{program} failed on the GnuPG ring {}: {reason}", .home.display())]
+    #[error("{program} failed on the GnuPG ring {}: {reason} (as the host's user, `gpg --homedir {} --list-keys` shows what it stumbles over)", .home.display(), .home.display())]
     Failed {
         /// gpg or gpgconf.
         program: String,
@@ -43,7 +43,7 @@ pub enum GnupgError {
         reason: String,
     },
     /// Nobody answered in time.
-    #[error("{what} did not answer within {} s (if it waits for a passphrase or a PIN at a prompt that nobody sees: {UNLOCK})", .limit.as_secs())]
+    #[error("{what} did not answer within {} s (if it waits for a passphrase or a PIN at a prompt that nobody sees: {UNLOCK}, where KEY is the one that was to sign)", .limit.as_secs())]
     TimedOut {
         /// Who.
         what: String,
@@ -161,15 +161,21 @@ pub enum GnupgError {
         origin: String,
     },
     /// The agent refused for another reason.
-    #[error("gpg-agent did not sign with key {key}: {reason}")]
+    #[error(
+        "gpg-agent did not sign with key {key}: {reason} (as the host's user, `GPG_TTY=$(tty) gpg --local-user {fingerprint} --sign </dev/null >/dev/null` shows whether gpg can)"
+    )]
     Refused {
         /// The key.
         key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
         /// What the agent said.
         reason: String,
     },
     /// The agent's answer makes no sense.
-    #[error("gpg-agent's answer can't be used: {reason}")]
+    #[error(
+        "gpg-agent's answer can't be used: {reason} (start it anew with `gpgconf --kill gpg-agent`; if that does not help, sign with another key)"
+    )]
     Answer {
         /// What is wrong with it.
         reason: &'static str,
@@ -180,3 +186,43 @@ pub enum GnupgError {
 const UNLOCK: &str = "a host in the background has no terminal to ask at: name a file with the passphrase in \
     FOUNDRY_PASSPHRASE_FILE, or unlock the key for gpg-agent beforehand with `GPG_TTY=$(tty) gpg --local-user KEY --sign \
     </dev/null >/dev/null`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gnupg_does_not_do_comes_with_a_command_to_run() {
+        let fingerprint: Fingerprint = "8d8e0033c3009f5d130cd2fca6dde800abc6e8ec".parse().unwrap();
+        let (key, program) = (fingerprint.to_string(), "gpg".to_owned());
+        let reason = "no".to_owned();
+        let errors = [
+            GnupgError::Run {
+                program: program.clone(),
+                source: io::ErrorKind::PermissionDenied.into(),
+            },
+            GnupgError::Failed {
+                program,
+                home: PathBuf::from("/ring"),
+                reason: reason.clone(),
+            },
+            GnupgError::TimedOut {
+                what: "gpg-agent".to_owned(),
+                limit: Duration::from_secs(1),
+            },
+            GnupgError::Refused {
+                key,
+                fingerprint,
+                reason,
+            },
+            GnupgError::Answer { reason: "no" },
+        ];
+        for said in errors.map(|error| error.to_string()) {
+            assert!(
+                said.contains("`gpg ") || said.contains("`GPG_TTY=") || said.contains("`gpgconf "),
+                "{said}"
+            );
+            assert!(!said.contains(" KEY ") || said.contains("where KEY is"), "{said}");
+        }
+    }
+}
