@@ -6,6 +6,7 @@
 //! sign event -> [mapping]          which suites its packages go to
 //!            -> [build]            what the packages are
 //!            -> [pool]             which of their files are new, and which stay as they were published first
+//!            -> [vouch]            whether those that stay are still what was published
 //!            -> [publish]          one transaction for all files and suites
 //!            -> [announcement]     what of it an event can say
 //! time       -> [warnings]         what runs out
@@ -23,6 +24,7 @@ mod pool;
 pub mod publish;
 pub mod usage;
 mod values;
+mod vouch;
 pub mod warnings;
 
 use std::time::Duration;
