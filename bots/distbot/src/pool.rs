@@ -379,7 +379,11 @@ fn additions(
         let mut source = source.clone();
         let directory = source.directory(&settings.component);
         for (name, file) in &mut source.files {
-            file.sha512 = digest(&format!("{directory}/{name}"))?.sha512;
+            let found = digest(&format!("{directory}/{name}"))?;
+            if let Some(why) = file.contradicted(&found) {
+                return Err(Failure::bad_file(&source.dsc, format!("it lists {name} with {why}")));
+            }
+            file.sha512 = found.sha512;
         }
         let digest = digest(&dsc_path(&source, &settings.component))?;
         additions.push(Addition::Source(source, digest));
