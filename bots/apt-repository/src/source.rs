@@ -6,7 +6,7 @@ use crate::host::Digest;
 
 use crate::armour::{self, ArmourError};
 use crate::control::{ControlError, Paragraph};
-use crate::index::{Entry, IndexName};
+use crate::index::{Entry, IndexName, Key};
 use crate::pool;
 use crate::syntax::{is_file_name, is_package_name, is_sha256, is_version, without_epoch};
 
@@ -116,6 +116,16 @@ impl Source {
             files,
             fields,
         })
+    }
+
+    /// By what an index has it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            architecture: "source".to_owned(),
+        }
     }
 
     /// Where its files are.
