@@ -2,7 +2,7 @@
 
 use crate::binary::Binary;
 use crate::host::Digest;
-use crate::index::{Entry, IndexName};
+use crate::index::{Entry, IndexName, Key};
 use crate::settings::Settings;
 use crate::source::Source;
 
@@ -27,6 +27,15 @@ impl Addition {
         match self {
             Self::Binary(binary, digest) => binary.entry(component, digest),
             Self::Source(source, digest) => source.entry(component, digest),
+        }
+    }
+
+    /// By what an index has it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Binary(binary, _) => binary.key(),
+            Self::Source(source, _) => source.key(),
         }
     }
 

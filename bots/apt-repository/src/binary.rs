@@ -3,7 +3,7 @@
 use crate::host::Digest;
 
 use crate::control::{ControlError, Field, Paragraph};
-use crate::index::{Entry, IndexName};
+use crate::index::{Entry, IndexName, Key};
 use crate::pool;
 use crate::syntax::{is_architecture, is_package_name, is_version, without_epoch};
 
@@ -137,6 +137,16 @@ impl Binary {
                 ..
             } => *installer == self.installer && (self.architecture == "all" || self.architecture == *architecture),
             IndexName::Source { .. } => false,
+        }
+    }
+
+    /// By what an index has it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            architecture: self.architecture.clone(),
         }
     }
 

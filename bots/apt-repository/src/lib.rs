@@ -3,6 +3,7 @@
 //! ```text
 //! [deb, control, binary, source]  what packages are; hostile input
 //! [provenance]                    whether a build is of the source that is published already
+//! [promised]                      what suites say of files in the pool
 //! [addition]                      what is new in a suite
 //! [suite]                         a suite's change: its indices, then the signed Release over all of them
 //! [retention]                     which superseded versions stay
@@ -40,6 +41,7 @@ pub mod operate;
 pub mod page;
 pub mod pieces;
 pub mod pool;
+pub mod promised;
 pub mod provenance;
 mod published;
 pub mod recent;

@@ -1,7 +1,7 @@
 //! Whether a build is of the source that is published already under its name and version: by its source package if it
 //! has one, else by its commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct Provenance {
     /// Files of the pool that were published from it; the first ones. A record none of whose files is left says nothing: the
     /// version was taken out, and may be published anew.
     pub files: BTreeSet<String>,
+    /// SHA-256 of those files as they were published. A record of an earlier release has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
 }
 
 impl Provenance {
@@ -67,15 +70,20 @@ impl Provenance {
         self.files.iter().any(|file| published.contains(file))
     }
 
-    /// Note more files. True if that changes the record.
-    pub fn note(&mut self, files: impl IntoIterator<Item = String>) -> bool {
-        let before = self.files.len();
-        for file in files {
+    /// Note more files with their digests. True if that changes the record.
+    pub fn note(&mut self, files: impl IntoIterator<Item = (String, String)>) -> bool {
+        let mut changes = false;
+        for (file, sha256) in files {
             if self.files.len() < MAX_FILES {
-                self.files.insert(file);
+                changes |= self.files.insert(file.clone());
+            }
+            // A file that was taken out may have come again with other bytes.
+            if self.files.contains(&file) && self.digests.get(&file) != Some(&sha256) {
+                self.digests.insert(file, sha256);
+                changes = true;
             }
         }
-        self.files.len() > before
+        changes
     }
 }
 
@@ -155,6 +163,7 @@ mod tests {
         Provenance {
             commit: commit.to_owned(),
             files: ["pool/main/h/hello/hello_1_amd64.deb".to_owned()].into(),
+            digests: BTreeMap::new(),
         }
     }
 
@@ -232,9 +241,18 @@ mod tests {
         let published = BTreeSet::from(["pool/main/h/hello/hello_1_amd64.deb".to_owned()]);
         assert!(record.is_in_force(&published));
         assert!(!record.is_in_force(&BTreeSet::new()));
-        assert!(!record.note(published));
-        assert!(record.note((0..1000).map(|number| format!("pool/main/h/hello/{number}_1_all.deb"))));
-        assert_eq!(record.files.len(), MAX_FILES);
+        let of = |file: String| (file, "a".repeat(64));
+        assert!(record.note(published.clone().into_iter().map(of)), "its digest is new");
+        assert!(!record.note(published.into_iter().map(of)));
+        assert!(record.note((0..1000).map(|number| of(format!("pool/main/h/hello/{number}_1_all.deb")))));
+        assert_eq!((record.files.len(), record.digests.len()), (MAX_FILES, MAX_FILES));
+    }
+
+    #[test]
+    fn a_record_without_digests_is_read() {
+        let old = r#"{"commit":"c1","files":["pool/main/h/hello/hello_1_amd64.deb"]}"#;
+        assert_eq!(serde_json::from_str::<Provenance>(old).unwrap(), record("c1"));
+        assert_eq!(serde_json::to_string(&record("c1")).unwrap(), old);
     }
 
     #[test]

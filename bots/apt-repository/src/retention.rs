@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::addition::Addition;
 use crate::existing::Existing;
 use crate::failure::Failure;
 use crate::host::{Host, Transaction};
-use crate::index::{Entry, Index, IndexName};
+use crate::index::{Entry, Index, IndexName, Key};
 use crate::operate;
 use crate::pieces::Edits;
 use crate::suite::Update;
@@ -85,6 +86,25 @@ impl Update<'_> {
         edits.insert.retain(|entry| !gone.contains(&entry.key()));
         edits.remove.extend(gone);
         Ok(())
+    }
+
+    /// Those of some packages that the suite doesn't have, once they were added: newer ones have superseded them.
+    ///
+    /// # Errors
+    /// [`Failure`] if the suite can't be read.
+    pub fn superseded(&self, additions: &[Addition]) -> Result<BTreeSet<Key>, Failure> {
+        let mut keys: BTreeSet<_> = additions.iter().map(Addition::key).collect();
+        if self.settings.keep.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let packages = keys.iter().map(|key| key.package.clone()).collect::<Vec<_>>();
+        let packages = packages.iter().map(String::as_str).collect();
+        let existing = Existing::read(self.transaction, self.codename)?;
+        for name in existing.names() {
+            let index = self.packages(&existing, &name, &packages)?;
+            keys.retain(|key| !index.has(key));
+        }
+        Ok(keys)
     }
 }
 

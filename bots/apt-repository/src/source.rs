@@ -6,7 +6,7 @@ use crate::host::Digest;
 
 use crate::armour::{self, ArmourError};
 use crate::control::{ControlError, Paragraph};
-use crate::index::{Entry, IndexName};
+use crate::index::{Entry, IndexName, Key};
 use crate::pool;
 use crate::syntax::{is_file_name, is_package_name, is_sha256, is_version, without_epoch};
 
@@ -51,6 +51,22 @@ pub struct SourceFile {
     /// SHA-512, lower-case hex, if it was asked for. What the .dsc says of it is not believed unseen.
     pub sha512: Option<String>,
     md5: Option<String>,
+}
+
+impl SourceFile {
+    /// What the .dsc says of the file that isn't so, and what is; none if all is. An index repeats what it says.
+    #[must_use]
+    pub fn contradicted(&self, found: &Digest) -> Option<String> {
+        let differs = |what: &str, said: &str, is: &str| Some(format!("{what} {said}, and it has {is}"));
+        if self.sha256 != found.sha256 {
+            return differs("SHA-256", &self.sha256, &found.sha256);
+        }
+        if self.size != found.size {
+            return Some(format!("{} bytes, and it has {}", self.size, found.size));
+        }
+        let md5 = self.md5.as_ref().filter(|md5| !md5.eq_ignore_ascii_case(&found.md5))?;
+        differs("MD5", md5, &found.md5)
+    }
 }
 
 /// A source package.
@@ -100,6 +116,16 @@ impl Source {
             files,
             fields,
         })
+    }
+
+    /// By what an index has it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            architecture: "source".to_owned(),
+        }
     }
 
     /// Where its files are.
@@ -252,6 +278,23 @@ mod tests {
                 "a".repeat(64)
             )
         );
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_is_compared_with_it() {
+        let source = Source::new(dsc().into_bytes(), "hello_2.0-1.dsc").unwrap();
+        let said = source.files.get("hello_2.0.orig.tar.gz").unwrap();
+        let found = |size, md5: char, sha256: char| Digest {
+            size,
+            md5: String::from(md5).repeat(32),
+            sha256: String::from(sha256).repeat(64),
+            sha512: None,
+        };
+        assert_eq!(said.contradicted(&found(5, 'a', 'a')), None);
+        assert_eq!(said.contradicted(&found(6, 'a', 'a')).unwrap(), "5 bytes, and it has 6");
+        let md5 = said.contradicted(&found(5, 'b', 'a')).unwrap();
+        assert_eq!(md5, format!("MD5 {}, and it has {}", "a".repeat(32), "b".repeat(32)));
+        assert!(said.contradicted(&found(5, 'a', 'b')).unwrap().starts_with("SHA-256 "));
     }
 
     #[test]

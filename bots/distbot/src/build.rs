@@ -1,10 +1,11 @@
 //! The packages of a build: what an event brings, read as hostile input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use apt_repository::binary::Binary;
 use apt_repository::deb::{self, DebError};
 use apt_repository::failure::Failure;
+use apt_repository::index::Key;
 use apt_repository::source::{MAX_DSC, Source};
 use foundry_sdk::Artifact;
 use foundry_sdk::events::{Dist, Kept, Package, Sign};
@@ -62,18 +63,37 @@ impl Build {
         }
     }
 
+    /// Whether all of its packages are among these.
+    pub fn is_within(&self, keys: &BTreeSet<Key>) -> bool {
+        let binaries = self.binaries.iter().map(|(binary, _)| binary.key());
+        let mut all = binaries.chain(self.sources.iter().map(|(source, _)| source.key()));
+        all.all(|key| keys.contains(&key))
+    }
+
     /// The event that says what was published under a codename. What was kept as it was published before is in a list of its
-    /// own: this build's files of those names are nowhere in the repository.
-    pub fn dist(&self, config: &Config, sign: &Sign, codename: &str, kept: &[Kept]) -> Dist {
+    /// own: this build's files of those names are nowhere in the repository. What newer versions have superseded already is
+    /// not in the suite.
+    pub fn dist(
+        &self,
+        config: &Config,
+        sign: &Sign,
+        codename: &str,
+        kept: &[Kept],
+        superseded: &BTreeSet<Key>,
+    ) -> Dist {
         let is_kept = |name: &str| kept.iter().any(|kept| kept.name == name);
         let published = |artifact: &&Artifact| !is_kept(&artifact.name);
-        let binaries = self.binaries.iter().filter(|(_, artifact)| published(&artifact));
+        let binaries = self.binaries.iter();
+        let binaries =
+            binaries.filter(|(binary, artifact)| published(&artifact) && !superseded.contains(&binary.key()));
         let packages = binaries.clone().map(|(binary, _)| Package {
             package: binary.package.clone(),
             version: binary.version.clone(),
             architecture: binary.architecture.clone(),
         });
-        let sources = self.sources.iter().flat_map(|(source, artifact)| {
+        let sources = self.sources.iter();
+        let sources = sources.filter(|(source, _)| !superseded.contains(&source.key()));
+        let sources = sources.flat_map(|(source, artifact)| {
             source
                 .files
                 .keys()

@@ -6,6 +6,7 @@
 //! sign event -> [mapping]          which suites its packages go to
 //!            -> [build]            what the packages are
 //!            -> [pool]             which of their files are new, and which stay as they were published first
+//!            -> [vouch]            whether those that stay are still what was published
 //!            -> [publish]          one transaction for all files and suites
 //!            -> [announcement]     what of it an event can say
 //! time       -> [warnings]         what runs out
@@ -23,6 +24,7 @@ mod pool;
 pub mod publish;
 pub mod usage;
 mod values;
+mod vouch;
 pub mod warnings;
 
 use std::time::Duration;
@@ -32,13 +34,16 @@ use foundry_sdk::events::{EventData, Failure as FailureEvent, Sign};
 use foundry_sdk::{Bot, Description, Event, Message, Outcome, export, log, options, retry_after};
 
 use config::Config;
-use publish::Published;
+use publish::{InSuite, Published};
 
 /// How long to wait when the disk is full or a store doesn't answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines of the log about files that were kept; the event on `dists` has more of them.
 const MOST_KEPT_LINES: usize = 50;
+
+/// The same about packages that came too late.
+const MOST_SUPERSEDED_LINES: usize = 50;
 
 struct Distbot;
 
@@ -77,7 +82,7 @@ impl Bot for Distbot {
             Err(why) => return Outcome::Reject(why),
         };
         let said = match publish::publish(&config, &sign) {
-            Ok(published) if published.dists.is_empty() => {
+            Ok(published) if published.suites.is_empty() => {
                 log::info(format!(
                     "{} is on {}, which no --codename publishes",
                     subject(&sign),
@@ -115,8 +120,9 @@ fn announce(message: &Message, sign: &Sign, published: &Published) -> Result<(),
         let architecture = &sign.architecture;
         log::info(format!("no file of {} ({architecture}) was left to add", subject(sign)));
     }
-    published.dists.iter().try_for_each(|dist| {
-        log::info(format!("published {} in {}", subject(sign), dist.distribution));
+    published.suites.iter().try_for_each(|suite| {
+        tell(sign, suite);
+        let dist = &suite.dist;
         let key = Some(format!("{}/{}/{}", message.id, dist.name, dist.distribution));
         foundry_sdk::publish(Event {
             key,
@@ -124,6 +130,24 @@ fn announce(message: &Message, sign: &Sign, published: &Published) -> Result<(),
         })
         .map(drop)
     })
+}
+
+fn tell(sign: &Sign, suite: &InSuite) {
+    let codename = &suite.dist.distribution;
+    if suite.is_too_late {
+        log::info(format!(
+            "{} came too late for {codename}: newer versions have superseded it (--keep)",
+            subject(sign)
+        ));
+        return;
+    }
+    log::info(format!("published {} in {codename}", subject(sign)));
+    for key in suite.superseded.iter().take(MOST_SUPERSEDED_LINES) {
+        log::info(format!(
+            "{} {} ({}) came too late for {codename}: newer versions have superseded it (--keep)",
+            key.package, key.version, key.architecture
+        ));
+    }
 }
 
 fn report(sign: &Sign, failure: &Failure) -> Result<(), String> {

@@ -18,6 +18,7 @@ use foundry_sdk::events::{Kept, Sign};
 use crate::build::Build;
 use crate::bytes::Windowed;
 use crate::guest::{Placed, SiteTransaction};
+use crate::vouch::{Doubt, Vouched};
 
 /// What came of a build's files.
 pub(crate) struct Pooled {
@@ -42,6 +43,8 @@ enum Kind {
 struct Offer {
     path: String,
     artifact: Artifact,
+    /// By what an index has it.
+    package: String,
     source: SourceKey,
     kind: Kind,
 }
@@ -66,8 +69,17 @@ pub(crate) fn add(
     if placed.len() != offers.len() {
         return Err(Failure::Later("the host did not add all files".to_owned()));
     }
-    let kept = judge(&offers, &placed, &known, &sign.commit.commit)?;
-    known.note(transaction, settings, &offers, &sign.commit.commit)?;
+    let differing = offers.iter().zip(&placed);
+    let differing = differing.filter(|(offer, placed)| placed.digest.sha256 != offer.artifact.sha256);
+    let doubts = differing.map(|(offer, placed)| Doubt {
+        path: &offer.path,
+        package: &offer.package,
+        found: &placed.digest.sha256,
+        offered: &offer.artifact.sha256,
+    });
+    let vouched = Vouched::of(doubts.collect(), known.record.as_ref(), transaction, settings)?;
+    let kept = judge(&offers, &placed, &known, &vouched, &sign.commit.commit)?;
+    known.note(transaction, settings, &offers, &placed, &sign.commit.commit)?;
     let mut sha512s = vec![None; offers.len()];
     if settings.sha512 {
         let paths: Vec<_> = files.into_iter().map(|(path, _)| path).collect();
@@ -99,6 +111,7 @@ fn offers(build: &Build, transaction: &SiteTransaction, settings: &Settings) -> 
         offers.push(Offer {
             path: binary.path(settings.component_of(binary)),
             artifact: artifact.clone(),
+            package: binary.package.clone(),
             source: source_of(binary),
             kind: Kind::Binary,
         });
@@ -107,6 +120,7 @@ fn offers(build: &Build, transaction: &SiteTransaction, settings: &Settings) -> 
         offers.push(Offer {
             path: dsc_path(source, component),
             artifact: dsc.clone(),
+            package: source.package.clone(),
             source: source.into(),
             kind: Kind::Dsc,
         });
@@ -116,6 +130,7 @@ fn offers(build: &Build, transaction: &SiteTransaction, settings: &Settings) -> 
             offers.push(Offer {
                 path,
                 artifact,
+                package: source.package.clone(),
                 source: source.into(),
                 kind: Kind::Listed,
             });
@@ -229,6 +244,7 @@ impl Known {
         transaction: &SiteTransaction,
         settings: &Settings,
         offers: &[Offer],
+        placed: &[Placed],
         commit: &str,
     ) -> Result<(), Failure> {
         let known = matches!(self.standing(&self.own), Standing::New | Standing::Same);
@@ -238,12 +254,15 @@ impl Known {
         let mut record = self.record.clone().unwrap_or_else(|| Provenance {
             commit: commit.to_owned(),
             files: BTreeSet::new(),
+            digests: BTreeMap::new(),
         });
         // A file that a .dsc lists may be of an earlier version too.
         let files = offers
             .iter()
-            .filter(|offer| offer.source == self.own && offer.kind != Kind::Listed);
-        if record.note(files.map(|offer| offer.path.clone())) {
+            .zip(placed)
+            .filter(|(offer, _)| offer.source == self.own && offer.kind != Kind::Listed);
+        let files = files.map(|(offer, placed)| (offer.path.clone(), placed.digest.sha256.clone()));
+        if record.note(files) {
             let json = serde_json::to_vec(&record).map_err(|error| Failure::Later(error.to_string()))?;
             transaction.write(&path, &json)?;
         }
@@ -287,7 +306,13 @@ fn published_source(transaction: &SiteTransaction, path: &str, name: &str) -> Re
 }
 
 /// Which files stay as they were published. An error if one may not.
-fn judge(offers: &[Offer], placed: &[Placed], known: &Known, commit: &str) -> Result<Vec<Kept>, Failure> {
+fn judge(
+    offers: &[Offer],
+    placed: &[Placed],
+    known: &Known,
+    vouched: &Vouched,
+    commit: &str,
+) -> Result<Vec<Kept>, Failure> {
     let mut kept = Vec::new();
     let differs = |(offer, placed): &(&Offer, &Placed)| placed.digest.sha256 != offer.artifact.sha256;
     let conflict = |offer: &Offer, placed: &Placed| Failure::Conflict {
@@ -313,11 +338,14 @@ fn judge(offers: &[Offer], placed: &[Placed], known: &Known, commit: &str) -> Re
                     new: commit.to_owned(),
                 });
             }
-            Standing::Same if differs && offer.kind != Kind::Listed => kept.push(Kept {
-                name: offer.artifact.name.clone(),
-                published: placed.digest.sha256.clone(),
-                offered: offer.artifact.sha256.clone(),
-            }),
+            Standing::Same if differs && offer.kind != Kind::Listed => {
+                vouched.require(&offer.path)?;
+                kept.push(Kept {
+                    name: offer.artifact.name.clone(),
+                    published: placed.digest.sha256.clone(),
+                    offered: offer.artifact.sha256.clone(),
+                });
+            }
             _ if differs => return Err(conflict(offer, placed)),
             _ => {}
         }
@@ -351,7 +379,11 @@ fn additions(
         let mut source = source.clone();
         let directory = source.directory(&settings.component);
         for (name, file) in &mut source.files {
-            file.sha512 = digest(&format!("{directory}/{name}"))?.sha512;
+            let found = digest(&format!("{directory}/{name}"))?;
+            if let Some(why) = file.contradicted(&found) {
+                return Err(Failure::bad_file(&source.dsc, format!("it lists {name} with {why}")));
+            }
+            file.sha512 = found.sha512;
         }
         let digest = digest(&dsc_path(&source, &settings.component))?;
         additions.push(Addition::Source(source, digest));

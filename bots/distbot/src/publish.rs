@@ -1,9 +1,12 @@
 //! Publishing a commit's packages: all of them in every suite of their branch, or nothing.
 
+use std::collections::BTreeSet;
+
 use apt_repository::addition::Addition;
 use apt_repository::failure::Failure;
 use apt_repository::host::Host as _;
 use apt_repository::host::Transaction as _;
+use apt_repository::index::Key;
 use apt_repository::page::Record;
 use apt_repository::pieces::Sizes;
 use apt_repository::suite::Update;
@@ -35,13 +38,23 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure`] if it can't be made or signed.
 pub fn prepare(config: &Config) -> Result<(), Failure> {
-    change(config, &config.mapping.all_codenames(), |_| Ok(Vec::new()))
+    change(config, &config.mapping.all_codenames(), |_| Ok(Vec::new())).map(drop)
+}
+
+/// What came of a publication in one suite.
+pub struct InSuite {
+    /// The event about it.
+    pub dist: Dist,
+    /// Packages that are not in the suite, since it has newer versions, and keeps no more of them.
+    pub superseded: BTreeSet<Key>,
+    /// Whether these are all packages.
+    pub is_too_late: bool,
 }
 
 /// What a publication came to.
 pub struct Published {
     /// What is published under each codename; empty if the branch isn't published at all.
-    pub dists: Vec<Dist>,
+    pub suites: Vec<InSuite>,
     /// Files that stayed as they were published before, though the build has others.
     pub kept: Vec<Kept>,
     /// How many files are new in the repository's pool.
@@ -55,7 +68,7 @@ pub struct Published {
 pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
     let codenames = config.mapping.codenames(&sign.commit.branch);
     let mut published = Published {
-        dists: Vec::new(),
+        suites: Vec::new(),
         kept: Vec::new(),
         new_files: 0,
     };
@@ -63,29 +76,35 @@ pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
         return Ok(published);
     }
     let build = Build::read(config, sign)?;
-    change(config, &codenames, |transaction| {
+    let superseded = change(config, &codenames, |transaction| {
         let pooled = pool::add(&build, transaction, &config.settings, sign)?;
         (published.kept, published.new_files) = (pooled.kept, pooled.new_files);
         Ok(pooled.additions)
     })?;
-    let dists = codenames.into_iter();
-    published.dists = dists
-        .map(|codename| build.dist(config, sign, codename, &published.kept))
+    let suites = codenames.into_iter().zip(superseded);
+    published.suites = suites
+        .map(|(codename, superseded)| InSuite {
+            dist: build.dist(config, sign, codename, &published.kept, &superseded),
+            is_too_late: build.is_within(&superseded),
+            superseded,
+        })
         .collect();
     Ok(published)
 }
 
-/// Change suites in one transaction, with packages whose files are added in it.
+/// Change suites in one transaction, with packages whose files are added in it. Returns which of these packages each suite
+/// doesn't have, since newer ones supersede them.
 fn change(
     config: &Config,
     codenames: &[&str],
     add_files: impl FnOnce(&SiteTransaction) -> Result<Vec<Addition>, Failure>,
-) -> Result<(), Failure> {
+) -> Result<Vec<BTreeSet<Key>>, Failure> {
     let fingerprint = Sandbox.fingerprint(&config.settings.key)?;
     let key = Sandbox.public_key(&config.settings.key)?;
     let transaction = SiteTransaction::begin(&config.directory)?;
     let additions = add_files(&transaction)?;
     let mut last = Vec::new();
+    let mut superseded = Vec::with_capacity(codenames.len());
     let mut expired = false;
     for codename in codenames {
         let update = Update {
@@ -97,6 +116,7 @@ fn change(
             sizes: Sizes::default(),
         };
         let of_suite = update.add(&additions)?;
+        superseded.push(update.superseded(&additions)?);
         // A suite that changes forgets them by itself.
         expired |= of_suite.is_empty() && update.expire()?;
         last.extend(of_suite);
@@ -111,10 +131,9 @@ fn change(
         uri: config.url.clone(),
     };
     let page_changes = page.update(&transaction, &fingerprint, codenames)?;
-    // A package that every suite has already is in the pool as well.
-    if last.is_empty() && !expired && !key_changes && !page_changes {
-        Ok(())
-    } else {
-        transaction.commit(&last)
+    // A package that every suite has already is in the pool as well, and one that none takes need not be there.
+    if !last.is_empty() || expired || key_changes || page_changes {
+        transaction.commit(&last)?;
     }
+    Ok(superseded)
 }

@@ -4,7 +4,7 @@ use foundry_sdk::events::{Commit, Dist, Failure};
 use foundry_sdk::mail::{Message, send};
 use foundry_sdk::{Outcome, log, retry_after};
 
-use crate::LATER;
+use crate::{LATER, text};
 
 /// Longest subject, in characters.
 const SUBJECT: usize = 100;
@@ -33,8 +33,12 @@ impl Letter {
         }
         Self::new(
             format!(
-                "{} {} is in {} {}",
-                dist.source, dist.version, dist.name, dist.distribution
+                "{} {} {} {} {}",
+                dist.source,
+                dist.version,
+                text::relation(dist),
+                dist.name,
+                dist.distribution
             ),
             format!("{text}\n{}", origin(&dist.commit)),
         )

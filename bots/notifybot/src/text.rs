@@ -15,18 +15,35 @@ pub fn of_dist(dist: &Dist) -> String {
     if dist.omitted_packages > 0 {
         packages.push(format!("and {} more", dist.omitted_packages));
     }
-    if packages.is_empty() && !dist.kept.is_empty() {
+    if came_too_late(dist) {
+        packages.push("newer versions have superseded it".to_owned());
+    } else if packages.is_empty() && !dist.kept.is_empty() {
         packages.push("nothing new".to_owned());
     }
     format!(
-        ":package: *{} {}* is in {} {} ({}), from {}",
+        ":package: *{} {}* {} {} {} ({}), from {}",
         escape(&dist.source),
         escape(&dist.version),
+        relation(dist),
         escape(&dist.name),
         escape(&dist.distribution),
         escape(&packages.join(", ")),
         origin(&dist.commit),
     )
+}
+
+/// Whether newer versions had superseded all packages of a publication: then nothing of it is in the suite.
+fn came_too_late(dist: &Dist) -> bool {
+    dist.packages.is_empty() && dist.artifacts.is_empty() && dist.kept.is_empty()
+}
+
+/// What the version is to the suite.
+pub fn relation(dist: &Dist) -> &'static str {
+    if came_too_late(dist) {
+        "came too late for"
+    } else {
+        "is in"
+    }
 }
 
 /// What is said of a failure.
@@ -102,6 +119,15 @@ mod tests {
         );
         dist.omitted_packages = 1200;
         assert!(of_dist(&dist).contains("(hello/amd64, and 1200 more)"));
+        dist.omitted_packages = 0;
+        dist.packages.clear();
+        assert!(
+            of_dist(&dist).starts_with(
+                ":package: *hello 1.0-1* came too late for Example stable (newer versions have superseded it)"
+            ),
+            "{}",
+            of_dist(&dist)
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use foundry_host::capability::site::Digest;
+
 use crate::apt::{Apt, Web};
 use crate::package::{Deb, run, source};
 use crate::world::World;
@@ -287,6 +289,44 @@ async fn source_packages_are_downloaded_and_unpacked_by_apt() {
         reason.starts_with("world_1.0-1.dsc: it lists world_1.0.orig.tar.gz with SHA-256 "),
         "{reason}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_package_says_of_a_tarball_that_only_the_pool_has_is_compared_with_it() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let first = source(directory.path(), "hello", "2.0", "1");
+    distbot.publish("main", &world.store(&first).await).await;
+    let before = world.everything();
+    let second = source(directory.path(), "hello", "2.0", "2");
+    let (orig, dsc) = (&second[0], &second[2]);
+    let bytes = std::fs::read(orig).unwrap();
+    let Digest { size, md5, .. } = Digest::of(&bytes);
+    let said = std::fs::read_to_string(dsc).unwrap();
+    for (wrong, what) in [
+        (said.replace(&md5, &"0".repeat(32)), "MD5"),
+        (
+            said.replace(
+                &format!(" {size} hello_2.0.orig"),
+                &format!(" {} hello_2.0.orig", size + 1),
+            ),
+            "bytes",
+        ),
+    ] {
+        assert_ne!(wrong, said);
+        std::fs::write(dsc, wrong).unwrap();
+        let failure = distbot.refuse("main", &world.store(&second[1..]).await).await;
+        assert_eq!(failure["phase"], "packages", "{failure}");
+        let reason = failure["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("hello_2.0-2.dsc: it lists hello_2.0.orig.tar.gz with ") && reason.contains(what),
+            "{reason}"
+        );
+        assert!(world.everything() == before);
+    }
+    std::fs::write(dsc, said).unwrap();
+    distbot.publish("main", &world.store(&second[1..]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

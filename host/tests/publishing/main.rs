@@ -37,5 +37,6 @@ mod sha512;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod vouched;
 mod world;
 mod xz;

@@ -363,6 +363,43 @@ async fn old_versions_go_when_so_many_are_to_be_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_comes_too_late_is_not_said_to_be_published() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[("keep", &["1"])]).await;
+    let newer = world.build(&[Deb::new("hello", "2.0", "amd64")]).await;
+    let dists = distbot.publish("main", &newer).await;
+    assert_eq!(dists[0]["packages"].as_array().unwrap().len(), 1);
+    let before = world.everything();
+    let late = Deb::new("hello", "1.0", "amd64");
+    let packages = world.build(std::slice::from_ref(&late)).await;
+    let dists = distbot.publish("main", &packages).await;
+    assert_eq!(dists.len(), 1, "its run ends: {dists:?}");
+    assert_eq!(dists[0]["packages"], serde_json::json!([]));
+    assert_eq!(dists[0]["artifacts"], serde_json::json!([]));
+    assert!(world.everything() == before);
+    let log = run(Command::new("grep")
+        .args(["-rh", "distbot"])
+        .arg(world.host.directory.path().join("logs/runs")));
+    // The test's event says that all packages are of hello 1.0-1.
+    assert!(
+        log.contains("hello 1.0-1 came too late for stable: newer versions have superseded it"),
+        "{log}"
+    );
+    assert_eq!(log.matches("published hello 1.0-1 in stable").count(), 1, "{log}");
+
+    // What has no newer version is published, and alone named.
+    let both = world.build(&[late, Deb::new("other", "1.0", "all")]).await;
+    let dists = distbot.publish("main", &both).await;
+    assert_eq!(
+        dists[0]["packages"],
+        serde_json::json!([{ "package": "other", "version": "1.0", "architecture": "all" }])
+    );
+    assert_eq!(dists[0]["artifacts"].as_array().unwrap().len(), 1);
+    assert_eq!(dists[0]["artifacts"][0]["name"], "other_1.0_all.deb");
+    assert_eq!(knows(&world, "stable"), ["hello=2.0", "other=1.0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn superseded_versions_stay_for_days_and_a_publication_takes_what_prune_would() {
     let world = World::new().await;
     let first = world.build(&[Deb::new("hello", "1", "amd64")]).await;
