@@ -81,17 +81,17 @@ impl Desk {
         let path = existing.path("InRelease");
         let is_set_aside = aside.iter().any(|(other, _)| *other == path);
         let is_missing = existing.records.is_some() && !existing.has("InRelease")?;
-        let doubtful = is_set_aside || is_missing;
         let detached = existing.path("Release.gpg");
-        let holds = || -> Result<bool, RepositoryError> {
-            let problems = self.check_signatures(suite, &existing)?;
-            Ok(existing.has("Release.gpg")? && !problems.iter().any(|(path, _)| *path == detached))
-        };
-        if existing.release.is_some() && (!doubtful || holds()?) {
+        let problems = self.check_signatures(suite, &existing)?;
+        let is_at_fault = |file: &str| problems.iter().any(|(path, _)| path == file);
+        // Whatever nobody of this suite has signed must not get its signature from here.
+        let doubtful = is_set_aside || is_missing || is_at_fault(&path);
+        let holds = existing.has("Release.gpg")? && !is_at_fault(&detached);
+        if existing.release.is_some() && (!doubtful || holds) {
             return Ok(());
         }
         Err(RepositoryError::Lost(format!(
-            "neither {path} nor a signed Release beside it can be read (remove both, and distbot writes them anew with its next \
+            "neither {path} nor a Release beside it can be read with a signature of the suite's (remove both, and distbot writes them anew with its next \
              refresh, from the indices that are there)"
         )))
     }
