@@ -120,6 +120,12 @@ fn another_key_of_the_users_ring_vouches_for_no_suite() {
     for name in ["InRelease", "Release.gpg"] {
         assert!(found.contains(&format!("dists/testing/{name}")), "{name}: {found:?}");
     }
+    let forged = fs::read(bench.suite().join("InRelease")).unwrap();
+    for key in [None, Some(ARCHIVE)] {
+        let refused = bench.operate(key, |desk| desk.repair("testing", false)).unwrap_err();
+        assert!(matches!(refused, RepositoryError::Lost(_)), "{refused}");
+        assert_eq!(fs::read(bench.suite().join("InRelease")).unwrap(), forged);
+    }
 }
 
 #[test]
