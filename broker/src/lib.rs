@@ -43,7 +43,7 @@ mod session;
 mod topic;
 mod topic_tree;
 
-pub use access::{Access, Owner, Role, User, hash_password};
+pub use access::{Access, HOSTS_CLIENT_IDS, Owner, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Backlog, Config, Limits, Tls, WebSocket};
 pub use database::StoreError;

@@ -1,6 +1,7 @@
 //! Messages: the envelope and its signature, and the MQTT sessions that carry it.
 
 mod claims;
+mod client_id;
 mod concerns;
 mod connection;
 mod consumer;
@@ -14,6 +15,7 @@ pub mod schema;
 mod tap;
 mod topics;
 
+pub use client_id::{client_id_of_bot, client_id_of_part};
 pub use concerns::Concerns;
 pub use connection::{BrokerAddress, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerState, Delivery};

@@ -14,7 +14,7 @@ use super::message::{Handler, Health};
 use super::options::{self, Resolved};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
-use crate::bus::ConnectionOptions;
+use crate::bus::{ConnectionOptions, client_id_of_bot};
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{Answer, BotContext, Instances, Limits};
@@ -149,7 +149,7 @@ impl Inner {
                 .collect(),
             timers: resolved.timers,
             connection: ConnectionOptions {
-                client_id: format!("foundry-{}-{name}", self.link.host),
+                client_id: client_id_of_bot(&self.link.host, name),
                 ..self.connection.clone()
             },
             publisher: self.publisher.clone(),

@@ -18,6 +18,7 @@ use super::message::Link;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, FAILURES, LiveMessage, Observer, Patience, Peers, Publisher, Topics,
+    client_id_of_part,
 };
 use crate::capability::build::Builder;
 use crate::capability::git::{Git, GitConfig};
@@ -65,7 +66,7 @@ impl Host {
         }
         let connection = ConnectionOptions {
             broker: address,
-            client_id: format!("foundry-{}", config.name),
+            client_id: client_id_of_part(&config.name, "host"),
             persistent: true,
             receive_maximum: 1,
             will: None,
@@ -75,7 +76,7 @@ impl Host {
         };
         // Each part of the host has a connection of its own, so that none waits for another.
         let connection_of = |part: &str| ConnectionOptions {
-            client_id: format!("foundry-{}-{part}", config.name),
+            client_id: client_id_of_part(&config.name, part),
             ..connection.clone()
         };
         let patience = match broker {

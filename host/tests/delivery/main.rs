@@ -8,6 +8,7 @@
     reason = "a test fails where it panics"
 )]
 
+mod client_ids;
 mod dead_letters;
 mod drain;
 mod identity;
@@ -18,6 +19,7 @@ mod refusals;
 mod support;
 mod tls;
 mod waiting;
+mod witness;
 
 use std::path::Path;
 
