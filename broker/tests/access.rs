@@ -172,7 +172,15 @@ fn an_anonymous_client_cannot_take_a_hosts_client_id() {
         assert_eq!(answer(&broker, id, None).code, ConnectReturnCode::NotAuthorized, "{id}");
         let mut wire = support::Wire::open(broker.address);
         let length = id.len() as u8;
-        wire.write(&[&[0x10, 12 + length], &b"\0\x04MQTT\x04\x02\0\0\0"[..], &[length], id.as_bytes()].concat());
+        wire.write(
+            &[
+                &[0x10, 12 + length],
+                &b"\0\x04MQTT\x04\x02\0\0\0"[..],
+                &[length],
+                id.as_bytes(),
+            ]
+            .concat(),
+        );
         // CONNACK with return code 5, not authorized (MQTT 3.1.1, section 3.2.2.3).
         let connack = wire.read(support::PATIENCE, |buffer| (buffer.len() >= 4).then(|| buffer.split()));
         assert_eq!(connack.unwrap()[..], [0x20, 2, 0, 5], "{id}");
@@ -214,6 +222,20 @@ fn client_ids_of_hosts_are_for_roles_that_are_marked_so() {
 }
 
 #[test]
+fn the_broker_tells_its_time() {
+    let broker = TestBroker::start();
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let before = now();
+    let properties = answer(&broker, "x", None).properties.unwrap();
+    let told = properties
+        .user_properties
+        .iter()
+        .find(|(name, _)| name == "foundry-time");
+    let told: u128 = told.unwrap().1.parse().unwrap();
+    assert!((before..=now()).contains(&told));
+}
+
+#[test]
 fn an_anonymous_watchers_session_ends_with_its_connection() {
     let broker = TestBroker::with(|config| config.access = Access::default());
     for _ in 0..2 {
@@ -231,7 +253,9 @@ fn an_anonymous_watchers_session_ends_with_its_connection() {
 #[test]
 fn an_anonymous_client_that_may_do_more_than_watch_keeps_its_session() {
     let broker = TestBroker::with(|config| config.access = Access::open("bot"));
-    V5::try_connect(broker.address, resume("w", 60), None, None).0.disconnect();
+    V5::try_connect(broker.address, resume("w", 60), None, None)
+        .0
+        .disconnect();
     assert!(answer(&broker, "w", None).session_present);
 }
 

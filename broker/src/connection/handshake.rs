@@ -190,11 +190,7 @@ impl<S: AsyncRead + AsyncWrite> Admitted<S> {
             refuse(&mut self.writer, self.connect.version, reason::QUOTA_EXCEEDED).await;
             return None;
         }
-        match context
-            .registry
-            .attach(id, user, clean_start, expiry)
-            .await?
-        {
+        match context.registry.attach(id, user, clean_start, expiry).await? {
             Ok(attached) => Some(begin(self, attached, context)),
             Err(code) => {
                 refuse(&mut self.writer, self.connect.version, code).await;
@@ -249,6 +245,7 @@ fn begin<S>(
         receive_maximum: limits.receive_maximum,
         maximum_packet_size: limits.packet_bytes,
         topic_alias_maximum: limits.topic_aliases,
+        time: Timestamp::now(),
     };
     let mut out = BytesMut::with_capacity(4096);
     if let Err(error) = encoder.connack(&ack, &mut out) {
