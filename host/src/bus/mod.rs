@@ -5,6 +5,7 @@ mod client_id;
 mod concerns;
 mod connection;
 mod consumer;
+mod crowd;
 mod event;
 mod flight;
 mod observer;
