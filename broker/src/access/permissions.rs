@@ -107,7 +107,14 @@ mod tests {
             host: true,
             ..Role::default()
         };
-        let ids = ["foundry/a/b", "foundry/a//peers", "foundry/a-b/c", "foundry/", "foundry/a", "foundry-a-b"];
+        let ids = [
+            "foundry/a/b",
+            "foundry/a//peers",
+            "foundry/a-b/c",
+            "foundry/",
+            "foundry/a",
+            "foundry-a-b",
+        ];
         let of = |role: &Role, user| {
             let permissions = Permissions::new(role, user, "x");
             ids.map(|id| permissions.may_be(id))

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Backoff, ConnectionOptions, is_of_ours};
+use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::publisher::AGAIN_PROPERTY;
 use crate::ledger::DeadLetter;
 
@@ -32,6 +32,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// One that has just come over a client's connection.
+    pub(super) fn received(publish: Publish, client: &AsyncClient) -> Self {
+        Self {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: publish.payload.clone(),
+            retained: publish.retain,
+            again: publish.dup || has_property(&publish, ATTEMPT_PROPERTY) || has_property(&publish, AGAIN_PROPERTY),
+            revived: None,
+            receipt: Some((publish, client.clone())),
+        }
+    }
+
     /// A dead letter that is tried again, from the ledger.
     #[must_use]
     pub fn of_dead_letter(letter: DeadLetter) -> Self {
@@ -165,7 +177,12 @@ impl Consumer {
                 }
             };
             match event {
-                Err(error) => return End::Broken(error.to_string()),
+                Err(error) => {
+                    if self.options.take_overs.note(&self.options.client_id, &error) {
+                        backoff.taken_over();
+                    }
+                    return End::Broken(why(&error));
+                }
                 Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                     backoff.reset();
                     told = is_of_ours(&connack);
@@ -201,17 +218,7 @@ impl Consumer {
                     }
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    let delivery = Delivery {
-                        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-                        payload: publish.payload.clone(),
-                        retained: publish.retain,
-                        again: publish.dup
-                            || has_property(&publish, ATTEMPT_PROPERTY)
-                            || has_property(&publish, AGAIN_PROPERTY),
-                        revived: None,
-                        receipt: Some((publish, client.clone())),
-                    };
-                    if deliveries.send(delivery).await.is_err() {
+                    if deliveries.send(Delivery::received(publish, &client)).await.is_err() {
                         return End::Cancelled;
                     }
                 }

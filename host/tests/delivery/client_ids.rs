@@ -14,7 +14,12 @@ const ORDERS: u64 = 20;
 /// Have bots of the test's guest `hostile` handle messages, each of them all.
 async fn work(address: &BrokerAddress, state: &std::path::Path, bots: &[(&Host, &str)]) {
     for number in 1..=ORDERS {
-        let order = signed(state, &format!("order-{number}"), "test.order.v1", serde_json::json!({ "do": "done" }));
+        let order = signed(
+            state,
+            &format!("order-{number}"),
+            "test.order.v1",
+            serde_json::json!({ "do": "done" }),
+        );
         publish(address, "foundry/hostile-in", order).await;
         for (host, bot) in bots {
             eventually(&format!("{bot} handles message {number}"), async || {
@@ -34,7 +39,9 @@ async fn a_bot_called_publisher_does_not_cut_its_host_off() {
     let parts = ["publisher", "peers", "observer", "onlooker", "host"];
     let witness = Witness::start(&owner).await;
     for part in parts {
-        host.load(spec("hostile").named(part).option("endpoint", part)).await.unwrap();
+        host.load(spec("hostile").named(part).option("endpoint", part))
+            .await
+            .unwrap();
     }
     work(&owner, directory.path(), &parts.map(|part| (&host, part))).await;
     assert_eq!(witness.saw("offline"), Vec::<String>::new());
@@ -54,9 +61,20 @@ async fn host_a_with_bot_b_c_is_not_host_a_b_with_bot_c() {
     let first = Host::start(named("a")).await.unwrap();
     crate::identity::copy(&directory.path().join("a/keys"), &directory.path().join("a-b/keys"));
     let second = Host::start(named("a-b")).await.unwrap();
-    first.load(spec("hostile").named("b-c").option("endpoint", "one")).await.unwrap();
-    second.load(spec("hostile").named("c").option("endpoint", "other")).await.unwrap();
-    work(&address, &directory.path().join("a"), &[(&first, "b-c"), (&second, "c")]).await;
+    first
+        .load(spec("hostile").named("b-c").option("endpoint", "one"))
+        .await
+        .unwrap();
+    second
+        .load(spec("hostile").named("c").option("endpoint", "other"))
+        .await
+        .unwrap();
+    work(
+        &address,
+        &directory.path().join("a"),
+        &[(&first, "b-c"), (&second, "c")],
+    )
+    .await;
     assert_eq!(witness.saw("offline"), Vec::<String>::new());
     first.shutdown().await;
     second.shutdown().await;

@@ -9,15 +9,19 @@
 )]
 
 mod client_ids;
+mod clones;
 mod dead_letters;
 mod drain;
 mod identity;
 mod mosquitto;
 mod presence;
+mod proxy;
 mod refusals;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod upgrade;
 mod waiting;
 mod witness;
 

@@ -1,4 +1,4 @@
-//! A client that sees all presence there is, as it comes.
+//! A client that sees all presence there is, and what hosts say to each other, as it comes.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-/// Presence of hosts and bots, in the order in which it came: the topic without its first part, and what it said.
+/// What came, in its order: the topic without its first part, and what it said.
 pub struct Witness {
     seen: Arc<Mutex<Vec<(String, Value)>>>,
     task: JoinHandle<()>,
@@ -23,11 +23,11 @@ impl Witness {
             options.set_credentials(user, password);
         }
         let (client, mut events) = AsyncClient::new(options, 10);
-        for topic in ["foundry/hosts/+", "foundry/bots/+/+"] {
+        for topic in ["foundry/hosts/+", "foundry/bots/+/+", "foundry/peers/+"] {
             client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
         }
         let mut answers = 0;
-        while answers < 2 {
+        while answers < 3 {
             if let Event::Incoming(Packet::SubAck(_)) = events.poll().await.unwrap() {
                 answers += 1;
             }
