@@ -117,6 +117,10 @@ impl Consumer {
             // Whether the broker has the session, as far as it was here before.
             let mut known = false;
             while !cancel.is_cancelled() {
+                tokio::select! {
+                    () = self.right_time(&state) => {}
+                    () = cancel.cancelled() => break,
+                }
                 let end = self
                     .connection(&deliveries, &state, &mut backoff, &mut known, &cancel)
                     .await;
@@ -138,6 +142,19 @@ impl Consumer {
             }
         });
         (receiver, watcher, task)
+    }
+
+    /// What keeps a member of groups from taking work: a clock that is wrong. Other sessions only look.
+    fn wrong_time(&self) -> Option<String> {
+        self.options.concerns.clock.trouble().filter(|_| self.places.is_some())
+    }
+
+    /// Wait until the bot's work would count. It is not connected meanwhile, so that the broker gives the work to others.
+    async fn right_time(&self, state: &watch::Sender<ConsumerState>) {
+        if let Some(trouble) = self.wrong_time() {
+            state.send_replace(ConsumerState::Connecting(Some(trouble)));
+            self.options.concerns.clock.right().await;
+        }
     }
 
     /// One connection, from CONNECT to its end.
@@ -176,6 +193,10 @@ impl Consumer {
                     continue;
                 }
             };
+            // Something comes at least as often as there are signs of life.
+            if let Some(trouble) = self.wrong_time() {
+                return End::Broken(trouble);
+            }
             match event {
                 Err(error) => {
                     if self.options.take_overs.note(&self.options.client_id, &error) {
@@ -187,6 +208,9 @@ impl Consumer {
                     backoff.reset();
                     told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
+                    if let Some(trouble) = self.wrong_time() {
+                        return End::Broken(trouble);
+                    }
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(
                             client = self.options.client_id,

@@ -1,5 +1,6 @@
 //! Messages: the envelope and its signature, and the MQTT sessions that carry it.
 
+mod broker_clock;
 mod claims;
 mod clearance;
 mod client_id;
@@ -22,6 +23,7 @@ mod take_overs;
 mod tap;
 mod topics;
 
+pub use broker_clock::BrokerClock;
 pub use clearance::{Awaited, Clearance};
 pub use client_id::{client_id_of_bot, client_id_of_part};
 pub use concerns::Concerns;

@@ -13,7 +13,7 @@ use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{
-    ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, OldSession, Presence, Publisher,
+    BrokerClock, ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, OldSession, Presence, Publisher,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -196,7 +196,7 @@ impl Life {
                 Some(delivery) = deliveries.recv(), if in_hand.is_none() => in_hand = Some(delivery),
                 Some(delivery) = next_of(&mut old_deliveries), if in_hand.is_none() => in_hand = Some(delivery),
                 // Taken for a message that is there: one that waits for another attempt needs the place otherwise.
-                Some(mut place) = place_for_work(&places, &mut outbox), if in_hand.is_some() => {
+                Some(mut place) = place_for_work(&places, &mut outbox, &handler.link.clock), if in_hand.is_some() => {
                     let Some(delivery) = in_hand.take() else { continue };
                     let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                     work.spawn(async move {
@@ -261,9 +261,15 @@ async fn next_of(deliveries: &mut Option<mpsc::Receiver<Delivery>>) -> Option<De
     deliveries.as_mut()?.recv().await
 }
 
-/// A place among the messages in hand, once there is one and the outbox has room for what comes of it.
-async fn place_for_work(places: &Arc<Places>, outbox: &mut watch::Receiver<OutboxStatus>) -> Option<Place> {
+/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and it would have a time
+/// that others believe.
+async fn place_for_work(
+    places: &Arc<Places>,
+    outbox: &mut watch::Receiver<OutboxStatus>,
+    clock: &BrokerClock,
+) -> Option<Place> {
     outbox.wait_for(|status| !status.full).await.ok()?;
+    clock.right().await;
     Some(places.take().await)
 }
 

@@ -116,6 +116,12 @@ impl Host {
         self.inner.publisher.status()
     }
 
+    /// What is wrong with this machine's clock, if anything is; bots take no work then.
+    #[must_use]
+    pub fn clock_trouble(&self) -> Option<String> {
+        self.inner.link.clock.trouble()
+    }
+
     /// What in the broker's settings can lose messages.
     #[must_use]
     pub fn concerns(&self) -> Vec<String> {

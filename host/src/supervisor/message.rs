@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use super::waits::Waits;
-use crate::bus::{Clearance, Delivery, Event, FAILURES, Peers, Refusal, Topics};
+use crate::bus::{BrokerClock, Clearance, Delivery, Event, FAILURES, Peers, Refusal, Topics};
 use crate::capability::{Level, Work};
 use crate::keys::{Signer, Trust};
 use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
@@ -41,6 +41,7 @@ pub(super) struct Link {
     pub(super) trust: Arc<Trust>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
+    pub(super) clock: BrokerClock,
     pub(super) max_age: Duration,
 }
 

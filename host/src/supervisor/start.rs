@@ -150,6 +150,7 @@ impl Host {
             trust,
             ledger,
             peers,
+            clock: connection.concerns.clock(),
             max_age: config.messages.max_age,
         });
         Ok(Self {

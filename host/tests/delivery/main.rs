@@ -9,6 +9,7 @@
 )]
 
 mod client_ids;
+mod clocks;
 mod clones;
 mod dead_letters;
 mod drain;
