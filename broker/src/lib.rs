@@ -43,7 +43,7 @@ mod session;
 mod topic;
 mod topic_tree;
 
-pub use access::{Access, Owner, Role, User, hash_password};
+pub use access::{Access, HOSTS_CLIENT_IDS, Owner, Role, User, hash_password};
 pub use broker::Broker;
 pub use config::{Backlog, Config, Limits, Tls, WebSocket};
 pub use database::StoreError;
@@ -57,6 +57,8 @@ pub use pem::{PemError, certificates};
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";
 /// User property of CONNACK, with the value `1`: what this broker acknowledges is on its disk.
 pub const DURABLE_PROPERTY: &str = "foundry-durable";
+/// User property of CONNACK: the broker's time, in milliseconds since 1970, as a decimal number.
+pub const TIME_PROPERTY: &str = "foundry-time";
 /// User property of CONNECT: for how many of its groups' messages the client has places, as a decimal number. It is
 /// leased no more than that, and no more than its receive maximum, until it says another number on [`PLACES_TOPIC`].
 pub const PLACES_PROPERTY: &str = "foundry-places";

@@ -156,6 +156,109 @@ fn session_of_another_user_cannot_be_taken() {
     assert!(ack.session_present);
 }
 
+/// What the broker answers to a client that asks for an identifier and a session, and says who it is.
+fn answer(broker: &TestBroker, id: &str, user: Option<&str>) -> ConnAck {
+    let login = user.map(|user| Login {
+        username: user.to_owned(),
+        password: "secret".to_owned(),
+    });
+    V5::try_connect(broker.address, resume(id, 60), None, login).1
+}
+
+#[test]
+fn an_anonymous_client_cannot_take_a_hosts_client_id() {
+    let broker = guarded();
+    for id in ["foundry/head/build", "foundry/head//publisher", "foundry/"] {
+        assert_eq!(answer(&broker, id, None).code, ConnectReturnCode::NotAuthorized, "{id}");
+        let mut wire = support::Wire::open(broker.address);
+        let length = id.len() as u8;
+        wire.write(
+            &[
+                &[0x10, 12 + length],
+                &b"\0\x04MQTT\x04\x02\0\0\0"[..],
+                &[length],
+                id.as_bytes(),
+            ]
+            .concat(),
+        );
+        // CONNACK with return code 5, not authorized (MQTT 3.1.1, section 3.2.2.3).
+        let connack = wire.read(support::PATIENCE, |buffer| (buffer.len() >= 4).then(|| buffer.split()));
+        assert_eq!(connack.unwrap()[..], [0x20, 2, 0, 5], "{id}");
+    }
+    assert_eq!(answer(&broker, "foundry-head", None).code, ConnectReturnCode::Success);
+}
+
+#[test]
+fn client_ids_of_hosts_are_for_roles_that_are_marked_so() {
+    let broker = TestBroker::with(|config| {
+        let user = |role: &str| User {
+            password: Some(hash_password("secret").unwrap()),
+            role: role.to_owned(),
+        };
+        let marked = Role {
+            publish: vec!["#".to_owned()],
+            host: true,
+            ..Role::default()
+        };
+        config.access.users = [("boss", "host"), ("b1", "farm"), ("clerk", "bot")]
+            .map(|(name, role)| (name.to_owned(), user(role)))
+            .into();
+        config.access.roles = [("farm".to_owned(), marked)].into();
+    });
+    for (user, id, lets_in) in [
+        ("boss", "foundry/any/build", true),
+        ("b1", "foundry/b1/build", true),
+        ("b1", "foundry/b1//peers", true),
+        ("b1", "foundry/b2/build", false),
+        ("clerk", "foundry/clerk/build", false),
+        ("clerk", "clerk", true),
+    ] {
+        let expected = match lets_in {
+            true => ConnectReturnCode::Success,
+            false => ConnectReturnCode::NotAuthorized,
+        };
+        assert_eq!(answer(&broker, id, Some(user)).code, expected, "{user} as {id}");
+    }
+}
+
+#[test]
+fn the_broker_tells_its_time() {
+    let broker = TestBroker::start();
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let before = now();
+    let properties = answer(&broker, "x", None).properties.unwrap();
+    let told = properties
+        .user_properties
+        .iter()
+        .find(|(name, _)| name == "foundry-time");
+    let told: u128 = told.unwrap().1.parse().unwrap();
+    assert!((before..=now()).contains(&told));
+}
+
+#[test]
+fn an_anonymous_watchers_session_ends_with_its_connection() {
+    let broker = TestBroker::with(|config| config.access = Access::default());
+    for _ in 0..2 {
+        let (client, ack) = V5::try_connect(broker.address, resume("w", 60), None, None);
+        assert_eq!(ack.code, ConnectReturnCode::Success);
+        assert!(!ack.session_present);
+        assert_eq!(ack.properties.unwrap().session_expiry_interval, Some(0));
+        client.disconnect();
+        // MQTT 3.1.1 has no words for it but these.
+        let (_, ack) = V4::with(broker.address, v4::connect("old", false));
+        assert!(!ack.session_present);
+    }
+}
+
+#[test]
+fn an_anonymous_client_that_may_do_more_than_watch_keeps_its_session() {
+    let broker = TestBroker::with(|config| config.access = Access::open("bot"));
+    V5::try_connect(broker.address, resume("w", 60), None, None)
+        .0
+        .disconnect();
+    assert!(answer(&broker, "w", None).session_present);
+}
+
 #[test]
 fn broker_for_other_machines_needs_users() {
     let directory = tempfile::tempdir().unwrap();

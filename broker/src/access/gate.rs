@@ -6,7 +6,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
 use tokio::sync::Semaphore;
 
-use super::{Access, OWNER, Owner, Permissions, Role, hash_password};
+use super::{Access, HOSTS_CLIENT_IDS, OWNER, Owner, Permissions, Role, hash_password};
 use crate::error::Error;
 use crate::listen::Peer;
 use crate::topic::TopicFilter;
@@ -20,6 +20,12 @@ pub enum Denied {
     /// Unknown user or wrong password: which of the two is not said.
     #[error("bad user name or password")]
     BadCredentials,
+    /// The client identifier is one of hosts, or of another host.
+    #[error(
+        "client identifiers that begin with {HOSTS_CLIENT_IDS} are for hosts (set `host = true` for the role, and call the \
+         user like the host)"
+    )]
+    ReservedClientId,
 }
 
 /// What a client shows.
@@ -101,8 +107,17 @@ impl Gate {
         Permissions::new(&role, user, client)
     }
 
-    /// Lets a client in, or not. A certificate counts more than a name and password.
+    /// Lets a client in, or not, under the client identifier that it wants. A certificate counts more than a name and
+    /// password.
     pub async fn admit(&self, credentials: Credentials<'_>, client: &str) -> Result<Permissions, Denied> {
+        let permissions = self.identify(credentials, client).await?;
+        match permissions.may_be(client) {
+            true => Ok(permissions),
+            false => Err(Denied::ReservedClientId),
+        }
+    }
+
+    async fn identify(&self, credentials: Credentials<'_>, client: &str) -> Result<Permissions, Denied> {
         let Credentials { peer, user, password } = credentials;
         if let Some(name) = &peer.certificate {
             let user = self.access.users.get(name).ok_or(Denied::BadCredentials)?;

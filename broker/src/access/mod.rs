@@ -21,6 +21,10 @@ pub use permissions::Permissions;
 
 use crate::error::Error;
 
+/// How the client identifiers of hosts and their bots begin. They are for the owner, and for users whose role is marked
+/// [`Role::host`].
+pub const HOSTS_CLIENT_IDS: &str = "foundry/";
+
 /// Who may connect, and what they may do. By default clients on this machine may watch, and nobody but the
 /// [owner](Owner) may do more.
 #[derive(Debug, Clone, Deserialize)]
@@ -85,12 +89,16 @@ pub struct Role {
     pub subscribe: Vec<String>,
     /// Filters of groups to be a member of.
     pub share: Vec<String>,
+    /// Whether it is for hosts, which have client identifiers that begin with [`HOSTS_CLIENT_IDS`]. Unless the role may do
+    /// everything, its users have those of one host: the one that is called like the user.
+    pub host: bool,
 }
 
 impl Role {
     fn of_hosts() -> Self {
         Self {
             everything: true,
+            host: true,
             ..Self::default()
         }
     }

@@ -34,6 +34,8 @@ pub struct ConnAck {
     pub maximum_packet_size: u32,
     /// Largest topic alias that the client may set.
     pub topic_alias_maximum: u16,
+    /// The time.
+    pub time: Timestamp,
 }
 
 /// A PUBLISH to a client.
@@ -112,6 +114,8 @@ impl Encoder {
                         ack.topic_alias_maximum,
                     )?));
                     properties.push(Property::UserProperty(UserProperty::new(crate::DURABLE_PROPERTY, "1")?));
+                    let time = UserProperty::new(crate::TIME_PROPERTY, ack.time.0.to_string())?;
+                    properties.push(Property::UserProperty(time));
                 }
                 if let Some(id) = &ack.assigned_client_id {
                     properties.push(Property::AssignedClientIdentifier(AssignedClientIdentifier::new(id)?));

@@ -99,7 +99,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite>(
         Err(denied) => {
             tracing::info!(client = connect.client_id, user = connect.user_name, %denied, "client not let in");
             let code = match denied {
-                Denied::Anonymous => reason::NOT_AUTHORIZED,
+                Denied::Anonymous | Denied::ReservedClientId => reason::NOT_AUTHORIZED,
                 Denied::BadCredentials => reason::BAD_CREDENTIALS,
             };
             refuse(&mut writer, connect.version, code).await;
@@ -175,7 +175,12 @@ impl<S: AsyncRead + AsyncWrite> Admitted<S> {
     pub(super) async fn attach(mut self, context: Arc<Context>) -> Option<(Connection<S>, oneshot::Receiver<u8>)> {
         let id = self.connect.client_id.clone();
         let user = self.permissions.user.clone();
-        let expiry = self.connect.session_expiry.min(context.limits.session_expiry);
+        // CONNACK tells the client what became of its wish (section 3.2.2.3.2). A session that ends with its connection
+        // has nothing to come back to.
+        let lasts = self.permissions.may_last();
+        let limit = if lasts { context.limits.session_expiry } else { 0 };
+        let expiry = self.connect.session_expiry.min(limit);
+        let clean_start = self.connect.clean_start || !lasts;
         // What is begun now would wait for the disk in memory, with all that waits already.
         if (expiry > 0 || self.will.is_some()) && context.archive.is_overdue() {
             tracing::warn!(
@@ -185,11 +190,7 @@ impl<S: AsyncRead + AsyncWrite> Admitted<S> {
             refuse(&mut self.writer, self.connect.version, reason::QUOTA_EXCEEDED).await;
             return None;
         }
-        match context
-            .registry
-            .attach(id, user, self.connect.clean_start, expiry)
-            .await?
-        {
+        match context.registry.attach(id, user, clean_start, expiry).await? {
             Ok(attached) => Some(begin(self, attached, context)),
             Err(code) => {
                 refuse(&mut self.writer, self.connect.version, code).await;
@@ -244,6 +245,7 @@ fn begin<S>(
         receive_maximum: limits.receive_maximum,
         maximum_packet_size: limits.packet_bytes,
         topic_alias_maximum: limits.topic_aliases,
+        time: Timestamp::now(),
     };
     let mut out = BytesMut::with_capacity(4096);
     if let Err(error) = encoder.connack(&ack, &mut out) {

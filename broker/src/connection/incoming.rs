@@ -68,7 +68,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 reason: code,
                 session_expiry,
             } => {
-                if let Some(expiry) = session_expiry {
+                // The session of a client that may not have a lasting one ends now, as CONNACK said.
+                if let Some(expiry) = session_expiry.filter(|_| self.permissions.may_last()) {
                     // A session that was to end with the connection cannot be kept now (section 3.14.2.2.2).
                     if self.session.expiry == 0 && expiry > 0 {
                         return Err(protocol("DISCONNECT raises a session expiry of 0"));

@@ -7,6 +7,7 @@ use rumqttc::v5::mqttbytes::v5::ConnAck;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::broker_clock::BrokerClock;
 use super::connection::ConnectionOptions;
 use super::consumer::Consumer;
 use super::event::MAX_EVENT;
@@ -21,6 +22,8 @@ const HEADERS: u32 = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Concerns {
     found: Arc<Mutex<BTreeSet<String>>>,
+    /// How its clock and this machine's agree.
+    pub(super) clock: BrokerClock,
 }
 
 impl Concerns {
@@ -31,8 +34,15 @@ impl Concerns {
         found.iter().cloned().collect()
     }
 
+    /// The broker's clock.
+    #[must_use]
+    pub fn clock(&self) -> BrokerClock {
+        self.clock.clone()
+    }
+
     /// Note what a broker says of itself when it accepts a connection.
     pub(super) fn note(&self, connack: &ConnAck, session_expiry: Option<u32>) {
+        self.clock.note(connack);
         for concern in of(connack, session_expiry) {
             self.add(concern);
         }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use foundry_broker::{DURABLE_PROPERTY, PLACES_PROPERTY};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill};
-use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill};
+use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::concerns::Concerns;
+use super::take_overs::TakeOvers;
 use crate::tls::ClientTls;
 
 /// Requests that may wait for the connection.
@@ -26,6 +27,9 @@ const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
 
 /// First and longest pause between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+
+/// Pause before a session is taken back from another client.
+const TAKEN_OVER: Duration = Duration::from_secs(2);
 
 /// Where the broker is.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,6 +125,8 @@ pub struct ConnectionOptions {
     pub keep_alive: Duration,
     /// What is found to be wrong with the broker.
     pub concerns: Concerns,
+    /// Who else takes this session.
+    pub take_overs: TakeOvers,
 }
 
 impl ConnectionOptions {
@@ -173,6 +179,18 @@ pub(super) fn is_of_ours(connack: &ConnAck) -> bool {
         .any(|(name, value)| name == DURABLE_PROPERTY && value == "1")
 }
 
+/// Why a connection could not be made, or ended.
+pub(super) fn why(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized) => {
+            "the broker does not let this host in: not authorized (at the embedded broker the user that the host logs in as needs \
+             a role with `host = true`, and has to be called like the host unless the role may do everything)"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Pauses between attempts to connect, twice as long each time.
 pub(super) struct Backoff {
     next: Duration,
@@ -186,6 +204,11 @@ impl Backoff {
     /// The connection works: begin again with the shortest pause.
     pub(super) fn reset(&mut self) {
         self.next = BACKOFF.0;
+    }
+
+    /// The session is somebody else's: take it back later, or two hosts do nothing but take it from each other.
+    pub(super) fn taken_over(&mut self) {
+        self.next = self.next.max(TAKEN_OVER);
     }
 
     /// Wait.
@@ -208,6 +231,14 @@ mod tests {
         let secure = BrokerAddress::parse("mqtts://h").unwrap();
         assert_eq!(format!("{secure:?}"), "mqtts://h:8883");
         assert!(secure.tls.is_some());
+    }
+
+    #[test]
+    fn a_host_that_is_not_let_in_hears_what_its_role_needs() {
+        let said = why(&ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized));
+        assert!(said.contains("`host = true`"), "{said}");
+        let other = ConnectionError::ConnectionRefused(ConnectReturnCode::QuotaExceeded);
+        assert_eq!(why(&other), other.to_string());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Backoff, ConnectionOptions, is_of_ours};
+use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::publisher::AGAIN_PROPERTY;
 use crate::ledger::DeadLetter;
 
@@ -32,6 +32,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// One that has just come over a client's connection.
+    pub(super) fn received(publish: Publish, client: &AsyncClient) -> Self {
+        Self {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: publish.payload.clone(),
+            retained: publish.retain,
+            again: publish.dup || has_property(&publish, ATTEMPT_PROPERTY) || has_property(&publish, AGAIN_PROPERTY),
+            revived: None,
+            receipt: Some((publish, client.clone())),
+        }
+    }
+
     /// A dead letter that is tried again, from the ledger.
     #[must_use]
     pub fn of_dead_letter(letter: DeadLetter) -> Self {
@@ -105,6 +117,10 @@ impl Consumer {
             // Whether the broker has the session, as far as it was here before.
             let mut known = false;
             while !cancel.is_cancelled() {
+                tokio::select! {
+                    () = self.right_time(&state) => {}
+                    () = cancel.cancelled() => break,
+                }
                 let end = self
                     .connection(&deliveries, &state, &mut backoff, &mut known, &cancel)
                     .await;
@@ -126,6 +142,19 @@ impl Consumer {
             }
         });
         (receiver, watcher, task)
+    }
+
+    /// What keeps a member of groups from taking work: a clock that is wrong. Other sessions only look.
+    fn wrong_time(&self) -> Option<String> {
+        self.options.concerns.clock.trouble().filter(|_| self.places.is_some())
+    }
+
+    /// Wait until the bot's work would count. It is not connected meanwhile, so that the broker gives the work to others.
+    async fn right_time(&self, state: &watch::Sender<ConsumerState>) {
+        if let Some(trouble) = self.wrong_time() {
+            state.send_replace(ConsumerState::Connecting(Some(trouble)));
+            self.options.concerns.clock.right().await;
+        }
     }
 
     /// One connection, from CONNECT to its end.
@@ -164,12 +193,24 @@ impl Consumer {
                     continue;
                 }
             };
+            // Something comes at least as often as there are signs of life.
+            if let Some(trouble) = self.wrong_time() {
+                return End::Broken(trouble);
+            }
             match event {
-                Err(error) => return End::Broken(error.to_string()),
+                Err(error) => {
+                    if self.options.take_overs.note(&self.options.client_id, &error) {
+                        backoff.taken_over();
+                    }
+                    return End::Broken(why(&error));
+                }
                 Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                     backoff.reset();
                     told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
+                    if let Some(trouble) = self.wrong_time() {
+                        return End::Broken(trouble);
+                    }
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(
                             client = self.options.client_id,
@@ -201,17 +242,7 @@ impl Consumer {
                     }
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    let delivery = Delivery {
-                        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-                        payload: publish.payload.clone(),
-                        retained: publish.retain,
-                        again: publish.dup
-                            || has_property(&publish, ATTEMPT_PROPERTY)
-                            || has_property(&publish, AGAIN_PROPERTY),
-                        revived: None,
-                        receipt: Some((publish, client.clone())),
-                    };
-                    if deliveries.send(delivery).await.is_err() {
+                    if deliveries.send(Delivery::received(publish, &client)).await.is_err() {
                         return End::Cancelled;
                     }
                 }

@@ -1,6 +1,6 @@
 //! What this host knows of the others: who is there, and which events went by.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
+use super::crowd::{Crowd, Full, MAX_PRESENCE};
 use super::event::Event;
 use super::topics::Topics;
 use crate::keys::Trust;
@@ -48,7 +49,7 @@ pub struct Presence {
 
 /// Keeps the presence of all bots, and the events of all hosts.
 pub struct Observer {
-    bots: Arc<Mutex<BTreeMap<String, Presence>>>,
+    bots: Arc<Mutex<Crowd>>,
 }
 
 impl Observer {
@@ -83,6 +84,7 @@ impl Observer {
         let recorder = Recorder {
             host: host.to_owned(),
             bots: Arc::clone(&bots),
+            said_full: AtomicBool::new(false),
             topics,
             trust,
             max_age,
@@ -97,14 +99,16 @@ impl Observer {
     pub fn bots(&self) -> Vec<Presence> {
         self.bots
             .lock()
-            .map(|bots| bots.values().cloned().collect())
+            .map(|bots| bots.all().cloned().collect())
             .unwrap_or_default()
     }
 }
 
 struct Recorder {
     host: String,
-    bots: Arc<Mutex<BTreeMap<String, Presence>>>,
+    bots: Arc<Mutex<Crowd>>,
+    /// Whether it was said that there are too many bots to know.
+    said_full: AtomicBool,
     topics: Topics,
     trust: Arc<Trust>,
     max_age: Duration,
@@ -126,18 +130,26 @@ impl Recorder {
 
     async fn presence(&self, topic: &str, payload: &[u8]) {
         // A bot speaks for itself only.
-        let presence = serde_json::from_slice::<Presence>(payload)
-            .ok()
+        let presence = Some(payload)
+            .filter(|payload| payload.len() <= MAX_PRESENCE)
+            .and_then(|payload| serde_json::from_slice::<Presence>(payload).ok())
             .filter(|presence| topic == format!("bots/{}/{}", presence.host, presence.bot));
         let left = {
             let Ok(mut bots) = self.bots.lock() else { return };
-            match presence.clone() {
-                Some(presence) => bots.insert(topic.to_owned(), presence),
-                None => bots.remove(topic),
+            match presence.clone().map(|presence| bots.enter(topic, presence)) {
+                Some(Ok(before)) => before,
+                Some(Err(Full)) => return self.say_full(),
+                None => bots.leave(topic),
             }
         };
         if let Err(error) = self.membership(presence.as_ref(), left.as_ref()).await {
             tracing::warn!(%error, "cannot note who else is in a group");
+        }
+    }
+
+    fn say_full(&self) {
+        if !self.said_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!("there are too many bots on the broker: those that came last are not in the list");
         }
     }
 
@@ -146,13 +158,20 @@ impl Recorder {
     async fn membership(&self, now: Option<&Presence>, before: Option<&Presence>) -> Result<(), LedgerError> {
         let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.host);
         if let Some((presence, group)) = now.and_then(|presence| Some((presence, group_of(presence)?))) {
-            return self.ledger.remember_peer(&group, &presence.host).await;
+            if !self.ledger.remember_peer(&group, &presence.host).await? {
+                tracing::debug!(
+                    group,
+                    host = presence.host,
+                    "not remembered: too many hosts are in groups"
+                );
+            }
+            return Ok(());
         }
         let Some((left, group)) = before.and_then(|left| Some((left, group_of(left)?))) else {
             return Ok(());
         };
         let has_another = self.bots.lock().is_ok_and(|bots| {
-            bots.values()
+            bots.all()
                 .any(|other| other.host == left.host && other.group.as_ref() == Some(&group))
         });
         if has_another {

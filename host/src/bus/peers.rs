@@ -4,7 +4,7 @@
 //! answer keeps nobody from beginning: the work is done while it is waited for, and only what the work came to waits,
 //! for as long as the patience lasts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +12,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{Claims, Key, Meaning, Moment, Standing};
+use super::claims::{Claims, Key, Moment, Standing};
+use super::clearance::Clearance;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, Delivery};
+use super::doubts::Doubts;
 use super::event::Event;
+use super::holder::{Holder, Word, online_start};
+use super::inquiry::signed;
 use super::publisher::{LiveMessage, Publisher};
+use super::take_overs::TakeOvers;
 use super::topics::Topics;
 use crate::capability::derive_id;
 use crate::keys::{Signer, Trust};
@@ -36,14 +40,8 @@ const ANSWER: &str = "foundry.peer-answer.v1";
 /// Questions and answers that may wait.
 const RECEIVE_MAXIMUM: u16 = 64;
 
-/// First and longest pause before a question is asked again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
-
-/// A host that hasn't answered for so long is taken to be away.
-const SILENCE: Duration = Duration::from_secs(1);
-
-/// Pause before the question is asked all over again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Pause between answers to hosts of this name that nobody can prove to be any.
+const UNPROVEN: Duration = Duration::from_secs(1);
 
 /// What hosts say to each other about a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,48 +59,28 @@ pub struct Peers {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    host: String,
+pub(super) struct Inner {
+    pub(super) own: Holder,
+    take_overs: TakeOvers,
+    doubts: Doubts,
+    /// When a host of this name was answered whose question nobody could prove to be one.
+    answered_unproven: Mutex<Option<Instant>>,
     topics: Topics,
     signer: Arc<Signer>,
     trust: Arc<Trust>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     publisher: Publisher,
-    patience: Duration,
+    pub(super) patience: Duration,
     max_age: Duration,
-    claims: Mutex<Claims>,
+    pub(super) claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
-    askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
+    pub(super) askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
     /// Hosts that were waited for in vain, and not heard of since.
-    absent: Mutex<BTreeSet<String>>,
+    pub(super) absent: Mutex<BTreeSet<String>>,
 }
 
 /// An answer: whose, to the question of which moment, and what it says.
-type Heard = (String, Moment, Standing);
-
-/// What is known of a message by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// Hosts that are there have not all answered.
-    Asking,
-    /// Only hosts that seem to be away have not.
-    Awaiting,
-    /// It is this host's.
-    Clear,
-    /// It has had its effects on another host.
-    Settled,
-}
-
-/// The leave to handle a message, once it is there. Dropped, the message is nobody's again.
-pub struct Clearance {
-    inner: Arc<Inner>,
-    key: Key,
-    verdict: watch::Receiver<Verdict>,
-    had_to_ask: bool,
-    /// Whether the claim is still one that asks; changes under the lock of the claims.
-    asking: Arc<Mutex<bool>>,
-    task: Option<JoinHandle<()>>,
-}
+pub(super) type Heard = (String, Moment, Standing);
 
 impl Peers {
     /// Begin to answer, and to be able to ask.
@@ -110,7 +88,7 @@ impl Peers {
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
-        host: &str,
+        own: Holder,
         topics: Topics,
         signer: Arc<Signer>,
         trust: Arc<Trust>,
@@ -121,6 +99,7 @@ impl Peers {
         cancel: CancellationToken,
     ) -> Self {
         let (_, hello) = watch::channel(None);
+        let take_overs = options.take_overs.clone();
         let consumer = Consumer {
             options: ConnectionOptions {
                 // Questions are repeated by those who ask.
@@ -128,13 +107,17 @@ impl Peers {
                 receive_maximum: RECEIVE_MAXIMUM,
                 ..options
             },
-            filters: vec![topics.peer(host)],
+            filters: vec![topics.peer(&own.host), topics.host(&own.host)],
             hello,
             places: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {
-            host: host.to_owned(),
+            claims: Mutex::new(Claims::of(&own.host)),
+            own,
+            take_overs,
+            doubts: Doubts::default(),
+            answered_unproven: Mutex::default(),
             topics,
             signer,
             trust,
@@ -142,7 +125,6 @@ impl Peers {
             publisher,
             patience,
             max_age,
-            claims: Mutex::new(Claims::of(host)),
             askers: Mutex::default(),
             absent: Mutex::default(),
         });
@@ -153,189 +135,65 @@ impl Peers {
     /// A message is here; `again` if it may have been elsewhere before.
     #[must_use]
     pub fn clearance(&self, group: &str, id: &str, again: bool) -> Clearance {
-        let inner = Arc::clone(&self.inner);
-        let key = (group.to_owned(), id.to_owned());
-        let had_to_ask = locked(&inner.claims).take(&key, again, now());
-        let (sender, verdict) = watch::channel(if had_to_ask { Verdict::Asking } else { Verdict::Clear });
-        let asking = Arc::new(Mutex::new(had_to_ask));
-        let task = had_to_ask.then(|| {
-            let question = Question {
-                inner: Arc::clone(&inner),
-                key: key.clone(),
-                verdict: sender,
-                asking: Arc::clone(&asking),
-            };
-            tokio::spawn(question.ask())
-        });
-        Clearance {
-            inner,
-            key,
-            verdict,
-            had_to_ask,
-            asking,
-            task,
-        }
-    }
-}
-
-impl Clearance {
-    /// Whether another host may publish the same events as this one.
-    #[must_use]
-    pub fn had_to_ask(&self) -> bool {
-        self.had_to_ask
-    }
-
-    /// Whether work may begin, as far as the hosts know that are there. `false` if the message has had its effects.
-    pub async fn to_begin(&mut self) -> bool {
-        self.verdict_that(|verdict| verdict != Verdict::Asking).await
-    }
-
-    /// Whether the work may take effect. `false` if the message has had its effects.
-    pub async fn to_settle(&mut self) -> bool {
-        self.verdict_that(|verdict| matches!(verdict, Verdict::Clear | Verdict::Settled))
-            .await
-    }
-
-    async fn verdict_that(&mut self, fits: impl Fn(Verdict) -> bool) -> bool {
-        let verdict = self.verdict.wait_for(|verdict| fits(*verdict)).await;
-        // The task ends with a verdict, or with its host.
-        verdict.map_or(true, |verdict| *verdict != Verdict::Settled)
-    }
-}
-
-impl Drop for Clearance {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-        let mut claims = locked(&self.inner.claims);
-        let mut asking = locked(&self.asking);
-        claims.let_go(&self.key, *asking);
-        // A task that ends just now finds the claim gone.
-        *asking = false;
-    }
-}
-
-struct Question {
-    inner: Arc<Inner>,
-    key: Key,
-    verdict: watch::Sender<Verdict>,
-    asking: Arc<Mutex<bool>>,
-}
-
-impl Question {
-    /// Ask until all have answered, or been waited for long enough.
-    async fn ask(self) {
-        let (sender, mut answers) = mpsc::unbounded_channel();
-        let id = derive_id(&[
-            "question",
-            &self.inner.host,
-            &self.key.0,
-            &self.key.1,
-            &rand::random::<u64>().to_string(),
-        ]);
-        locked(&self.inner.askers).insert(id.clone(), sender);
-        let verdict = self.verdict_of(&id, &mut answers).await;
-        locked(&self.inner.askers).remove(&id);
-        if verdict == Verdict::Clear {
-            let mut claims = locked(&self.inner.claims);
-            let mut asking = locked(&self.asking);
-            if std::mem::take(&mut *asking) {
-                claims.cleared(&self.key);
-            }
-        }
-        self.verdict.send_replace(verdict);
-    }
-
-    async fn verdict_of(&self, id: &str, answers: &mut mpsc::UnboundedReceiver<Heard>) -> Verdict {
-        let begun = Instant::now();
-        let mut granted = BTreeSet::new();
-        let mut open: BTreeMap<String, Instant> = loop {
-            match self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
-                Ok(peers) => break peers.into_iter().map(|peer| (peer, begun)).collect(),
-                Err(error) => tracing::warn!(%error, "cannot look up the other hosts of a group"),
-            }
-            tokio::time::sleep(PAUSE.1).await;
-        };
-        let mut pause = PAUSE.0;
-        let mut since = begun;
-        loop {
-            if since.elapsed() >= AGAIN {
-                since = Instant::now();
-                locked(&self.inner.claims).ask_anew(&self.key, now());
-                let granted = std::mem::take(&mut granted);
-                open.extend(granted.into_iter().map(|peer| (peer, since)));
-                // One that took its leave a while ago is waited for no longer.
-                if let Ok(peers) = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
-                    open.retain(|peer, _| peers.contains(peer));
-                }
-            }
-            let asked = locked(&self.inner.claims).since(&self.key);
-            for peer in open.keys() {
-                self.inner.ask(peer, id, &self.key, asked);
-            }
-            let next = Instant::now() + pause;
-            pause = (pause * 2).min(PAUSE.1);
-            while !open.is_empty() {
-                let Ok(Some((peer, asked, standing))) = tokio::time::timeout_at(next, answers.recv()).await else {
-                    break;
-                };
-                match locked(&self.inner.claims).weigh(&self.key, &peer, asked, standing) {
-                    Meaning::Settled => return Verdict::Settled,
-                    Meaning::GoAhead => {
-                        open.remove(&peer);
-                        granted.insert(peer);
-                    }
-                    Meaning::Wait => {
-                        open.entry(peer).and_modify(|heard| *heard = Instant::now());
-                    }
-                }
-            }
-            self.give_up_on_the_absent(&mut open);
-            if open.is_empty() {
-                return Verdict::Clear;
-            }
-            if open.values().all(|heard| heard.elapsed() >= SILENCE) {
-                self.verdict.send_replace(Verdict::Awaiting);
-            }
-        }
-    }
-
-    fn give_up_on_the_absent(&self, open: &mut BTreeMap<String, Instant>) {
-        let mut absent = locked(&self.inner.absent);
-        open.retain(|peer, heard| {
-            let patience = if absent.contains(peer) {
-                SILENCE
-            } else {
-                self.inner.patience
-            };
-            if heard.elapsed() < patience {
-                return true;
-            }
-            if absent.insert(peer.clone()) {
-                tracing::warn!(
-                    host = peer,
-                    "is away for too long; what it settled in the moment of its death is done again"
-                );
-            }
-            false
-        });
+        Clearance::of(&self.inner, (group.to_owned(), id.to_owned()), again)
     }
 }
 
 impl Inner {
     async fn listen(self: Arc<Self>, mut deliveries: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = deliveries.recv().await {
-            match Event::verify(
-                &delivery.payload,
-                &self.trust.now(),
-                OffsetDateTime::now_utc(),
-                self.max_age,
-            ) {
-                Ok(event) => self.hear(event).await,
-                Err(refusal) => tracing::debug!(%refusal, "refused what a host says"),
+            if delivery.topic == self.topics.host(&self.own.host) {
+                self.presence(&delivery);
+            } else {
+                self.word(&delivery.payload).await;
             }
             delivery.acknowledge();
+        }
+    }
+
+    async fn word(&self, payload: &[u8]) {
+        match Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age) {
+            Ok(event) => self.hear(event).await,
+            Err(refusal) => {
+                self.doubts.note(&refusal);
+                self.answer_unproven(payload);
+            }
+        }
+    }
+
+    /// Not every broker says that it gives a session to another client, but the other one shows itself. What the broker has
+    /// kept may be from before this start.
+    fn presence(&self, delivery: &Delivery) {
+        let other = online_start(&delivery.payload).is_some_and(|start| start != self.own.start);
+        if other && !delivery.retained {
+            self.take_overs.suspect();
+        }
+    }
+
+    /// Whoever starts under this name should hear that somebody has it, even if his key is not known here.
+    fn answer_unproven(&self, payload: &[u8]) {
+        let Some(Word::Question(question)) = Word::unproven(payload) else {
+            return;
+        };
+        let mut last = locked(&self.answered_unproven);
+        if last.is_none_or(|last| last.elapsed() >= UNPROVEN) {
+            *last = Some(Instant::now());
+            self.answer_name(question.start);
+        }
+    }
+
+    /// Tell another start of this host's name that this one has it.
+    fn answer_name(&self, to: u64) {
+        if to == self.own.start {
+            return;
+        }
+        match signed(&self.own.host, &self.topics, &self.signer, &self.own.answer(to)) {
+            Ok(payload) => self.publisher.live(LiveMessage {
+                topic: self.topics.peer(&self.own.host),
+                payload,
+                retain: false,
+            }),
+            Err(error) => tracing::error!(%error, "cannot sign a word to another host"),
         }
     }
 
@@ -343,6 +201,13 @@ impl Inner {
         let Some((peer, _)) = event.source.split_once('/') else {
             return;
         };
+        if let Some(word) = Word::of(&event.event_type, &event.data) {
+            match word {
+                Word::Question(question) if peer == self.own.host => self.answer_name(question.start),
+                Word::Question(_) | Word::Answer(_) => {}
+            }
+            return;
+        }
         let Ok(about) = serde_json::from_value::<About>(Value::Object(event.data)) else {
             return;
         };
@@ -373,7 +238,7 @@ impl Inner {
                 }
             }
         }
-        let id = derive_id(&["answer", &self.host, question]);
+        let id = derive_id(&["answer", &self.own.host, question]);
         self.send(
             peer,
             ANSWER,
@@ -388,7 +253,7 @@ impl Inner {
         );
     }
 
-    fn ask(&self, peer: &str, question: &str, key: &Key, asked: Moment) {
+    pub(super) fn ask(&self, peer: &str, question: &str, key: &Key, asked: Moment) {
         self.send(
             peer,
             QUESTION,
@@ -416,7 +281,7 @@ impl Inner {
             cause: cause.map(ToOwned::to_owned),
             data,
         };
-        match Event::of(outgoing, &format!("{}/peers", self.host)).sign(&self.signer) {
+        match Event::of(outgoing, &format!("{}/peers", self.own.host)).sign(&self.signer) {
             Ok(payload) => self.publisher.live(LiveMessage {
                 topic: self.topics.peer(to),
                 payload,
@@ -428,12 +293,12 @@ impl Inner {
 }
 
 /// Microseconds since 1970.
-fn now() -> Moment {
+pub(super) fn now() -> Moment {
     let nanoseconds = OffsetDateTime::now_utc().unix_timestamp_nanos();
     Moment::try_from(nanoseconds / 1000).unwrap_or_default()
 }
 
 /// Nothing that runs under these locks panics half-way through a change.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

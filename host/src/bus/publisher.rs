@@ -10,13 +10,17 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Backoff, ConnectionOptions, is_of_ours};
+use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::flight::{Carried, Fate, Flight, Keeping};
 use super::packet_size::packet_size;
 use crate::ledger::{Ledger, LedgerError, OutboxRow, Size};
 
 /// User property of an event that another host, or this one before, may have published already.
 pub const AGAIN_PROPERTY: &str = "foundry-again";
+
+/// How long the publisher's connection may be silent. The host's presence is the will of this connection, and what is kept
+/// until the broker has proved to be alive should not be kept for long.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Live messages that may wait; more are dropped, since nothing depends on them.
 const LIVE: usize = 4096;
@@ -177,7 +181,12 @@ impl Line {
             let alarm = flight.alarm(Instant::now()).filter(|_| connected);
             let fill = tokio::select! {
                 event = events.poll() => match event {
-                    Err(error) => return error.to_string(),
+                    Err(error) => {
+                        if self.options.take_overs.note(&self.options.client_id, &error) {
+                            backoff.taken_over();
+                        }
+                        return why(&error);
+                    }
                     Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                         connected = true;
                         backoff.reset();

@@ -104,7 +104,11 @@ impl From<StartError> for CliError {
             StartError::Config(_) => Exit::Usage,
             StartError::Host(HostError::BadName(_)) => Exit::Usage,
             StartError::Host(
-                HostError::StateInUse(_) | HostError::Broker(foundry_broker::Error::AddressInUse { .. }),
+                HostError::StateInUse(_)
+                | HostError::Copy { .. }
+                | HostError::NameTaken { .. }
+                | HostError::NameClaimed { .. }
+                | HostError::Broker(foundry_broker::Error::AddressInUse { .. }),
             ) => Exit::Conflict,
             StartError::Host(HostError::Broker(foundry_broker::Error::Unprotected { .. })) => Exit::Refused,
             _ => Exit::Failure,

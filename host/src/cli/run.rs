@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::common::{ConfigArgs, Context};
 use super::error::CliError;
+use super::exit::Exit;
 use super::logging;
 use crate::control::Service;
 
@@ -27,6 +28,9 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Take the name over at once from a host that seems to be online and does not answer
+    #[arg(long)]
+    take_over: bool,
     /// Leave the terminal that started this
     #[arg(long, hide = true)]
     detached: bool,
@@ -40,7 +44,8 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         let _ = rustix::process::setsid();
     }
     let mut stop = Stop::new()?;
-    let (config, state) = context.config(&args.config)?;
+    let (mut config, state) = context.config(&args.config)?;
+    config.take_over = args.take_over;
     let service = tokio::select! {
         service = Service::start(&config, &state) => service?,
         () = stop.asked() => return Ok(()),
@@ -61,10 +66,11 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         state.display()
     ));
     notify("READY=1");
-    tokio::select! {
-        () = stop.asked() => {}
-        () = service.asked_to_stop() => {}
-    }
+    let lost = tokio::select! {
+        () = stop.asked() => None,
+        () = service.asked_to_stop() => None,
+        reason = host.lost_name() => Some(reason),
+    };
     notify("STOPPING=1");
     context.note("foundry-host: stopping");
     tokio::select! {
@@ -72,7 +78,10 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         () = tokio::time::sleep(config.drain + PATIENCE) => tracing::warn!("some bots did not end in time; their work is done again"),
         () = stop.asked() => tracing::warn!("stopping at once; what was in hand is done again"),
     }
-    Ok(())
+    match lost {
+        Some(reason) => Err(CliError::Said(Exit::Conflict, reason)),
+        None => Ok(()),
+    }
 }
 
 /// The signals that stop a host.

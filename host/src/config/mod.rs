@@ -54,6 +54,10 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// The host's name.
     pub name: String,
+    /// Whether the file names it; otherwise it is the machine's.
+    pub name_is_chosen: bool,
+    /// Whether the host takes its name over at once from one that seems to be online: asked for on the command line.
+    pub take_over: bool,
     /// Its state directory, if the file names one.
     pub state: Option<PathBuf>,
     /// Its broker.
@@ -139,6 +143,8 @@ impl Config {
         };
         HostConfig {
             name: self.name.clone(),
+            name_is_chosen: self.name_is_chosen,
+            take_over: self.take_over,
             state,
             broker,
             messages: self.messages.clone(),
@@ -211,6 +217,8 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     Some(Config {
         path: Some(path.to_owned()),
         name: name?,
+        name_is_chosen: host.has(&HOST_NAME).is_some(),
+        take_over: false,
         state,
         broker: broker?,
         messages: messages?,

@@ -47,7 +47,7 @@ pub(super) const HOST_NAME: Setting = setting(
     "name",
     "name",
     None,
-    "the machine's host name",
+    "the machine's name at the first start",
     "The host's name, unique on its broker: letters, digits, `.`, `_` and `-`.",
 );
 pub(super) const HOST_STATE: Setting = setting(

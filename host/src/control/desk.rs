@@ -140,7 +140,7 @@ impl Desk {
             drain: self.host.drain().as_secs(),
             outbox: outbox.size,
             outbox_full: outbox.full,
-            trouble: self.host.publisher().trouble,
+            trouble: self.host.publisher().trouble.or_else(|| self.host.clock_trouble()),
             concerns: self.host.concerns(),
         }
     }

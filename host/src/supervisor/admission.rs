@@ -14,7 +14,7 @@ use super::message::{Handler, Health};
 use super::options::{self, Resolved};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
-use crate::bus::ConnectionOptions;
+use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{Answer, BotContext, Instances, Limits};
@@ -137,19 +137,23 @@ impl Inner {
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
         };
+        let filters: Vec<_> = resolved
+            .inputs
+            .iter()
+            .map(|(group, topic)| topics.shared(group, topic))
+            .collect();
         Prepared {
             handler: Arc::new(handler),
             status,
             in_force,
             instances: spec.instances.max(1),
-            filters: resolved
-                .inputs
-                .iter()
-                .map(|(group, topic)| topics.shared(group, topic))
-                .collect(),
+            old_session: self
+                .has_old_sessions
+                .then(|| OldSession::of(&self.link.host, name, &self.connection, &filters)),
+            filters,
             timers: resolved.timers,
             connection: ConnectionOptions {
-                client_id: format!("foundry-{}-{name}", self.link.host),
+                client_id: client_id_of_bot(&self.link.host, name),
                 ..self.connection.clone()
             },
             publisher: self.publisher.clone(),

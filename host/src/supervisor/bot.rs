@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,9 @@ use super::message::{Handler, Health};
 use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
-use crate::bus::{ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, Presence, Publisher};
+use crate::bus::{
+    BrokerClock, ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, OldSession, Presence, Publisher,
+};
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
 
@@ -26,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) in_force: InForce,
     pub(super) instances: u16,
     pub(super) filters: Vec<String>,
+    /// What an older version of the host may have left at the broker.
+    pub(super) old_session: Option<OldSession>,
     pub(super) timers: Vec<(String, Duration)>,
     pub(super) connection: ConnectionOptions,
     pub(super) publisher: Publisher,
@@ -52,6 +56,7 @@ impl RunningBot {
             .condition
             .lock()
             .map_or((Condition::Quarantined, None), |condition| condition.clone());
+        let detail = detail.or_else(|| self.health.waits.described());
         BotStatus {
             condition,
             detail,
@@ -108,6 +113,7 @@ impl Prepared {
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();
         let (deliveries, session, session_task) = consumer.start(end_of_session.clone());
+        let old = self.old_session.take().map(|old| old.start(end_of_session.clone()));
         let fixed = self.status.clone();
         let in_force = self.in_force.clone();
         let life = Life {
@@ -120,7 +126,7 @@ impl Prepared {
             end_of_session,
             _hello: hello,
         };
-        let task = tokio::spawn(life.run(deliveries, session_task));
+        let task = tokio::spawn(life.run(deliveries, session_task, old));
         RunningBot {
             fixed,
             in_force,
@@ -164,7 +170,13 @@ struct Life {
 }
 
 impl Life {
-    async fn run(mut self, mut deliveries: tokio::sync::mpsc::Receiver<crate::bus::Delivery>, session: JoinHandle<()>) {
+    async fn run(
+        mut self,
+        mut deliveries: mpsc::Receiver<Delivery>,
+        session: JoinHandle<()>,
+        old: Option<(mpsc::Receiver<Delivery>, JoinHandle<()>)>,
+    ) {
+        let (mut old_deliveries, old_session) = old.unzip();
         let handler = Arc::clone(&self.prepared.handler);
         let places = Arc::clone(&self.places);
         let (mut work, mut helpers) = (JoinSet::new(), JoinSet::new());
@@ -182,8 +194,9 @@ impl Life {
                 Ok(()) = self.session.changed() => self.follow_session(),
                 // A broker of ours sends no more than there are places for; others may send what then waits for one.
                 Some(delivery) = deliveries.recv(), if in_hand.is_none() => in_hand = Some(delivery),
+                Some(delivery) = next_of(&mut old_deliveries), if in_hand.is_none() => in_hand = Some(delivery),
                 // Taken for a message that is there: one that waits for another attempt needs the place otherwise.
-                Some(mut place) = place_for_work(&places, &mut outbox), if in_hand.is_some() => {
+                Some(mut place) = place_for_work(&places, &mut outbox, &handler.link.clock), if in_hand.is_some() => {
                     let Some(delivery) = in_hand.take() else { continue };
                     let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                     work.spawn(async move {
@@ -200,6 +213,9 @@ impl Life {
         finish(work, &self.abandon).await;
         self.end_of_session.cancel();
         let _ = session.await;
+        if let Some(old_session) = old_session {
+            let _ = old_session.await;
+        }
         if quarantine.is_cancelled() && !self.cancel.is_cancelled() {
             self.quarantined().await;
         }
@@ -240,9 +256,20 @@ impl Life {
     }
 }
 
-/// A place among the messages in hand, once there is one and the outbox has room for what comes of it.
-async fn place_for_work(places: &Arc<Places>, outbox: &mut watch::Receiver<OutboxStatus>) -> Option<Place> {
+/// The next message of a session, if there is one.
+async fn next_of(deliveries: &mut Option<mpsc::Receiver<Delivery>>) -> Option<Delivery> {
+    deliveries.as_mut()?.recv().await
+}
+
+/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and it would have a time
+/// that others believe.
+async fn place_for_work(
+    places: &Arc<Places>,
+    outbox: &mut watch::Receiver<OutboxStatus>,
+    clock: &BrokerClock,
+) -> Option<Place> {
     outbox.wait_for(|status| !status.full).await.ok()?;
+    clock.right().await;
     Some(places.take().await)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::identity::IdentityError;
 use super::options::OptionError;
 use super::signature::SignatureError;
 use crate::capability::ArtifactError;
@@ -29,6 +30,44 @@ pub enum HostError {
     /// The host's name isn't one.
     #[error("{0:?} is not a host name: use letters, digits, '.', '_' and '-'")]
     BadName(String),
+    /// It has no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its state directory is a copy of a running host's, or that one's of it.
+    #[error(
+        "cannot run {host}: this is a copy of the host that runs on {machine} (stop that one first; or, to have both, give this \
+         one another host.name in foundry.toml and remove {})",
+        identity.display()
+    )]
+    Copy {
+        /// The name.
+        host: String,
+        /// The machine of the one that runs.
+        machine: String,
+        /// The file that makes it a copy.
+        identity: PathBuf,
+    },
+    /// Another host runs under its name.
+    #[error(
+        "cannot run {host}: another host has the name, on {machine} (give this one another host.name in foundry.toml)"
+    )]
+    NameTaken {
+        /// The name.
+        host: String,
+        /// The machine of the one that runs.
+        machine: String,
+    },
+    /// Somebody says that he runs under its name, and is not believed.
+    #[error(
+        "cannot run {host}: somebody answers for that name, and {why} (give this host another host.name in foundry.toml; if you \
+         know that no other host has the name, start it with --take-over)"
+    )]
+    NameClaimed {
+        /// The name.
+        host: String,
+        /// Why he is not believed.
+        why: String,
+    },
     /// The embedded broker didn't start.
     #[error(transparent)]
     Broker(#[from] foundry_broker::Error),

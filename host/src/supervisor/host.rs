@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::{Broker, Operator, killpoint};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
@@ -44,11 +45,15 @@ pub(super) struct Inner {
     pub(super) observer: Observer,
     pub(super) bots: Mutex<BTreeMap<String, Slot>>,
     pub(super) broker: Mutex<Option<Broker>>,
+    /// Whether bots may have left sessions at a broker elsewhere under the client identifiers of an older version.
+    pub(super) has_old_sessions: bool,
     pub(super) drain: Duration,
     pub(super) require_signed_bots: bool,
     /// The host takes no more bots; then, everything ends.
     pub(super) stopping: CancellationToken,
     pub(super) cancel: CancellationToken,
+    /// Why the host has to end, once another one has its name.
+    pub(super) lost: watch::Receiver<Option<String>>,
     pub(super) _lock: File,
 }
 
@@ -109,6 +114,12 @@ impl Host {
     #[must_use]
     pub fn publisher(&self) -> PublisherStatus {
         self.inner.publisher.status()
+    }
+
+    /// What is wrong with this machine's clock, if anything is; bots take no work then.
+    #[must_use]
+    pub fn clock_trouble(&self) -> Option<String> {
+        self.inner.link.clock.trouble()
     }
 
     /// What in the broker's settings can lose messages.
@@ -264,6 +275,17 @@ impl Host {
         let broker = self.inner.broker.lock().ok().and_then(|mut broker| broker.take());
         if let Some(broker) = broker {
             broker.stop().await;
+        }
+    }
+
+    /// Wait until another host has this one's name, so that this one has to end. Returns the reason; whoever waits stops the
+    /// host.
+    pub async fn lost_name(&self) -> String {
+        let mut lost = self.inner.lost.clone();
+        match lost.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // Nobody can take the name of a host that has the broker inside.
+            Err(_) => std::future::pending().await,
         }
     }
 

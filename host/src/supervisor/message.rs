@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
-use crate::bus::{Delivery, Event, FAILURES, Peers, Refusal, Topics};
+use super::waits::Waits;
+use crate::bus::{BrokerClock, Clearance, Delivery, Event, FAILURES, Peers, Refusal, Topics};
 use crate::capability::{Level, Work};
 use crate::keys::{Signer, Trust};
 use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
@@ -29,6 +30,9 @@ const QUARANTINE_AFTER: u32 = 9;
 /// First and longest pause between attempts at one message.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// How long other hosts may take to let a message go ahead before its place is given to the next one.
+const PROMPT: Duration = Duration::from_secs(2);
+
 /// What a bot's messages need from the host.
 pub(super) struct Link {
     pub(super) host: String,
@@ -37,6 +41,7 @@ pub(super) struct Link {
     pub(super) trust: Arc<Trust>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
+    pub(super) clock: BrokerClock,
     pub(super) max_age: Duration,
 }
 
@@ -46,6 +51,8 @@ pub(super) struct Health {
     pub(super) handled: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) in_hand: AtomicU64,
+    /// What its messages wait for.
+    pub(super) waits: Waits,
     faults_in_a_row: AtomicU32,
     /// Cancelled when the bot's code has failed too often.
     pub(super) quarantine: CancellationToken,
@@ -137,7 +144,7 @@ impl Handler {
             return true;
         }
         let cleared = tokio::select! {
-            cleared = clearance.to_begin() => cleared,
+            cleared = self.leave_to_begin(&mut clearance, place) => cleared,
             () = abandon.cancelled() => return false,
         };
         if !cleared {
@@ -157,7 +164,7 @@ impl Handler {
             ..settled
         };
         let cleared = tokio::select! {
-            cleared = clearance.to_settle() => cleared,
+            cleared = self.leave_to_settle(&mut clearance, place) => cleared,
             () = abandon.cancelled() => return false,
         };
         if !cleared {
@@ -167,6 +174,26 @@ impl Handler {
         self.until_written(|| ledger.settle(settlement.clone())).await;
         killpoint::pass("after-settlement");
         true
+    }
+
+    /// Whether work may begin. While another host has the message in hand, others may have its place.
+    async fn leave_to_begin(&self, clearance: &mut Clearance, place: &mut Place) -> bool {
+        if let Ok(cleared) = tokio::time::timeout(PROMPT, clearance.to_begin()).await {
+            return cleared;
+        }
+        let _waits = self.health.waits.begin(clearance.awaited());
+        let cleared = place.aside(clearance.to_begin()).await;
+        place.back().await;
+        cleared
+    }
+
+    /// Whether what the work came to may take effect. The work is done, so that the place is for others from then on.
+    async fn leave_to_settle(&self, clearance: &mut Clearance, place: &mut Place) -> bool {
+        if clearance.is_decided() {
+            return clearance.to_settle().await;
+        }
+        let _waits = self.health.waits.begin(clearance.awaited());
+        place.aside(clearance.to_settle()).await
     }
 
     async fn settled_elsewhere(&self, group: &str, event: &Event) -> bool {

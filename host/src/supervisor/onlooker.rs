@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, watch};
 
 use super::host::Host;
-use crate::bus::{ConnectionOptions, ConsumerState, Sighting, tap};
+use crate::bus::{ConnectionOptions, ConsumerState, Sighting, client_id_of_part, tap};
 
 /// Onlookers need client ids of their own.
 static ONLOOKERS: AtomicU64 = AtomicU64::new(0);
@@ -21,7 +21,7 @@ impl Host {
         let number = ONLOOKERS.fetch_add(1, Ordering::Relaxed);
         let connection = &self.inner.connection;
         let options = ConnectionOptions {
-            client_id: format!("{}-onlooker-{number}", connection.client_id),
+            client_id: client_id_of_part(&self.inner.link.host, &format!("onlooker-{number}")),
             persistent: false,
             receive_maximum: RECEIVE_MAXIMUM,
             ..connection.clone()

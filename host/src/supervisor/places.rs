@@ -24,6 +24,8 @@ pub(super) struct Places {
 pub(super) struct Place {
     places: Arc<Places>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Held while others have the place.
+    beside: Option<Beside>,
 }
 
 impl Places {
@@ -52,6 +54,7 @@ impl Places {
         Place {
             permit: self.permit().await,
             places: Arc::clone(self),
+            beside: None,
         }
     }
 
@@ -70,19 +73,32 @@ impl Places {
 impl Place {
     /// Let others have the place for so long.
     pub(super) async fn pause(&mut self, pause: Duration) {
-        let Ok(waiting) = Arc::clone(&self.places.waiting).try_acquire_owned() else {
-            tokio::time::sleep(pause).await;
-            return;
-        };
-        let beside = Beside {
-            places: Arc::clone(&self.places),
-            waiting: Some(waiting),
-        };
-        beside.places.announce();
-        self.permit = None;
-        tokio::time::sleep(pause).await;
-        self.permit = self.places.permit().await;
-        drop(beside);
+        self.aside(tokio::time::sleep(pause)).await;
+        self.back().await;
+    }
+
+    /// Let others have the place while something is waited for, and from then on. If too many wait already, keep it.
+    pub(super) async fn aside<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        if self.beside.is_none()
+            && let Ok(waiting) = Arc::clone(&self.places.waiting).try_acquire_owned()
+        {
+            let beside = Beside {
+                places: Arc::clone(&self.places),
+                waiting: Some(waiting),
+            };
+            beside.places.announce();
+            self.beside = Some(beside);
+            self.permit = None;
+        }
+        wait.await
+    }
+
+    /// Take a place to go on, once there is one.
+    pub(super) async fn back(&mut self) {
+        if let Some(beside) = self.beside.take() {
+            self.permit = self.places.permit().await;
+            drop(beside);
+        }
     }
 }
 
@@ -129,6 +145,19 @@ mod tests {
         assert!(places.take().now_or_never().is_none());
         drop(first);
         assert!(places.take().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_done_needs_no_place_to_end() {
+        let places = Places::new(1);
+        let mut first = places.take().await;
+        first.aside(std::future::ready(())).await;
+        let second = places.take().now_or_never().unwrap();
+        assert_eq!(*places.held().borrow(), 2, "the first is in hand until it is let go of");
+        drop(first);
+        assert_eq!(*places.held().borrow(), 1);
+        assert!(places.take().now_or_never().is_none(), "the second is at work");
+        drop(second);
     }
 
     #[tokio::test]

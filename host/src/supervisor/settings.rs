@@ -73,6 +73,11 @@ impl Default for MessagesConfig {
 pub struct HostConfig {
     /// The host's name, unique on its broker.
     pub name: String,
+    /// Whether the operator chose the name. Otherwise it is for the first start: the name that the state directory was used
+    /// with before takes precedence.
+    pub name_is_chosen: bool,
+    /// Whether to take the name over at once from a host that seems to be online and does not answer.
+    pub take_over: bool,
     /// Directory of everything that it keeps.
     pub state: PathBuf,
     /// The broker.

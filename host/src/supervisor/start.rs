@@ -7,17 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_broker::Broker;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
 use super::chores::{forget_old, forward_logs};
 use super::error::HostError;
+use super::holding;
 use super::host::{Host, Inner};
+use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use crate::bus::{
-    BrokerAddress, Concerns, ConnectionOptions, FAILURES, LiveMessage, Observer, Patience, Peers, Publisher, Topics,
+    BrokerAddress, Concerns, ConnectionOptions, FAILURES, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience,
+    Peers, Publisher, TakeOvers, Topics, client_id_of_part,
 };
 use crate::capability::build::Builder;
 use crate::capability::git::{Git, GitConfig};
@@ -43,6 +47,12 @@ impl Host {
             return Err(HostError::BadName(config.name));
         }
         let lock = lock_state(&config.state)?;
+        let identity = Identity::of(&config.state, &config.name, config.name_is_chosen)?;
+        let own = Holder::starting(&identity.name, &identity.identity);
+        let config = HostConfig {
+            name: identity.name,
+            ..config
+        };
         let keys = KeyStore::open(config.state.join("keys"))?;
         let keys = Arc::new(match &config.gnupg_home {
             Some(home) => keys.with_gnupg_home(home.clone()),
@@ -50,7 +60,7 @@ impl Host {
         });
         let (signer, trust) = message_keys(&keys, &config)?;
         let inspector = Inspector::new(config.state.join("compiled"))?;
-        let ledger = Ledger::open(&config.state.join("ledger.sqlite"))?;
+        let ledger = Ledger::open(&config.state.join(LEDGER))?;
         ledger.limit_outbox(config.messages.outbox);
         let (broker, address) = open_broker(&config).await?;
         let tls = address.tls.as_ref().map(ClientTls::load).transpose()?;
@@ -65,17 +75,32 @@ impl Host {
         }
         let connection = ConnectionOptions {
             broker: address,
-            client_id: format!("foundry-{}", config.name),
+            client_id: client_id_of_part(&config.name, "host"),
             persistent: true,
             receive_maximum: 1,
             will: None,
             tls,
             keep_alive: Duration::from_secs(20),
             concerns: Concerns::default(),
+            take_overs: TakeOvers::default(),
         };
+        let (lost_sender, lost) = watch::channel(None);
+        // Who has the broker inside comes before all others on it.
+        if broker.is_none() {
+            let inquiry = Inquiry {
+                own: own.clone(),
+                connection: connection.clone(),
+                topics: topics.clone(),
+                signer: Arc::clone(&signer),
+                trust: Arc::clone(&trust),
+                max_age: config.messages.max_age,
+            };
+            holding::arrive(&inquiry, config.take_over, &config.state).await?;
+            tokio::spawn(holding::defend(inquiry, lost_sender, cancel.clone()));
+        }
         // Each part of the host has a connection of its own, so that none waits for another.
         let connection_of = |part: &str| ConnectionOptions {
-            client_id: format!("foundry-{}-{part}", config.name),
+            client_id: client_id_of_part(&config.name, part),
             ..connection.clone()
         };
         let patience = match broker {
@@ -88,17 +113,10 @@ impl Host {
                 }
             }
         };
-        let publisher = start_publisher(
-            connection_of("publisher"),
-            &config.name,
-            &topics,
-            patience,
-            &ledger,
-            &cancel,
-        );
+        let publisher = start_publisher(connection_of("publisher"), &own, &topics, patience, &ledger, &cancel);
         let peers = Peers::start(
             connection_of("peers"),
-            &config.name,
+            own,
             topics.clone(),
             Arc::clone(&signer),
             Arc::clone(&trust),
@@ -132,6 +150,7 @@ impl Host {
             trust,
             ledger,
             peers,
+            clock: connection.concerns.clock(),
             max_age: config.messages.max_age,
         });
         Ok(Self {
@@ -143,11 +162,13 @@ impl Host {
                 publisher,
                 observer,
                 bots: Mutex::default(),
+                has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
                 drain: config.drain,
                 require_signed_bots: config.require_signed_bots,
                 stopping: CancellationToken::new(),
                 cancel,
+                lost,
                 _lock: lock,
             }),
         })
@@ -265,24 +286,26 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
 /// The way out for events, and the host's own presence.
 fn start_publisher(
     connection: ConnectionOptions,
-    host: &str,
+    own: &Holder,
     topics: &Topics,
     patience: Patience,
     ledger: &Ledger,
     cancel: &CancellationToken,
 ) -> Publisher {
-    let topic = topics.host(host);
+    let topic = topics.host(&own.host);
     let presence = |status: &str| {
         let version = env!("CARGO_PKG_VERSION");
-        serde_json::json!({ "host": host, "status": status, "version": version })
+        let Holder {
+            host, identity, start, ..
+        } = own;
+        serde_json::json!({ "host": host, "status": status, "version": version, "identity": identity, "start": start })
             .to_string()
             .into_bytes()
     };
     let options = ConnectionOptions {
         // The outbox is the session: what was unacknowledged is sent again from there.
         persistent: false,
-        // What is kept until the broker has proved to be alive should not be kept for long.
-        keep_alive: Duration::from_secs(10),
+        keep_alive: KEEP_ALIVE,
         will: Some((topic.clone(), presence("offline"))),
         ..connection
     };

@@ -21,6 +21,7 @@ pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration
         if outbox.wait_for(|status| !status.full).await.is_err() {
             return;
         }
+        handler.link.clock.right().await;
         tick(&handler, &timer).await;
     }
 }

@@ -179,12 +179,17 @@ fn dead_letters_of_a_bot_are_shown_requeued_and_dropped() {
     // A better bot under the same name takes one, and then all that are left.
     let better = ["--as", "hostile", "--watch", "hostile-in", "--endpoint", "hostile"];
     home.ok(&[&["load", &relay], better.as_slice()].concat());
-    // A session that lasts collects what the bot publishes.
+    // A session that lasts collects what the bot publishes. Clients without a user name have none.
+    let password = std::fs::read_to_string(home.state().join("broker/owner.password")).unwrap();
     let watcher = |more: &[&str]| {
         let output = Command::new("mosquitto_sub")
             .args([
                 "-p",
                 &broker_port(&home),
+                "-u",
+                "owner",
+                "-P",
+                password.trim_end(),
                 "-i",
                 "watcher",
                 "-c",

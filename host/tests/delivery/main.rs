@@ -8,16 +8,23 @@
     reason = "a test fails where it panics"
 )]
 
+mod client_ids;
+mod clocks;
+mod clones;
 mod dead_letters;
 mod drain;
 mod identity;
 mod mosquitto;
 mod presence;
+mod proxy;
 mod refusals;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod upgrade;
 mod waiting;
+mod witness;
 
 use std::path::Path;
 

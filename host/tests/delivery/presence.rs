@@ -43,7 +43,7 @@ impl Drop for Victim {
     }
 }
 
-async fn status_becomes(host: &Host, of: &str, status: &str) {
+pub async fn status_becomes(host: &Host, of: &str, status: &str) {
     eventually(&format!("{of} is {status}"), async || {
         host.everyone()
             .into_iter()

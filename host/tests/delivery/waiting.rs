@@ -3,22 +3,25 @@
 use std::path::Path;
 use std::process::Command;
 
-use foundry_host::bus::BrokerAddress;
+use foundry_host::bus::{AGAIN_PROPERTY, BrokerAddress};
 use foundry_host::supervisor::Host;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::json;
 
 use crate::mosquitto::Mosquitto;
-use crate::presence::Victim;
+use crate::presence::{Victim, status_becomes};
 use crate::support::{config, event, eventually, owner_of, publish, signed, spec};
 use crate::{at, broker};
 
 const TOPIC: &str = "foundry/hostile-in";
 
-fn order(state: &Path, id: &str, what: &str) -> Vec<u8> {
+pub fn order(state: &Path, id: &str, what: &str) -> Vec<u8> {
     signed(state, id, "test.order.v1", json!({ "do": what }))
 }
 
-async fn load(host: &Host) {
+pub async fn load(host: &Host) {
     host.load(spec("hostile")).await.unwrap();
 }
 
@@ -97,6 +100,57 @@ async fn a_waiting_message_keeps_its_attempts_over_a_restart() {
     load(&host).await;
     attempts(&host, "bad", 2).await;
     host.shutdown().await;
+}
+
+/// Publish a message that somebody may have had before.
+pub async fn publish_again(broker: &BrokerAddress, payload: Vec<u8>) {
+    let options = MqttOptions::new("publisher-again", &broker.host, broker.port);
+    let (client, mut events) = AsyncClient::new(options, 10);
+    let properties = PublishProperties {
+        user_properties: vec![(AGAIN_PROPERTY.to_owned(), "1".to_owned())],
+        ..PublishProperties::default()
+    };
+    client
+        .publish_with_properties(TOPIC, QoS::AtLeastOnce, false, payload, properties)
+        .await
+        .unwrap();
+    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_builder_does_not_keep_the_healthy_ones_from_other_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let address = BrokerAddress::local(broker.address());
+    let mut config = at(directory.path(), address.clone());
+    config.messages.peer_patience = std::time::Duration::MAX;
+    config.drain = std::time::Duration::from_millis(100);
+    let host = Host::start(config).await.unwrap();
+    load(&host).await;
+    let mut victim = Victim::start(directory.path(), address.port, "hostile");
+    status_becomes(&host, "victim", "running").await;
+    victim.0.kill().unwrap();
+    status_becomes(&host, "victim", "offline").await;
+    // The dead one may have settled it, for all that anybody knows.
+    publish_again(&address, order(directory.path(), "doubtful", "done")).await;
+    eventually("the list says whom the message waits for", async || {
+        let detail = host.status("hostile").unwrap().detail?;
+        detail.contains("waits for victim").then_some(())
+    })
+    .await;
+    for id in ["g1", "g2", "g3"] {
+        publish(&address, TOPIC, order(directory.path(), id, "done")).await;
+        answered(&host, id).await;
+    }
+    let status = host.status("hostile").unwrap();
+    assert!(status.detail.unwrap().contains("waits for victim"), "it still waits");
+    let runs = host.ledger().runs(100).await.unwrap();
+    let mut events = runs.into_iter().flat_map(|run| run.events);
+    let of_doubtful = events.find(|event| event.topic == "hostile-out" && event.cause.as_deref() == Some("doubtful"));
+    assert_eq!(of_doubtful, None, "it has had no effect");
+    host.shutdown().await;
+    drop(victim);
+    broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

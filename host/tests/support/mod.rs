@@ -79,6 +79,8 @@ pub fn config(directory: &Path) -> HostConfig {
     };
     HostConfig {
         name: "test".to_owned(),
+        name_is_chosen: true,
+        take_over: false,
         state: directory.to_owned(),
         broker: BrokerChoice::Embedded(broker),
         messages: MessagesConfig::default(),

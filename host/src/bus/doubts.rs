@@ -1,0 +1,73 @@
+//! Hosts whose word is not believed: said once for each, where the operator sees it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use super::event::Refusal;
+
+/// Doubts that are remembered. Who invents keys is not worth more room, nor more lines of the log.
+const MOST: usize = 256;
+
+/// What other hosts said and was refused.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    said: Mutex<BTreeSet<String>>,
+}
+
+impl Doubts {
+    /// Note that something another host said is refused. A signature that does not hold is said aloud, once for each
+    /// reason, which names the key.
+    pub(super) fn note(&self, refusal: &Refusal) {
+        if self.is_news(refusal) {
+            tracing::warn!(
+                "refused what another host says: {refusal}; hosts that do not believe each other do each other's work again \
+                 (there: `foundry-host key export --role messages >FILE`; here: `foundry-host key import --role messages FILE`)"
+            );
+        } else {
+            tracing::debug!(%refusal, "refused what a host says");
+        }
+    }
+
+    fn is_news(&self, refusal: &Refusal) -> bool {
+        if !matches!(refusal, Refusal::Signature(_)) {
+            return false;
+        }
+        // Nothing panics while it holds this.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < MOST && said.insert(refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::VerifyError;
+
+    fn by(issuer: &str) -> Refusal {
+        Refusal::Signature(VerifyError::UnknownSigner {
+            issuer: issuer.to_owned(),
+            allowed: 1,
+        })
+    }
+
+    #[test]
+    fn an_unknown_key_is_news_once() {
+        let doubts = Doubts::default();
+        assert_eq!(
+            [by("a"), by("a"), by("b")].map(|refusal| doubts.is_news(&refusal)),
+            [true, false, true]
+        );
+    }
+
+    #[test]
+    fn what_no_key_can_mend_is_no_news() {
+        assert!(!Doubts::default().is_news(&Refusal::TooLarge(1)));
+    }
+
+    #[test]
+    fn invented_keys_take_no_more_room_than_the_bound() {
+        let doubts = Doubts::default();
+        let news = (0..2 * MOST).filter(|n| doubts.is_news(&by(&n.to_string()))).count();
+        assert_eq!(news, MOST);
+    }
+}

@@ -1,0 +1,258 @@
+//! Asking whether somebody else has this host's name, over a connection whose client identifier nobody has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event as MqttEvent, EventLoop};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+use super::client_id::client_id_of_part;
+use super::connection::{Backoff, ConnectionOptions};
+use super::event::{Event, Refusal};
+use super::holder::{Answer, Arrival, Holder, Known, Word, arrival, online_start};
+use super::topics::Topics;
+use crate::capability::derive_id;
+use crate::keys::{SignError, Signer, Trust};
+use crate::runtime::OutgoingEvent;
+
+/// How often what is known is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Pause before the question is repeated.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long hosts that took over each other's sessions are heard.
+const CONTEST: Duration = Duration::from_secs(10);
+
+/// How long the end of the connection may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What came of asking who takes over this host's sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contest {
+    /// No host answered.
+    Alone,
+    /// A host on this machine has the name, and its start number is greater: it ends.
+    Won(String),
+    /// A host on this machine has the name, and its start number is smaller: it stays.
+    Lost(String),
+}
+
+/// What asking takes.
+pub struct Inquiry {
+    /// Who asks.
+    pub own: Holder,
+    /// How the host connects; the client identifier is another one.
+    pub connection: ConnectionOptions,
+    /// The names of topics.
+    pub topics: Topics,
+    /// Signs questions and answers.
+    pub signer: Arc<Signer>,
+    /// Whose answers are believed.
+    pub trust: Arc<Trust>,
+    /// Older ones are not.
+    pub max_age: Duration,
+}
+
+impl Inquiry {
+    /// Ask, before the host opens any session, whether somebody has its name. Waits for one that seems to be online and
+    /// does not answer until the broker has noticed that it is gone, unless this host may `take_over`.
+    pub async fn arrive(&self, take_over: bool) -> Arrival {
+        let mut said = false;
+        self.converse(false, |known, elapsed| {
+            let done = arrival(&self.own, known, elapsed, take_over);
+            if done.is_none() && known.online && elapsed > PAUSE && !std::mem::replace(&mut said, true) {
+                tracing::warn!(
+                    host = self.own.host,
+                    "a host of this name seems to be online and does not answer; waiting for the broker to notice that it is \
+                     gone (`--take-over` does not wait)"
+                );
+            }
+            done
+        })
+        .await
+    }
+
+    /// Ask who takes over this host's sessions, and answer others who ask.
+    pub async fn contest(&self) -> Contest {
+        self.converse(true, |known, elapsed| match &known.answer {
+            Some(other) if other.start < self.own.start => Some(Contest::Lost(other.machine.clone())),
+            // The other one has to hear of this one as well.
+            _ if elapsed < CONTEST => None,
+            Some(other) => Some(Contest::Won(other.machine.clone())),
+            None => Some(Contest::Alone),
+        })
+        .await
+    }
+
+    /// Ask again and again, over any number of connections, until what is heard is enough.
+    async fn converse<T>(&self, is_running: bool, mut enough: impl FnMut(&Known, Duration) -> Option<T>) -> T {
+        let begun = Instant::now();
+        let mut known = Known::default();
+        let mut backoff = Backoff::new();
+        loop {
+            let mut line = Line::open(self);
+            let mut asked: Option<Instant> = None;
+            while let Some(event) = line.next().await {
+                if let Some(publish) = event {
+                    self.hear(&publish, &mut known, begun.elapsed(), is_running, &line);
+                }
+                if let Some(done) = enough(&known, begun.elapsed()) {
+                    line.close().await;
+                    return done;
+                }
+                if line.subscribed && asked.is_none_or(|at| at.elapsed() >= PAUSE) {
+                    asked = Some(Instant::now());
+                    self.say(&self.own.question(), &line);
+                }
+            }
+            if let Some(done) = enough(&known, begun.elapsed()) {
+                return done;
+            }
+            backoff.pause().await;
+        }
+    }
+
+    fn hear(&self, publish: &Publish, known: &mut Known, at: Duration, is_running: bool, line: &Line) {
+        if publish.topic == self.topics.host(&self.own.host) {
+            known.online = online_start(&publish.payload).is_some_and(|start| start != self.own.start);
+            known.was_online |= known.online;
+            return;
+        }
+        match self.verified(&publish.payload) {
+            Ok(Some(Word::Question(question))) if question.start == self.own.start => {
+                known.passed.get_or_insert(at);
+            }
+            Ok(Some(Word::Question(question))) if is_running => self.say(&self.own.answer(question.start), line),
+            Ok(Some(Word::Answer(answer))) if self.is_for_this_start(&answer) => known.answer = Some(answer),
+            Ok(_) => {}
+            Err(refusal) => {
+                if let Some(Word::Answer(answer)) = Word::unproven(&publish.payload)
+                    && self.is_for_this_start(&answer)
+                {
+                    known.unproven = Some(refusal.to_string());
+                }
+            }
+        }
+    }
+
+    fn is_for_this_start(&self, answer: &Answer) -> bool {
+        answer.to == self.own.start && answer.start != self.own.start
+    }
+
+    /// What a host of this name says; none if it is about something else.
+    fn verified(&self, payload: &[u8]) -> Result<Option<Word>, Refusal> {
+        let event = Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age)?;
+        let is_own = event.source.split('/').next() == Some(&self.own.host);
+        Ok(Word::of(&event.event_type, &event.data).filter(|_| is_own))
+    }
+
+    fn say(&self, word: &Word, line: &Line) {
+        match signed(&self.own.host, &self.topics, &self.signer, word) {
+            Ok(payload) => line.publish(self.topics.peer(&self.own.host), payload),
+            Err(error) => tracing::error!(%error, "cannot sign a word to other hosts of this name"),
+        }
+    }
+}
+
+/// The signed event that says a word to the hosts of a name.
+///
+/// # Errors
+/// [`SignError`] if the key can't sign.
+pub(super) fn signed(host: &str, topics: &Topics, signer: &Signer, word: &Word) -> Result<Vec<u8>, SignError> {
+    let outgoing = OutgoingEvent {
+        id: derive_id(&["name", host, &rand::random::<u64>().to_string()]),
+        topic: topics.peer(host),
+        event_type: word.event_type().to_owned(),
+        subject: None,
+        run: "peers".to_owned(),
+        cause: None,
+        data: word.data(),
+    };
+    Event::of(outgoing, &format!("{host}/peers")).sign(signer)
+}
+
+/// A connection that lasts as long as there is something to ask.
+struct Line {
+    client: AsyncClient,
+    filters: [String; 2],
+    events: mpsc::Receiver<Result<MqttEvent, ConnectionError>>,
+    subscribed: bool,
+    poller: AbortHandle,
+}
+
+impl Line {
+    fn open(inquiry: &Inquiry) -> Self {
+        let Holder { host, start, .. } = &inquiry.own;
+        let options = ConnectionOptions {
+            client_id: client_id_of_part(host, &format!("start-{start:x}")),
+            persistent: false,
+            receive_maximum: 64,
+            will: None,
+            ..inquiry.connection.clone()
+        };
+        let (client, poll) = options.client();
+        let (sender, events) = mpsc::channel(64);
+        Self {
+            client,
+            filters: [inquiry.topics.host(host), inquiry.topics.peer(host)],
+            events,
+            subscribed: false,
+            poller: tokio::spawn(poll_into(poll, sender)).abort_handle(),
+        }
+    }
+
+    /// What came within a short time; none at the end of the connection.
+    async fn next(&mut self) -> Option<Option<Publish>> {
+        let event = match timeout(LOOK, self.events.recv()).await {
+            Err(_) => return Some(None),
+            Ok(event) => event?,
+        };
+        match event {
+            Ok(MqttEvent::Incoming(Packet::ConnAck(_))) => {
+                let filters = self.filters.iter().map(|filter| Filter::new(filter, QoS::AtMostOnce));
+                self.client.try_subscribe_many(filters).ok()?;
+            }
+            Ok(MqttEvent::Incoming(Packet::SubAck(_))) => self.subscribed = true,
+            Ok(MqttEvent::Incoming(Packet::Publish(publish))) => return Some(Some(publish)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask whether somebody has this host's name");
+                return None;
+            }
+        }
+        Some(None)
+    }
+
+    fn publish(&self, topic: String, payload: Vec<u8>) {
+        // What is lost here is said again.
+        let _ = self.client.try_publish(topic, QoS::AtMostOnce, false, payload);
+    }
+
+    async fn close(mut self) {
+        let _ = self.client.try_disconnect();
+        let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = self.events.recv().await {} }).await;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+/// In a task of its own, since an attempt to connect that is cancelled begins again.
+async fn poll_into(mut events: EventLoop, sender: mpsc::Sender<Result<MqttEvent, ConnectionError>>) {
+    loop {
+        let event = events.poll().await;
+        let is_end = event.is_err();
+        if sender.send(event).await.is_err() || is_end {
+            return;
+        }
+    }
+}
