@@ -12,6 +12,7 @@ pub mod keys;
 pub mod ledger;
 pub mod objects;
 pub mod repository;
+pub mod run;
 pub mod runtime;
 pub mod secret_file;
 pub mod stock;

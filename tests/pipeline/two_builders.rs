@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::apt::Apt;
-use crate::farm::Farm;
+use crate::farm::{Farm, architecture};
 use crate::package::{Repository, run};
 
 /// How long after the first publication the second builder begins.
@@ -234,6 +234,8 @@ fn one_after_the_other(endpoints: [&str; 2], on_another_host: bool) {
         "by farm/build ",
         &format!("by {late} "),
         "kept clock-doc_1.0_all.deb as published first",
+        &format!("chain       {} (farm/build) published", architecture()),
+        &format!("chain       {} ({late}) published", architecture()),
     ] {
         assert!(shown.contains(expected), "no {expected:?} in:\n{shown}");
     }

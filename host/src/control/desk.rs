@@ -14,7 +14,7 @@ use super::server::Client;
 use super::specs::LoadedBots;
 use super::unread::ShownRun;
 use crate::bus::{ConsumerState, Presence};
-use crate::ledger::{LedgerError, LetterNumber, RunStatus};
+use crate::ledger::{LedgerError, LetterNumber};
 use crate::runtime::LoadError;
 use crate::supervisor::{BotSpec, Host, LoadFailure};
 
@@ -253,7 +253,7 @@ impl Desk {
             )));
         };
         let mut log = Vec::new();
-        if run.status == RunStatus::Failed {
+        if run.state.status.has_failed() {
             log = self.host.services().logs.of_run(&run.id).unwrap_or_default();
             log = log.split_off(log.len().saturating_sub(LOG_TAIL));
         }

@@ -1,5 +1,6 @@
 //! Runs that wait for a bot which nobody has loaded yet.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 
@@ -9,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::bus::Topics;
-use crate::ledger::{Run, RunStatus};
+use crate::run::{EventRow, Run};
 
 /// An event is written before it comes to the broker, in seconds at most.
 const ON_ITS_WAY: u64 = 30;
@@ -20,7 +21,7 @@ pub struct ShownRun {
     /// The run.
     #[serde(flatten)]
     pub run: Run,
-    /// What it waits for, if no bot reads the topic of its newest event.
+    /// What it waits for, if no bot reads the topic of an event that something is to follow on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<Unread>,
 }
@@ -54,10 +55,17 @@ pub struct Unread {
 impl Unread {
     /// What a run waits for.
     fn of(run: &Run, backlog: &BacklogStatus, topics: &Topics, now: OffsetDateTime) -> Option<Self> {
-        if matches!(run.status, RunStatus::Published | RunStatus::Failed) {
-            return None;
-        }
-        let event = run.events.last()?;
+        let pending: BTreeSet<_> = run.state.pending().map(|chain| chain.event.as_str()).collect();
+        let mut waiting = run.events.iter().filter(|event| pending.contains(event.id.as_str()));
+        // A run of other bots alone has no chains.
+        let is_others = run.state.chains.is_empty() && !run.state.finished;
+        let last = run.events.last().filter(|_| is_others);
+        let at = |event| Self::at(event, backlog, topics, now);
+        waiting.find_map(at).or_else(|| last.and_then(at))
+    }
+
+    /// What an event that something is to follow on waits for.
+    fn at(event: &EventRow, backlog: &BacklogStatus, topics: &Topics, now: OffsetDateTime) -> Option<Self> {
         let full = topics.full(&event.topic);
         let nobody = |topic: &&foundry_broker::BacklogTopic| topic.topic == full && topic.readers == 0;
         let topic = backlog.topics.iter().find(nobody)?;
@@ -118,7 +126,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ledger::EventRow;
 
     fn event(topic: &str, event_type: &str, time: &str) -> EventRow {
         EventRow {
@@ -181,20 +188,29 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_event_counts_and_an_end_waits_for_nobody() {
-        let built = vec![
-            event("commits", "foundry.commit.v1", "2026-11-30T12:00:00Z"),
-            event("builds", "foundry.build.v1", "2026-11-30T12:01:50Z"),
-        ];
+    fn what_nothing_follows_on_counts_and_an_end_waits_for_nobody() {
+        let commit = event("commits", "foundry.commit.v1", "2026-11-30T12:00:00Z");
+        let build = EventRow {
+            cause: Some(commit.id.clone()),
+            ..event("builds", "foundry.build.v1", "2026-11-30T12:01:50Z")
+        };
+        let built = vec![commit, build.clone()];
         assert_eq!(
             unread(built.clone(), &backlog(1, Some(119))).unwrap(),
             "no bot reads `builds`: kept for 59 min; load signbot"
         );
-        let failed = [
-            built,
-            vec![event("failures", "foundry.failure.v1", "2026-11-30T12:01:55Z")],
-        ]
-        .concat();
-        assert_eq!(unread(failed, &backlog(0, Some(119))), None);
+        // What another bot says of the build is nothing that the pipeline goes on with.
+        let report = EventRow {
+            cause: Some(build.id.clone()),
+            ..event("commits", "test.report.v1", "2026-11-30T12:01:55Z")
+        };
+        let reported = [built.clone(), vec![report]].concat();
+        assert!(unread(reported, &backlog(0, Some(119))).unwrap().contains("`builds`"));
+        let failure = EventRow {
+            cause: Some(build.id),
+            data: json!({ "stage": "sign", "reason": "no key" }),
+            ..event("failures", "foundry.failure.v1", "2026-11-30T12:01:55Z")
+        };
+        assert_eq!(unread([built, vec![failure]].concat(), &backlog(0, Some(119))), None);
     }
 }

@@ -5,8 +5,9 @@ use time::OffsetDateTime;
 
 use super::dead_letters::{self, DeadLetter};
 use super::outbox;
-use super::runs::{self, EventRow};
+use super::runs;
 use super::{Ledger, LedgerError};
+use crate::run::EventRow;
 use crate::runtime::StateWrite;
 
 /// What a ledger knows of an event that came for a group.

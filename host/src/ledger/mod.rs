@@ -19,10 +19,10 @@ use foundry_broker::killpoint;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use crate::run::{EventRow, Run, RunStatus};
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber};
 pub use messages::{Known, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
-pub use runs::{EventRow, Run, RunStatus};
 
 /// Work that may wait for the writer; more waits in its callers.
 const QUEUE: usize = 1024;

@@ -1,108 +1,9 @@
-//! Runs: each commit's way through the pipeline, put together from its events.
+//! Events of runs: what `runs` shows is put together from them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 
 use super::{Ledger, LedgerError};
-
-/// An event that this host published or saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventRow {
-    /// Its id.
-    pub id: String,
-    /// Its run.
-    pub run: String,
-    /// CloudEvents type.
-    #[serde(rename = "type")]
-    pub event_type: String,
-    /// Topic, without prefix.
-    pub topic: String,
-    /// `<host>/<bot>`.
-    pub source: String,
-    /// What it is about.
-    pub subject: Option<String>,
-    /// RFC 3339.
-    pub time: String,
-    /// The message that led to it.
-    pub cause: Option<String>,
-    /// Its data.
-    pub data: serde_json::Value,
-}
-
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunStatus {
-    /// Announced.
-    Announced,
-    /// Built.
-    Built,
-    /// Signed.
-    Signed,
-    /// Published.
-    Published,
-    /// Some step failed.
-    Failed,
-}
-
-/// A run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// Its id.
-    pub id: String,
-    /// How far it has come.
-    pub status: RunStatus,
-    /// The repository, if an event names it.
-    pub repository: Option<String>,
-    /// The branch.
-    pub branch: Option<String>,
-    /// The commit.
-    #[serde(rename = "ref")]
-    pub commit: Option<String>,
-    /// The newest subject: what it is about.
-    pub subject: Option<String>,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// When its newest event was published, RFC 3339.
-    pub updated: String,
-    /// Its events, oldest first.
-    pub events: Vec<EventRow>,
-}
-
-impl Run {
-    /// Put a run together from its events, oldest first; none without events.
-    #[must_use]
-    pub fn of(events: Vec<EventRow>) -> Option<Self> {
-        let (first, last) = (events.first()?, events.last()?);
-        let text = |key: &str| {
-            events
-                .iter()
-                .find_map(|event| event.data.get(key)?.as_str())
-                .map(ToOwned::to_owned)
-        };
-        // A later success of the same stage outdates a failure: a run that was retried isn't failed.
-        let status = events
-            .iter()
-            .fold(RunStatus::Announced, |status, event| match event.event_type.as_str() {
-                "foundry.build.v1" => RunStatus::Built,
-                "foundry.sign.v1" => RunStatus::Signed,
-                "foundry.dist.v1" => RunStatus::Published,
-                "foundry.failure.v1" => RunStatus::Failed,
-                _ => status,
-            });
-        Some(Self {
-            id: first.run.clone(),
-            status,
-            repository: text("repository"),
-            branch: text("branch"),
-            commit: text("ref"),
-            subject: events.iter().rev().find_map(|event| event.subject.clone()),
-            started: first.time.clone(),
-            updated: last.time.clone(),
-            events: events.clone(),
-        })
-    }
-}
+use crate::run::{EventRow, Run};
 
 pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
     c.prepare_cached("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?
@@ -144,8 +45,8 @@ impl Ledger {
         self.work(move |c| insert(c, &event)).await
     }
 
-    /// A run by its id or the beginning of one, or the newest run of a commit, by the beginning of its id; none if there
-    /// is no such run, or more than one begins so.
+    /// A run by its id or the beginning of one, or the run of a commit that this host saw last, by the beginning of its
+    /// id; none if there is no such run, or more than one begins so.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
@@ -168,14 +69,14 @@ impl Ledger {
         .await
     }
 
-    /// The newest runs, newest first.
+    /// The newest runs, newest first: those whose first event this host saw last. Clocks of other hosts have no part in it.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn runs(&self, limit: u32) -> Result<Vec<Run>, LedgerError> {
         self.work(move |c| {
             let runs: Vec<String> = c
-                .prepare_cached("SELECT run FROM events GROUP BY run ORDER BY min(time) DESC, run LIMIT ?")?
+                .prepare_cached("SELECT run FROM events GROUP BY run ORDER BY min(rowid) DESC LIMIT ?")?
                 .query_map([limit], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut found = Vec::new();
@@ -198,16 +99,17 @@ fn newest_of_commit(c: &Connection, commit: &str) -> rusqlite::Result<Option<Str
     c.prepare_cached(
         "SELECT run FROM events
          WHERE type = 'foundry.commit.v1' AND substr(json_extract(data, '$.ref'), 1, length(?1)) = ?1
-         ORDER BY time DESC, rowid DESC LIMIT 1",
+         ORDER BY rowid DESC LIMIT 1",
     )?
     .query_row([commit], |row| row.get(0))
     .optional()
 }
 
+/// In the order in which this host saw them: rows are only ever added.
 fn events_of(c: &Connection, run: &str) -> rusqlite::Result<Vec<EventRow>> {
     c.prepare_cached(
         "SELECT id, run, type, topic, source, subject, time, cause, data FROM events WHERE run = ?
-         ORDER BY time, rowid",
+         ORDER BY rowid",
     )?
     .query_map([run], row)?
     .collect()

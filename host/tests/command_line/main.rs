@@ -23,6 +23,7 @@ mod pages;
 mod ports;
 mod readers;
 mod rights;
+mod runs;
 mod sight;
 mod signatures;
 mod worlds;
