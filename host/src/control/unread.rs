@@ -71,8 +71,8 @@ impl Unread {
         let topic = backlog.topics.iter().find(nobody)?;
         let sent = OffsetDateTime::parse(&event.time, &Rfc3339).ok()?;
         let age = u64::try_from((now - sent).whole_seconds()).unwrap_or(0);
-        // What is older than the oldest that is kept had no place any more.
-        let is_kept = topic.age.is_some_and(|oldest| age <= oldest + ON_ITS_WAY);
+        // What is older than the oldest that is kept had no place any more. Without an oldest one, what is new has not come there yet.
+        let is_kept = age <= topic.age.unwrap_or(0).saturating_add(ON_ITS_WAY);
         let left = backlog.keep.checked_sub(age).filter(|left| is_kept && *left > 0);
         Some(Self {
             topic: event.topic.clone(),
@@ -183,6 +183,12 @@ mod tests {
                 "no bot reads `commits`, and the message is kept no longer; load buildbot before the next commit"
             );
         }
+        // It is on record, and not yet at the broker.
+        let sent_just_now = vec![event("commits", "foundry.commit.v1", "2026-11-30T12:01:59Z")];
+        assert_eq!(
+            unread(sent_just_now, &backlog(0, None)).unwrap(),
+            "no bot reads `commits`: kept for 59 min; load buildbot"
+        );
         // Without a backlog nothing is known.
         assert_eq!(unread(announced(), &BacklogStatus::default()), None);
     }
