@@ -145,6 +145,7 @@ impl Host {
                 bots: Mutex::default(),
                 broker: Mutex::new(broker),
                 drain: config.drain,
+                longest_message: config.longest_message,
                 require_signed_bots: config.require_signed_bots,
                 stopping: CancellationToken::new(),
                 cancel,
