@@ -14,7 +14,7 @@ use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
-use crate::supervisor::{BotSource, BotSpec, Inspector, LoadFailure, check_options, parse_duration};
+use crate::supervisor::{BotSource, BotSpec, Inspector, LoadFailure, check_options, parse_duration, signature_of};
 
 /// Which bot, and how.
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,9 @@ use crate::supervisor::{BotSource, BotSpec, Inspector, LoadFailure, check_option
     after_help = "BOT is watchbot, buildbot, signbot, distbot, or a component's file, such as ./lint.wasm.
 If no host is running, one is started in the background. The bot comes back when the host starts
 again, until it is stopped. The rights of a stock bot follow from its options; a bot from a file has
-those that --allow-… grants, and the topics NAME and NAME/…, where NAME is its name on this host. What
-else it asks for is refused, with the command line that grants it. A stock bot can be loaded any number
-of times; a bot from a file that is loaded already needs --as or --replace.
+those that --allow-… grants, and the topics NAME and NAME/…, NAME being its name on this host. What
+else it asks for is refused, with the command line that grants it. A stock bot can be loaded any
+number of times; a bot from a file that is loaded already needs --as or --replace.
 
 Examples:
   foundry-host load watchbot --repository https://example.org/hello.git#main
@@ -322,11 +322,23 @@ pub async fn prepare(chosen: &Chosen, context: &mut Context) -> Result<(), CliEr
     // Before a host is started for nothing.
     check_options(description, spec)
         .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
-    chosen
-        .inspector
-        .check_grants(spec, &chosen.component, description)
-        .map_err(|failure| refusal(failure, std::env::args_os()))?;
+    if !is_vouched_for(spec) {
+        chosen
+            .inspector
+            .check_grants(spec, &chosen.component, description)
+            .map_err(|failure| refusal(failure, std::env::args_os()))?;
+    }
     daemon::ensure(&daemon::absolute(chosen.host.config.clone()), context).await
+}
+
+/// Whether a digest or a signature says which component is wanted. The host looks at that first, since it has the keys: who
+/// has another one should hear of that, and not of what it would have to be granted.
+fn is_vouched_for(spec: &BotSpec) -> bool {
+    let has_signature = match &spec.source {
+        BotSource::File(path) => signature_of(path).exists(),
+        BotSource::Stock(_) => false,
+    };
+    spec.digest.is_some() || spec.signed || has_signature
 }
 
 /// A missing grant is told with the command line that has it.

@@ -272,7 +272,7 @@ fn values_of_the_wrong_form_are_refused() {
         ),
         (
             "[host]\nlongest-message = \"0s\"\n",
-            "host.longest-message: \"0s\" is not a time (write \"10m\" or \"1h\")",
+            "host.longest-message: \"0s\" is not a length of time (write \"10m\" or \"1h\")",
         ),
     ] {
         let said = problems(text);

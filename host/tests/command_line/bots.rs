@@ -206,6 +206,7 @@ fn inspect_says_what_a_bot_is_and_what_it_needs() {
       foundry:bot/log@0.1.1  every bot has it
       foundry:bot/signing@0.1.1  needs --allow-sign KEYID
       foundry:bot/types@0.1.1  types only
+      reads greedy-in  needs --allow-read greedy-in
     ");
     let json = home.json(&["inspect", &Home::guest("relay")]);
     assert_eq!(json["options"][0]["name"], "start");

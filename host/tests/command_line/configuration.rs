@@ -52,6 +52,7 @@ use = "./missing.wasm"
 [bots.grants]
 use = "{greedy}"
 grants.sign = ["host"]
+grants.read = ["greedy-in"]
 grants.site = ["./foundry.toml/site"]
 grants.files = ["nothing.gpg"]
 "#
