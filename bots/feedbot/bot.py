@@ -13,7 +13,7 @@ class Feedbot(Bot):
         .option(Option("url", "Upload the feed to this URL, by PUT.", placeholder="URL", required=True))
         .option(Option("title", "Title of the feed.", default="Packages"))
         .option(Option("keep", "Entries that the feed has at most.", kind="number", default="50"))
-        .reads("dists", group="pub/feedbot")
+        .reads("dists", group="feedbot")
     )
 
     def handle(self, message):

@@ -12,7 +12,7 @@ export const { describe, configure, handle, tick } = defineBot({
     { name: "require", help: "A kind of file that each build must have: deb, dsc, changes, buildinfo.", repeatable: true },
     { name: "forbid-version", help: "A text that no version may hold, such as ~dirty.", repeatable: true },
   ],
-  reads: [{ topic: "builds", group: "pub/lintbot" }],
+  reads: [{ topic: "builds", group: "lintbot" }],
   publishes: ["lints"],
 
   handle(message) {

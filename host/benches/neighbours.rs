@@ -109,7 +109,7 @@ impl Times {
 async fn torment(host: &TestHost, component: &Path, misdeed: &str) -> tokio::task::JoinHandle<()> {
     for number in 0..VILLAINS {
         let name = format!("villain{number}");
-        let mut villain = BotSpec::new(BotSource::File(component.to_owned()))
+        let mut villain = support::granted_all_topics(BotSpec::new(BotSource::File(component.to_owned())))
             .named(&name)
             .option("watch", &name)
             .option("endpoint", &name);

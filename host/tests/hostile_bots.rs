@@ -8,6 +8,8 @@
     reason = "a test fails where it panics"
 )]
 
+#[path = "hostile/grants.rs"]
+mod grants;
 mod support;
 
 use foundry_host::supervisor::{Condition, LoadFailure};
@@ -127,7 +129,10 @@ async fn a_bot_that_floods_its_log_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_publishes_to_its_own_topics_only() {
-    let host = hostile().await;
+    let host = TestHost::start().await;
+    let mut bot = spec("hostile");
+    bot.grants.publish.push("hostile-out:foundry.build.v1".parse().unwrap());
+    host.host.load(bot).await.unwrap();
     let reason = reason_of(&host, "t1", "other topic").await;
     assert_eq!(reason, "the host said: may not publish to builds");
     let reason = reason_of(&host, "t2", "bad build").await;

@@ -97,7 +97,7 @@ impl World {
             (worker("left"), worker("right"))
         };
         let source = format!(
-            "[messages]\n{}\n[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
+            "[messages]\n{}\n[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ngrants.publish = [\"t1\"]\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
             keep(),
             foundry_test_guests::path("source").display(),
             plan.jobs,
@@ -334,7 +334,8 @@ fn stages() -> String {
         write!(
             bots,
             "[bots.{stage}]\nuse = {relay:?}\nwatch = \"t{}\"\npublish-to = \"{output}\"\nendpoint = \"{stage}\"\n\
-             instances = 1\n\n",
+             grants.read = [\"t{}\"]\ngrants.publish = [\"{output}\"]\ninstances = 1\n\n",
+            number + 1,
             number + 1,
         )
         .unwrap();

@@ -27,8 +27,8 @@ impl Bot for Notifybot {
             env!("CARGO_PKG_VERSION"),
             "tells people what was published and what failed",
         )
-        .reads("watch", "dists", "pub/notifybot")
-        .reads("watch-failures", "failures", "pub/notifybot")
+        .reads("watch", "dists", "notifybot")
+        .reads("watch-failures", "failures", "notifybot")
         .option(
             OptionBuilder::new(
                 "webhook",

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HttpPattern, Interface, MailPattern};
+use super::{HttpPattern, Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
 use crate::runtime::wit::types::{Description, OptionKind};
 
-/// A bot's rights, beyond those that every bot has (log, state, config, clock, and its own topics).
+/// A bot's rights, beyond those that every bot has (log, state, config, clock, and the topics of its own namespace).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
@@ -24,6 +24,10 @@ pub struct Grants {
     pub mail: Vec<MailPattern>,
     /// Rights that it is loaded without, although it asks for them: each use is refused.
     pub without: Vec<Interface>,
+    /// Topics that it may publish on, beyond its own.
+    pub publish: Vec<PublishGrant>,
+    /// Topics that it may read, beyond its own.
+    pub read: Vec<ReadGrant>,
     /// Keys that it may have the host sign with: fingerprints or key ids.
     pub sign: Vec<String>,
     /// Directories that it may publish into.
@@ -121,9 +125,36 @@ impl Grants {
         self.http.extend(more.http);
         self.mail.extend(more.mail);
         self.without.extend(more.without);
+        self.publish.extend(more.publish);
+        self.read.extend(more.read);
         self.sign.extend(more.sign);
         self.site.extend(more.site);
         self.files.extend(more.files);
+    }
+
+    /// The options of `load` that grant this, ready for a shell.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        let mut add = |option: &str, values: Vec<String>| {
+            flags.extend(values.iter().map(|value| format!("--{option} {}", shell_word(value))));
+        };
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+        add("allow-git", texts(&self.git));
+        add("allow-http", texts(&self.http));
+        add("allow-mail", texts(&self.mail));
+        add("allow-publish", texts(&self.publish));
+        add("allow-read", texts(&self.read));
+        add("allow-sign", self.sign.clone());
+        add("allow-site", paths(&self.site));
+        add("allow-file", paths(&self.files));
+        add(
+            "without",
+            self.without.iter().map(|right| right.name().to_owned()).collect(),
+        );
+        flags.extend(self.build.then(|| "--allow-build".to_owned()));
+        flags.extend(self.artifacts.then(|| "--allow-artifacts".to_owned()));
+        flags
     }
 
     /// Whether an interface may be linked at all. Patterns narrow each call further.
@@ -167,6 +198,10 @@ impl Grants {
     pub fn allow_file(&self, file: &Path) -> bool {
         self.files.iter().any(|granted| granted == file)
     }
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

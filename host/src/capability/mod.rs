@@ -6,6 +6,7 @@ mod config;
 mod event_id;
 mod grants;
 mod log;
+mod missing;
 mod publish;
 mod signing;
 mod state;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod mail;
 pub mod site;
 pub mod tape;
+pub mod topic_grants;
 
 pub(crate) use event_id::{Work, derive_id};
 
@@ -24,6 +26,8 @@ pub use grants::{Grants, UrlPattern};
 pub use http::HttpPattern;
 pub use log::{Level, LogHub, LogLine};
 pub use mail::MailPattern;
+pub use missing::{Lacking, MissingGrant, shell_word};
+pub use topic_grants::{PublishGrant, ReadGrant};
 
 use std::sync::Arc;
 

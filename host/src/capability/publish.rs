@@ -2,7 +2,8 @@
 
 use foundry_broker::killpoint;
 
-use crate::bus::{FAILURES, schema};
+use crate::bus::schema;
+use crate::capability::topic_grants::NotAllowed;
 use crate::runtime::{Invocation, OutgoingEvent, wit};
 
 use wit::publish::{Error, Event};
@@ -23,13 +24,16 @@ impl wit::publish::Host for Invocation {
     }
 }
 
+impl From<NotAllowed> for Error {
+    fn from(why: NotAllowed) -> Self {
+        Self::NotGranted(why.to_string())
+    }
+}
+
 impl Invocation {
     fn accept(&self, event: Event) -> Result<OutgoingEvent, Error> {
-        let topic = match self.bot.outputs.get(&event.topic) {
-            Some(topic) => topic.clone(),
-            None if event.topic == FAILURES => event.topic.clone(),
-            None => return Err(Error::NotGranted(event.topic)),
-        };
+        let outlets = &self.bot.outlets;
+        let topic = outlets.topic(&event.topic)?.to_owned();
         if event.data.len() > MAX_DATA {
             return Err(Error::TooLarge(MAX_DATA as u64));
         }
@@ -38,6 +42,7 @@ impl Invocation {
             Ok(_) => return Err(Error::Invalid("the data is not a JSON object".to_owned())),
             Err(error) => return Err(Error::Invalid(format!("the data is not JSON: {error}"))),
         };
+        outlets.check(&topic, &event.event_type, &data)?;
         schema::check(&event.event_type, &data).map_err(|e| Error::Invalid(e.to_string()))?;
         let (work, what) = (self.work(), [event.event_type.as_str(), topic.as_str()]);
         let id = match &event.key {

@@ -6,14 +6,16 @@ use super::common::{ConfigArgs, Context};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Tint, printable};
-use crate::config::{self, ConfigError, Problem, Severity};
-use crate::supervisor::Inspector;
+use crate::config::{self, Config, ConfigError, Problem, Severity};
+use crate::control::LoadedBots;
+use crate::supervisor::{BotSpec, Inspector, LoadFailure};
 
 /// Which configuration.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked
 up, directories and URLs looked at. A port that is taken is a warning, since the host may be running.
+The same is done with the bots that were loaded by hand and come back when the host starts.
 
 Examples:
   foundry-host check -c foundry.toml
@@ -31,6 +33,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let inspector = Inspector::new(state.join("compiled")).map_err(CliError::failed)?;
             let (bots, mut problems) = config::resolve(&config, &inspector).await;
             problems.extend(config::check(&config, &bots, &state));
+            problems.extend(kept(&config, &inspector, &LoadedBots::of(&state)).await);
             config::sort(&mut problems);
             (problems, config.bots.len())
         }
@@ -51,6 +54,37 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     } else {
         Ok(())
     }
+}
+
+/// What would keep bots that were loaded by hand from coming back.
+async fn kept(config: &Config, inspector: &Inspector, loaded: &LoadedBots) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, spec) in loaded.all().0 {
+        if config.bots.iter().any(|bot| bot.name == name) {
+            continue;
+        }
+        let Err(failure) = loadable(inspector, &spec).await else {
+            continue;
+        };
+        let remedy = inspector.remedy(&spec, &failure).await;
+        problems.push(Problem {
+            severity: Severity::Error,
+            file: loaded.file(&name),
+            line: None,
+            key: "grants".to_owned(),
+            message: failure.to_string(),
+            remedy: match remedy {
+                Some(command) => format!("when the host has started, load it again: {command}"),
+                None => format!("load it again, or `foundry-host stop {name}` forgets it"),
+            },
+        });
+    }
+    problems
+}
+
+async fn loadable(inspector: &Inspector, spec: &BotSpec) -> Result<(), LoadFailure> {
+    let (component, description) = inspector.inspect(&spec.source).await?;
+    inspector.check_grants(spec, &component, &description)
 }
 
 fn print(problems: &[Problem], errors: usize, bots: usize, context: &mut Context) -> Result<(), CliError> {

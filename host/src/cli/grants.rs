@@ -11,6 +11,7 @@ use crate::supervisor::InForce;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "What a component asks for is shown by `inspect`. A right is in force if it was asked for and granted.
+`reads` and `publishes` are the topics that the bot uses; `may read` and `may publish` are grants.
 
 Examples:
   foundry-host grants lint
@@ -31,7 +32,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         return context.out.json(&in_force);
     }
     for (what, value) in rows(&in_force) {
-        context.out.line(printable(&format!("{what:<10} {value}")))?;
+        context.out.line(printable(&format!("{what:<11} {value}")))?;
     }
     Ok(())
 }
@@ -44,11 +45,14 @@ fn rows(bot: &InForce) -> Vec<(&'static str, String)> {
     ];
     rows.extend(bot.signer.clone().map(|signer| ("signed by", signer)));
     let mut list = |what, values: Vec<String>| rows.extend(values.into_iter().map(|value| (what, value)));
+    list("group", bot.group.iter().cloned().collect());
     list("reads", bot.reads.clone());
     list("publishes", bot.publishes.clone());
     list("publishes", vec!["failures".to_owned()]);
     let paths = |paths: &[std::path::PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
     let grants = &bot.grants;
+    list("may read", grants.read.iter().map(ToString::to_string).collect());
+    list("may publish", grants.publish.iter().map(ToString::to_string).collect());
     list("git", grants.git.iter().map(ToString::to_string).collect());
     list("http", grants.http.iter().map(ToString::to_string).collect());
     list("mail", grants.mail.iter().map(ToString::to_string).collect());

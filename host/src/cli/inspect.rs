@@ -6,11 +6,12 @@ use super::common::Context;
 use super::error::CliError;
 use super::load::current_directory;
 use super::output::{printable, size};
-use crate::capability::Interface;
+use crate::capability::topic_grants::{Bearer, Request, weigh};
+use crate::capability::{Grants, Interface, Lacking};
 use crate::config::parse_bot_source;
 use crate::runtime::wit::types::{Description, OptionKind};
 use crate::runtime::{Answer, CONTRACT, ComponentInfo, Said, wasi_offer};
-use crate::supervisor::{BotSource, ENDPOINT, Inspector};
+use crate::supervisor::{BotSource, ENDPOINT, Inspector, known_options};
 
 /// Which bot.
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         context.note(format_args!("its describe says ({}): {line}", level.name()));
     }
     if context.common.json {
-        return context.out.json(&as_json(&component, &description));
+        return context
+            .out
+            .json(&as_json(&component, &description, &topics(&source, &description)));
     }
     context
         .out
@@ -89,7 +92,35 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         let line = format!("  {import}  {}", granted_by(import, &source));
         context.out.line(printable(&line))?;
     }
+    let topics = topics(&source, &description);
+    for (grant, flag) in topics.grants.iter().zip(topics.flags()) {
+        context.out.line(printable(&format!("  {grant}  needs {flag}")))?;
+    }
     Ok(())
+}
+
+/// The topics that a bot is to be granted, as long as it keeps its name.
+fn topics(source: &BotSource, description: &Description) -> Lacking {
+    let name = description.name.as_str();
+    let bearer = match source {
+        BotSource::Stock(stock) => Bearer::Stock(stock),
+        BotSource::File(_) => Bearer::File { name, component: name },
+    };
+    let inputs = description.inputs.iter();
+    let outputs = description.outputs.iter();
+    let request = Request {
+        inputs: &inputs
+            .map(|input| (input.endpoint.clone(), input.topic.clone()))
+            .collect::<Vec<_>>(),
+        endpoint_chosen: false,
+        outputs: &outputs
+            .map(|output| (output.topic.clone(), output.topic.clone()))
+            .collect(),
+    };
+    Lacking {
+        grants: weigh(bearer, &request, &Grants::default()).1,
+        bots_own: known_options(description),
+    }
 }
 
 /// How an import is granted.
@@ -109,7 +140,7 @@ fn contract(component: &ComponentInfo) -> Option<String> {
     Some(format!("{CONTRACT}@{}", component.contract()?))
 }
 
-fn as_json(component: &ComponentInfo, description: &Description) -> Value {
+fn as_json(component: &ComponentInfo, description: &Description, topics: &Lacking) -> Value {
     let options: Vec<_> = description
         .options
         .iter()
@@ -139,7 +170,7 @@ fn as_json(component: &ComponentInfo, description: &Description) -> Value {
         "name": description.name, "version": description.version, "summary": description.summary,
         "contract": contract(component), "size": component.size, "sha256": component.digest,
         "imports": component.imports, "exports": component.exports,
-        "options": options, "reads": inputs, "publishes": outputs, "timers": timers,
+        "options": options, "needs": topics.flags(), "reads": inputs, "publishes": outputs, "timers": timers,
         "message-timeout": description.message_timeout,
     })
 }

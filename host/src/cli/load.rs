@@ -9,11 +9,12 @@ use clap::{Args as _, Command, FromArgMatches};
 use super::common::{CommonArgs, ConfigArgs, Context, state_among};
 use super::error::CliError;
 use super::{PROGRAM, bot_command, daemon, reload, surprised};
-use crate::capability::{Grants, HttpPattern, Interface, MailPattern, UrlPattern};
+use crate::capability::{Grants, HttpPattern, Interface, MailPattern, PublishGrant, ReadGrant, UrlPattern, shell_word};
 use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
+use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
-use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_duration};
+use crate::supervisor::{BotSource, BotSpec, Inspector, LoadFailure, check_options, parse_duration, signature_of};
 
 /// Which bot, and how.
 #[derive(Debug, clap::Args)]
@@ -22,13 +23,14 @@ use crate::supervisor::{BotSource, BotSpec, Inspector, check_options, parse_dura
     after_help = "BOT is watchbot, buildbot, signbot, distbot, or a component's file, such as ./lint.wasm.
 If no host is running, one is started in the background. The bot comes back when the host starts
 again, until it is stopped. The rights of a stock bot follow from its options; a bot from a file has
-those that --allow-… grants. A stock bot can be loaded any number of times; a bot from a file
-that is loaded already needs --as or --replace.
+those that --allow-… grants, and the topics NAME and NAME/…, NAME being its name on this host. What
+else it asks for is refused, with the command line that grants it. A stock bot can be loaded any
+number of times; a bot from a file that is loaded already needs --as or --replace.
 
 Examples:
   foundry-host load watchbot --repository https://example.org/hello.git#main
   foundry-host load signbot --help
-  foundry-host load ./lint.wasm --as lint --allow-git 'https://example.org/*' --watch commits
+  foundry-host load ./lint.wasm --as lint --allow-read builds --allow-publish reports
   foundry-host load --replace ./lint.wasm --as lint
   foundry-host load --watch build/greeter.wasm"
 )]
@@ -65,7 +67,8 @@ pub struct HostArgs {
     /// Memory of one instance, such as 64M [default: 256M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<usize>,
-    /// Time that one message may take, such as 90s or 5m [default: what the bot asks for, or 2m]
+    /// Time that one message may take, such as 90s or 5m [default: what the bot asks for, up to
+    /// host.longest-message, or 2m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
     /// Let it read this git repository; * stands for any text
@@ -80,6 +83,12 @@ pub struct HostArgs {
     /// Load it without this right that it asks for: http, mail, git, signing or site. Each use of it is refused
     #[arg(long, value_name = "RIGHT", value_parser = right)]
     without: Vec<Interface>,
+    /// Let it read this topic; + and # as in MQTT. TOPIC@ENDPOINT: also as a member of that group
+    #[arg(long, value_name = "TOPIC")]
+    allow_read: Vec<ReadGrant>,
+    /// Let it publish on this topic; + and # as in MQTT. TOPIC:TYPE: events of that type of the pipeline
+    #[arg(long, value_name = "TOPIC")]
+    allow_publish: Vec<PublishGrant>,
     /// Let it have the host sign with this key
     #[arg(long, value_name = "KEYID")]
     allow_sign: Vec<String>,
@@ -140,6 +149,8 @@ impl HostArgs {
             allow_http: self.allow_http.into_iter().chain(later.allow_http).collect(),
             allow_mail: self.allow_mail.into_iter().chain(later.allow_mail).collect(),
             without: self.without.into_iter().chain(later.without).collect(),
+            allow_read: self.allow_read.into_iter().chain(later.allow_read).collect(),
+            allow_publish: self.allow_publish.into_iter().chain(later.allow_publish).collect(),
             allow_sign: join(self.allow_sign, later.allow_sign),
             allow_site: join_paths(self.allow_site, later.allow_site),
             allow_file: join_paths(self.allow_file, later.allow_file),
@@ -165,6 +176,8 @@ impl HostArgs {
             http: self.allow_http.clone(),
             mail: self.allow_mail.clone(),
             without: self.without.clone(),
+            read: self.allow_read.clone(),
+            publish: self.allow_publish.clone(),
             sign: self.allow_sign.clone(),
             site: absolute(&self.allow_site),
             files: absolute(&self.allow_file),
@@ -197,15 +210,17 @@ impl HostArgs {
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let chosen = choose("load", args.bot, args.host, context).await?;
     if args.watch {
-        return reload::run(chosen.spec, &chosen.description, chosen.host, context).await;
+        return reload::run(chosen, context).await;
     }
-    load(chosen.spec, &chosen.description, chosen.host, context).await
+    load(chosen, context).await
 }
 
 /// A bot, and what the command line says of it.
 pub struct Chosen {
     /// What has compiled it.
     pub inspector: Inspector,
+    /// Its component.
+    pub component: ComponentInfo,
     /// What it says of itself.
     pub description: Description,
     /// What is to be loaded.
@@ -231,7 +246,7 @@ pub async fn choose(
     let inspected = context
         .patiently(format_args!("compiling {source}"), inspector.inspect(&source))
         .await;
-    let (_, description) = inspected?;
+    let (component, description) = inspected?;
     let title = format!("{PROGRAM} {verb} {}", name.to_string_lossy());
     let matches = command(&title, &description).try_get_matches_from(std::iter::once(name).chain(words))?;
     let host = before.merged(HostArgs::from_arg_matches(&matches)?);
@@ -239,6 +254,7 @@ pub async fn choose(
     let spec = host.spec(source, &description, &matches, &base);
     Ok(Chosen {
         inspector,
+        component,
         description,
         spec,
         host,
@@ -252,15 +268,16 @@ pub fn command(title: &str, description: &Description) -> Command {
     })
 }
 
-/// Check the options, make sure that a host is there, and have it load the bot.
-pub async fn load(
-    spec: BotSpec,
-    description: &Description,
-    host: HostArgs,
-    context: &mut Context,
-) -> Result<(), CliError> {
+/// Check options and grants, make sure that a host is there, and have it load the bot.
+pub async fn load(chosen: Chosen, context: &mut Context) -> Result<(), CliError> {
+    prepare(&chosen, context).await?;
+    let Chosen {
+        spec,
+        description,
+        host,
+        ..
+    } = chosen;
     let replace = host.replace;
-    prepare(&spec, description, host, context).await?;
     let what = format!("loading {}", spec.source);
     // The name that it has if it is the only one.
     let usual = spec.name.clone().unwrap_or_else(|| description.name.clone());
@@ -276,6 +293,9 @@ pub async fn load(
     };
     if context.common.json {
         return context.out.json(&status);
+    }
+    for note in &status.notes {
+        context.note(format_args!("note: {}: {note}", status.name));
     }
     match &status.detail {
         Some(detail) => context.note(format_args!(
@@ -296,17 +316,47 @@ pub async fn load(
     Ok(())
 }
 
-/// Check the options, and make sure that there is a host.
-pub async fn prepare(
-    spec: &BotSpec,
-    description: &Description,
-    host: HostArgs,
-    context: &mut Context,
-) -> Result<(), CliError> {
+/// Check options and grants, and make sure that there is a host.
+pub async fn prepare(chosen: &Chosen, context: &mut Context) -> Result<(), CliError> {
+    let Chosen { spec, description, .. } = chosen;
     // Before a host is started for nothing.
     check_options(description, spec)
         .map_err(|error| CliError::usage(format_args!("cannot load {}: {error}", description.name)))?;
-    daemon::ensure(&daemon::absolute(host.config), context).await
+    if !is_vouched_for(spec) {
+        chosen
+            .inspector
+            .check_grants(spec, &chosen.component, description)
+            .map_err(|failure| refusal(failure, std::env::args_os()))?;
+    }
+    daemon::ensure(&daemon::absolute(chosen.host.config.clone()), context).await
+}
+
+/// Whether a digest or a signature says which component is wanted. The host looks at that first, since it has the keys: who
+/// has another one should hear of that, and not of what it would have to be granted.
+fn is_vouched_for(spec: &BotSpec) -> bool {
+    let has_signature = match &spec.source {
+        BotSource::File(path) => signature_of(path).exists(),
+        BotSource::Stock(_) => false,
+    };
+    spec.digest.is_some() || spec.signed || has_signature
+}
+
+/// A missing grant is told with the command line that has it.
+fn refusal(failure: LoadFailure, words: impl Iterator<Item = OsString>) -> CliError {
+    let LoadFailure::NotGranted { lacking, .. } = &failure else {
+        return failure.into();
+    };
+    // The program as it is found in PATH, not where this one happens to be.
+    let words = words.skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    let words: Vec<_> = std::iter::once(PROGRAM.to_owned())
+        .chain(words)
+        .chain(lacking.flags())
+        .collect();
+    let command = words.join(" ");
+    let CliError::Said(exit, message) = CliError::from(failure) else {
+        return CliError::Told(super::exit::Exit::Refused);
+    };
+    CliError::Said(exit, format!("{message}\nThis would do:\n  {command}"))
 }
 
 /// The directory that relative paths begin at.

@@ -37,7 +37,7 @@ pub async fn run(bot: &'static str, mut args: Vec<OsString>) -> Result<(), CliEr
     }
     context.common.state = state_among(&args).or_else(|| std::env::var_os("FOUNDRY_STATE").map(Into::into));
     let inspector = Inspector::new(context.state().join("compiled")).map_err(CliError::failed)?;
-    let (_, description) = inspector.inspect(&source).await?;
+    let (component, description) = inspector.inspect(&source).await?;
     let command = command(bot, &description);
     let matches = command.try_get_matches_from(args)?;
     context.common = CommonArgs::from_arg_matches(&matches)?;
@@ -50,7 +50,14 @@ pub async fn run(bot: &'static str, mut args: Vec<OsString>) -> Result<(), CliEr
     }
     let host = load::HostArgs::from_arg_matches(&matches)?;
     let spec = host.spec(source, &description, &matches, &load::current_directory()?);
-    load::load(spec, &description, host, &mut context).await
+    let chosen = load::Chosen {
+        inspector,
+        component,
+        description,
+        spec,
+        host,
+    };
+    load::load(chosen, &mut context).await
 }
 
 /// The command of a stock bot's name: its options, those of `load`, and those that list and stop its bots.

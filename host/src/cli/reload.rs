@@ -5,10 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::common::Context;
 use super::error::CliError;
-use super::load::{HostArgs, prepare};
+use super::load::{Chosen, prepare};
 use super::surprised;
 use crate::control::{Answer, Request};
-use crate::runtime::wit::types::Description;
 use crate::supervisor::{BotSource, BotSpec};
 
 /// How often the file is looked at.
@@ -19,20 +18,14 @@ type Look = Option<(SystemTime, u64)>;
 
 /// Load the bot in the place of the one with its name, and again after each change of its file, until interrupted.
 /// The bot stays loaded then.
-pub async fn run(
-    spec: BotSpec,
-    description: &Description,
-    host: HostArgs,
-    context: &mut Context,
-) -> Result<(), CliError> {
-    let BotSource::File(path) = spec.source.clone() else {
-        return Err(CliError::usage(format_args!("{} has no file to watch", spec.source)));
+pub async fn run(mut chosen: Chosen, context: &mut Context) -> Result<(), CliError> {
+    let BotSource::File(path) = chosen.spec.source.clone() else {
+        let source = &chosen.spec.source;
+        return Err(CliError::usage(format_args!("{source} has no file to watch")));
     };
-    let spec = match &spec.name {
-        Some(_) => spec,
-        None => spec.named(&description.name),
-    };
-    prepare(&spec, description, host, context).await?;
+    chosen.spec.name.get_or_insert_with(|| chosen.description.name.clone());
+    prepare(&chosen, context).await?;
+    let spec = chosen.spec;
     let mut loaded = look(&path);
     replace(&spec, context).await?;
     loop {
@@ -72,6 +65,9 @@ async fn replace(spec: &BotSpec, context: &mut Context) -> Result<(), CliError> 
     };
     if context.common.json {
         return context.out.json_line(&status);
+    }
+    for note in &status.notes {
+        context.note(format_args!("note: {}: {note}", status.name));
     }
     let seconds = start.elapsed().as_secs_f32();
     context.note(format_args!(

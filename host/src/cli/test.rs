@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::load::{HostArgs, choose};
 use super::output::printable;
+use crate::capability::Lacking;
 use crate::capability::tape::{Tape, World};
 use crate::config::Config;
 use crate::supervisor::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
@@ -28,6 +29,7 @@ const BINARY: &str = "base64:";
     after_help = "The event is a JSON file with `type` and `data`, and `topic`, `subject` and `id` if you like: a message as
 `foundry-host watch --json` prints it will do. Rights are granted as with `load`; they are as real as there.
 Nothing is published or kept: what the bot would have published, its state afterwards and its log are printed.
+Topics need no grants here; those that `load` needs are named.
 
 What git, builds, HTTP and mail answer can be recorded with --record, and comes from the recording with --world: then nothing
 outside is asked at all. Mail goes through the server that the file of --config names under [mail], if one is given.
@@ -204,6 +206,7 @@ fn as_json(report: &TrialReport) -> Value {
         .collect();
     json!({
         "outcome": outcome, "why": why, "after-ms": after, "published": published, "state": state, "log": log,
+        "needs": report.needs.as_ref().map(Lacking::flags).unwrap_or_default(),
         "milliseconds": report.took.as_secs_f64() * 1000.0,
     })
 }
@@ -232,6 +235,9 @@ fn print(report: &TrialReport, context: &mut Context) -> Result<(), CliError> {
         line.push_str(&format!(": {why}"));
     }
     context.out.line(printable(&line))?;
+    if let Some(needs) = &report.needs {
+        context.note(format_args!("to be loaded it needs {}", needs.flags().join(" ")));
+    }
     context.note(format_args!("took {:.1} ms", report.took.as_secs_f64() * 1000.0));
     Ok(())
 }

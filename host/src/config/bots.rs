@@ -12,8 +12,10 @@ use super::problem::{Problems, nearest};
 use super::reader::{Found, Section, unknown};
 use super::settings::{
     self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_SIGNED, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS,
-    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_SIGN, GRANT_SITE, GRANT_WITHOUT, Setting,
+    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_PUBLISH, GRANT_READ, GRANT_SIGN, GRANT_SITE,
+    GRANT_WITHOUT, Setting,
 };
+use crate::capability::topic_grants::is_reserved_name;
 use crate::capability::{Grants, UrlPattern};
 use crate::stock;
 use crate::supervisor::{BotSource, BotSpec, parse_duration};
@@ -85,6 +87,10 @@ fn bot(name: &str, section: &Section<'_>, base: &Path, problems: &mut Problems<'
         timeout: timeout.map(|found| found.value),
         ..BotSpec::new(source?)
     };
+    if matches!(spec.source, BotSource::File(_)) && is_reserved_name(name) {
+        let message = "a bot from a file can't have the name of a topic of the pipeline or of the hosts";
+        problems.error(section.at, &section.path, message, "choose another name");
+    }
     let line = problems.line(section.at.unwrap_or(0));
     Some(ConfiguredBot {
         name: name.to_owned(),
@@ -176,6 +182,18 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
             .collect(),
         http: patterns(section, &GRANT_HTTP, "write \"https://hooks.example.org/*\"", problems),
         mail: patterns(section, &GRANT_MAIL, "write \"*@example.org\"", problems),
+        publish: patterns(
+            section,
+            &GRANT_PUBLISH,
+            "write \"reports\" or \"builds:foundry.build.v1\"",
+            problems,
+        ),
+        read: patterns(
+            section,
+            &GRANT_READ,
+            "write \"commits\" or \"commits@pub/lint\"",
+            problems,
+        ),
         sign: values(section.texts(&GRANT_SIGN, problems)).collect(),
         site: paths(section.texts(&GRANT_SITE, problems)),
         files: paths(section.texts(&GRANT_FILES, problems)),

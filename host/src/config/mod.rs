@@ -43,8 +43,8 @@ use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration
 use problem::Problems;
 use reader::Section;
 use settings::{
-    HOST_DRAIN, HOST_NAME, HOST_REQUIRE_SIGNED_BOTS, HOST_STATE, KEYS_PASSPHRASE_FILE, KEYS_PASSPHRASE_FILES,
-    MESSAGES_OBSERVE,
+    HOST_DRAIN, HOST_LONGEST_MESSAGE, HOST_NAME, HOST_REQUIRE_SIGNED_BOTS, HOST_STATE, KEYS_PASSPHRASE_FILE,
+    KEYS_PASSPHRASE_FILES, MESSAGES_OBSERVE,
 };
 
 /// A configuration.
@@ -74,6 +74,8 @@ pub struct Config {
     pub mail: Option<MailSettings>,
     /// How long messages in hand may take when a bot is stopped.
     pub drain: Duration,
+    /// Time that a bot from a file gets for a message by asking for it.
+    pub longest_message: Duration,
     /// Whether every bot from a file has to be signed.
     pub require_signed_bots: bool,
     /// Further topics to record.
@@ -155,6 +157,7 @@ impl Config {
             builds: self.builds.clone(),
             mail: self.mail.clone(),
             drain: self.drain,
+            longest_message: self.longest_message,
             require_signed_bots: self.require_signed_bots,
         }
     }
@@ -187,6 +190,10 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .map(|found| absolute(found.value, base));
     let drain = host.parsed(&HOST_DRAIN, problems, |text| {
         parse_duration(text).ok_or_else(|| "write \"5s\" or \"2m\"".to_owned())
+    });
+    let longest_message = host.parsed(&HOST_LONGEST_MESSAGE, problems, |text| {
+        let time = parse_duration(text).filter(|time| !time.is_zero());
+        time.ok_or_else(|| "write \"10m\" or \"1h\"".to_owned())
     });
     let require_signed_bots = host.flag(&HOST_REQUIRE_SIGNED_BOTS, problems);
     let broker = broker::read(document, base, problems);
@@ -227,6 +234,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         builds: builds?,
         mail,
         drain: drain?.value,
+        longest_message: longest_message?.value,
         require_signed_bots,
         observe,
         lines,

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::parse::absolute_option;
 use super::problem::{Problem, Severity, nearest, sort};
 use super::{Config, ConfiguredBot, base_of, settings};
-use crate::capability::Interface;
+use crate::capability::{Grants, Interface, MissingGrant};
+use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
-use crate::runtime::{AdmissionError, ComponentInfo};
 use crate::supervisor::{Flow, Inspector, LoadFailure, OptionError, check_options, known_options};
 
 /// A bot that can be loaded, as far as its component, its options and its grants go.
@@ -74,7 +74,7 @@ async fn resolve_bot(bot: &ConfiguredBot, inspector: &Inspector, base: &Path) ->
     let flow = check_options(&description, &bot.spec).map_err(|error| wrong_option(&description, &error))?;
     inspector
         .check_grants(&bot.spec, &component, &description)
-        .map_err(not_granted)?;
+        .map_err(|failure| not_granted(failure, &bot.spec.grants))?;
     Ok(ResolvedBot {
         bot,
         component,
@@ -110,26 +110,55 @@ fn wrong_option(description: &Description, error: &OptionError) -> Wrong {
     }
 }
 
-/// A missing grant, in the words of a configuration.
-fn not_granted(failure: LoadFailure) -> Wrong {
-    let LoadFailure::Admission(AdmissionError::NotGranted { import, .. }) = &failure else {
+/// Missing grants, in the words of a configuration.
+fn not_granted(failure: LoadFailure, granted: &Grants) -> Wrong {
+    let LoadFailure::NotGranted { lacking, .. } = &failure else {
         return Wrong::new("use", failure.to_string(), "");
     };
-    let remedy = match Interface::of_import(import) {
-        Some(Interface::Artifacts) => "write grants.artifacts = true",
-        Some(Interface::Build) => "write grants.build = true",
-        Some(Interface::Git) => "write grants.git = [\"URL\"]",
-        Some(Interface::Http) => "write grants.http = [\"URL\"]",
-        Some(Interface::Mail) => "write grants.mail = [\"ADDRESS\"]",
-        Some(Interface::Signing) => "write grants.sign = [\"KEY\"]",
-        Some(Interface::Site) => "write grants.site = [\"DIRECTORY\"]",
-        Some(Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock) | None => {
-            "use a component without this import"
-        }
+    let missing = &lacking.grants;
+    let asks = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut remedies: Vec<String> = missing
+        .iter()
+        .filter_map(grant_of_import)
+        .map(ToOwned::to_owned)
+        .collect();
+    let read = missing_topics(missing, |grant| {
+        matches!(grant, MissingGrant::Read(_) | MissingGrant::Join { .. })
+    });
+    let publish = missing_topics(missing, |grant| matches!(grant, MissingGrant::Publish(_)));
+    remedies.extend(list("read", &granted.read, read));
+    remedies.extend(list("publish", &granted.publish, publish));
+    let remedy = format!("write {}", remedies.join(", "));
+    Wrong::new("grants", format!("the component {asks}, which is not granted"), remedy)
+}
+
+fn grant_of_import(missing: &MissingGrant) -> Option<&'static str> {
+    let MissingGrant::Import { interface, .. } = missing else {
+        return None;
     };
-    Wrong::new(
-        "grants",
-        format!("the component imports {import}, which is not granted"),
-        remedy,
-    )
+    match interface {
+        Interface::Artifacts => Some("grants.artifacts = true"),
+        Interface::Build => Some("grants.build = true"),
+        Interface::Git => Some("grants.git = [\"URL\"]"),
+        Interface::Http => Some("grants.http = [\"URL\"]"),
+        Interface::Mail => Some("grants.mail = [\"ADDRESS\"]"),
+        Interface::Signing => Some("grants.sign = [\"KEY\"]"),
+        Interface::Site => Some("grants.site = [\"DIRECTORY\"]"),
+        Interface::Log | Interface::State | Interface::Config | Interface::Publish | Interface::Clock => None,
+    }
+}
+
+fn missing_topics(missing: &[MissingGrant], is_wanted: impl Fn(&MissingGrant) -> bool) -> Vec<String> {
+    let wanted = missing.iter().filter(|grant| is_wanted(grant));
+    wanted.filter_map(MissingGrant::value).collect()
+}
+
+/// A list of topics with what is in it and what is missing; nothing if nothing is missing.
+fn list(key: &str, granted: &[impl ToString], missing: Vec<String>) -> Option<String> {
+    if missing.is_empty() {
+        return None;
+    }
+    let all = granted.iter().map(ToString::to_string).chain(missing);
+    let quoted: Vec<_> = all.map(|topic| toml::Value::String(topic).to_string()).collect();
+    Some(format!("grants.{key} = [{}]", quoted.join(", ")))
 }

@@ -74,6 +74,14 @@ pub(super) const HOST_REQUIRE_SIGNED_BOTS: Setting = setting(
     "",
     "Load bots from files only if a key with the role `bots` signed them.",
 );
+pub(super) const HOST_LONGEST_MESSAGE: Setting = setting(
+    "host",
+    "longest-message",
+    "time",
+    Some("10m"),
+    "",
+    "The most time for one message that a bot from a file gets by asking for it. A bot's `timeout` takes precedence; stock bots have what they ask for.",
+);
 pub(super) const BROKER_LISTEN: Setting = setting(
     "broker",
     "listen",
@@ -433,7 +441,7 @@ pub(super) const BOT_TIMEOUT: Setting = setting(
     "timeout",
     "time",
     None,
-    "what the bot asks for, or 2m",
+    "what the bot asks for, up to `host.longest-message`, or 2m",
     "Time that one message may take.",
 );
 pub(super) const BOT_GRANTS: Setting = setting(
@@ -476,6 +484,22 @@ pub(super) const GRANT_HTTP: Setting = setting(
     "none",
     "URLs that it may ask over HTTP; `*` stands for any text within the host or the path.",
 );
+pub(super) const GRANT_READ: Setting = setting(
+    "bots.NAME.grants",
+    "read",
+    "list of topics",
+    None,
+    "its own",
+    "Topics, without prefix, that it may read beyond its own: `TOPIC`, or `TOPIC@ENDPOINT` to share the messages of that endpoint as well. `+` and `#` as in MQTT.",
+);
+pub(super) const GRANT_PUBLISH: Setting = setting(
+    "bots.NAME.grants",
+    "publish",
+    "list of topics",
+    None,
+    "its own",
+    "Topics, without prefix, that it may publish on beyond its own: `TOPIC` for all types but the pipeline's, or `TOPIC:TYPE` for that type. `+` and `#` as in MQTT.",
+);
 pub(super) const GRANT_SIGN: Setting = setting(
     "bots.NAME.grants",
     "sign",
@@ -506,6 +530,7 @@ pub const SETTINGS: &[Setting] = &[
     HOST_NAME,
     HOST_STATE,
     HOST_DRAIN,
+    HOST_LONGEST_MESSAGE,
     HOST_REQUIRE_SIGNED_BOTS,
     BROKER_LISTEN,
     BROKER_URL,
@@ -566,6 +591,8 @@ pub const SETTINGS: &[Setting] = &[
     GRANT_GIT,
     GRANT_HTTP,
     GRANT_MAIL,
+    GRANT_READ,
+    GRANT_PUBLISH,
     GRANT_SIGN,
     GRANT_SITE,
     GRANT_FILES,

@@ -136,6 +136,8 @@ fn everything_can_be_set() {
         [bots.watch.grants]
         artifacts = true
         git = ["https://example.org/*"]
+        read = ["commits", "builds@pub/build"]
+        publish = "commits:foundry.commit.v1"
         site = ["www"]
         "#,
     )
@@ -161,6 +163,9 @@ fn everything_can_be_set() {
     assert_eq!(bot.spec.options["interval"], ["5"]);
     assert_eq!(bot.spec.options["eager"], ["true"]);
     assert_eq!(bot.spec.grants.site, [PathBuf::from("/etc/foundry/www")]);
+    let read: Vec<_> = bot.spec.grants.read.iter().map(ToString::to_string).collect();
+    assert_eq!(read, ["commits", "builds@pub/build"]);
+    assert_eq!(bot.spec.grants.publish[0].to_string(), "commits:foundry.commit.v1");
     assert!(bot.spec.grants.artifacts && bot.spec.grants != Grants::default());
 }
 
@@ -253,6 +258,22 @@ fn values_of_the_wrong_form_are_refused() {
             "(write true or false, without quotes)",
         ),
         ("[bots.\"../x\"]\nuse = \"./x.wasm\"\n", "is not a bot's name"),
+        (
+            "[bots.signs]\nuse = \"./x.wasm\"\n",
+            "bots.signs: a bot from a file can't have the name of a topic of the pipeline or of the hosts",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ngrants.publish = [\"logs/#\"]\n",
+            "bots.x.grants.publish: \"logs/#\": the hosts keep logs/",
+        ),
+        (
+            "[bots.x]\nuse = \"./x.wasm\"\ngrants.read = [\"a+\"]\n",
+            "(write \"commits\" or \"commits@pub/lint\")",
+        ),
+        (
+            "[host]\nlongest-message = \"0s\"\n",
+            "host.longest-message: \"0s\" is not a length of time (write \"10m\" or \"1h\")",
+        ),
     ] {
         let said = problems(text);
         assert!(said.contains(expected) && said.lines().count() == 1, "{text}\n{said}");
@@ -306,6 +327,7 @@ fn defaults_of_messages_are_those_of_a_host_without_a_file() {
         (parsed.peer_patience, parsed.max_age),
         (default.peer_patience, default.max_age)
     );
+    assert_eq!(parse("").unwrap().longest_message, crate::supervisor::LONGEST_MESSAGE);
 }
 
 #[test]

@@ -58,14 +58,18 @@ impl Desk {
     }
 
     /// A bot that was loaded by hand could not be loaded again. It stays in the list, with the reason.
-    pub(super) fn not_restored(&self, name: &str, spec: &BotSpec, failure: &LoadFailure) {
-        tracing::error!(bot = name, "not loaded again: {failure}");
+    pub(super) async fn not_restored(&self, name: &str, spec: &BotSpec, failure: &LoadFailure) {
+        let mut why = failure.to_string();
+        if let Some(command) = self.host.remedy(spec, failure).await {
+            why.push_str(&format!("; load it again: {command}"));
+        }
+        tracing::error!(bot = name, "not loaded again: {why}");
         let presence = Presence {
             host: self.host.name().to_owned(),
             bot: name.to_owned(),
             component: spec.source.to_string(),
             status: "absent".to_owned(),
-            detail: Some(failure.to_string()),
+            detail: Some(why),
             group: None,
             reads: Vec::new(),
             publishes: Vec::new(),
@@ -369,8 +373,9 @@ impl From<LoadFailure> for Failure {
             | F::Digest { .. }
             | F::Signature { .. }
             | F::Refused { .. }
+            | F::NotGranted { .. }
             | F::Description(_) => FailureKind::Refused,
-            F::Options { .. } | F::BadName(_) => FailureKind::Usage,
+            F::Options { .. } | F::BadName(_) | F::ReservedName(_) => FailureKind::Usage,
             F::NameTaken(_) | F::AlreadyLoaded(_) => FailureKind::Conflict,
             _ => FailureKind::Failed,
         };

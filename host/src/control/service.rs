@@ -152,7 +152,7 @@ impl Service {
             };
             match flow {
                 Ok(flow) => restorable.push((spec, flow)),
-                Err(failure) => desk.not_restored(&name, &spec, &failure),
+                Err(failure) => desk.not_restored(&name, &spec, &failure).await,
             }
         }
         restorable
@@ -172,7 +172,10 @@ impl Service {
             match self.host.load(spec.clone()).await {
                 Ok(_) => {}
                 Err(failure) if index < wanted => return Err(failure),
-                Err(failure) => desk.not_restored(spec.name.as_deref().unwrap_or_default(), spec, &failure),
+                Err(failure) => {
+                    let name = spec.name.as_deref().unwrap_or_default();
+                    desk.not_restored(name, spec, &failure).await;
+                }
             }
         }
         Ok(())

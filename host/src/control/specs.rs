@@ -119,7 +119,9 @@ impl LoadedBots {
         (bots, errors)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Where a bot is kept.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.json"))
     }
 }

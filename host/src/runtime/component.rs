@@ -15,7 +15,7 @@ use super::error::{AdmissionError, LoadError};
 use super::invocation::Invocation;
 use super::wasi::wasi_offer;
 use super::wit;
-use crate::capability::{Grants, Interface};
+use crate::capability::{Grants, Interface, MissingGrant};
 
 /// What every bot exports.
 const EXPORTS: [&str; 4] = ["describe", "configure", "handle", "tick"];
@@ -203,6 +203,23 @@ impl ComponentInfo {
     pub fn contract(&self) -> Option<&str> {
         let mut imports = self.imports.iter().filter_map(|import| ContractImport::parse(import));
         imports.next().map(|import| import.version)
+    }
+
+    /// What it imports and is not granted, in the order of its imports.
+    #[must_use]
+    pub fn lacks(&self, grants: &Grants) -> Vec<MissingGrant> {
+        let interface = |import: &String| ContractImport::parse(import)?.interface();
+        let imports = self
+            .imports
+            .iter()
+            .filter_map(|import| Some((import, interface(import)?)));
+        imports
+            .filter(|(_, interface)| !grants.allow(*interface))
+            .map(|(import, interface)| MissingGrant::Import {
+                import: import.clone(),
+                interface,
+            })
+            .collect()
     }
 
     /// Check that this is a bot and that all it imports is granted, and link just that.

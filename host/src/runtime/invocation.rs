@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::journal::{Journal, Said};
 use super::wasi::{self, Clock};
+use crate::capability::topic_grants::Outlets;
 use crate::capability::{Grants, Services, Work};
 
 /// A bot as its capabilities see it. Shared by all of its instances.
@@ -24,8 +25,8 @@ pub struct BotContext {
     pub groups: BTreeMap<String, String>,
     /// Option values by option name, defaults filled in.
     pub options: BTreeMap<String, Vec<String>>,
-    /// Topics that it may publish to: the name it uses, and the topic it gets (both without prefix).
-    pub outputs: BTreeMap<String, String>,
+    /// Where its events may go.
+    pub outlets: Outlets,
     /// Its rights.
     pub grants: Grants,
     /// Bytes of state that it may keep.

@@ -9,12 +9,13 @@ use time::format_description::well_known::Rfc3339;
 use super::bot::Prepared;
 use super::error::LoadFailure;
 use super::host::Inner;
-use super::inspector;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
+use super::rights::{self, Rights, limits};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
+use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
 use crate::runtime::{Answer, BotContext, Instances, Limits};
@@ -48,15 +49,17 @@ impl Inner {
             name: name.to_owned(),
             error,
         })?;
-        let grants = inspector::grants(spec, &component, &description, &resolved.values);
+        let rights = Rights::of(spec, name, &component, &description, &resolved)?;
+        rights.require(name, &description)?;
+        let Rights { grants, routes, .. } = rights;
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
             name: name.to_owned(),
             source: format!("{}/{name}", self.link.host),
             stock: spec.source.stock().map(ToOwned::to_owned),
-            groups: resolved.groups(),
+            groups: routes.groups(),
             options: resolved.values.clone(),
-            outputs: resolved.outputs.clone(),
+            outlets: routes.outlets.clone(),
             grants,
             state_limit: STATE_LIMIT,
             services: Arc::clone(&self.services),
@@ -73,9 +76,16 @@ impl Inner {
             self.inspector.engine().clone(),
             admitted,
             bot,
-            limits(spec, &description),
+            limits(spec, &description, self.longest_message),
         );
-        Ok(self.assemble(name, spec, (digest, signer), &description, resolved, instances))
+        Ok(self.assemble(
+            name,
+            spec,
+            (digest, signer),
+            &description,
+            (resolved, routes),
+            instances,
+        ))
     }
 
     /// Who signed the component, which the operator may insist on.
@@ -100,22 +110,24 @@ impl Inner {
         spec: &BotSpec,
         (digest, signer): (String, Option<Fingerprint>),
         description: &Description,
-        resolved: Resolved,
+        (resolved, routes): (Resolved, Routes),
         instances: Instances,
     ) -> Prepared {
         let topics = &self.link.topics;
+        let notes = rights::notes(spec, description, &routes, &instances.limits());
         let status = BotStatus {
             name: name.to_owned(),
             component: description.name.clone(),
             version: description.version.clone(),
             condition: Condition::Starting,
             detail: None,
-            group: resolved.inputs.first().map(|(group, _)| group.clone()),
-            reads: resolved.inputs.iter().map(|(_, topic)| topic.clone()).collect(),
-            publishes: resolved.outputs.values().cloned().collect(),
+            group: routes.inputs.first().map(|(group, _)| group.clone()),
+            reads: routes.inputs.iter().map(|(_, topic)| topic.clone()).collect(),
+            publishes: routes.outlets.topics().map(ToOwned::to_owned).collect(),
             handled: 0,
             failed: 0,
             in_hand: 0,
+            notes,
             since: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         };
         let in_force = InForce {
@@ -123,6 +135,7 @@ impl Inner {
             source: spec.source.clone(),
             digest,
             signer: signer.map(|fingerprint| fingerprint.to_string()),
+            group: status.group.clone(),
             reads: status.reads.clone(),
             publishes: status.publishes.clone(),
             grants: instances.bot().grants.clone(),
@@ -133,11 +146,13 @@ impl Inner {
         };
         let handler = Handler {
             instances,
-            component: description.name.clone(),
+            stage: rights::bearer(spec, name, description)
+                .stage(&description.name)
+                .to_owned(),
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
         };
-        let filters: Vec<_> = resolved
+        let filters: Vec<_> = routes
             .inputs
             .iter()
             .map(|(group, topic)| topics.shared(group, topic))
@@ -172,19 +187,6 @@ pub(super) async fn configure(asking: &Instances, name: &str) -> Result<(), Load
             call: "configure",
             fault,
         }),
-    }
-}
-
-/// The operator's limits, else what the bot asks for, else the host's defaults.
-pub(super) fn limits(spec: &BotSpec, description: &Description) -> Limits {
-    let defaults = Limits::default();
-    let asked = description
-        .message_timeout
-        .map(|seconds| Duration::from_secs(seconds.into()));
-    Limits {
-        memory: spec.memory.unwrap_or(defaults.memory),
-        guest_time: defaults.guest_time,
-        wall_time: spec.timeout.or(asked).unwrap_or(defaults.wall_time),
     }
 }
 

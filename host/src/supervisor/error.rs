@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::identity::IdentityError;
 use super::options::OptionError;
 use super::signature::SignatureError;
-use crate::capability::ArtifactError;
 use crate::capability::build::BuildError;
 use crate::capability::mail::MailSetupError;
+use crate::capability::{ArtifactError, Lacking};
 use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::runtime::{AdmissionError, DescribeError, Fault, LoadError};
@@ -134,6 +134,19 @@ pub enum LoadFailure {
     /// The component may not run here.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// It asks for more than its operator granted.
+    #[error("cannot load {name}: {lacking}")]
+    NotGranted {
+        /// The bot.
+        name: String,
+        /// What is missing.
+        lacking: Lacking,
+    },
+    /// A bot from a file would have topics of the pipeline or of the hosts as its own by its name.
+    #[error(
+        "a bot from a file can't be called {0}: that is a topic of the pipeline or of the hosts (choose another name with --as)"
+    )]
+    ReservedName(String),
     /// The component doesn't say what it is.
     #[error(transparent)]
     Description(#[from] DescribeError),

@@ -48,6 +48,7 @@ pub(super) struct Inner {
     /// Whether bots may have left sessions at a broker elsewhere under the client identifiers of an older version.
     pub(super) has_old_sessions: bool,
     pub(super) drain: Duration,
+    pub(super) longest_message: Duration,
     pub(super) require_signed_bots: bool,
     /// The host takes no more bots; then, everything ends.
     pub(super) stopping: CancellationToken,
@@ -142,6 +143,11 @@ impl Host {
         self.inner.inspector.inspect(source).await
     }
 
+    /// The command that loads a bot with all that it lacks, where that is why it can't be loaded.
+    pub async fn remedy(&self, spec: &BotSpec, failure: &LoadFailure) -> Option<String> {
+        self.inner.inspector.remedy(spec, failure).await
+    }
+
     /// Load a bot and start it. Returns when it is subscribed, or when the broker lets it wait.
     ///
     /// # Errors
@@ -171,7 +177,11 @@ impl Host {
         let ready = session.wait_for(|state| *state != ConsumerState::Connecting(None));
         let _ = tokio::time::timeout(SUBSCRIBE_PATIENCE, ready).await;
         tracing::info!(bot = name, %source, "loaded");
-        self.status(name)
+        let status = self.status(name)?;
+        for note in &status.notes {
+            tracing::warn!(bot = name, "{note}");
+        }
+        Ok(status)
     }
 
     /// Take a name for a bot. Without a name in `spec`, a stock bot whose name is taken gets a number, as the original's

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::admission::is_bot_name;
+use super::command_line::load_command;
 use super::error::LoadFailure;
 use super::options::{self, OptionError};
+use super::rights::Rights;
 use super::spec::{BotSource, BotSpec};
 use crate::capability::Grants;
 use crate::runtime::wit::types::Description;
@@ -95,22 +98,37 @@ impl Inspector {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Check that a bot has a grant for all that it imports.
+    /// Check that a bot has a grant for all that it asks for.
     ///
     /// # Errors
-    /// [`LoadFailure`] that names the import and what would grant it, or the option that is wrong.
+    /// [`LoadFailure`] that names what is missing and what would grant it, or the option that is wrong.
     pub fn check_grants(
         &self,
         spec: &BotSpec,
         component: &ComponentInfo,
         description: &Description,
     ) -> Result<(), LoadFailure> {
+        let name = spec.name.as_ref().unwrap_or(&description.name);
+        if !is_bot_name(name) {
+            return Err(LoadFailure::BadName(name.clone()));
+        }
         let resolved = options::resolve(description, &spec.options).map_err(|error| LoadFailure::Options {
-            name: description.name.clone(),
+            name: name.clone(),
             error,
         })?;
-        component.admit(&self.engine, &grants(spec, component, description, &resolved.values))?;
+        let rights = Rights::of(spec, name, component, description, &resolved)?;
+        rights.require(name, description)?;
+        component.admit(&self.engine, &rights.grants)?;
         Ok(())
+    }
+
+    /// The command that loads a bot with all that it lacks, where that is why it can't be loaded.
+    pub async fn remedy(&self, spec: &BotSpec, failure: &LoadFailure) -> Option<String> {
+        let LoadFailure::NotGranted { lacking, .. } = failure else {
+            return None;
+        };
+        let (_, description) = self.inspect(&spec.source).await.ok()?;
+        Some(load_command(spec, &description, &lacking.flags()))
     }
 
     /// Read and compile a component, or take it from the cache. None of its code runs.

@@ -75,7 +75,8 @@ impl Health {
 /// Handles the messages of one bot.
 pub(super) struct Handler {
     pub(super) instances: Instances,
-    pub(super) component: String,
+    /// What failures that the host tells of call the stage.
+    pub(super) stage: String,
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
 }
@@ -333,7 +334,7 @@ impl Handler {
             }
         }
         let reason: String = reason.chars().take(2000).collect();
-        data.insert("stage".to_owned(), json!(self.component));
+        data.insert("stage".to_owned(), json!(self.stage));
         data.insert("reason".to_owned(), json!(reason));
         data.insert("attempts".to_owned(), json!(attempts));
         data

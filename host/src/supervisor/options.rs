@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::capability::topic_grants::is_hosts_own;
 use crate::runtime::wit::types::{Description, OptionKind, OptionSpec};
 
 /// An option that is wrong.
@@ -53,18 +54,12 @@ pub(super) struct Resolved {
     pub(super) values: BTreeMap<String, Vec<String>>,
     /// Group and topic of each input.
     pub(super) inputs: Vec<(String, String)>,
+    /// Whether the operator named the group.
+    pub(super) endpoint_chosen: bool,
     /// Topics by the names that the bot uses.
     pub(super) outputs: BTreeMap<String, String>,
     /// Timers and their intervals.
     pub(super) timers: Vec<(String, Duration)>,
-}
-
-impl Resolved {
-    /// The group of each topic that is read, by topic without prefix.
-    pub(super) fn groups(&self) -> BTreeMap<String, String> {
-        let inputs = self.inputs.iter();
-        inputs.map(|(group, topic)| (topic.clone(), group.clone())).collect()
-    }
 }
 
 /// Check what was given against a description.
@@ -102,6 +97,7 @@ pub(super) fn resolve(
     }
     Ok(Resolved {
         values,
+        endpoint_chosen: given.get(ENDPOINT).is_some_and(|values| !values.is_empty()),
         inputs,
         outputs,
         timers,
@@ -188,8 +184,8 @@ fn check_topic(option: &str, value: &str) -> Result<(), OptionError> {
         "a topic holds no + and no #"
     } else if value.starts_with(['$', '/']) || value.chars().any(char::is_control) {
         "it begins with $ or /, or holds a control character"
-    } else if is_topic && ["logs/", "hosts/", "bots/"].iter().any(|own| value.starts_with(own)) {
-        "the host keeps logs/, hosts/ and bots/ for itself"
+    } else if is_topic && is_hosts_own(value) {
+        "the hosts keep logs/, hosts/, bots/ and peers/ for themselves"
     } else {
         return Ok(());
     };

@@ -15,6 +15,9 @@ use crate::objects::Location;
 /// The topics of the stock bots, in the order of the pipeline.
 pub const PIPELINE: [&str; 4] = ["commits", "builds", "signs", "dists"];
 
+/// Time that a message of a bot from a file may take at most, unless its operator gives it more.
+pub const LONGEST_MESSAGE: Duration = Duration::from_secs(600);
+
 /// Which broker carries the messages.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
@@ -96,6 +99,8 @@ pub struct HostConfig {
     pub mail: Option<MailSettings>,
     /// How long messages in hand may take to be finished when a bot is stopped.
     pub drain: Duration,
+    /// Time that a bot from a file may have for a message when it asks for it; its operator can give it more.
+    pub longest_message: Duration,
     /// Whether every bot from a file has to be signed.
     pub require_signed_bots: bool,
     /// Topics, besides the stock ones, whose events `runs` shows.

@@ -65,7 +65,7 @@ pub struct BotSpec {
     /// Memory of an instance, in bytes; none for the host's default.
     #[serde(default)]
     pub memory: Option<usize>,
-    /// Time that one message may take; none for what the bot asks for, or the host's default.
+    /// Time that one message may take; none for what the bot asks for within the host's bounds, or the host's default.
     #[serde(default)]
     pub timeout: Option<Duration>,
 }
@@ -156,6 +156,9 @@ pub struct BotStatus {
     pub failed: u64,
     /// Messages that it has in hand.
     pub in_hand: u64,
+    /// What its operator should know: where it does not get what it asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Since when it is loaded, RFC 3339.
     pub since: String,
 }
@@ -172,6 +175,9 @@ pub struct InForce {
     pub digest: String,
     /// Fingerprint of the key that signed the component, if one did.
     pub signer: Option<String>,
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Topics that it reads, without prefix.
     pub reads: Vec<String>,
     /// Topics that it publishes to, without prefix.

@@ -165,6 +165,7 @@ impl Host {
                 has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
                 drain: config.drain,
+                longest_message: config.longest_message,
                 require_signed_bots: config.require_signed_bots,
                 stopping: CancellationToken::new(),
                 cancel,

@@ -11,10 +11,12 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::admission::{ASKING, STATE_LIMIT, limits};
+use super::admission::{ASKING, STATE_LIMIT};
 use super::error::{HostError, LoadFailure};
-use super::inspector::{self, Inspector};
+use super::inspector::Inspector;
 use super::options;
+use super::rights::{self, Rights, limits};
+use super::settings::LONGEST_MESSAGE;
 use super::spec::BotSpec;
 use crate::bus::schema;
 use crate::capability::build::{Builder, Settings};
@@ -23,7 +25,8 @@ use crate::capability::http::Http;
 use crate::capability::mail::{Mail, MailSettings};
 use crate::capability::site::Sites;
 use crate::capability::tape::{Tape, World};
-use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
+use crate::capability::topic_grants::Outlets;
+use crate::capability::{ArtifactStore, Lacking, LogHub, LogLine, MissingGrant, Services};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
@@ -35,6 +38,12 @@ pub struct Trial {
     services: Arc<Services>,
     name: String,
     topic: String,
+    /// What it lacks to be loaded.
+    lacks: Vec<MissingGrant>,
+    /// What it may publish once it has that.
+    outlets: Outlets,
+    /// The names of its own options.
+    bots_own: Vec<String>,
     /// Lines of its log that were reported. The first report has those that it wrote while it was loaded.
     seen: AtomicUsize,
     // Holds everything that the services keep; gone with the trial.
@@ -69,6 +78,8 @@ pub struct TrialReport {
     pub state: BTreeMap<String, Vec<u8>>,
     /// What it logged.
     pub log: Vec<LogLine>,
+    /// What it would have to be granted besides, to be loaded and to publish all that: none if nothing.
+    pub needs: Option<Lacking>,
     /// From the call to its end.
     pub took: Duration,
 }
@@ -109,7 +120,8 @@ pub enum TrialError {
 }
 
 impl Trial {
-    /// Load a bot, as a host would: options and grants are checked, and the bot's `configure` is called.
+    /// Load a bot, as a host would: options and grants are checked, and the bot's `configure` is called. Only topics need
+    /// no grant here, where nobody else reads or writes them; [`TrialReport::needs`] names the grants.
     ///
     /// # Errors
     /// [`TrialError`], which says what is wrong and what to do.
@@ -133,9 +145,10 @@ impl Trial {
             name: name.clone(),
             error,
         })?;
-        let grants = inspector::grants(spec, &component, &description, &resolved.values);
+        let rights = Rights::of(spec, &name, &component, &description, &resolved)?;
+        rights::require(&name, &description, rights.imports)?;
         let admitted = component
-            .admit(inspector.engine(), &grants)
+            .admit(inspector.engine(), &rights.grants)
             .map_err(LoadFailure::Admission)?;
         let directory = tempfile::tempdir().map_err(world)?;
         let services = Arc::new(services(directory.path(), tape, mail)?);
@@ -143,10 +156,10 @@ impl Trial {
             source: format!("test/{name}"),
             name: name.clone(),
             stock: spec.source.stock().map(ToOwned::to_owned),
-            groups: resolved.groups(),
+            groups: rights.routes.groups(),
             options: resolved.values,
-            outputs: resolved.outputs,
-            grants,
+            outlets: Outlets::unlimited(&resolved.outputs),
+            grants: rights.grants,
             state_limit: STATE_LIMIT,
             services: Arc::clone(&services),
         });
@@ -155,7 +168,12 @@ impl Trial {
         let asking = Instances::new(engine.clone(), admitted.clone(), Arc::clone(&bot), ASKING);
         super::admission::configure(&asking, &name).await?;
         Ok(Self {
-            instances: Instances::new(engine.clone(), admitted, bot, limits(spec, &description)),
+            instances: Instances::new(
+                engine.clone(),
+                admitted,
+                bot,
+                limits(spec, &description, LONGEST_MESSAGE),
+            ),
             services,
             name,
             topic: resolved
@@ -163,6 +181,9 @@ impl Trial {
                 .first()
                 .map(|(_, topic)| topic.clone())
                 .unwrap_or_default(),
+            lacks: rights.topics,
+            outlets: rights.routes.outlets,
+            bots_own: options::known_options(&description),
             seen: AtomicUsize::new(0),
             _directory: directory,
         })
@@ -237,11 +258,29 @@ impl Trial {
         self.settle(effects.state_writes().collect()).await?;
         Ok(TrialReport {
             outcome,
+            needs: self.needs(&effects.events),
             published: effects.events,
             state: self.state().await?,
             log,
             took,
         })
+    }
+
+    /// What the bot has to be granted besides to be loaded, and to publish these events.
+    fn needs(&self, events: &[OutgoingEvent]) -> Option<Lacking> {
+        let mut grants = self.lacks.clone();
+        for event in events {
+            let allowed = self.outlets.check(&event.topic, &event.event_type, &event.data);
+            let needed = MissingGrant::PublishType {
+                topic: event.topic.clone(),
+                event_type: event.event_type.clone(),
+            };
+            if allowed.is_err() && !grants.contains(&needed) {
+                grants.push(needed);
+            }
+        }
+        let bots_own = self.bots_own.clone();
+        (!grants.is_empty()).then_some(Lacking { grants, bots_own })
     }
 
     /// All that the bot logged so far.

@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::home::{Home, Said, eventually, said};
+use super::home::{Home, Said, eventually, load, said};
 
 #[test]
 fn load_starts_a_host_if_there_is_none() {
     let home = Home::new();
-    let said = home.run(&["load", &Home::guest("relay")]);
+    let said = home.run(&load(&[&Home::guest("relay")]));
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(
         said.err
@@ -40,7 +40,7 @@ fn a_host_that_cannot_start_in_the_background_is_not_invisible() {
         format!("[broker]\nlisten = \"{address}\"\n"),
     )
     .unwrap();
-    let said = home.run(&["load", &Home::guest("relay")]);
+    let said = home.run(&load(&[&Home::guest("relay")]));
     assert_eq!(said.code, 6, "{}", said.err);
     let expected = format!("cannot start a host in the background: cannot listen on {address}");
     assert!(
@@ -55,7 +55,7 @@ fn a_host_that_cannot_start_in_the_background_is_not_invisible() {
 fn a_host_with_a_broken_configuration_is_not_invisible() {
     let home = Home::new();
     std::fs::write(home.state().join("foundry.toml"), "[broker]\nlistn = \"x\"\n").unwrap();
-    let said = home.run(&["load", &Home::guest("relay")]);
+    let said = home.run(&load(&[&Home::guest("relay")]));
     assert_eq!(said.code, 2, "{}", said.err);
     assert!(said.err.contains("foundry.toml:2: broker.listn"), "{}", said.err);
     assert!(said.err.contains("did you mean `listen`?"), "{}", said.err);
@@ -100,8 +100,8 @@ fn a_wrong_option_starts_no_host() {
 fn loaded_bots_come_back_until_they_are_stopped() {
     let home = Home::new();
     let guest = Home::guest("relay");
-    home.ok(&["load", &guest, "--as", "stays", "--publish-to", "elsewhere"]);
-    home.ok(&["load", &guest, "--as", "goes"]);
+    home.ok(&load(&[&guest, "--as", "stays", "--publish-to", "elsewhere"]));
+    home.ok(&load(&[&guest, "--as", "goes"]));
     home.ok(&["stop", "goes"]);
     home.ok(&["shutdown"]);
     let _host = home.host(&[]);
@@ -119,8 +119,8 @@ fn a_bot_that_cannot_come_back_is_shown_with_the_reason() {
     let home = Home::new();
     let copy = home.path().join("copy.wasm");
     std::fs::copy(Home::guest("relay"), &copy).unwrap();
-    home.ok(&["load", "./copy.wasm"]);
-    home.ok(&["load", &Home::guest("noop")]);
+    home.ok(&load(&["./copy.wasm"]));
+    home.ok(&load(&[&Home::guest("noop")]));
     home.ok(&["shutdown"]);
     std::fs::remove_file(&copy).unwrap();
     let _host = home.host(&[]);
@@ -144,7 +144,7 @@ fn a_bot_that_cannot_come_back_is_shown_with_the_reason() {
 #[test]
 fn an_idle_bot_stops_in_under_two_seconds() {
     let home = Home::new();
-    home.ok(&["load", &Home::guest("relay")]);
+    home.ok(&load(&[&Home::guest("relay")]));
     let begun = Instant::now();
     home.ok(&["stop", "relay"]);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

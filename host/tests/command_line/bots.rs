@@ -1,16 +1,16 @@
 //! `load`, `stop` and `inspect`: what can go wrong, and what it looks like.
 
-use super::home::Home;
+use super::home::{Home, load};
 
 #[test]
 fn a_name_can_be_taken_once() {
     let home = Home::new();
     let guest = Home::guest("noop");
-    home.ok(&["load", &guest, "--as", "mine"]);
-    let said = home.run(&["load", "--as", "mine", &guest]);
+    home.ok(&load(&[&guest, "--as", "mine"]));
+    let said = home.run(&load(&["--as", "mine", &guest]));
     assert_eq!(said.code, 6);
     assert!(said.err.contains("--as"), "{}", said.err);
-    assert_eq!(home.run(&["load", &guest, "--as", "../mine"]).code, 2);
+    assert_eq!(home.run(&load(&[&guest, "--as", "../mine"])).code, 2);
 }
 
 #[test]
@@ -30,15 +30,15 @@ fn a_stock_bot_can_be_loaded_twice_and_says_that_it_is_the_second_one() {
 fn a_component_that_is_loaded_already_is_refused_with_what_can_be_done() {
     let home = Home::new();
     let guest = Home::guest("noop");
-    home.ok(&["load", &guest]);
-    let said = home.run(&["load", &guest]);
+    home.ok(&load(&[&guest]));
+    let said = home.run(&load(&[&guest]));
     assert_eq!(said.code, 6, "{}", said.err);
     assert_eq!(
         said.err,
         "foundry-host: noop is loaded already (load a second one under a name of its own with --as NAME; load this one in \
          its place with --replace, or now and after each build with --watch; or stop it with `foundry-host stop noop`)\n"
     );
-    home.ok(&["load", &guest, "--as", "noop-too"]);
+    home.ok(&load(&[&guest, "--as", "noop-too"]));
     let names = || -> Vec<String> {
         let bots = home.json(&["list"]);
         let bots = bots.as_array().unwrap();
@@ -46,13 +46,13 @@ fn a_component_that_is_loaded_already_is_refused_with_what_can_be_done() {
     };
     assert_eq!(names(), ["noop", "noop-too"]);
     // Each remedy does what it says.
-    let said = home.run(&["load", &guest, "--replace"]);
+    let said = home.run(&load(&[&guest, "--replace"]));
     assert_eq!((said.code, said.err.as_str()), (0, "loaded noop\n"));
-    let said = home.run(&["load", "--replace", "--as", "noop-too", &guest]);
+    let said = home.run(&load(&["--replace", "--as", "noop-too", &guest]));
     assert_eq!((said.code, said.err.as_str()), (0, "loaded noop-too\n"));
     assert_eq!(names(), ["noop", "noop-too"]);
     home.ok(&["stop", "noop"]);
-    home.ok(&["load", &guest]);
+    home.ok(&load(&[&guest]));
     assert_eq!(names(), ["noop", "noop-too"]);
 }
 
@@ -60,14 +60,14 @@ fn a_component_that_is_loaded_already_is_refused_with_what_can_be_done() {
 fn what_is_not_granted_is_named_with_the_option_that_grants_it() {
     let home = Home::new();
     let guest = Home::guest("greedy");
-    let said = home.run(&["load", &guest]);
+    let said = home.run(&load(&[&guest]));
     assert_eq!(said.code, 5);
     assert!(
         said.err.contains("foundry:bot/signing@0.1.1") && said.err.contains("--allow-sign KEYID"),
         "{}",
         said.err
     );
-    home.ok(&["load", &guest, "--allow-sign", "0123456789abcdef"]);
+    home.ok(&load(&[&guest, "--allow-sign", "0123456789abcdef"]));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_core_module_is_loaded_as_the_compiler_made_it() {
         // The file's own digest, whichever it is: what is pinned and signed is the file.
         let digest = known["sha256"].as_str().unwrap();
         assert_eq!(digest, sha256_of(&home.path().join(name)));
-        home.ok(&["load", &file, "--as", &name.replace('.', "-"), "--digest", digest]);
+        home.ok(&load(&[&file, "--as", &name.replace('.', "-"), "--digest", digest]));
     }
 }
 
@@ -137,7 +137,7 @@ fn what_is_no_bot_is_refused() {
 fn stopping_an_unknown_bot_is_an_error_and_does_not_hang() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("noop")]);
+    home.ok(&load(&[&Home::guest("noop")]));
     let said = home.run(&["stop", "nobody", "noop"]);
     assert_eq!(said.code, 4);
     assert!(said.err.contains("no bot named nobody"), "{}", said.err);
@@ -153,7 +153,7 @@ fn stopping_an_unknown_bot_is_an_error_and_does_not_hang() {
 fn the_list_has_counters_of_its_own_bots() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay"), "--endpoint", "pub/x"]);
+    home.ok(&load(&[&Home::guest("relay"), "--endpoint", "pub/x"]));
     super::home::eventually("its first tick is done", || {
         home.json(&["list"])[0]["local"]["handled"] == 1
     });
@@ -206,6 +206,7 @@ fn inspect_says_what_a_bot_is_and_what_it_needs() {
       foundry:bot/log@0.1.1  every bot has it
       foundry:bot/signing@0.1.1  needs --allow-sign KEYID
       foundry:bot/types@0.1.1  types only
+      reads greedy-in  needs --allow-read greedy-in
     ");
     let json = home.json(&["inspect", &Home::guest("relay")]);
     assert_eq!(json["options"][0]["name"], "start");

@@ -52,6 +52,7 @@ use = "./missing.wasm"
 [bots.grants]
 use = "{greedy}"
 grants.sign = ["host"]
+grants.read = ["greedy-in"]
 grants.site = ["./foundry.toml/site"]
 grants.files = ["nothing.gpg"]
 "#
@@ -75,7 +76,8 @@ grants.files = ["nothing.gpg"]
 fn check_of_a_good_configuration_runs_nothing() {
     let home = Home::bare();
     let config = format!(
-        "[broker]\nlisten = \"127.0.0.1:0\"\n[bots.a]\nuse = \"{}\"\nfirst = 1\n",
+        "[broker]\nlisten = \"127.0.0.1:0\"\n[bots.a]\nuse = \"{}\"\nfirst = 1\n\
+         grants.read = [\"relay-in\"]\ngrants.publish = [\"relay-out\"]\n",
         Home::guest("relay")
     );
     home.write("foundry.toml", &config);
@@ -109,7 +111,9 @@ fn the_bots_of_a_configuration_run_with_their_names_and_options() {
     std::fs::copy(guest, home.path().join("relay.wasm")).unwrap();
     let config = "[host]\nname = \"h\"\n[broker]\nlisten = \"127.0.0.1:0\"\n\
                   [bots.first]\nuse = \"./relay.wasm\"\nfirst = 1\npublish-to = \"middle\"\n\
-                  [bots.second]\nuse = \"./relay.wasm\"\nwatch = \"middle\"\ninstances = 2\n";
+                  grants.read = [\"relay-in\"]\ngrants.publish = [\"middle\"]\n\
+                  [bots.second]\nuse = \"./relay.wasm\"\nwatch = \"middle\"\ninstances = 2\n\
+                  grants.read = [\"middle@relay\"]\ngrants.publish = [\"relay-out\"]\n";
     home.write("foundry.toml", config);
     let host = home.start(&["run", "-c", "foundry.toml"]);
     let said = host.read_until("is ready");

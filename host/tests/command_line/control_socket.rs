@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::home::Home;
+use super::home::{Home, load};
 
 fn connect(home: &Home) -> UnixStream {
     let stream = UnixStream::connect(home.state().join("control.sock")).unwrap();
@@ -74,7 +74,7 @@ fn clients_that_hang_do_not_keep_others_from_being_served() {
 fn a_client_that_leaves_in_the_middle_harms_nobody() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay"), "--first", "3", "--start", "100ms"]);
+    home.ok(&load(&[&Home::guest("relay"), "--first", "3", "--start", "100ms"]));
     for request in [
         json!({ "logs": { "of": null, "lines": 10, "follow": true } }),
         json!({ "watch": { "filter": "#" } }),
@@ -94,7 +94,8 @@ fn a_client_that_leaves_in_the_middle_harms_nobody() {
     }
     // A load is done to its end, whether anybody waits for it or not.
     let mut stream = connect(&home);
-    let spec = json!({ "source": { "file": Home::guest("noop") }, "name": "orphan" });
+    let spec =
+        json!({ "source": { "file": Home::guest("noop") }, "name": "orphan", "grants": { "read": ["noop-in"] } });
     writeln!(
         stream,
         "{}",
@@ -115,7 +116,7 @@ fn two_clients_at_once_are_both_served() {
             let (home, guest) = (&home, &guest);
             scope.spawn(move || {
                 let name = format!("bot-{n}");
-                home.ok(&["load", guest, "--as", &name]);
+                home.ok(&load(&[guest, "--as", &name]));
                 home.ok(&["list"]);
                 home.ok(&["stop", &name]);
             });
@@ -128,7 +129,7 @@ fn two_clients_at_once_are_both_served() {
 fn a_client_that_does_not_read_is_given_up() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay"), "--first", "100", "--start", "100ms"]);
+    home.ok(&load(&[&Home::guest("relay"), "--first", "100", "--start", "100ms"]));
     let mut stream = connect(&home);
     writeln!(
         stream,

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use super::home::Home;
+use super::home::{Home, load};
 
 #[test]
 fn a_host_says_when_it_is_ready_and_where_its_broker_is() {
@@ -27,7 +27,7 @@ fn a_host_ends_within_seconds_when_it_is_told_to() {
     for signal in ["-TERM", "-INT"] {
         let home = Home::new();
         let mut host = home.host(&[]);
-        home.ok(&["load", &Home::guest("relay")]);
+        home.ok(&load(&[&Home::guest("relay")]));
         host.signal(signal);
         let (code, took) = host.end();
         assert_eq!(code, 0);

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use super::home::{Home, eventually};
+use super::home::{Home, eventually, load};
 use super::sight::{broker_port, publish};
 
 /// A member of a group that takes messages and never answers for them.
@@ -41,7 +41,7 @@ fn group(home: &Home, name: &str) -> serde_json::Value {
 fn groups_are_listed_shown_and_removed() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay")]);
+    home.ok(&load(&[&Home::guest("relay")]));
     let relay = home.json(&["groups", "list"])["groups"][0].clone();
     let name = relay["name"].as_str().unwrap();
     assert_eq!((&relay["members"], &relay["waiting"]), (&1.into(), &0.into()));
@@ -77,7 +77,7 @@ fn groups_are_listed_shown_and_removed() {
 fn a_group_is_called_as_its_bots_endpoint_and_as_its_share_name() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay"), "--endpoint", "pub/relay"]);
+    home.ok(&load(&[&Home::guest("relay"), "--endpoint", "pub/relay"]));
     let listed = home.ok(&["groups", "list"]);
     assert!(listed.contains("\npub/relay ") && !listed.contains("%2F"), "{listed}");
     let share = "$share/pub%2Frelay/foundry/relay-in";
@@ -92,8 +92,7 @@ fn a_group_is_called_as_its_bots_endpoint_and_as_its_share_name() {
         assert_eq!(home.json(&["groups", "show", name])["group"]["name"], "pub/relay");
     }
     for name in names {
-        home.ok(&[
-            "load",
+        home.ok(&load(&[
             &Home::guest("relay"),
             "--as",
             "other",
@@ -101,7 +100,7 @@ fn a_group_is_called_as_its_bots_endpoint_and_as_its_share_name() {
             "pub/other",
             "--watch",
             "x",
-        ]);
+        ]));
         home.ok(&["stop", "other"]);
         home.ok(&[
             "groups",
@@ -162,9 +161,9 @@ fn dead_letters_of_a_bot_are_shown_requeued_and_dropped() {
     let home = Home::new();
     let _host = home.host(&[]);
     let (hostile, relay, source) = (Home::guest("hostile"), Home::guest("relay"), Home::guest("source"));
-    home.ok(&["load", "--allow-artifacts", &hostile]);
+    home.ok(&load(&["--allow-artifacts", &hostile]));
     // Nothing that the bot knows how to do.
-    home.ok(&["load", &source, "--publish-to", "hostile-in", "--total", "3"]);
+    home.ok(&load(&[&source, "--publish-to", "hostile-in", "--total", "3"]));
     let letters = || home.json(&["dead-letters", "list"]);
     eventually("all are given up", || letters().as_array().unwrap().len() == 3);
     home.ok(&["stop", "hostile"]);
@@ -178,7 +177,7 @@ fn dead_letters_of_a_bot_are_shown_requeued_and_dropped() {
 
     // A better bot under the same name takes one, and then all that are left.
     let better = ["--as", "hostile", "--watch", "hostile-in", "--endpoint", "hostile"];
-    home.ok(&[&["load", &relay], better.as_slice()].concat());
+    home.ok(&load(&[&[relay.as_str()], better.as_slice()].concat()));
     // A session that lasts collects what the bot publishes. Clients without a user name have none.
     let password = std::fs::read_to_string(home.state().join("broker/owner.password")).unwrap();
     let watcher = |more: &[&str]| {

@@ -223,6 +223,12 @@ impl Drop for Running {
     }
 }
 
+/// The words of `load`, with all topics that a bot from a file can be granted.
+pub fn load<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    let granting = ["load", "--allow-read", "#@#", "--allow-publish", "#"];
+    granting.iter().chain(words).copied().collect()
+}
+
 /// Try until it is true.
 pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -14,6 +14,7 @@ mod bots;
 mod configuration;
 mod control_socket;
 mod foreground;
+mod grants;
 mod groups;
 mod help;
 mod home;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use super::home::{Home, Said, said};
+use super::home::{Home, Said, load, said};
 
 /// A link to the program with the name of a bot.
 fn link(home: &Home, name: &str) -> PathBuf {
@@ -58,7 +58,7 @@ fn a_link_loads_lists_and_stops_its_own_bots() {
     );
     assert_eq!(loaded.code, 0, "{}", loaded.err);
     assert!(loaded.err.contains("loaded buildbot"), "{}", loaded.err);
-    home.ok(&["load", &Home::guest("noop")]);
+    home.ok(&load(&[&Home::guest("noop")]));
     let list = run(&home, "buildbot", &["--list"]);
     assert!(list.out.contains("pub/x") && !list.out.contains("noop"), "{}", list.out);
     let other = run(&home, "buildbot", &["--stop", "noop"]);

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::home::{Home, eventually};
+use super::home::{Home, eventually, load};
 use super::sight::{broker_port, publish};
 
 const DEFAULT: &str = "127.0.0.1:1883";
@@ -58,7 +58,7 @@ fn home() -> Home {
 fn port_1883_is_taken_by_mosquitto() {
     let _mosquitto = Mosquitto::start();
     let homes = [home(), home()];
-    let said = homes[0].run(&["load", &Home::guest("relay")]);
+    let said = homes[0].run(&load(&[&Home::guest("relay")]));
     assert_eq!(said.code, 0, "{}", said.err);
     let port = broker_port(&homes[0]);
     let expected = format!("broker mqtt://127.0.0.1:{port} (another program has {DEFAULT}), log");
@@ -73,7 +73,7 @@ fn port_1883_is_taken_by_mosquitto() {
         said.contains("another program listens where the broker would"),
         "{said}"
     );
-    homes[1].ok(&["load", &Home::guest("relay")]);
+    homes[1].ok(&load(&[&Home::guest("relay")]));
 
     assert!(port != "1883" && other != "1883" && port != other);
     for home in &homes {

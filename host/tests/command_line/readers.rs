@@ -1,6 +1,6 @@
 //! Bots that are loaded after their messages were published, and what a user sees until then.
 
-use super::home::{Home, eventually};
+use super::home::{Home, eventually, load};
 use super::sight::publish;
 
 const SOURCE: [&str; 4] = ["--publish-to", "commits", "--total", "3"];
@@ -40,9 +40,9 @@ fn kept(home: &Home) -> u64 {
 fn the_second_bot_that_comes_late_handles_what_the_first_did_also_after_a_kill() {
     let home = observing();
     let mut host = home.host(&[]);
-    home.ok(&[&["load", &Home::guest("source")], SOURCE.as_slice()].concat());
+    home.ok(&load(&[&[Home::guest("source").as_str()], SOURCE.as_slice()].concat()));
     eventually("all are published", || kept(&home) == 3);
-    let load = |name: &str| {
+    let load_as = |name: &str| {
         let (relay, endpoint) = (Home::guest("relay"), format!("pub/{name}"));
         let options = [
             "--as",
@@ -54,14 +54,14 @@ fn the_second_bot_that_comes_late_handles_what_the_first_did_also_after_a_kill()
             "--publish-to",
             name,
         ];
-        home.ok(&[&["load", &relay], options.as_slice()].concat());
+        home.ok(&load(&[&[relay.as_str()], options.as_slice()].concat()));
         eventually("it has handled all", || events_on(&home, name) == [1, 1, 1]);
     };
-    load("i386");
+    load_as("i386");
     host.signal("-KILL");
     host.end();
     let _host = home.host(&[]);
-    load("amd64");
+    load_as("amd64");
     // The first had them, and its group is not new.
     assert_eq!(events_on(&home, "i386"), [1, 1, 1]);
     assert_eq!(home.json(&["dead-letters", "list"]).as_array().unwrap().len(), 0);
@@ -85,7 +85,7 @@ fn a_topic_without_a_reader_is_named_with_the_bot_that_is_missing() {
         (&backlog["keep"], backlog["topics"].as_array().unwrap().len()),
         (&3600.into(), 4)
     );
-    home.ok(&["load", &Home::guest("relay"), "--watch", "commits"]);
+    home.ok(&load(&[&Home::guest("relay"), "--watch", "commits"]));
     let listed = home.ok(&["groups", "list"]);
     assert!(!listed.contains("no group reads"), "{listed}");
 }
@@ -94,7 +94,9 @@ fn a_topic_without_a_reader_is_named_with_the_bot_that_is_missing() {
 fn a_run_that_no_bot_reads_says_for_how_long_it_is_kept() {
     let home = Home::new();
     let _host = home.host(&[]);
-    home.ok(&[&["load", &Home::guest("source")], &SOURCE[..3], &["1"]].concat());
+    home.ok(&load(
+        &[&[Home::guest("source").as_str()], &SOURCE[..3], &["1"]].concat(),
+    ));
     eventually("the run is on record", || home.json(&["runs"])[0]["unread"].is_object());
     let says = "no bot reads `commits`: kept for 59 min; load buildbot";
     let listed = home.run(&["runs"]);
@@ -108,7 +110,7 @@ fn a_run_that_no_bot_reads_says_for_how_long_it_is_kept() {
     let said = within_two_minutes(&waited.err).matches(says).count();
     assert_eq!((waited.code, said), (1, 1), "{}", waited.err);
 
-    home.ok(&["load", &Home::guest("relay"), "--watch", "commits"]);
+    home.ok(&load(&[&Home::guest("relay"), "--watch", "commits"]));
     eventually("it has a reader", || home.json(&["runs"])[0]["unread"].is_null());
     assert_eq!(home.run(&["runs"]).err, "");
 }
@@ -119,7 +121,7 @@ fn without_a_backlog_nothing_is_said_of_readers() {
     let config = "[host]\nname = \"here\"\n[broker]\nlisten = \"127.0.0.1:0\"\n[messages]\nbacklog-age = 0\n";
     std::fs::write(home.state().join("foundry.toml"), config).unwrap();
     let _host = home.host(&[]);
-    home.ok(&[&["load", &Home::guest("source")], SOURCE.as_slice()].concat());
+    home.ok(&load(&[&[Home::guest("source").as_str()], SOURCE.as_slice()].concat()));
     eventually("the runs are on record", || {
         home.json(&["runs"]).as_array().unwrap().len() == 3
     });

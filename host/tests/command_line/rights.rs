@@ -1,21 +1,20 @@
 //! Rights, digests, and reloads.
 
-use super::home::Home;
+use super::home::{Home, load};
 
 #[test]
 fn the_rights_in_force_are_what_was_granted() {
     let home = Home::new();
     let guest = Home::guest("hostile");
     let hooks = "https://hooks.example.org/*";
-    home.ok(&[
-        "load",
+    home.ok(&load(&[
         &guest,
         "--allow-artifacts",
         "--allow-http",
         hooks,
         "--memory",
         "64M",
-    ]);
+    ]));
     let grants = home.json(&["grants", "hostile"]);
     assert_eq!(grants["grants"]["artifacts"], true);
     assert_eq!(grants["grants"]["http"][0], hooks);
@@ -23,10 +22,10 @@ fn the_rights_in_force_are_what_was_granted() {
     assert_eq!(grants["memory"], 64 * 1024 * 1024);
     assert_eq!(grants["reads"][0], "hostile-in");
     let text = home.ok(&["grants", "hostile"]);
-    assert!(text.contains(&format!("http       {hooks}\n")), "{text}");
-    assert!(text.contains("publishes  hostile-out\n"), "{text}");
+    assert!(text.contains(&format!("http        {hooks}\n")), "{text}");
+    assert!(text.contains("publishes   hostile-out\n"), "{text}");
     assert_eq!(home.run(&["grants", "nobody"]).code, 4);
-    let said = home.run(&["load", &guest, "--allow-http", "hooks.example.org"]);
+    let said = home.run(&load(&[&guest, "--allow-http", "hooks.example.org"]));
     assert_eq!(said.code, 2);
     assert!(said.err.contains("https://"), "{said:?}");
 }
@@ -36,12 +35,12 @@ fn another_component_than_the_pinned_one_is_refused() {
     let home = Home::new();
     let guest = Home::guest("relay");
     let digest = home.json(&["inspect", &guest])["sha256"].as_str().unwrap().to_owned();
-    home.ok(&["load", &guest, "--digest", &format!("sha256:{digest}")]);
+    home.ok(&load(&[&guest, "--digest", &format!("sha256:{digest}")]));
     assert_eq!(home.json(&["grants", "relay"])["digest"], format!("sha256:{digest}"));
-    let said = home.run(&["load", &Home::guest("noop"), "--digest", &digest]);
+    let said = home.run(&load(&[&Home::guest("noop"), "--digest", &digest]));
     assert_eq!(said.code, 5);
     assert!(said.err.contains(&format!("not sha256:{digest}")), "{said:?}");
-    assert_eq!(home.run(&["load", &guest, "--digest", "sha256:1234"]).code, 2);
+    assert_eq!(home.run(&load(&[&guest, "--digest", "sha256:1234"])).code, 2);
 }
 
 #[test]
@@ -54,8 +53,7 @@ fn a_watched_bot_is_replaced_when_its_file_changes_and_kept_when_the_build_is_br
     };
     let component = || home.json(&["list"])[0]["component"].as_str().unwrap().to_owned();
     copy("relay");
-    let watch = home.start(&[
-        "load",
+    let watch = home.start(&load(&[
         "--watch",
         "--allow-http",
         "https://granted.example/*",
@@ -64,7 +62,7 @@ fn a_watched_bot_is_replaced_when_its_file_changes_and_kept_when_the_build_is_br
         "./bot.wasm",
         "--as",
         "mine",
-    ]);
+    ]));
     watch.read_until("loaded mine 0.1.0");
     assert_eq!(component(), "relay");
 

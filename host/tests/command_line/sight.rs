@@ -4,13 +4,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::home::{Home, Running, eventually};
+use super::home::{Home, Running, eventually, load};
 
 /// A host with a relay that publishes messages of its own.
 fn busy() -> (Home, Running) {
     let home = Home::new();
     let host = home.host(&[]);
-    home.ok(&["load", &Home::guest("relay"), "--first", "2", "--start", "300ms"]);
+    home.ok(&load(&[&Home::guest("relay"), "--first", "2", "--start", "300ms"]));
     (home, host)
 }
 
@@ -194,7 +194,7 @@ fn forged_messages_become_dead_letters_that_can_be_dropped() {
 fn logs_end_with_what_was_said_and_follow_goes_on() {
     let home = Home::new();
     let mut host = home.host(&[]);
-    home.ok(&["load", "--allow-artifacts", &Home::guest("hostile")]);
+    home.ok(&load(&["--allow-artifacts", &Home::guest("hostile")]));
     publish(&home, "foundry/hostile-in", "forged");
     let said = || home.ok(&["logs", "hostile"]);
     eventually("the refusal is logged", || said().contains("hostile:"));

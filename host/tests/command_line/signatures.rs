@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::home::Home;
+use super::home::{Home, load};
 
 /// A GnuPG keyring of its own, with a key of an author's.
 struct Author(tempfile::TempDir);
@@ -56,17 +56,17 @@ fn a_bot_that_gpg_signed_is_loaded_if_its_author_is_known() {
     let (home, author) = (Home::new(), Author::new());
     let bot = guest(&home);
     // Unsigned: loaded unless the operator minds.
-    let said = home.run(&["load", "--signed", &bot]);
+    let said = home.run(&load(&["--signed", &bot]));
     assert_eq!(said.code, 5, "{said:?}");
     assert!(
         said.err.contains("bot.wasm is not signed") && said.err.contains("key sign"),
         "{said:?}"
     );
-    home.ok(&["load", &bot, "--as", "unsigned"]);
+    home.ok(&load(&[&bot, "--as", "unsigned"]));
 
     // Signed by nobody that is known here.
     author.ok(&["--armor", "--detach-sign", &bot]);
-    let said = home.run(&["load", &bot]);
+    let said = home.run(&load(&[&bot]));
     assert_eq!(said.code, 5, "{said:?}");
     assert!(
         said.err.contains("bot.wasm.asc") && said.err.contains("key import --role bots"),
@@ -76,12 +76,12 @@ fn a_bot_that_gpg_signed_is_loaded_if_its_author_is_known() {
     let key = home.path().join("jo.asc");
     author.public_key(&key);
     let imported = home.json(&["key", "import", "--role", "bots", &key.display().to_string()]);
-    home.ok(&["load", "--signed", &bot, "--as", "signed"]);
+    home.ok(&load(&["--signed", &bot, "--as", "signed"]));
     assert_eq!(home.json(&["grants", "signed"])["signer"], imported[0]["fingerprint"]);
 
     // The signature is for the component as it was.
     std::fs::copy(Home::guest("conformer"), &bot).unwrap();
-    let said = home.run(&["load", &bot, "--as", "other"]);
+    let said = home.run(&load(&[&bot, "--as", "other"]));
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.err.contains("was altered"), "{said:?}");
 }
@@ -126,7 +126,8 @@ fn a_host_that_wants_signatures_takes_no_bot_without_one() {
     home.write(
         "foundry.toml",
         &format!(
-            "[host]\nrequire-signed-bots = true\n[broker]\nlisten = \"127.0.0.1:0\"\n[bots.mine]\nuse = {bot:?}\n"
+            "[host]\nrequire-signed-bots = true\n[broker]\nlisten = \"127.0.0.1:0\"\n[bots.mine]\nuse = {bot:?}\n\
+             grants.read = [\"relay-in\"]\ngrants.publish = [\"relay-out\"]\n"
         ),
     );
     let host = home.start(&["run", "-c", "foundry.toml"]);

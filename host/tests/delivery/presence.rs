@@ -20,7 +20,8 @@ impl Victim {
         let component = foundry_test_guests::path(guest);
         let config = format!(
             "[host]\nname = \"victim\"\nstate = {state:?}\n[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
-             [bots.{guest}]\nuse = {component:?}\n[bots.{guest}.grants]\nartifacts = true\n"
+             [bots.{guest}]\nuse = {component:?}\n[bots.{guest}.grants]\nartifacts = true\n\
+             read = [\"#\"]\npublish = [\"#\"]\n"
         );
         std::fs::write(&file, config).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_foundry-host"))

@@ -9,7 +9,7 @@ use foundry_host::supervisor::{BotSource, BotSpec, Condition};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::support::{TestHost, eventually};
+use super::support::{TestHost, eventually, granted_all_topics};
 
 /// What the bot is told, how `foundry-host test` ends, what the dead letter says, and after how many attempts.
 struct Case {
@@ -113,10 +113,10 @@ pub async fn harms_nobody(component: &Path, place: &str, directory: tempfile::Te
 
 impl Scene<'_> {
     fn spec(&self) -> BotSpec {
-        let mut spec = BotSpec {
+        let mut spec = granted_all_topics(BotSpec {
             memory: Some(128 * 1024 * 1024),
             ..BotSpec::new(BotSource::File(self.component.to_owned()))
-        };
+        });
         spec.grants.mail.push("*@granted.example".parse().unwrap());
         spec.grants.http = self.granted().map(|pattern| pattern.parse().unwrap()).into();
         spec

@@ -19,10 +19,10 @@ use std::process::Command;
 use foundry_host::capability::mail::{Letter, Mail, MailError, MailPattern, MailSettings};
 use foundry_host::config::Config;
 use foundry_host::ledger::DeadLetter;
-use foundry_host::supervisor::{BotSource, BotSpec, Host, HostConfig};
+use foundry_host::supervisor::{Host, HostConfig};
 use serde_json::{Value, json};
 use server::{SmtpServer, field};
-use support::{TestHost, eventually};
+use support::{TestHost, eventually, spec};
 
 /// What `foundry.toml` says of mail, as [`Config`] reads it.
 fn settings(directory: &Path, scheme: &str, port: u16, ca: &str) -> MailSettings {
@@ -168,7 +168,7 @@ async fn a_mail_that_fails_for_now_is_sent_again_and_known_by_its_id() {
     let directory = tempfile::tempdir().unwrap();
     let server = SmtpServer::start("plain", directory.path());
     let host = host(&server).await;
-    let mut bot = BotSpec::new(BotSource::File(foundry_test_guests::path("conformer")));
+    let mut bot = spec("conformer");
     bot.grants.mail.push("*@example.org".parse().unwrap());
     bot.grants.without.push("http".parse().unwrap());
     host.host.load(bot).await.unwrap();
@@ -228,7 +228,7 @@ async fn notifybot_mails_publications_to_some_and_failures_to_others() {
     let directory = tempfile::tempdir().unwrap();
     let server = SmtpServer::start("plain", directory.path());
     let host = host(&server).await;
-    let mut bot = BotSpec::new(BotSource::File(foundry_test_guests::path("notifybot")))
+    let mut bot = spec("notifybot")
         .option("mail-to", "list@example.org")
         .option("mail-to", "jo@example.org")
         .option("failure-mail-to", "ops@example.org");

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use foundry_host::capability::topic_grants::Outlets;
 use foundry_host::capability::{Artifact, Grants};
 use foundry_host::keys::{KeyStore, NewKey, Role};
 use foundry_host::runtime::wit::types::Message;
@@ -106,7 +107,7 @@ impl World {
             stock: Some("distbot".to_owned()),
             groups: [("signs".to_owned(), "pub/distbot".to_owned())].into(),
             options: values,
-            outputs: [("dists".to_owned(), "dists".to_owned())].into(),
+            outlets: Outlets::unlimited(&[("dists".to_owned(), "dists".to_owned())].into()),
             grants,
             state_limit: 0,
             services: Arc::clone(self.host.host.services()),

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use foundry_host::bus::{BrokerAddress, Event, Topics};
 use foundry_host::capability::Grants;
+use foundry_host::capability::topic_grants::Outlets;
 use foundry_host::keys::{KeyStore, PassphraseSource, Role};
 use foundry_host::ledger::{DeadLetter, EventRow};
 use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, OutgoingEvent};
-use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, MessagesConfig};
+use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, LONGEST_MESSAGE, MessagesConfig};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions};
@@ -91,14 +92,23 @@ pub fn config(directory: &Path) -> HostConfig {
         builds: foundry_host::capability::build::Settings::default(),
         mail: None,
         drain: Duration::from_secs(5),
+        longest_message: LONGEST_MESSAGE,
         require_signed_bots: false,
         observe: vec!["hostile-out".to_owned(), "relay-out".to_owned()],
     }
 }
 
+/// A test guest with all topics that a bot from a file can be granted.
 pub fn spec(name: &str) -> BotSpec {
-    let mut spec = BotSpec::new(BotSource::File(foundry_test_guests::path(name)));
+    let mut spec = granted_all_topics(BotSpec::new(BotSource::File(foundry_test_guests::path(name))));
     spec.grants.artifacts = name == "hostile";
+    spec
+}
+
+/// With all topics that a bot from a file can be granted.
+pub fn granted_all_topics(mut spec: BotSpec) -> BotSpec {
+    spec.grants.read.push("#@#".parse().unwrap());
+    spec.grants.publish.push("#".parse().unwrap());
     spec
 }
 
@@ -184,7 +194,7 @@ pub fn instances(host: &TestHost, engine: Engine, admitted: Admitted) -> Instanc
         stock: None,
         groups: BTreeMap::new(),
         options: BTreeMap::new(),
-        outputs: BTreeMap::new(),
+        outlets: Outlets::default(),
         grants: Grants::default(),
         state_limit: 0,
         services: Arc::clone(host.host.services()),

@@ -1,4 +1,4 @@
-//! Asks for a right that nobody gave it.
+//! Asks for a right that nobody gave it, and for an hour.
 
 use foundry_sdk::{Bot, Description, Message, Outcome, export, signing};
 
@@ -6,7 +6,9 @@ struct Greedy;
 
 impl Bot for Greedy {
     fn describe() -> Description {
-        Description::new("greedy", env!("CARGO_PKG_VERSION"), "wants to sign").reads("watch", "greedy-in", "greedy")
+        Description::new("greedy", env!("CARGO_PKG_VERSION"), "wants to sign")
+            .reads("watch", "greedy-in", "greedy")
+            .message_timeout(3600)
     }
 
     fn handle(_: Message) -> Outcome {

@@ -30,6 +30,7 @@ impl Bot for Hostile {
             }
             "other topic" => said(publish(event("builds", "test.hostile.v1", &data))),
             "bad build" => said(publish(event("hostile-out", "foundry.build.v1", &data))),
+            "publish" => said(publish(wanted(&data))),
             "big event" => {
                 let data = serde_json::json!({ "text": "x".repeat(1024 * 1024) });
                 said(publish(event("hostile-out", "test.hostile.v1", &data)))
@@ -82,6 +83,12 @@ fn event<'a>(topic: &'a str, event_type: &'a str, data: &'a serde_json::Value) -
         data,
         key: None,
     }
+}
+
+/// An event as the order has it.
+fn wanted(order: &serde_json::Value) -> Event<'_, serde_json::Value> {
+    let text = |name: &str| order.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+    event(text("topic"), text("type"), order.get("data").unwrap_or(order))
 }
 
 fn spin() -> Outcome {
