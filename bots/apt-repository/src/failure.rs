@@ -56,6 +56,9 @@ pub enum Failure {
         /// The build's commit.
         new: String,
     },
+    /// It has names that others provide; which ones, and what allows it.
+    #[error("{0}")]
+    Names(String),
     /// The directory can't be published into.
     #[error("{0}")]
     Repository(String),
@@ -75,6 +78,7 @@ impl Failure {
             Self::BadFile { .. } | Self::NoPackages => "packages",
             Self::NotServed { .. } => "architecture",
             Self::Conflict { .. } | Self::OtherCommit { .. } => "conflict",
+            Self::Names(_) => "names",
             Self::Repository(_) => "repository",
             Self::Signing(_) => "signing",
             Self::Later(_) => "host",

@@ -5,6 +5,7 @@
 //!            -> [config, values]   what they say
 //! sign event -> [mapping]          which suites its packages go to
 //!            -> [build]            what the packages are
+//!            -> [names]            whether their names are this repository's
 //!            -> [pool]             which of their files are new, and which stay as they were published first
 //!            -> [vouch]            whether those that stay are still what was published
 //!            -> [publish]          one transaction for all files and suites
@@ -20,6 +21,7 @@ mod bytes;
 pub mod config;
 pub mod guest;
 pub mod mapping;
+mod names;
 mod pool;
 pub mod publish;
 pub mod usage;
@@ -92,6 +94,10 @@ impl Bot for Distbot {
             }
             Ok(published) => announce(&message, &sign, &published),
             Err(Failure::Later(why)) => return retry_after(PATIENCE, why),
+            // Once the operator allows it, the same event is published: it is kept as a dead letter.
+            Err(failure @ Failure::Names(_)) => {
+                return Outcome::Reject(format!("cannot publish {}: {failure}", subject(&sign)));
+            }
             Err(failure) => report(&sign, &failure),
         };
         match said {

@@ -22,6 +22,7 @@ mod full_disk;
 mod judges;
 mod kill;
 mod mirror;
+mod names;
 mod operator;
 mod package;
 #[path = "../../benches/repository/packages.rs"]

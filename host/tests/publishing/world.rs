@@ -176,14 +176,16 @@ impl Distbot {
 
     /// Hand it signed packages with an event that says this of them. Returns the events that it publishes.
     async fn sign_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Vec<OutgoingEvent> {
-        let mut message = sign_message(branch, artifacts);
-        let mut data = sign_data(branch, artifacts);
-        for (name, value) in about.as_object().unwrap() {
-            data[name] = value.clone();
-        }
-        message.data = data.to_string();
-        match self.handle(&message).await {
+        match self.handle(&message_about(about, branch, artifacts)).await {
             Verdict::Done(effects) => effects.events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Hand it signed packages that become a dead letter. Returns why.
+    pub async fn reject_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> String {
+        match self.handle(&message_about(about, branch, artifacts)).await {
+            Verdict::Reject(why) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -236,6 +238,17 @@ pub fn sign_message(branch: &str, artifacts: &[Artifact]) -> Message {
         attempt: 0,
         data: sign_data(branch, artifacts).to_string(),
     }
+}
+
+/// The same with an event that says this of them.
+fn message_about(about: &Value, branch: &str, artifacts: &[Artifact]) -> Message {
+    let mut message = sign_message(branch, artifacts);
+    let mut data = sign_data(branch, artifacts);
+    for (name, value) in about.as_object().unwrap() {
+        data[name] = value.clone();
+    }
+    message.data = data.to_string();
+    message
 }
 
 /// The data of an event with signed packages.
