@@ -56,6 +56,9 @@ pub enum Failure {
         /// The build's commit.
         new: String,
     },
+    /// Nobody who counts has stated that these packages were signed.
+    #[error("{0}")]
+    Statement(String),
     /// It has names that others provide; which ones, and what allows it.
     #[error("{0}")]
     Names(String),
@@ -78,6 +81,7 @@ impl Failure {
             Self::BadFile { .. } | Self::NoPackages => "packages",
             Self::NotServed { .. } => "architecture",
             Self::Conflict { .. } | Self::OtherCommit { .. } => "conflict",
+            Self::Statement(_) => "statement",
             Self::Names(_) => "names",
             Self::Repository(_) => "repository",
             Self::Signing(_) => "signing",

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::guest::{Sandbox, SiteTransaction};
 use crate::names;
 use crate::pool;
+use crate::statement;
 
 /// Where users get the key that signs the repository.
 pub const KEY_FILE: &str = "key.asc";
@@ -29,6 +30,7 @@ pub const KEY_FILE: &str = "key.asc";
 pub fn check(config: &Config) -> Result<(), Failure> {
     Sandbox.fingerprint(&config.settings.key)?;
     Sandbox.public_key(&config.settings.key)?;
+    statement::check_keys(&config.accepted)?;
     for key in &config.settings.older_keys {
         Sandbox.fingerprint(key)?;
     }
@@ -77,6 +79,7 @@ pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
     if codenames.is_empty() {
         return Ok(published);
     }
+    statement::check(&config.accepted, sign)?;
     let build = Build::read(config, sign)?;
     let superseded = change(config, &codenames, |transaction| {
         let names = names::admit(&build, transaction, config, sign)?;

@@ -49,6 +49,7 @@ impl Inner {
             error,
         })?;
         let grants = inspector::grants(spec, &component, &description, &resolved.values);
+        self.services.note_signer(spec.source.stock(), &grants.sign);
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
             name: name.to_owned(),

@@ -35,6 +35,7 @@ mod ring;
 #[path = "../support/s3.rs"]
 mod s3;
 mod sha512;
+mod statement;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;

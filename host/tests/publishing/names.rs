@@ -10,7 +10,7 @@ use crate::builders::{FULL, Source};
 use crate::operator::{done, refused};
 use crate::package::{Deb, run};
 use crate::support::eventually;
-use crate::world::{Distbot, World, sign_data};
+use crate::world::{Distbot, World, sign_data, stated};
 
 const EVIL: &str = "https://example.org/evil.git";
 
@@ -224,6 +224,7 @@ async fn an_allowed_name_is_published_after_a_requeue() {
     let publish = async |id: &str, about: Value, version: &str| {
         let mut data = sign_data("main", &world.build(&[Deb::new("hello", version, "amd64")]).await);
         data.as_object_mut().unwrap().extend(about.as_object().unwrap().clone());
+        let data = stated(host.directory.path(), data);
         host.publish("signs", host.signed(id, "foundry.sign.v1", data)).await;
     };
     let has = async |version: &str| {
