@@ -9,6 +9,8 @@
 
 #[path = "signing/alike.rs"]
 mod alike;
+#[path = "signing/chain.rs"]
+mod chain;
 #[path = "signing/ring.rs"]
 mod ring;
 mod support;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod bot;
+mod chain;
 mod chores;
 mod error;
 mod group_letters;
