@@ -6,6 +6,7 @@ use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
 
 use crate::package::Deb;
+use crate::ring::{self, Ring};
 use crate::support::eventually;
 use crate::world::{Distbot, World, message_about, sign_data, sign_message, signed_by, stated, statement};
 
@@ -132,6 +133,29 @@ async fn a_statement_by_another_key_is_refused() {
     let mut other = data;
     other["key"] = json!("b".repeat(40));
     is_refused(&world, &distbot, &other, "the event names the key bbbb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_gnupg_ring_counts_once_a_signbot_is_to_sign_with_it() {
+    let world = World::new().await;
+    let home = world.host.directory.path().join("gnupg");
+    let _ring = Ring::new(home.clone());
+    let distbot = world.distbot(&[]).await;
+    distbot.refresh().await;
+    let keys = keys(&world).with_gnupg_home(home);
+    let signer = keys
+        .signer(ring::NAME, Role::Packages, &PassphraseSource::none())
+        .unwrap();
+    let data = stated_by(&signer, hello(&world).await);
+    let words = "its statement counts for nothing: the signature is by key";
+    is_refused(&world, &distbot, &data, words).await;
+    // A bot of another kind may have the same right, and makes no packages key of it.
+    let host = &world.host.host;
+    let of = |stock: &str| BotSpec::new(BotSource::Stock(stock.to_owned())).option("gpg-key", ring::NAME);
+    host.expect(&of("distbot"));
+    is_refused(&world, &distbot, &data, words).await;
+    host.expect(&of("signbot"));
+    assert_eq!(verdict(&distbot, &data).await, Ok(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
