@@ -115,6 +115,8 @@ mod tests {
     use super::*;
     use crate::events::{Artifact, Commit};
 
+    type Change = fn(&mut Sign);
+
     /// As it is sent.
     const STATED: &str = "Format: foundry-statement-1\nRepository: https://example.org/hello.git\nBranch: main\n\
         Commit: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nSource: hello\nVersion: 1.0-1\nArchitecture: amd64\n\
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_statement_of_anything_else_is_told_from_it() {
-        let changes: [(fn(&mut Sign), &str); 9] = [
+        let changes: [(Change, &str); 9] = [
             (|sign| sign.commit.repository.push('x'), "it is of another Repository"),
             (|sign| sign.commit.branch.push('x'), "it is of another Branch"),
             (|sign| sign.commit.commit = "e".repeat(40), "it is of another Commit"),
