@@ -87,7 +87,7 @@ impl Args {
 
     /// Whether it says what to remove.
     pub(super) fn is_complete(&self) -> bool {
-        !self.remove || !(self.source.is_empty() && self.binary.is_empty() && self.essential.is_empty())
+        !(self.remove && self.source.is_empty() && self.binary.is_empty() && self.essential.is_empty())
     }
 
     fn permissions(self) -> Vec<Permission> {

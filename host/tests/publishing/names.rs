@@ -130,7 +130,13 @@ async fn what_an_archive_held_before_is_its_memory() {
     let stable = world.distbot(&[("codename", &["stable"])]).await;
     stable.refresh().await;
     let words = "the binary package hello is provided by the source hello, and not by the source evil";
-    is_refused(&world, &stable, &world.build(&[hijacked.clone()]).await, words).await;
+    is_refused(
+        &world,
+        &stable,
+        &world.build(std::slice::from_ref(&hijacked)).await,
+        words,
+    )
+    .await;
     // The command keeps what the archive holds, beside what it allows.
     done(&world, &["allow", "--binary", "hello", "--from-source", "world"]);
     let words = "the binary package hello is provided by the source hello, world, and not by the source evil";

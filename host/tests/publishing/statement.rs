@@ -1,6 +1,6 @@
 //! Whose packages are published: those that a packages key states to have signed, and no others.
 
-use foundry_host::keys::{KeyStore, NewKey, PassphraseSource, Role, Signer};
+use foundry_host::keys::{KeyInfo, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::runtime::Verdict;
 use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
@@ -252,11 +252,9 @@ async fn an_event_by_a_messages_key_alone_publishes_nothing() {
     let about = json!({ "source": "openssh", "version": "99:1" });
     let data: Value = serde_json::from_str(&message_about(&about, "main", &packages).data).unwrap();
     // The host's own key for messages, which any receiver believes.
-    let own = keys(&world).list().unwrap().into_iter();
-    let own = own
-        .filter(|key| key.roles.contains(&Role::Messages))
-        .map(|key| key.fingerprint.to_string());
-    let own = own.last().unwrap();
+    let is_messages = |key: &KeyInfo| key.roles.contains(&Role::Messages);
+    let own = keys(&world).list().unwrap().into_iter().find(is_messages).unwrap();
+    let own = own.fingerprint.to_string();
     let own = keys(&world)
         .signer(&own, Role::Messages, &PassphraseSource::none())
         .unwrap();
