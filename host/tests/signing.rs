@@ -9,6 +9,8 @@
 
 #[path = "signing/alike.rs"]
 mod alike;
+#[path = "signing/chain.rs"]
+mod chain;
 #[path = "signing/ring.rs"]
 mod ring;
 mod support;
@@ -95,17 +97,39 @@ impl Bench {
         }
     }
 
-    /// Announce a build of these files.
+    /// Announce a commit, and a build of it with these files.
     async fn announce(&self, id: &str, branch: &str, files: &[PathBuf]) {
+        let commit = format!("commit-{id}");
+        self.commit(&commit, id, branch).await;
+        self.build(id, Some(&commit), branch, files).await;
+    }
+
+    /// Announce a commit, until the host has seen it: it may have started just now.
+    async fn commit(&self, id: &str, run: &str, branch: &str) {
+        let data = json!({ "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40) });
+        let run = format!("run-{run}");
+        let event = self.host.caused(id, "foundry.commit.v1", &run, None, data);
+        eventually("the commit is on record", async || {
+            self.host.publish("commits", event.clone()).await;
+            let events = self.host.events().await;
+            events.iter().any(|event| event.id == id).then_some(())
+        })
+        .await;
+    }
+
+    /// Announce a build of these files that an event led to.
+    async fn build(&self, id: &str, cause: Option<&str>, branch: &str, files: &[PathBuf]) {
         let mut artifacts = Vec::new();
         for file in files {
             let name = file.file_name().unwrap().to_str().unwrap();
             let store = &self.host.host.services().artifacts;
             artifacts.push(store.put_file(name, "application/octet-stream", file).await.unwrap());
         }
-        let event = self.host.signed(
+        let event = self.host.caused(
             id,
             "foundry.build.v1",
+            &format!("run-{id}"),
+            cause,
             json!({
                 "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40), "source": "hello",
                 "version": "1.0", "architecture": "amd64", "artifacts": artifacts,
@@ -164,6 +188,35 @@ fn signbot(key: &str) -> BotSpec {
     BotSpec::new(BotSource::Stock("signbot".to_owned())).option("gpg-key", key)
 }
 
+/// The event's statement is by the same key, and lists what was signed, as other tools see it.
+fn states_them(bench: &Bench, signed: &Value, directory: &Path, keyring: &Path) {
+    let document = bench.files.path().join("statement");
+    fs::write(&document, signed["statement"].as_str().unwrap()).unwrap();
+    run(Command::new("gpgv").arg("--keyring").arg(keyring).arg(&document));
+    let stated = fs::read_to_string(&document).unwrap();
+    let commit = "a".repeat(40);
+    let head = format!(
+        "Format: foundry-statement-1\nRepository: /srv/hello.git\nBranch: master\nCommit: {commit}\nSource: hello\n\
+         Version: 1.0\nArchitecture: amd64\nBuilder: test\nBuild: one\nChecksums-Sha256:\n"
+    );
+    assert!(stated.contains(&head), "{stated}");
+    let sums = run(Command::new("sh")
+        .args(["-c", "LC_ALL=C sha256sum *"])
+        .current_dir(directory));
+    for sum in sums.lines() {
+        let (digest, name) = sum.split_once("  ").unwrap();
+        let size = fs::metadata(directory.join(name)).unwrap().len();
+        assert!(
+            stated.contains(&format!("\n {digest} {size} {name}\n")),
+            "{name}: {stated}"
+        );
+    }
+    assert_eq!(
+        stated.lines().filter(|line| line.starts_with(' ')).count(),
+        sums.lines().count()
+    );
+}
+
 /// The file with this ending.
 fn ending(directory: &Path, suffix: &str) -> PathBuf {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -184,6 +237,7 @@ async fn debians_own_tools_accept_what_it_signed() {
     let directory = bench.download(&signed).await;
     let (at, keyring) = (directory.path(), bench.keyring());
     assert_eq!(fs::read_dir(at).unwrap().count(), files.len());
+    states_them(&bench, &signed, at, &keyring);
 
     for suffix in [".dsc", ".buildinfo", ".changes"] {
         run(Command::new("gpgv")

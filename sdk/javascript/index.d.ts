@@ -96,6 +96,8 @@ export interface Sign extends Commit {
   /** Fingerprint of the key. */
   key: string;
   artifacts: Artifact[];
+  /** A clear-signed text that names these files, by the same key. */
+  statement?: string;
 }
 
 /** A commit's packages were published. */

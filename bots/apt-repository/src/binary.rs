@@ -127,6 +127,12 @@ impl Binary {
         format!("{}/{}", pool::directory(component, &self.source), self.file)
     }
 
+    /// A field of its control file.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)
+    }
+
     /// Whether an index lists it: one of its architecture, or any if it is for all.
     #[must_use]
     pub fn belongs_to(&self, index: &IndexName) -> bool {

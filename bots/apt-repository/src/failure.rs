@@ -56,6 +56,12 @@ pub enum Failure {
         /// The build's commit.
         new: String,
     },
+    /// Nobody who counts has stated that these packages were signed.
+    #[error("{0}")]
+    Statement(String),
+    /// It has names that others provide; which ones, and what allows it.
+    #[error("{0}")]
+    Names(String),
     /// The directory can't be published into.
     #[error("{0}")]
     Repository(String),
@@ -75,6 +81,8 @@ impl Failure {
             Self::BadFile { .. } | Self::NoPackages => "packages",
             Self::NotServed { .. } => "architecture",
             Self::Conflict { .. } | Self::OtherCommit { .. } => "conflict",
+            Self::Statement(_) => "statement",
+            Self::Names(_) => "names",
             Self::Repository(_) => "repository",
             Self::Signing(_) => "signing",
             Self::Later(_) => "host",

@@ -3,6 +3,7 @@
 //! ```text
 //! [deb, control, binary, source]  what packages are; hostile input
 //! [provenance]                    whether a build is of the source that is published already
+//! [names]                         which repository provides which source, and which source which binary packages
 //! [promised]                      what suites say of files in the pool
 //! [addition]                      what is new in a suite
 //! [suite]                         a suite's change: its indices, then the signed Release over all of them
@@ -37,6 +38,7 @@ pub mod failure;
 pub mod generations;
 pub mod host;
 pub mod index;
+pub mod names;
 pub mod operate;
 pub mod page;
 pub mod pieces;

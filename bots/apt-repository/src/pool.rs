@@ -3,9 +3,13 @@
 /// The directory of a source package's files: `pool/main/h/hello`, `pool/main/libf/libfoo`.
 #[must_use]
 pub fn directory(component: &str, source: &str) -> String {
-    let letters = if source.starts_with("lib") { 4 } else { 1 };
-    let prefix = source.get(..letters).unwrap_or(source);
-    format!("pool/{component}/{prefix}/{source}")
+    format!("pool/{component}/{}/{source}", prefix(source))
+}
+
+/// The beginning of a name that many share: its first letter, or four of a library.
+pub(crate) fn prefix(name: &str) -> &str {
+    let letters = if name.starts_with("lib") { 4 } else { 1 };
+    name.get(..letters).unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -20,8 +20,21 @@ pub struct Config {
     pub directory: String,
     /// From branches to codenames.
     pub mapping: Mapping,
+    /// Whose packages are published.
+    pub accepted: Accepted,
     /// What its suites are.
     pub settings: Settings,
+}
+
+/// Whose packages are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Keys that state what was signed; none for those that count for packages on this host.
+    pub keys: Vec<String>,
+    /// Hosts that build; none for all.
+    pub builders: Vec<String>,
+    /// Whether events without a statement are published as well.
+    pub unstated: bool,
 }
 
 impl Config {
@@ -86,11 +99,24 @@ impl Config {
                 .map(|url| web_address("url", line("url", url)?))
                 .transpose()?,
             directory: needed("output")?,
+            accepted: Accepted {
+                keys: filled("packages-key", values("packages-key"))?,
+                builders: filled("builder", values("builder"))?,
+                unstated: values("allow-unstated").iter().any(|value| value == "true"),
+            },
             mapping,
             settings,
             name,
         })
     }
+}
+
+/// Values of which none is empty: that would be a limit that nobody meant.
+fn filled(option: &str, values: Vec<String>) -> Result<Vec<String>, String> {
+    if values.iter().any(|value| value.trim().is_empty()) {
+        return Err(format!("--{option}: a value is empty"));
+    }
+    Ok(values)
 }
 
 /// The component when none is given.
@@ -216,6 +242,8 @@ mod tests {
             ("xz", "maybe"),
             ("sha512", "maybe"),
             ("valid-for", "59m"),
+            ("packages-key", ""),
+            ("builder", " "),
             ("valid-for", "soon"),
             ("valid-for", "99999999999999999999d"),
         ] {

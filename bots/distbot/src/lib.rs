@@ -4,7 +4,9 @@
 //! options    -> [usage]            what people are told of them
 //!            -> [config, values]   what they say
 //! sign event -> [mapping]          which suites its packages go to
+//!            -> [statement]        whether the packages key signed them, as they are
 //!            -> [build]            what the packages are
+//!            -> [names]            whether their names are this repository's
 //!            -> [pool]             which of their files are new, and which stay as they were published first
 //!            -> [vouch]            whether those that stay are still what was published
 //!            -> [publish]          one transaction for all files and suites
@@ -20,8 +22,10 @@ mod bytes;
 pub mod config;
 pub mod guest;
 pub mod mapping;
+mod names;
 mod pool;
 pub mod publish;
+mod statement;
 pub mod usage;
 mod values;
 mod vouch;
@@ -54,6 +58,9 @@ impl Bot for Distbot {
 
     fn configure() -> Result<(), String> {
         let config = Config::parse(options::all)?;
+        if config.accepted.unstated {
+            log::warn("--allow-unstated: packages are published that no packages key states to have signed");
+        }
         publish::check(&config).map_err(|failure| failure.to_string())
     }
 
@@ -92,6 +99,10 @@ impl Bot for Distbot {
             }
             Ok(published) => announce(&message, &sign, &published),
             Err(Failure::Later(why)) => return retry_after(PATIENCE, why),
+            // Once the operator allows it, the same event is published: it is kept as a dead letter.
+            Err(failure @ (Failure::Statement(_) | Failure::Names(_))) => {
+                return Outcome::Reject(format!("cannot publish {}: {failure}", subject(&sign)));
+            }
             Err(failure) => report(&sign, &failure),
         };
         match said {

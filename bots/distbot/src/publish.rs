@@ -7,6 +7,7 @@ use apt_repository::failure::Failure;
 use apt_repository::host::Host as _;
 use apt_repository::host::Transaction as _;
 use apt_repository::index::Key;
+use apt_repository::names::store::Records;
 use apt_repository::page::Record;
 use apt_repository::pieces::Sizes;
 use apt_repository::suite::Update;
@@ -15,7 +16,9 @@ use foundry_sdk::events::{Dist, Kept, Sign};
 use crate::build::Build;
 use crate::config::Config;
 use crate::guest::{Sandbox, SiteTransaction};
+use crate::names;
 use crate::pool;
+use crate::statement;
 
 /// Where users get the key that signs the repository.
 pub const KEY_FILE: &str = "key.asc";
@@ -27,6 +30,7 @@ pub const KEY_FILE: &str = "key.asc";
 pub fn check(config: &Config) -> Result<(), Failure> {
     Sandbox.fingerprint(&config.settings.key)?;
     Sandbox.public_key(&config.settings.key)?;
+    statement::check_keys(&config.accepted)?;
     for key in &config.settings.older_keys {
         Sandbox.fingerprint(key)?;
     }
@@ -38,7 +42,7 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure`] if it can't be made or signed.
 pub fn prepare(config: &Config) -> Result<(), Failure> {
-    change(config, &config.mapping.all_codenames(), |_| Ok(Vec::new())).map(drop)
+    change(config, &config.mapping.all_codenames(), |_| Ok(Coming::default())).map(drop)
 }
 
 /// What came of a publication in one suite.
@@ -75,11 +79,16 @@ pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
     if codenames.is_empty() {
         return Ok(published);
     }
+    statement::check(&config.accepted, sign)?;
     let build = Build::read(config, sign)?;
     let superseded = change(config, &codenames, |transaction| {
+        let names = names::admit(&build, transaction, config, sign)?;
         let pooled = pool::add(&build, transaction, &config.settings, sign)?;
         (published.kept, published.new_files) = (pooled.kept, pooled.new_files);
-        Ok(pooled.additions)
+        Ok(Coming {
+            additions: pooled.additions,
+            names,
+        })
     })?;
     let suites = codenames.into_iter().zip(superseded);
     published.suites = suites
@@ -92,17 +101,25 @@ pub fn publish(config: &Config, sign: &Sign) -> Result<Published, Failure> {
     Ok(published)
 }
 
+/// What a change brings.
+#[derive(Default)]
+struct Coming {
+    additions: Vec<Addition>,
+    /// Records with the names that it takes.
+    names: Records,
+}
+
 /// Change suites in one transaction, with packages whose files are added in it. Returns which of these packages each suite
 /// doesn't have, since newer ones supersede them.
 fn change(
     config: &Config,
     codenames: &[&str],
-    add_files: impl FnOnce(&SiteTransaction) -> Result<Vec<Addition>, Failure>,
+    add_files: impl FnOnce(&SiteTransaction) -> Result<Coming, Failure>,
 ) -> Result<Vec<BTreeSet<Key>>, Failure> {
     let fingerprint = Sandbox.fingerprint(&config.settings.key)?;
     let key = Sandbox.public_key(&config.settings.key)?;
     let transaction = SiteTransaction::begin(&config.directory)?;
-    let additions = add_files(&transaction)?;
+    let Coming { additions, names } = add_files(&transaction)?;
     let mut last = Vec::new();
     let mut superseded = Vec::with_capacity(codenames.len());
     let mut expired = false;
@@ -131,8 +148,11 @@ fn change(
         uri: config.url.clone(),
     };
     let page_changes = page.update(&transaction, &fingerprint, codenames)?;
+    // Who comes too late for every suite takes no names.
+    let is_there = |of_suite: &BTreeSet<Key>| additions.iter().any(|addition| !of_suite.contains(&addition.key()));
+    let names_change = superseded.iter().any(is_there) && names.write(&transaction)?;
     // A package that every suite has already is in the pool as well, and one that none takes need not be there.
-    if !last.is_empty() || expired || key_changes || page_changes {
+    if !last.is_empty() || expired || key_changes || page_changes || names_change {
         transaction.commit(&last)?;
     }
     Ok(superseded)

@@ -47,6 +47,27 @@ pub fn description() -> Description {
         )
         .repeatable(),
     )
+    .option(
+        text(
+            "packages-key",
+            "publish only what this key states to have signed: a key of the host's store or of its user's GnuPG ring; without \
+                  this option each key of the store with the role `packages`, and those of the ring that a signbot of this host \
+                  signs with",
+        )
+        .repeatable()
+        .placeholder("KEY"),
+    )
+    .option(
+        text("builder", "publish only what this host built; what any host built without this option")
+            .repeatable()
+            .placeholder("HOST"),
+    )
+    .option(OptionBuilder::new(
+        "allow-unstated",
+        OptionKind::Flag,
+        "publish also what a signbot of an earlier release signed, which states nothing of it: whoever may publish on the \
+              topic can then have anything published",
+    ))
     .option(text("description", "one line about the repository").required())
     .option(
         text(

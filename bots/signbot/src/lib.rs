@@ -3,6 +3,8 @@
 //! Each .deb gets a `_gpgorigin` member, as debsigs makes it; .dsc, .buildinfo and .changes are clear-signed, as debsign
 //! does it: in this order, since each names the checksums of those before it.
 //!
+//! At last it signs a statement of what it signed: distbot publishes nothing that is in none.
+//!
 //! All signatures of a build are of its source's time. So the same files and key give the same signed copies, whoever builds
 //! and signs them, and when.
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use checksums::Checksums;
 use foundry_sdk::events::{Artifact, Build, EventData as _, Failure, Sign};
 use foundry_sdk::signing::{self, Error as SigningError};
+use foundry_sdk::statement::{self, Origin};
 use foundry_sdk::{
     Bot, Description, Message, OptionBuilder, OptionKind, Outcome, artifacts, export, log, options, publish,
     retry_after,
@@ -73,7 +76,11 @@ impl Bot for Signbot {
             ));
             return Outcome::Done;
         }
-        match sign(build.clone()) {
+        let origin = Origin {
+            builder: host_of(&message.source).to_owned(),
+            build: message.id,
+        };
+        match sign(build.clone(), &origin) {
             Ok(signed) => {
                 log::info(format!(
                     "signed {} {} with {}",
@@ -153,8 +160,13 @@ fn key() -> String {
     options::one("gpg-key").unwrap_or_default()
 }
 
+/// The host of a bot that published: `builder-1` of `builder-1/buildbot`.
+fn host_of(source: &str) -> &str {
+    source.split_once('/').map_or(source, |(host, _)| host)
+}
+
 /// The event of a build's signed copies.
-fn sign(build: Build) -> Result<Sign, Stop> {
+fn sign(build: Build, origin: &Origin) -> Result<Sign, Stop> {
     let key = key();
     let mut artifacts = build.artifacts;
     let known = by_name(&artifacts)?;
@@ -172,14 +184,24 @@ fn sign(build: Build) -> Result<Sign, Stop> {
             changed.insert(artifact.name.clone(), digest::of(artifact)?);
         }
     }
-    Ok(Sign {
+    let sign = Sign {
         commit: build.commit,
         source: build.source,
         version: build.version,
         architecture: build.architecture,
         key: fingerprint,
         artifacts,
-    })
+        statement: None,
+    };
+    stated(sign, origin, &key, time)
+}
+
+/// The event with a signed statement of its files.
+fn stated(mut sign: Sign, origin: &Origin, key: &str, time: Option<u64>) -> Result<Sign, Stop> {
+    let text = statement::text(&sign, origin).map_err(Stop::Never)?;
+    let signed = signing::clear_sign_dated(key, text.as_bytes(), time)?;
+    sign.statement = Some(String::from_utf8_lossy(&signed).into_owned());
+    Ok(sign)
 }
 
 fn is_package(name: &str) -> bool {

@@ -7,6 +7,7 @@ mod event_id;
 mod grants;
 mod log;
 mod missing;
+mod packages_keys;
 mod publish;
 mod signing;
 mod state;
@@ -28,6 +29,7 @@ pub use log::{Level, LogHub, LogLine};
 pub use mail::MailPattern;
 pub use missing::{Lacking, MissingGrant, shell_word};
 pub use topic_grants::{PublishGrant, ReadGrant};
+pub use packages_keys::PackagesKeys;
 
 use std::sync::Arc;
 
@@ -51,6 +53,8 @@ pub struct Services {
     pub git: git::Git,
     /// The host's keys.
     pub keys: Arc<KeyStore>,
+    /// Keys of the user's GnuPG ring that count for packages.
+    pub packages_keys: PackagesKeys,
     /// Where passphrases of keys come from.
     pub passphrases: PassphraseSource,
     /// Directories that are published.
@@ -63,6 +67,15 @@ pub struct Services {
     pub mail: mail::Mail,
     /// Where the answers of git, builds, HTTP and mail come from.
     pub tape: tape::Tape,
+}
+
+impl Services {
+    /// Note the keys of a stock bot, if it is signbot.
+    pub(crate) fn note_signer(&self, stock: Option<&str>, keys: &[String]) {
+        if stock == Some("signbot") {
+            self.packages_keys.grant(keys);
+        }
+    }
 }
 
 /// Not the name of a right that a bot can be loaded without.

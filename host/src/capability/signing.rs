@@ -8,7 +8,7 @@ use crate::keys::ar::ArError;
 use crate::keys::{Dated, DebError, Encoding, KeyError, Role, SignError, Signer};
 use crate::runtime::{BotContext, Invocation, wit};
 
-use super::{Artifact, ArtifactError};
+use super::{Artifact, ArtifactError, Services};
 use wit::signing::Error;
 
 /// What a key may be for, if it is to sign a repository's metadata or any other text. Which role is asked for first decides
@@ -66,6 +66,11 @@ impl wit::signing::Host for Invocation {
         let keys = Arc::clone(&self.bot.services.keys);
         let found = blocking(move || keys.find_any(&key).map_err(no_key)).await;
         Ok(found.map(|key| key.expires_millis()))
+    }
+
+    async fn verify_clear_signed(&mut self, keys: Vec<String>, document: Vec<u8>) -> Answer<(String, Vec<u8>)> {
+        let services = Arc::clone(&self.bot.services);
+        Ok(blocking(move || verified(&services, &keys, &document)).await)
     }
 
     async fn public_key(&mut self, key: String) -> Answer<String> {
@@ -134,6 +139,19 @@ impl BotContext {
             .await
             .map_err(unavailable)
     }
+}
+
+/// Who signed a text, and what, by the keys that are named or those that count for packages here.
+fn verified(services: &Services, keys: &[String], document: &[u8]) -> Result<(String, Vec<u8>), Error> {
+    let trusted = if keys.is_empty() {
+        let of_ring = services.packages_keys.of_ring(&services.keys);
+        services.keys.trusted_with_gnupg(Role::Packages, &of_ring)
+    } else {
+        services.keys.trusted_by_name(keys)
+    };
+    let verified = trusted.map_err(no_key)?.verify_clear_signed(document);
+    let verified = verified.map_err(|error| Error::BadInput(error.to_string()))?;
+    Ok((verified.signer.to_string(), verified.text))
 }
 
 /// OpenPGP counts seconds.

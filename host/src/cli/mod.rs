@@ -27,6 +27,7 @@ mod new;
 mod output;
 mod reload;
 mod repo;
+mod repo_allow;
 mod run;
 mod runs;
 mod shutdown;

@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::mirror;
 use super::output::{Tint, printable, size};
+use super::repo_allow;
 use crate::capability::site::Closed;
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::repository::{Desk, Done, Package, Repository, RepositoryError};
@@ -154,6 +155,8 @@ enum What {
         #[command(flatten)]
         change: Change,
     },
+    /// Say who may provide which packages, beside the first ones to come
+    Allow(repo_allow::Args),
     /// Keep a copy of the repository in a bucket of an S3 service
     Mirror(mirror::Args),
     /// Take packages over from another archive in a local directory, whatever program made it
@@ -313,6 +316,14 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             });
             let done = done.await?;
             report(&done, dry, context)
+        }
+        What::Allow(args) => {
+            if !args.is_complete() {
+                return Err(CliError::usage("say what to remove: --source, --binary or --essential"));
+            }
+            let directory = args.directory.clone();
+            let said = work(context, directory, None, move |desk| args.carry_out(desk)).await?;
+            repo_allow::tell(&said, context)
         }
         What::Mirror(args) => {
             let directory = args.directory.clone();

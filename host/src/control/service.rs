@@ -167,6 +167,9 @@ impl Service {
         let wanted = configured.len();
         let bots: Vec<_> = configured.into_iter().chain(restorable).collect();
         let flows: Vec<_> = bots.iter().map(|(_, flow)| flow).collect();
+        for (spec, _) in &bots {
+            self.host.expect(spec);
+        }
         for index in starting_order(&flows) {
             let Some((spec, _)) = bots.get(index) else { continue };
             match self.host.load(spec.clone()).await {

@@ -102,6 +102,16 @@ impl KeyStore {
         Ok(Arc::new(TrustedKeys::new(certificates)))
     }
 
+    /// The public parts of keys that somebody named, of the store or of the user's GnuPG ring, whatever their roles.
+    ///
+    /// # Errors
+    /// [`KeyError`] if one is missing, or a name means several.
+    pub fn trusted_by_name(&self, queries: &[String]) -> Result<Arc<TrustedKeys>, KeyError> {
+        let certificate = |query: &String| Ok::<_, KeyError>(self.locate(query)?.key().certificate.clone());
+        let certificates = queries.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(TrustedKeys::new(certificates)))
+    }
+
     /// The key to sign with in a role: of the store if it has a secret of that name, else of the ring. A public key in the
     /// store, such as a committer's, does not stand in the way of its owner's ring.
     fn locate_for(&self, query: &str, role: Role) -> Result<Found, KeyError> {

@@ -4,6 +4,7 @@
 //! transaction and commits once (group commit), so that `synchronous=FULL` costs one fsync for many messages. Each
 //! piece of work has a savepoint of its own: one that fails undoes itself and nothing else.
 
+mod causes;
 mod dead_letters;
 mod messages;
 mod outbox;

@@ -21,7 +21,10 @@ pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+/// The columns of an event, in the order in which [`row`] reads them.
+pub(super) const COLUMNS: &str = "id, run, type, topic, source, subject, time, cause, data";
+
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     let data: String = row.get(8)?;
     Ok(EventRow {
         id: row.get(0)?,

@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod describe;
 mod import;
+mod names;
 mod native;
 #[cfg(test)]
 mod published_tests;
@@ -37,6 +38,7 @@ use crate::keys::{KeyStore, PassphraseSource};
 use native::{Native, SiteTransaction};
 
 pub use check::Problem;
+pub use names::Permission;
 pub use snapshots::Snapshot;
 
 /// Where users get the key.

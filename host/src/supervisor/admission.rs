@@ -52,6 +52,7 @@ impl Inner {
         let rights = Rights::of(spec, name, &component, &description, &resolved)?;
         rights.require(name, &description)?;
         let Rights { grants, routes, .. } = rights;
+        self.services.note_signer(spec.source.stock(), &grants.sign);
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
             name: name.to_owned(),

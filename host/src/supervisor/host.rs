@@ -164,6 +164,13 @@ impl Host {
         self.begin(&name, prepared, &spec.source).await
     }
 
+    /// Note a bot that is going to be loaded. distbots are loaded before the signbots that lead to them, and what was signed
+    /// before the host started may wait for them.
+    pub fn expect(&self, spec: &BotSpec) {
+        let keys = spec.options.get("gpg-key").map(Vec::as_slice).unwrap_or_default();
+        self.inner.services.note_signer(spec.source.stock(), keys);
+    }
+
     /// Start a bot whose name is taken for it, and wait until it is subscribed, or the broker lets it wait.
     pub(super) async fn begin(
         &self,

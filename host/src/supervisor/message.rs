@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use super::chain::{self, Standing};
 use super::places::Place;
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Event, FAILURES, Peers, Refusal, Topics};
@@ -214,7 +215,7 @@ impl Handler {
         place: &mut Place,
     ) -> Settlement {
         loop {
-            match self.attempt(message).await {
+            match self.attempt(message, event).await {
                 Attempt::Settled(settlement) => return *settlement,
                 Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
@@ -233,7 +234,10 @@ impl Handler {
         }
     }
 
-    async fn attempt(&self, message: &Message) -> Attempt {
+    async fn attempt(&self, message: &Message, event: &Event) -> Attempt {
+        if let Some(refused) = self.unannounced(event, &message.topic).await {
+            return refused;
+        }
         match self.instances.handle(message).await {
             Ok(Verdict::Done(effects)) => match self.settlement(effects) {
                 Ok(settlement) => {
@@ -266,6 +270,27 @@ impl Handler {
                     limit: MAX_FAULTS,
                 }
             }
+        }
+    }
+
+    /// Why signbot does not get a build, now or at all: it signs only what was built of a commit that this host has seen
+    /// announced.
+    async fn unannounced(&self, event: &Event, topic: &str) -> Option<Attempt> {
+        let is_signbot = self.instances.bot().stock.as_deref() == Some("signbot");
+        if !is_signbot || event.event_type != "foundry.build.v1" {
+            return None;
+        }
+        let causes = self
+            .until_written(|| self.link.ledger.causes(event.cause.clone()))
+            .await;
+        match chain::judge(&event.row(topic), &causes) {
+            Standing::Announced => None,
+            Standing::NotYet(why) => Some(Attempt::Again {
+                after: Duration::ZERO,
+                why: format!("not signed yet: {why}"),
+                limit: MAX_RETRIES,
+            }),
+            Standing::Refused(why) => Some(Attempt::GiveUp(format!("not signed: {why}"))),
         }
     }
 

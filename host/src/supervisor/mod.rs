@@ -2,6 +2,7 @@
 
 mod admission;
 mod bot;
+mod chain;
 mod chores;
 mod command_line;
 mod error;

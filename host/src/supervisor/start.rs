@@ -29,7 +29,7 @@ use crate::capability::http::Http;
 use crate::capability::mail::Mail;
 use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
-use crate::capability::{ArtifactStore, LogHub, Services};
+use crate::capability::{ArtifactStore, LogHub, PackagesKeys, Services};
 use crate::keys::{Algorithm, KeyError, KeyStore, NewKey, Role, Signer, Trust};
 use crate::ledger::Ledger;
 use crate::tls::ClientTls;
@@ -210,6 +210,7 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
             source,
         })?,
         keys: Arc::clone(keys),
+        packages_keys: PackagesKeys::default(),
         passphrases: config.passphrases.clone(),
         sites: Sites::new(),
         builder: Builder::new(&state.join("build"), config.builds.clone())?,

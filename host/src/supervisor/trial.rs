@@ -26,7 +26,7 @@ use crate::capability::mail::{Mail, MailSettings};
 use crate::capability::site::Sites;
 use crate::capability::tape::{Tape, World};
 use crate::capability::topic_grants::Outlets;
-use crate::capability::{ArtifactStore, Lacking, LogHub, LogLine, MissingGrant, Services};
+use crate::capability::{ArtifactStore, Lacking, LogHub, LogLine, MissingGrant, PackagesKeys, Services};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
@@ -322,6 +322,7 @@ fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result
         logs: Arc::new(LogHub::new(directory.join("logs"))),
         git: Git::new(directory.join("git"), GitConfig::default()).map_err(world)?,
         keys: Arc::new(keys.with_gnupg_home(directory.join("gnupg"))),
+        packages_keys: PackagesKeys::default(),
         passphrases: PassphraseSource::none(),
         sites: Sites::new(),
         builder: Builder::new(&directory.join("build"), Settings::default())

@@ -55,7 +55,7 @@ fn help_of_each_way_to_handle_keys() {
 fn help_of_each_way_to_look_after_repositories() {
     let home = Home::bare();
     for what in [
-        "list", "show", "copy", "promote", "remove", "prune", "mirror", "check", "repair", "gc", "snapshot",
+        "list", "show", "copy", "promote", "remove", "prune", "allow", "mirror", "check", "repair", "gc", "snapshot",
         "rollback", "import",
     ] {
         insta::assert_snapshot!(format!("help_repo_{what}"), home.ok(&["repo", what, "--help"]));

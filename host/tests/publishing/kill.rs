@@ -13,7 +13,7 @@ use foundry_host::capability::{Artifact, ArtifactStore};
 use crate::apt::Apt;
 use crate::package::Deb;
 use crate::support::{eventually, owner_of, signed, try_publish};
-use crate::world::{World, sign_data};
+use crate::world::{World, sign_data, stated};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,7 +144,7 @@ impl Process {
         }
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let id = format!("event-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let data = sign_data("main", &artifacts);
+        let data = stated(&self.directory(), sign_data("main", &artifacts));
         signed(&self.directory(), &id, "foundry.sign.v1", data)
     }
 

@@ -22,6 +22,7 @@ mod full_disk;
 mod judges;
 mod kill;
 mod mirror;
+mod names;
 mod operator;
 mod package;
 #[path = "../../benches/repository/packages.rs"]
@@ -34,6 +35,7 @@ mod ring;
 #[path = "../support/s3.rs"]
 mod s3;
 mod sha512;
+mod statement;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;

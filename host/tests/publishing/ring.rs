@@ -8,13 +8,13 @@ use crate::apt::Apt;
 use crate::package::{Deb, run};
 use crate::world::World;
 
-const NAME: &str = "archive@example.org";
+pub const NAME: &str = "archive@example.org";
 
-struct Ring(PathBuf);
+pub struct Ring(PathBuf);
 
 impl Ring {
     /// With a key whose subkey signs.
-    fn new(home: PathBuf) -> Self {
+    pub fn new(home: PathBuf) -> Self {
         std::fs::create_dir(&home).unwrap();
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
         let ring = Self(home);

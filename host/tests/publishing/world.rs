@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foundry_host::capability::topic_grants::Outlets;
 use foundry_host::capability::{Artifact, Grants};
-use foundry_host::keys::{KeyStore, NewKey, Role};
+use foundry_host::keys::{KeyInfo, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::runtime::wit::types::Message;
 use foundry_host::runtime::{BotContext, ComponentCache, Engine, Instances, Limits, OutgoingEvent, Verdict};
 use serde_json::{Value, json};
@@ -112,7 +112,10 @@ impl World {
             state_limit: 0,
             services: Arc::clone(self.host.host.services()),
         };
-        Distbot(Instances::new(engine, admitted, Arc::new(bot), Limits::default()))
+        Distbot {
+            instances: Instances::new(engine, admitted, Arc::new(bot), Limits::default()),
+            state: self.host.directory.path().to_owned(),
+        }
     }
 
     /// Build packages and store them as artifacts.
@@ -150,21 +153,35 @@ fn walk(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 /// A distbot without its subscription: messages are put into its hand.
-pub struct Distbot(Instances);
+pub struct Distbot {
+    instances: Instances,
+    state: PathBuf,
+}
 
 impl Distbot {
     pub async fn configure(&self) -> Result<(), String> {
-        self.0.configure().await.unwrap()
+        self.instances.configure().await.unwrap()
     }
 
     /// Its timer goes off.
     pub async fn refresh(&self) {
-        let verdict = self.0.tick("refresh").await.unwrap();
+        let verdict = self.instances.tick("refresh").await.unwrap();
         assert!(matches!(verdict, Verdict::Done(_)), "{verdict:?}");
     }
 
+    /// Hand it a message. One of signed packages that states nothing gets the statement that signbot would have made.
     pub async fn handle(&self, message: &Message) -> Verdict {
-        self.0.handle(message).await.unwrap()
+        let mut message = message.clone();
+        let data: Value = serde_json::from_str(&message.data).unwrap();
+        if data.get("statement").is_none() {
+            message.data = stated(&self.state, data).to_string();
+        }
+        self.handle_as_it_is(&message).await
+    }
+
+    /// Hand it a message as it is.
+    pub async fn handle_as_it_is(&self, message: &Message) -> Verdict {
+        self.instances.handle(message).await.unwrap()
     }
 
     /// Hand it a branch's signed packages. Returns the events that it publishes.
@@ -177,14 +194,16 @@ impl Distbot {
 
     /// Hand it signed packages with an event that says this of them. Returns the events that it publishes.
     async fn sign_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Vec<OutgoingEvent> {
-        let mut message = sign_message(branch, artifacts);
-        let mut data = sign_data(branch, artifacts);
-        for (name, value) in about.as_object().unwrap() {
-            data[name] = value.clone();
-        }
-        message.data = data.to_string();
-        match self.handle(&message).await {
+        match self.handle(&message_about(about, branch, artifacts)).await {
             Verdict::Done(effects) => effects.events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Hand it signed packages that become a dead letter. Returns why.
+    pub async fn reject_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> String {
+        match self.handle(&message_about(about, branch, artifacts)).await {
+            Verdict::Reject(why) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -239,6 +258,17 @@ pub fn sign_message(branch: &str, artifacts: &[Artifact]) -> Message {
     }
 }
 
+/// The same with an event that says this of them.
+pub fn message_about(about: &Value, branch: &str, artifacts: &[Artifact]) -> Message {
+    let mut message = sign_message(branch, artifacts);
+    let mut data = sign_data(branch, artifacts);
+    for (name, value) in about.as_object().unwrap() {
+        data[name] = value.clone();
+    }
+    message.data = data.to_string();
+    message
+}
+
 /// The data of an event with signed packages.
 pub fn sign_data(branch: &str, artifacts: &[Artifact]) -> Value {
     json!({
@@ -251,4 +281,52 @@ pub fn sign_data(branch: &str, artifacts: &[Artifact]) -> Value {
         "key": "b".repeat(40),
         "artifacts": artifacts,
     })
+}
+
+/// The data of an event with the statement that the packages key of a host makes of it; the key is made if there is none.
+pub fn stated(state: &Path, mut data: Value) -> Value {
+    let keys = KeyStore::open(state.join("keys")).unwrap();
+    let is_packages = |key: &KeyInfo| key.roles.contains(&Role::Packages);
+    let key = keys.list().unwrap().into_iter().find(is_packages);
+    let key = key.unwrap_or_else(|| {
+        keys.generate(Role::Packages, &NewKey::new("Packages <packages@example.org>"))
+            .unwrap()
+    });
+    let signer = keys
+        .signer(&key.fingerprint.to_string(), Role::Packages, &PassphraseSource::none())
+        .unwrap();
+    data["key"] = json!(key.fingerprint.to_string());
+    data["statement"] = json!(signed_by(&signer, &statement(&data)));
+    data
+}
+
+/// A clear-signed text.
+pub fn signed_by(signer: &Signer, text: &str) -> String {
+    String::from_utf8(signer.clear_sign(text.as_bytes()).unwrap()).unwrap()
+}
+
+/// What signbot states of an event, as docs/signing.md has it.
+pub fn statement(data: &Value) -> String {
+    let text = |name: &str| data[name].as_str().unwrap();
+    let mut files: Vec<_> = data["artifacts"].as_array().unwrap().iter().collect();
+    files.sort_by_key(|file| file["name"].as_str().unwrap());
+    let mut lines: Vec<_> = files
+        .into_iter()
+        .map(|file| {
+            let text = |name: &str| file[name].as_str().unwrap();
+            format!(" {} {} {}\n", text("sha256"), file["size"], text("name"))
+        })
+        .collect();
+    lines.dedup();
+    format!(
+        "Format: foundry-statement-1\nRepository: {}\nBranch: {}\nCommit: {}\nSource: {}\nVersion: {}\nArchitecture: {}\n\
+         Builder: builder-1\nBuild: build-1\nChecksums-Sha256:\n{}",
+        text("repository"),
+        text("branch"),
+        text("ref"),
+        text("source"),
+        text("version"),
+        text("architecture"),
+        lines.concat()
+    )
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use foundry_host::bus::{BrokerAddress, Event, Topics};
 use foundry_host::capability::Grants;
 use foundry_host::capability::topic_grants::Outlets;
-use foundry_host::keys::{KeyStore, PassphraseSource, Role};
+use foundry_host::keys::{KeyStore, PassphraseSource, Role, Signer};
 use foundry_host::ledger::{DeadLetter, EventRow};
 use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, OutgoingEvent};
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, LONGEST_MESSAGE, MessagesConfig};
@@ -48,6 +48,14 @@ impl TestHost {
     /// An event signed with the host's own key.
     pub fn signed(&self, id: &str, event_type: &str, data: Value) -> Vec<u8> {
         signed(self.directory.path(), id, event_type, data)
+    }
+
+    /// The same of a run, with the event that led to it.
+    pub fn caused(&self, id: &str, event_type: &str, run: &str, cause: Option<&str>, data: Value) -> Vec<u8> {
+        let mut event = event(id, event_type, data);
+        run.clone_into(&mut event.run);
+        event.cause = cause.map(ToOwned::to_owned);
+        event.sign(&signer(self.directory.path())).unwrap()
     }
 
     /// Publish bytes on a topic, as any MQTT client can that the broker lets in.
@@ -114,6 +122,10 @@ pub fn granted_all_topics(mut spec: BotSpec) -> BotSpec {
 
 /// An event signed with the key of the host in a directory.
 pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+    event(id, event_type, data).sign(&signer(state)).unwrap()
+}
+
+fn signer(state: &Path) -> Arc<Signer> {
     let keys = KeyStore::open(state.join("keys")).unwrap();
     let key = keys
         .list()
@@ -121,10 +133,8 @@ pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> 
         .into_iter()
         .find(|key| key.has_secret && key.roles.contains(&Role::Messages))
         .unwrap();
-    let signer = keys
-        .signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none())
-        .unwrap();
-    event(id, event_type, data).sign(&signer).unwrap()
+    keys.signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none())
+        .unwrap()
 }
 
 pub fn event(id: &str, event_type: &str, data: Value) -> Event {

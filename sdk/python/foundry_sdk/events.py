@@ -113,6 +113,8 @@ class Sign(Event):
     #: Fingerprint of the key.
     key: str
     artifacts: list[Artifact]
+    #: A clear-signed text that names these files, by the same key.
+    statement: Optional[str] = None
 
 
 @dataclass

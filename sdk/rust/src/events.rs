@@ -121,6 +121,10 @@ pub struct Sign {
     pub key: String,
     /// The signed copies.
     pub artifacts: Vec<Artifact>,
+    /// A clear-signed text that names these files, by the same key: [`statement`](crate::statement). Events of earlier
+    /// releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// A binary package in a [`Dist`].

@@ -31,6 +31,7 @@ pub mod events;
 pub mod log;
 pub mod mail;
 pub mod options;
+pub mod statement;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 

@@ -1,0 +1,187 @@
+//! The rule, by a table and by properties.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const OURS: &str = "https://example.org/hello.git";
+const THEIRS: &str = "https://example.org/evil.git";
+
+fn claimed(binary: &str, source: &str) -> Claimed {
+    Claimed {
+        package: binary.to_owned(),
+        source: source.to_owned(),
+        mark: None,
+    }
+}
+
+fn claim(repository: &str, binaries: &[(&str, &str)]) -> Claim {
+    Claim {
+        repository: repository.to_owned(),
+        sources: binaries.iter().map(|(_, source)| (*source).to_owned()).collect(),
+        binaries: binaries
+            .iter()
+            .map(|(binary, source)| claimed(binary, source))
+            .collect(),
+    }
+}
+
+fn held(package: &str, source: &str, is_essential: bool) -> Held {
+    Held {
+        package: package.to_owned(),
+        source: source.to_owned(),
+        is_essential,
+    }
+}
+
+fn hello() -> Names {
+    let mut names = Names::default();
+    names
+        .admit(&claim(OURS, &[("hello", "hello"), ("libhello1", "hello")]))
+        .unwrap();
+    names
+}
+
+/// What is refused of a build that comes after hello.
+fn refused(repository: &str, binaries: &[(&str, &str)]) -> Vec<String> {
+    let mut names = hello();
+    let before = names.clone();
+    match names.admit(&claim(repository, binaries)) {
+        Ok(()) => Vec::new(),
+        Err(refusals) => {
+            assert_eq!(names, before, "a refused build takes no names");
+            let name = |refusal: &Refusal| match refusal {
+                Refusal::Source { source, .. } => format!("source {source}"),
+                Refusal::Binary { binary, .. } => format!("binary {binary}"),
+                Refusal::Essential { binary, .. } => format!("essential {binary}"),
+            };
+            refusals.iter().map(name).collect()
+        }
+    }
+}
+
+#[test]
+fn the_first_to_come_is_kept() {
+    let nothing: [&str; 0] = [];
+    for (repository, binaries, expected) in [
+        (OURS, &[("hello", "hello")][..], &nothing[..]),
+        (OURS, &[("hello-doc", "hello")], &nothing),
+        (THEIRS, &[("evil", "evil")], &nothing),
+        (THEIRS, &[("hello", "hello")], &["source hello"]),
+        (THEIRS, &[("evil", "hello")], &["source hello"]),
+        (THEIRS, &[("hello", "evil")], &["binary hello"]),
+        (
+            THEIRS,
+            &[("evil", "evil"), ("libhello1", "evil")],
+            &["binary libhello1"],
+        ),
+        (
+            THEIRS,
+            &[("hello", "evil"), ("hello2", "hello")],
+            &["source hello", "binary hello"],
+        ),
+        // Debug symbols go with their package.
+        (OURS, &[("hello-dbgsym", "hello")], &nothing),
+        (THEIRS, &[("hello-dbgsym", "evil")], &["binary hello"]),
+        // A package moves between sources of one repository.
+        (OURS, &[("libhello1", "libhello")], &nothing),
+    ] {
+        assert_eq!(
+            refused(repository, binaries),
+            expected,
+            "{repository} with {binaries:?}"
+        );
+    }
+}
+
+#[test]
+fn a_package_that_moved_may_come_from_either_source_of_its_repository() {
+    let mut names = hello();
+    names.admit(&claim(OURS, &[("libhello1", "libhello")])).unwrap();
+    names.admit(&claim(OURS, &[("libhello1", "hello")])).unwrap();
+    assert!(names.admit(&claim(THEIRS, &[("libhello1", "evil")])).is_err());
+}
+
+#[test]
+fn what_is_marked_essential_is_refused_until_it_is_allowed() {
+    let mut names = hello();
+    let mut marked = claim(OURS, &[("hello", "hello"), ("hello-extra", "hello")]);
+    marked.binaries[1].mark = Some("Protected");
+    let refusal = Refusal::Essential {
+        binary: "hello-extra".to_owned(),
+        field: "Protected",
+    };
+    assert_eq!(names.admit(&marked), Err(vec![refusal]));
+    assert!(names.allow_essential("hello-extra", true));
+    assert_eq!(names.admit(&marked), Ok(()));
+    assert!(!names.allow_essential("hello-extra", true), "it is so already");
+    assert!(names.allow_essential("hello-extra", false));
+    assert!(names.admit(&marked).is_err());
+}
+
+#[test]
+fn what_an_archive_held_counts_where_nothing_is_recorded() {
+    let mut names = Names::default();
+    names.remember(&[
+        held("base", "base-files", true),
+        held("tool", "old-tool", false),
+        held("tool", "tool", false),
+    ]);
+    let mut marked = claim(OURS, &[("base", "base-files")]);
+    marked.binaries[0].mark = Some("Essential");
+    assert_eq!(names.admit(&marked), Ok(()));
+    // Nobody knows whose the source was: it is the next one's that publishes it, and the package stays with it.
+    assert!(names.clone().admit(&claim(THEIRS, &[("tool", "evil")])).is_err());
+    names.admit(&claim(OURS, &[("tool", "old-tool")])).unwrap();
+    assert!(names.clone().admit(&claim(THEIRS, &[("tool", "old-tool")])).is_err());
+    // What is recorded counts for more than what some index has.
+    names.remember(&[held("tool", "evil", true)]);
+    assert!(names.admit(&claim(THEIRS, &[("tool", "evil")])).is_err());
+}
+
+#[test]
+fn what_is_allowed_can_be_forbidden_again() {
+    let mut names = hello();
+    assert!(names.allow_source("hello", THEIRS) && !names.allow_source("hello", THEIRS));
+    names.admit(&claim(THEIRS, &[("hello", "hello")])).unwrap();
+    names.admit(&claim(OURS, &[("hello", "hello")])).unwrap();
+    assert!(names.forbid_source("hello", THEIRS) && !names.forbid_source("hello", THEIRS));
+    assert!(names.admit(&claim(THEIRS, &[("hello", "hello")])).is_err());
+    assert!(names.allow_binary("hello-dbgsym", "evil"), "by the name of its package");
+    names.admit(&claim(THEIRS, &[("hello", "evil")])).unwrap();
+    assert!(names.forbid_binary("hello", "evil"));
+    assert!(names.admit(&claim(THEIRS, &[("hello", "evil")])).is_err());
+}
+
+fn builds() -> impl Strategy<Value = Vec<(usize, Vec<(usize, usize)>)>> {
+    let packages = prop::collection::vec((0..4usize, 0..3usize), 1..4);
+    prop::collection::vec((0..3usize, packages), 0..20)
+}
+
+proptest! {
+    #[test]
+    fn no_name_is_ever_provided_by_two_repositories_unless_an_operator_says_so(builds in builds()) {
+        let mut names = Names::default();
+        let mut sources: BTreeMap<String, usize> = BTreeMap::new();
+        let mut binaries: BTreeMap<String, usize> = BTreeMap::new();
+        for (repository, packages) in builds {
+            let build = Claim {
+                repository: format!("r{repository}"),
+                sources: packages.iter().map(|(_, source)| format!("s{source}")).collect(),
+                binaries: packages
+                    .iter()
+                    .map(|(binary, source)| claimed(&format!("b{binary}"), &format!("s{source}")))
+                    .collect(),
+            };
+            let is_free = |owners: &BTreeMap<String, usize>, name: &str| owners.get(name).is_none_or(|owner| *owner == repository);
+            let expected = build.sources.iter().all(|source| is_free(&sources, source))
+                && build.binaries.iter().all(|binary| is_free(&binaries, &binary.package));
+            let admitted = names.admit(&build).is_ok();
+            prop_assert_eq!(admitted, expected, "{:?}", build);
+            if admitted {
+                sources.extend(build.sources.into_iter().map(|source| (source, repository)));
+                binaries.extend(build.binaries.into_iter().map(|binary| (binary.package, repository)));
+            }
+        }
+    }
+}
