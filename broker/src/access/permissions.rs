@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn watcher_sees_everything_and_touches_nothing() {
-        let watcher = Permissions::new(&Role::built_in("watcher").unwrap(), None, "x");
+        let watcher = Permissions::new(&Role::built_in("watcher", "foundry").unwrap(), None, "x");
         assert!(watcher.may_subscribe(&filter("#")));
         assert!(watcher.may_subscribe(&filter("a/+")));
         assert!(!watcher.may_publish(&topic("a")));
