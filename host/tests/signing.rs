@@ -104,6 +104,7 @@ impl Bench {
             artifacts.push(store.put_file(name, "application/octet-stream", file).await.unwrap());
         }
         let event = self.host.signed(
+            "builds",
             id,
             "foundry.build.v1",
             json!({

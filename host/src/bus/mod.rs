@@ -1,25 +1,20 @@
-//! Messages: the envelope and its signature, and the MQTT sessions that carry it.
+//! The MQTT sessions that carry events.
 
 mod claims;
 mod concerns;
 mod connection;
 mod consumer;
-mod event;
 mod flight;
 mod observer;
 mod packet_size;
 mod peers;
 mod publisher;
-pub mod schema;
 mod tap;
-mod topics;
 
 pub use concerns::Concerns;
 pub use connection::{BrokerAddress, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerState, Delivery};
-pub use event::{Event, MAX_EVENT, Refusal};
 pub use observer::{Observer, Presence};
 pub use peers::{Clearance, Peers};
 pub use publisher::{AGAIN_PROPERTY, LiveMessage, Patience, Publisher, PublisherStatus};
 pub use tap::{Seal, Sighting, tap};
-pub use topics::{FAILURES, Topics, group_of};

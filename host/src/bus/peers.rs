@@ -4,7 +4,7 @@
 //! answer keeps nobody from beginning: the work is done while it is waited for, and only what the work came to waits,
 //! for as long as the patience lasts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::claims::{Claims, Key, Meaning, Moment, Standing};
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, Delivery};
-use super::event::Event;
 use super::publisher::{LiveMessage, Publisher};
-use super::topics::Topics;
-use crate::capability::derive_id;
-use crate::keys::{Signer, Trust};
+use crate::event::{Event, OutgoingEvent, Refusal, Rule, Verifier, derive_id};
+use crate::keys::Signer;
 use crate::ledger::Ledger;
-use crate::runtime::OutgoingEvent;
 
 /// Type of a question.
 const QUESTION: &str = "foundry.peer-question.v1";
@@ -41,6 +38,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// A host that hasn't answered for so long is taken to be away.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// Reasons not to hear a host that are told, at most: their texts come from outside.
+const WARNINGS: usize = 100;
 
 /// Pause before the question is asked all over again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -62,19 +62,18 @@ pub struct Peers {
 }
 
 struct Inner {
-    host: String,
-    topics: Topics,
+    verifier: Arc<Verifier>,
     signer: Arc<Signer>,
-    trust: Arc<Trust>,
     ledger: Ledger,
     publisher: Publisher,
     patience: Duration,
-    max_age: Duration,
     claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
     askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
     /// Hosts that were waited for in vain, and not heard of since.
     absent: Mutex<BTreeSet<String>>,
+    /// Why hosts were not heard, as far as the operator was told.
+    warned: Mutex<HashSet<Rule>>,
 }
 
 /// An answer: whose, to the question of which moment, and what it says.
@@ -106,18 +105,14 @@ pub struct Clearance {
 
 impl Peers {
     /// Begin to answer, and to be able to ask.
-    #[expect(clippy::too_many_arguments, reason = "each is a different part of the host")]
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
-        host: &str,
-        topics: Topics,
+        verifier: Arc<Verifier>,
         signer: Arc<Signer>,
-        trust: Arc<Trust>,
         ledger: Ledger,
         publisher: Publisher,
         patience: Duration,
-        max_age: Duration,
         cancel: CancellationToken,
     ) -> Self {
         let (_, hello) = watch::channel(None);
@@ -128,23 +123,21 @@ impl Peers {
                 receive_maximum: RECEIVE_MAXIMUM,
                 ..options
             },
-            filters: vec![topics.peer(host)],
+            filters: vec![verifier.topics.peer(&verifier.host)],
             hello,
             places: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {
-            host: host.to_owned(),
-            topics,
+            claims: Mutex::new(Claims::of(&verifier.host)),
+            verifier,
             signer,
-            trust,
             ledger,
             publisher,
             patience,
-            max_age,
-            claims: Mutex::new(Claims::of(host)),
             askers: Mutex::default(),
             absent: Mutex::default(),
+            warned: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&inner).listen(deliveries));
         Self { inner }
@@ -229,7 +222,7 @@ impl Question {
         let (sender, mut answers) = mpsc::unbounded_channel();
         let id = derive_id(&[
             "question",
-            &self.inner.host,
+            &self.inner.verifier.host,
             &self.key.0,
             &self.key.1,
             &rand::random::<u64>().to_string(),
@@ -326,33 +319,40 @@ impl Question {
 impl Inner {
     async fn listen(self: Arc<Self>, mut deliveries: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = deliveries.recv().await {
-            match Event::verify(
-                &delivery.payload,
-                &self.trust.now(),
-                OffsetDateTime::now_utc(),
-                self.max_age,
-            ) {
+            let now = OffsetDateTime::now_utc();
+            match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
                 Ok(event) => self.hear(event).await,
-                Err(refusal) => tracing::debug!(%refusal, "refused what a host says"),
+                Err(refusal) => self.refused(&refusal),
             }
             delivery.acknowledge();
         }
     }
 
-    async fn hear(&self, event: Event) {
-        let Some((peer, _)) = event.source.split_once('/') else {
+    /// An unheard answer makes messages wait for the whole patience, so the operator learns what helps; each rule and key
+    /// once, since questions are repeated.
+    fn refused(&self, refusal: &Refusal) {
+        let Refusal::Rule(rule) = refusal else {
+            tracing::debug!(%refusal, "refused what a host says");
             return;
         };
+        let mut warned = locked(&self.warned);
+        if warned.len() < WARNINGS && warned.insert(rule.clone()) {
+            tracing::warn!(%rule, "cannot hear another host's question or answer about a message");
+        }
+    }
+
+    async fn hear(&self, event: Event) {
+        let peer = event.host().to_owned();
         let Ok(about) = serde_json::from_value::<About>(Value::Object(event.data)) else {
             return;
         };
-        locked(&self.absent).remove(peer);
+        locked(&self.absent).remove(&peer);
         let (key, asked) = ((about.group, about.id), about.asked);
         match (event.event_type.as_str(), about.standing, event.cause) {
-            (QUESTION, None, _) => self.answer(peer, &event.id, &key, asked).await,
+            (QUESTION, None, _) => self.answer(&peer, &event.id, &key, asked).await,
             (ANSWER, Some(standing), Some(question)) => {
                 if let Some(asker) = locked(&self.askers).get(&question) {
-                    let _ = asker.send((peer.to_owned(), asked, standing));
+                    let _ = asker.send((peer, asked, standing));
                 }
             }
             _ => {}
@@ -373,7 +373,7 @@ impl Inner {
                 }
             }
         }
-        let id = derive_id(&["answer", &self.host, question]);
+        let id = derive_id(&["answer", &self.verifier.host, question]);
         self.send(
             peer,
             ANSWER,
@@ -409,16 +409,22 @@ impl Inner {
         };
         let outgoing = OutgoingEvent {
             id: id.to_owned(),
-            topic: self.topics.peer(to),
+            topic: format!("peers/{to}"),
             event_type: event_type.to_owned(),
             subject: None,
             run: "peers".to_owned(),
             cause: cause.map(ToOwned::to_owned),
             data,
         };
-        match Event::of(outgoing, &format!("{}/peers", self.host)).sign(&self.signer) {
+        match Event::of(
+            outgoing,
+            &format!("{}/peers", self.verifier.host),
+            &self.verifier.topics,
+        )
+        .sign(&self.signer)
+        {
             Ok(payload) => self.publisher.live(LiveMessage {
-                topic: self.topics.peer(to),
+                topic: self.verifier.topics.peer(to),
                 payload,
                 retain: false,
             }),

@@ -3,7 +3,6 @@
 mod artifacts;
 mod clock;
 mod config;
-mod event_id;
 mod grants;
 mod log;
 mod publish;
@@ -16,8 +15,6 @@ pub mod http;
 pub mod mail;
 pub mod site;
 pub mod tape;
-
-pub(crate) use event_id::{Work, derive_id};
 
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};

@@ -2,8 +2,8 @@
 
 use foundry_broker::killpoint;
 
-use crate::bus::{FAILURES, schema};
-use crate::runtime::{Invocation, OutgoingEvent, wit};
+use crate::event::{FAILURES, OutgoingEvent, schema};
+use crate::runtime::{Invocation, wit};
 
 use wit::publish::{Error, Event};
 

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, LedgerError};
+use crate::event::Event;
 
 /// An event that this host published or saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,24 @@ pub struct EventRow {
     pub cause: Option<String>,
     /// Its data.
     pub data: serde_json::Value,
+}
+
+impl EventRow {
+    /// An event of a topic, without prefix, as `runs` keeps it.
+    #[must_use]
+    pub fn of(event: &Event, topic: &str) -> Self {
+        Self {
+            id: event.id.clone(),
+            run: event.run.clone(),
+            event_type: event.event_type.clone(),
+            topic: topic.to_owned(),
+            source: event.source.clone(),
+            subject: event.subject.clone(),
+            time: event.time.clone(),
+            cause: event.cause.clone(),
+            data: serde_json::Value::Object(event.data.clone()),
+        }
+    }
 }
 
 /// How far a run has come.
@@ -142,6 +161,16 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn record_event(&self, event: EventRow) -> Result<(), LedgerError> {
         self.work(move |c| insert(c, &event)).await
+    }
+
+    /// Whether an event of that id is on record.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn is_recorded(&self, id: &str) -> Result<bool, LedgerError> {
+        let id = id.to_owned();
+        self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([id]))
+            .await
     }
 
     /// A run by its id or the beginning of one, or the newest run of a commit, by the beginning of its id; none if there

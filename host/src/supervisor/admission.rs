@@ -12,6 +12,7 @@ use super::host::Inner;
 use super::inspector;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
+use super::refuse::Refusals;
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use crate::bus::ConnectionOptions;
@@ -136,6 +137,7 @@ impl Inner {
             component: description.name.clone(),
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
+            refusals: Refusals::default(),
         };
         Prepared {
             handler: Arc::new(handler),

@@ -12,6 +12,8 @@ mod onlooker;
 mod options;
 mod order;
 mod places;
+mod reconsider;
+mod refuse;
 mod replace;
 mod settings;
 mod signature;

@@ -16,7 +16,6 @@ use super::error::{HostError, LoadFailure};
 use super::inspector::{self, Inspector};
 use super::options;
 use super::spec::BotSpec;
-use crate::bus::schema;
 use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
@@ -24,10 +23,11 @@ use crate::capability::mail::{Mail, MailSettings};
 use crate::capability::site::Sites;
 use crate::capability::tape::{Tape, World};
 use crate::capability::{ArtifactStore, LogHub, LogLine, Services};
+use crate::event::{OutgoingEvent, schema};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
-use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, OutgoingEvent, StateWrite, Verdict};
+use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, StateWrite, Verdict};
 
 /// A bot that is ready for one message after another.
 pub struct Trial {

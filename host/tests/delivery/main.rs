@@ -16,6 +16,7 @@ mod presence;
 mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
+mod taken_builder;
 mod tls;
 mod waiting;
 
