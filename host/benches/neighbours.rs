@@ -77,7 +77,7 @@ impl Times {
         };
         let mut times = Vec::with_capacity(MESSAGES);
         for number in 0..MESSAGES {
-            let event = host.signed(&format!("n{number}"), "test.other.v1", json!({}));
+            let event = host.signed("relay-in", &format!("n{number}"), "test.other.v1", json!({}));
             let start = Instant::now();
             client.publish("relay-in", event).await;
             client.answer(&format!("run-n{number}")).await;
@@ -125,7 +125,7 @@ async fn torment(host: &TestHost, component: &Path, misdeed: &str) -> tokio::tas
                 for what in [misdeed.as_str(), "echo"] {
                     let id = format!("villain{villain}-{number}-{}", what.len());
                     let order = json!({ "do": what, "text": "x" });
-                    let event = support::signed(&state, &id, "test.order.v1", order);
+                    let event = support::signed(&state, &format!("villain{villain}"), &id, "test.order.v1", order);
                     client.publish(&format!("villain{villain}"), event).await;
                 }
             }

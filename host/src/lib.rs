@@ -8,6 +8,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod event;
 pub mod keys;
 pub mod ledger;
 pub mod objects;

@@ -97,7 +97,7 @@ async fn a_bot_that_loops_is_stopped_by_time_and_others_go_on_meanwhile() {
     host.host.load(looping).await.unwrap();
     host.load("relay").await;
     host.tell("l1", "loop").await;
-    let event = host.signed("other", "test.other.v1", serde_json::json!({}));
+    let event = host.signed("relay-in", "other", "test.other.v1", serde_json::json!({}));
     host.publish("relay-in", event).await;
     eventually("another bot works beside the loop", async || {
         host.events()

@@ -108,7 +108,7 @@ impl Bench {
     async fn commit(&self, id: &str, run: &str, branch: &str) {
         let data = json!({ "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40) });
         let run = format!("run-{run}");
-        let event = self.host.caused(id, "foundry.commit.v1", &run, None, data);
+        let event = self.host.caused("commits", id, "foundry.commit.v1", &run, None, data);
         eventually("the commit is on record", async || {
             self.host.publish("commits", event.clone()).await;
             let events = self.host.events().await;
@@ -126,6 +126,7 @@ impl Bench {
             artifacts.push(store.put_file(name, "application/octet-stream", file).await.unwrap());
         }
         let event = self.host.caused(
+            "builds",
             id,
             "foundry.build.v1",
             &format!("run-{id}"),

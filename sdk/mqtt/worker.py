@@ -95,8 +95,8 @@ class Keys:
             raise Refused("it names another key than the one that signed it")
 
 
-def read(payload, keys):
-    """A message as an event that may be handled."""
+def read(payload, topic, keys):
+    """A message as an event that may be handled. Whoever trusts several hosts also compares `source` with the signer's host."""
     if len(payload) > MAX_EVENT:
         raise Refused("it is too large")
     try:
@@ -105,13 +105,15 @@ def read(payload, keys):
         time = datetime.fromisoformat(event["time"].split(".")[0].rstrip("Z") + "+00:00")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"it is no event: {error}") from error
+    if event.get("topic") != topic:
+        raise Refused(f"it was published to {event.get('topic')}, and came on {topic}")
     now = datetime.now(timezone.utc)
     if not now - MAX_AGE < time < now + CLOCK_SKEW:
         raise Refused(f"its time {event['time']} is too far from now")
     return event
 
 
-def answer(event, keys, name):
+def answer(event, keys, name, topic):
     """The signed answer. Its id derives from that of its cause, so that whoever gets it twice can tell."""
     kind, subject, data = greet(event)
     made = {
@@ -119,6 +121,7 @@ def answer(event, keys, name):
         "id": hashlib.sha256(f"{event['id']} {name}".encode()).hexdigest()[:32],
         "source": name,
         "type": kind,
+        "topic": topic,
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "datacontenttype": "application/json",
         "run": event["run"],
@@ -161,11 +164,11 @@ def main():
 
     def handle(client, _userdata, message):
         try:
-            event = read(message.payload, keys)
+            event = read(message.payload, message.topic, keys)
         except Refused as why:
             print(f"refused a message: {why}", file=sys.stderr, flush=True)
             return
-        sent = publisher.publish(args.publish_to, answer(event, keys, args.name), qos=1)
+        sent = publisher.publish(args.publish_to, answer(event, keys, args.name, args.publish_to), qos=1)
         sent.wait_for_publish()
         print(f"greeted {event['id']}", flush=True)
         # Here the message is acknowledged. Whoever dies before this gets it again, or another member of the group does.

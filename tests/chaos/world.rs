@@ -108,22 +108,12 @@ impl World {
         world
     }
 
-    /// A host with a configuration; all hosts share a key for messages.
+    /// A host with a configuration. All hosts know each other's keys for messages.
     fn host(&self, name: &'static str, broker: &str, bots: &str, points: &'static [&'static str]) -> Process {
         let state = self.state(name);
         std::fs::create_dir_all(&state).unwrap();
-        let keys = self.directory.path().join("keys");
         let program = env!("CARGO_BIN_EXE_foundry-host");
-        if !keys.exists() {
-            let mut generate = Command::new(program);
-            generate
-                .args(["key", "generate", "--role", "messages"])
-                .env("FOUNDRY_STATE", &state);
-            assert!(generate.output().unwrap().status.success());
-            copy(&state.join("keys"), &keys);
-        } else {
-            copy(&keys, &state.join("keys"));
-        }
+        self.join(program, name, &state);
         let file = self.directory.path().join(format!("{name}.toml"));
         let config = format!("[host]\nname = \"{name}\"\nstate = {state:?}\n\n[broker]\n{broker}\n\n{bots}");
         std::fs::write(&file, config).unwrap();
@@ -131,6 +121,35 @@ impl World {
             .map(ToOwned::to_owned)
             .into();
         Process::new(name, command, self.directory.path().to_owned(), points, true)
+    }
+
+    /// Makes a host's key, and makes it known to the hosts that are there already, as well as theirs to it.
+    fn join(&self, program: &str, name: &str, state: &Path) {
+        let key = |state: &Path, args: &[&str]| {
+            let mut command = Command::new(program);
+            let output = command
+                .arg("key")
+                .args(args)
+                .env("FOUNDRY_STATE", state)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            output.stdout
+        };
+        let file = self.directory.path().join("farm.json");
+        let farm = file.to_str().unwrap();
+        key(state, &["generate", "--role", "messages", "--user-id", name]);
+        key(state, &["allow", name, "--host", name, "--may", "all"]);
+        if file.exists() {
+            key(state, &["import", "--farm", farm]);
+        }
+        std::fs::write(&file, key(state, &["export", "--farm"])).unwrap();
+        for other in std::fs::read_dir(self.directory.path()).unwrap() {
+            let other = other.unwrap().path();
+            if other.join("keys").exists() {
+                key(&other, &["import", "--farm", farm]);
+            }
+        }
     }
 
     fn mosquitto(&self, killable: bool) -> Process {
@@ -346,11 +365,6 @@ fn stages() -> String {
 /// A setting to compare with: `FOUNDRY_CHAOS_KEEP=0s` shows what Mosquitto's death costs hosts that keep nothing.
 fn keep() -> String {
     std::env::var("FOUNDRY_CHAOS_KEEP").map_or_else(|_| String::new(), |keep| format!("keep = {keep:?}\n"))
-}
-
-fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(status.success());
 }
 
 fn free_port() -> u16 {

@@ -73,20 +73,28 @@ fn the_page_about_several_machines_ends_in_a_published_package() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     let log = |machine: &str| std::fs::read_to_string(root.join(machine).join("foundry/host.log")).unwrap_or_default();
     let said = format!(
-        "{out}{err}\nthe head said:\n{}\nthe builder said:\n{}",
+        "{out}{err}\nthe head said:\n{}\nthe builder said:\n{}\nthe second builder said:\n{}",
         log("head"),
-        log("builder")
+        log("builder"),
+        log("builder-2")
     );
     assert!(output.status.success(), "{said}");
     assert!(out.contains(&commit) && out.contains("status      published"), "{said}");
     // It was the builder that built, and its list of bots that the head showed.
     assert!(out.contains("builder/build"), "{said}");
+    let is_of_the_second = |line: &&str| line.contains("buildbot") && line.contains("builder-2");
+    assert_eq!(out.lines().filter(is_of_the_second).count(), 1, "{said}");
+    // Each host knew the others, and nobody said what he may not.
+    let hosts = ["head", "builder", "builder-2"];
+    for refusal in ["REFUSED", "refused a message", "cannot hear", "bound to no host"] {
+        assert!(hosts.iter().all(|host| !log(host).contains(refusal)), "{said}");
+    }
     assert!(
         root.join("head/foundry/repository/dists/stable/InRelease").exists(),
         "{said}"
     );
     // Packages went through the bucket, and through nothing else.
-    for machine in ["head", "builder"] {
+    for machine in hosts {
         assert!(!root.join(machine).join("foundry/state/artifacts").exists(), "{said}");
     }
 }
@@ -97,7 +105,7 @@ fn script(page: &str, root: &Path) -> String {
     for (kind, block) in code_blocks(page) {
         match kind.split_once(' ') {
             Some(("toml", "s3.toml")) => {
-                for machine in ["head", "builder"] {
+                for machine in ["head", "builder", "builder-2"] {
                     let file = root.join(machine).join("foundry/s3.toml");
                     write(&file, block);
                     only_for_its_owner(&file);

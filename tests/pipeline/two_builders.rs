@@ -131,10 +131,10 @@ impl Builder {
             let key = run(foundry(state).args(["key", "export", "messages"]));
             std::fs::write(state.join("messages.asc"), key + "\n").unwrap();
         }
-        for (here, there) in [(0, 1), (1, 0)] {
+        for (here, there, host, may) in [(0, 1, "builder", "builder"), (1, 0, "farm", "head,builder")] {
             let key = states[there].join("messages.asc");
             run(foundry(&states[here])
-                .args(["key", "import", "--role", "messages"])
+                .args(["key", "import", "--role", "messages", "--host", host, "--may", may])
                 .arg(key));
         }
     }

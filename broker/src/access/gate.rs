@@ -59,7 +59,7 @@ impl Gate {
                 "the user name {OWNER} is the broker's own: use another one"
             )));
         }
-        let known = |role: &str| access.roles.contains_key(role) || Role::built_in(role).is_some();
+        let known = |role: &str| access.role(role).is_some();
         for (name, user) in &access.users {
             if !known(&user.role) {
                 return Err(Error::Access(format!(
@@ -97,14 +97,7 @@ impl Gate {
     }
 
     fn permissions(&self, role: &str, user: Option<&str>, client: &str) -> Permissions {
-        let role = self
-            .access
-            .roles
-            .get(role)
-            .cloned()
-            .or_else(|| Role::built_in(role))
-            .unwrap_or_default();
-        Permissions::new(&role, user, client)
+        Permissions::new(&self.access.role(role).unwrap_or_default(), user, client)
     }
 
     /// Lets a client in, or not, under the client identifier that it wants. A certificate counts more than a name and
@@ -209,7 +202,7 @@ mod tests {
         let access = Access {
             anonymous: Some("watcher".to_owned()),
             users: [("alice".to_owned(), alice), ("carl".to_owned(), user(None, "bot"))].into(),
-            roles: BTreeMap::new(),
+            ..Access::default()
         };
         let gate = Gate::new(access, owner()).unwrap();
         let peer = |local, certificate: Option<&str>| Peer {

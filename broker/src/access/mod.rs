@@ -7,6 +7,7 @@
 mod gate;
 mod owner;
 mod permissions;
+mod pipeline;
 
 use std::collections::BTreeMap;
 
@@ -36,8 +37,12 @@ pub struct Access {
     /// Users by name.
     pub users: BTreeMap<String, User>,
     /// Roles by name, beside and before the ones that are always there: `host` may do everything, `bot` everything
-    /// outside of `$` topics, `watcher` may only subscribe.
+    /// outside of `$` topics, `watcher` may only subscribe, `builder` is for hosts that only build, whose names are their user
+    /// names, and `operator` for programs that ask for work and look on.
     pub roles: BTreeMap<String, Role>,
+    /// What the topics of `builder` and `operator` begin with, without a final slash.
+    #[serde(skip)]
+    pub prefix: String,
 }
 
 impl Access {
@@ -47,7 +52,14 @@ impl Access {
             anonymous: Some(role.to_owned()),
             users: BTreeMap::new(),
             roles: BTreeMap::new(),
+            prefix: "foundry".to_owned(),
         }
+    }
+
+    /// The role of a name: one of the configuration, or one that is always there.
+    fn role(&self, name: &str) -> Option<Role> {
+        let configured = self.roles.get(name).cloned();
+        configured.or_else(|| Role::built_in(name, &self.prefix))
     }
 }
 
@@ -103,7 +115,7 @@ impl Role {
         }
     }
 
-    fn built_in(name: &str) -> Option<Self> {
+    fn built_in(name: &str, prefix: &str) -> Option<Self> {
         let list = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
         match name {
             "host" => Some(Self::of_hosts()),
@@ -120,6 +132,8 @@ impl Role {
                 subscribe: list(&["#", "$dead/#"]),
                 ..Self::default()
             }),
+            "builder" => Some(pipeline::builder(prefix)),
+            "operator" => Some(pipeline::operator(prefix)),
             _ => None,
         }
     }

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn watcher_sees_everything_and_touches_nothing() {
-        let watcher = Permissions::new(&Role::built_in("watcher").unwrap(), None, "x");
+        let watcher = Permissions::new(&Role::built_in("watcher", "foundry").unwrap(), None, "x");
         assert!(watcher.may_subscribe(&filter("#")));
         assert!(watcher.may_subscribe(&filter("a/+")));
         assert!(!watcher.may_publish(&topic("a")));
@@ -125,18 +125,18 @@ mod tests {
         let nobodys = [false, false, false, false, false, true];
         assert_eq!(of(&some, None), nobodys);
         assert_eq!(of(&some, Some("")), nobodys);
-        assert_eq!(of(&Role::built_in("bot").unwrap(), Some("a")), nobodys);
-        assert_eq!(of(&Role::built_in("watcher").unwrap(), None), nobodys);
+        assert_eq!(of(&Role::built_in("bot", "foundry").unwrap(), Some("a")), nobodys);
+        assert_eq!(of(&Role::built_in("watcher", "foundry").unwrap(), None), nobodys);
     }
 
     #[test]
     fn sessions_last_for_users_and_for_anonymous_roles_that_do_more_than_watch() {
         let lasts = |role: &Role, user| Permissions::new(role, user, "x").may_last();
-        let watcher = Role::built_in("watcher").unwrap();
+        let watcher = Role::built_in("watcher", "foundry").unwrap();
         assert!(!lasts(&watcher, None));
         assert!(lasts(&watcher, Some("ann")));
         for role in ["host", "bot"] {
-            assert!(lasts(&Role::built_in(role).unwrap(), None), "{role}");
+            assert!(lasts(&Role::built_in(role, "foundry").unwrap(), None), "{role}");
         }
     }
 

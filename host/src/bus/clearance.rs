@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::claims::{Key, Meaning};
 use super::peers::{Heard, Inner, locked, now};
-use crate::capability::derive_id;
+use crate::event::derive_id;
 
 /// First and longest pause before a question is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker_clock::BrokerClock;
 use super::connection::ConnectionOptions;
 use super::consumer::Consumer;
-use super::event::MAX_EVENT;
+use crate::event::MAX_EVENT;
 
 /// How many messages Mosquitto has dropped since it started.
 const DROPPED: &str = "$SYS/broker/publish/messages/dropped";

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::publisher::AGAIN_PROPERTY;
-use crate::ledger::DeadLetter;
+use crate::ledger::{DeadLetter, Revived};
 
 /// How long a clean end of the session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -26,8 +26,8 @@ pub struct Delivery {
     pub retained: bool,
     /// Whether somebody may have had it before: the broker brings it again, or its publisher sends it again.
     pub again: bool,
-    /// The number of the dead letter that it was.
-    pub revived: Option<i64>,
+    /// The dead letter that it was.
+    pub revived: Option<Revived>,
     receipt: Option<(Publish, AsyncClient)>,
 }
 
@@ -51,8 +51,12 @@ impl Delivery {
             topic: letter.topic,
             payload: letter.payload.into(),
             retained: false,
-            again: false,
-            revived: Some(letter.seq),
+            // Its publisher may have sent it again meanwhile, to another host of the group.
+            again: !letter.anew,
+            revived: Some(Revived {
+                number: letter.seq,
+                anew: letter.anew,
+            }),
             receipt: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::event::Refusal;
+use crate::event::Refusal;
 
 /// Doubts that are remembered. Who invents keys is not worth more room, nor more lines of the log.
 const MOST: usize = 256;
@@ -15,13 +15,12 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    /// Note that something another host said is refused. A signature that does not hold is said aloud, once for each
-    /// reason, which names the key.
+    /// Note that something another host said is refused. A rule that it broke is said aloud, once for each reason, which names
+    /// the key and the command that helps.
     pub(super) fn note(&self, refusal: &Refusal) {
         if self.is_news(refusal) {
             tracing::warn!(
-                "refused what another host says: {refusal}; hosts that do not believe each other do each other's work again \
-                 (there: `foundry-host key export --role messages >FILE`; here: `foundry-host key import --role messages FILE`)"
+                "refused what another host says: {refusal}; hosts that do not believe each other do each other's work again"
             );
         } else {
             tracing::debug!(%refusal, "refused what a host says");
@@ -29,7 +28,7 @@ impl Doubts {
     }
 
     fn is_news(&self, refusal: &Refusal) -> bool {
-        if !matches!(refusal, Refusal::Signature(_)) {
+        if refusal.rule().is_none() {
             return false;
         }
         // Nothing panics while it holds this.
@@ -41,12 +40,12 @@ impl Doubts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::VerifyError;
+    use crate::event::Rule;
 
-    fn by(issuer: &str) -> Refusal {
-        Refusal::Signature(VerifyError::UnknownSigner {
-            issuer: issuer.to_owned(),
-            allowed: 1,
+    fn by(key: &str) -> Refusal {
+        Refusal::Rule(Rule::UnknownKey {
+            key: key.to_owned(),
+            host: "b1".to_owned(),
         })
     }
 

@@ -13,12 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use super::client_id::client_id_of_part;
 use super::connection::{Backoff, ConnectionOptions};
-use super::event::{Event, Refusal};
 use super::holder::{Answer, Arrival, Holder, Known, Word, arrival, online_start};
-use super::topics::Topics;
-use crate::capability::derive_id;
-use crate::keys::{SignError, Signer, Trust};
-use crate::runtime::OutgoingEvent;
+use crate::event::{Event, OutgoingEvent, Refusal, Topics, Verifier, derive_id};
+use crate::keys::{SignError, Signer};
 
 /// How often what is known is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -49,14 +46,10 @@ pub struct Inquiry {
     pub own: Holder,
     /// How the host connects; the client identifier is another one.
     pub connection: ConnectionOptions,
-    /// The names of topics.
-    pub topics: Topics,
     /// Signs questions and answers.
     pub signer: Arc<Signer>,
-    /// Whose answers are believed.
-    pub trust: Arc<Trust>,
-    /// Older ones are not.
-    pub max_age: Duration,
+    /// Says whose answers are believed.
+    pub verifier: Arc<Verifier>,
 }
 
 impl Inquiry {
@@ -119,12 +112,12 @@ impl Inquiry {
     }
 
     fn hear(&self, publish: &Publish, known: &mut Known, at: Duration, is_running: bool, line: &Line) {
-        if publish.topic == self.topics.host(&self.own.host) {
+        if publish.topic == self.verifier.topics.host(&self.own.host) {
             known.online = online_start(&publish.payload).is_some_and(|start| start != self.own.start);
             known.was_online |= known.online;
             return;
         }
-        match self.verified(&publish.payload) {
+        match self.verified(publish) {
             Ok(Some(Word::Question(question))) if question.start == self.own.start => {
                 known.passed.get_or_insert(at);
             }
@@ -146,15 +139,18 @@ impl Inquiry {
     }
 
     /// What a host of this name says; none if it is about something else.
-    fn verified(&self, payload: &[u8]) -> Result<Option<Word>, Refusal> {
-        let event = Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age)?;
-        let is_own = event.source.split('/').next() == Some(&self.own.host);
+    fn verified(&self, publish: &Publish) -> Result<Option<Word>, Refusal> {
+        let topic = String::from_utf8_lossy(&publish.topic);
+        let event = self
+            .verifier
+            .verify(&publish.payload, &topic, OffsetDateTime::now_utc())?;
+        let is_own = event.host() == self.own.host;
         Ok(Word::of(&event.event_type, &event.data).filter(|_| is_own))
     }
 
     fn say(&self, word: &Word, line: &Line) {
-        match signed(&self.own.host, &self.topics, &self.signer, word) {
-            Ok(payload) => line.publish(self.topics.peer(&self.own.host), payload),
+        match signed(&self.own.host, &self.verifier.topics, &self.signer, word) {
+            Ok(payload) => line.publish(self.verifier.topics.peer(&self.own.host), payload),
             Err(error) => tracing::error!(%error, "cannot sign a word to other hosts of this name"),
         }
     }
@@ -167,14 +163,14 @@ impl Inquiry {
 pub(super) fn signed(host: &str, topics: &Topics, signer: &Signer, word: &Word) -> Result<Vec<u8>, SignError> {
     let outgoing = OutgoingEvent {
         id: derive_id(&["name", host, &rand::random::<u64>().to_string()]),
-        topic: topics.peer(host),
+        topic: format!("peers/{host}"),
         event_type: word.event_type().to_owned(),
         subject: None,
         run: "peers".to_owned(),
         cause: None,
         data: word.data(),
     };
-    Event::of(outgoing, &format!("{host}/peers")).sign(signer)
+    Event::of(outgoing, &format!("{host}/peers"), topics).sign(signer)
 }
 
 /// A connection that lasts as long as there is something to ask.
@@ -200,7 +196,7 @@ impl Line {
         let (sender, events) = mpsc::channel(64);
         Self {
             client,
-            filters: [inquiry.topics.host(host), inquiry.topics.peer(host)],
+            filters: [inquiry.verifier.topics.host(host), inquiry.verifier.topics.peer(host)],
             events,
             subscribed: false,
             poller: tokio::spawn(poll_into(poll, sender)).abort_handle(),

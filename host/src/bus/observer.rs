@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,10 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
 use super::crowd::{Crowd, Full, MAX_PRESENCE};
-use super::event::Event;
-use super::topics::Topics;
-use crate::keys::Trust;
-use crate::ledger::{Ledger, LedgerError};
+use crate::event::Verifier;
+use crate::ledger::{EventRow, Ledger, LedgerError};
 
 /// Messages that may be unacknowledged at the observer.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -55,18 +52,15 @@ pub struct Observer {
 impl Observer {
     /// Begin to watch the broker. Events on `event_topics` (without prefix) are recorded for `runs`.
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "each is a different part of the host")]
     pub fn start(
         options: ConnectionOptions,
-        host: &str,
-        topics: Topics,
         event_topics: &[String],
-        trust: Arc<Trust>,
-        max_age: Duration,
+        verifier: Arc<Verifier>,
         ledger: Ledger,
         cancel: CancellationToken,
     ) -> (Self, watch::Receiver<ConsumerState>) {
         let bots = Arc::new(Mutex::default());
+        let topics = &verifier.topics;
         let mut filters = vec![topics.full("bots/+/+")];
         filters.extend(event_topics.iter().map(|topic| topics.full(topic)));
         let (_, hello) = watch::channel(None);
@@ -82,12 +76,9 @@ impl Observer {
         }
         .start(cancel);
         let recorder = Recorder {
-            host: host.to_owned(),
             bots: Arc::clone(&bots),
             said_full: AtomicBool::new(false),
-            topics,
-            trust,
-            max_age,
+            verifier,
             ledger,
         };
         tokio::spawn(recorder.run(deliveries));
@@ -105,24 +96,21 @@ impl Observer {
 }
 
 struct Recorder {
-    host: String,
     bots: Arc<Mutex<Crowd>>,
     /// Whether it was said that there are too many bots to know.
     said_full: AtomicBool,
-    topics: Topics,
-    trust: Arc<Trust>,
-    max_age: Duration,
+    verifier: Arc<Verifier>,
     ledger: Ledger,
 }
 
 impl Recorder {
     async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = deliveries.recv().await {
-            let topic = self.topics.short(&delivery.topic);
+            let topic = self.verifier.topics.short(&delivery.topic);
             if topic.starts_with("bots/") {
                 self.presence(topic, &delivery.payload).await;
             } else {
-                self.event(topic, &delivery.payload).await;
+                self.event(&delivery).await;
             }
             delivery.acknowledge();
         }
@@ -156,7 +144,7 @@ impl Recorder {
     /// Note which other hosts have a member of which group, also of those that are away: they may have settled what
     /// comes here again. One that takes its leave is forgotten after a while.
     async fn membership(&self, now: Option<&Presence>, before: Option<&Presence>) -> Result<(), LedgerError> {
-        let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.host);
+        let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.verifier.host);
         if let Some((presence, group)) = now.and_then(|presence| Some((presence, group_of(presence)?))) {
             if !self.ledger.remember_peer(&group, &presence.host).await? {
                 tracing::debug!(
@@ -183,10 +171,12 @@ impl Recorder {
     }
 
     /// Refused events are the business of the bots they were meant for; here they are just not recorded.
-    async fn event(&self, topic: &str, payload: &[u8]) {
-        match Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age) {
+    async fn event(&self, delivery: &Delivery) {
+        let topic = self.verifier.topics.short(&delivery.topic);
+        let now = OffsetDateTime::now_utc();
+        match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
             Ok(event) => {
-                if let Err(error) = self.ledger.record_event(event.row(topic)).await {
+                if let Err(error) = self.ledger.record_event(EventRow::of(&event, topic)).await {
                     tracing::warn!(%error, "cannot record an event");
                 }
             }

@@ -20,16 +20,13 @@ use super::clearance::Clearance;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, Delivery};
 use super::doubts::Doubts;
-use super::event::Event;
 use super::holder::{Holder, Word, online_start};
 use super::inquiry::signed;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
-use super::topics::Topics;
-use crate::capability::derive_id;
-use crate::keys::{Signer, Trust};
+use crate::event::{Event, OutgoingEvent, Verifier, derive_id};
+use crate::keys::Signer;
 use crate::ledger::Ledger;
-use crate::runtime::OutgoingEvent;
 
 /// Type of a question.
 const QUESTION: &str = "foundry.peer-question.v1";
@@ -65,13 +62,11 @@ pub(super) struct Inner {
     doubts: Doubts,
     /// When a host of this name was answered whose question nobody could prove to be one.
     answered_unproven: Mutex<Option<Instant>>,
-    topics: Topics,
+    verifier: Arc<Verifier>,
     signer: Arc<Signer>,
-    trust: Arc<Trust>,
     pub(super) ledger: Ledger,
     publisher: Publisher,
     pub(super) patience: Duration,
-    max_age: Duration,
     pub(super) claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
     pub(super) askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
@@ -84,18 +79,15 @@ pub(super) type Heard = (String, Moment, Standing);
 
 impl Peers {
     /// Begin to answer, and to be able to ask.
-    #[expect(clippy::too_many_arguments, reason = "each is a different part of the host")]
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
         own: Holder,
-        topics: Topics,
+        verifier: Arc<Verifier>,
         signer: Arc<Signer>,
-        trust: Arc<Trust>,
         ledger: Ledger,
         publisher: Publisher,
         patience: Duration,
-        max_age: Duration,
         cancel: CancellationToken,
     ) -> Self {
         let (_, hello) = watch::channel(None);
@@ -107,7 +99,7 @@ impl Peers {
                 receive_maximum: RECEIVE_MAXIMUM,
                 ..options
             },
-            filters: vec![topics.peer(&own.host), topics.host(&own.host)],
+            filters: vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)],
             hello,
             places: None,
         };
@@ -118,13 +110,11 @@ impl Peers {
             take_overs,
             doubts: Doubts::default(),
             answered_unproven: Mutex::default(),
-            topics,
+            verifier,
             signer,
-            trust,
             ledger,
             publisher,
             patience,
-            max_age,
             askers: Mutex::default(),
             absent: Mutex::default(),
         });
@@ -142,21 +132,22 @@ impl Peers {
 impl Inner {
     async fn listen(self: Arc<Self>, mut deliveries: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = deliveries.recv().await {
-            if delivery.topic == self.topics.host(&self.own.host) {
+            if delivery.topic == self.verifier.topics.host(&self.own.host) {
                 self.presence(&delivery);
             } else {
-                self.word(&delivery.payload).await;
+                self.word(&delivery).await;
             }
             delivery.acknowledge();
         }
     }
 
-    async fn word(&self, payload: &[u8]) {
-        match Event::verify(payload, &self.trust.now(), OffsetDateTime::now_utc(), self.max_age) {
+    async fn word(&self, delivery: &Delivery) {
+        let now = OffsetDateTime::now_utc();
+        match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
             Ok(event) => self.hear(event).await,
             Err(refusal) => {
                 self.doubts.note(&refusal);
-                self.answer_unproven(payload);
+                self.answer_unproven(&delivery.payload);
             }
         }
     }
@@ -187,9 +178,14 @@ impl Inner {
         if to == self.own.start {
             return;
         }
-        match signed(&self.own.host, &self.topics, &self.signer, &self.own.answer(to)) {
+        match signed(
+            &self.own.host,
+            &self.verifier.topics,
+            &self.signer,
+            &self.own.answer(to),
+        ) {
             Ok(payload) => self.publisher.live(LiveMessage {
-                topic: self.topics.peer(&self.own.host),
+                topic: self.verifier.topics.peer(&self.own.host),
                 payload,
                 retain: false,
             }),
@@ -198,9 +194,7 @@ impl Inner {
     }
 
     async fn hear(&self, event: Event) {
-        let Some((peer, _)) = event.source.split_once('/') else {
-            return;
-        };
+        let peer = event.host().to_owned();
         if let Some(word) = Word::of(&event.event_type, &event.data) {
             match word {
                 Word::Question(question) if peer == self.own.host => self.answer_name(question.start),
@@ -211,13 +205,13 @@ impl Inner {
         let Ok(about) = serde_json::from_value::<About>(Value::Object(event.data)) else {
             return;
         };
-        locked(&self.absent).remove(peer);
+        locked(&self.absent).remove(&peer);
         let (key, asked) = ((about.group, about.id), about.asked);
         match (event.event_type.as_str(), about.standing, event.cause) {
-            (QUESTION, None, _) => self.answer(peer, &event.id, &key, asked).await,
+            (QUESTION, None, _) => self.answer(&peer, &event.id, &key, asked).await,
             (ANSWER, Some(standing), Some(question)) => {
                 if let Some(asker) = locked(&self.askers).get(&question) {
-                    let _ = asker.send((peer.to_owned(), asked, standing));
+                    let _ = asker.send((peer, asked, standing));
                 }
             }
             _ => {}
@@ -274,16 +268,16 @@ impl Inner {
         };
         let outgoing = OutgoingEvent {
             id: id.to_owned(),
-            topic: self.topics.peer(to),
+            topic: format!("peers/{to}"),
             event_type: event_type.to_owned(),
             subject: None,
             run: "peers".to_owned(),
             cause: cause.map(ToOwned::to_owned),
             data,
         };
-        match Event::of(outgoing, &format!("{}/peers", self.own.host)).sign(&self.signer) {
+        match Event::of(outgoing, &format!("{}/peers", self.own.host), &self.verifier.topics).sign(&self.signer) {
             Ok(payload) => self.publisher.live(LiveMessage {
-                topic: self.topics.peer(to),
+                topic: self.verifier.topics.peer(to),
                 payload,
                 retain: false,
             }),

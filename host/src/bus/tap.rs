@@ -1,7 +1,6 @@
 //! Looking on: an ordinary subscription whose messages are shown to a person, with what became of their signatures.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,9 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
-use super::event::Event;
-use super::topics::Topics;
-use crate::keys::{Trust, TrustedKeys};
+use crate::event::Verifier;
 
 /// Messages that a slow onlooker may be behind before some are left out.
 const BACKLOG: usize = 1024;
@@ -50,16 +47,14 @@ pub enum Seal {
 #[must_use]
 pub fn tap(
     options: ConnectionOptions,
-    topics: Topics,
     filter: &str,
-    trust: Arc<Trust>,
-    max_age: Duration,
+    verifier: Arc<Verifier>,
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
     let (_, hello) = watch::channel(None);
     let consumer = Consumer {
         options,
-        filters: vec![topics.full(filter)],
+        filters: vec![verifier.topics.full(filter)],
         hello,
         places: None,
     };
@@ -76,7 +71,7 @@ pub fn tap(
             let Some(delivery) = delivery else { break };
             let sighting = Sighting {
                 missed,
-                ..see(&delivery, &topics, &trust.now(), max_age)
+                ..see(&delivery, &verifier)
             };
             // A slow onlooker must not hold up the session, which has the broker's pings to answer.
             match sightings.try_send(sighting) {
@@ -90,12 +85,12 @@ pub fn tap(
     (receiver, state)
 }
 
-fn see(delivery: &Delivery, topics: &Topics, trusted: &TrustedKeys, max_age: Duration) -> Sighting {
-    let topic = topics.short(&delivery.topic);
+fn see(delivery: &Delivery, verifier: &Verifier) -> Sighting {
+    let topic = verifier.topics.short(&delivery.topic);
     let seal = if ["logs/", "hosts/", "bots/"].iter().any(|own| topic.starts_with(own)) {
         Seal::Unsigned
     } else {
-        match Event::verify(&delivery.payload, trusted, OffsetDateTime::now_utc(), max_age) {
+        match verifier.verify(&delivery.payload, &delivery.topic, OffsetDateTime::now_utc()) {
             Ok(_) => Seal::Verified,
             Err(refusal) => Seal::Refused(refusal.to_string()),
         }

@@ -3,7 +3,6 @@
 mod artifacts;
 mod clock;
 mod config;
-mod event_id;
 mod grants;
 mod log;
 mod missing;
@@ -20,16 +19,14 @@ pub mod site;
 pub mod tape;
 pub mod topic_grants;
 
-pub(crate) use event_id::{Work, derive_id};
-
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
 pub use grants::{Grants, UrlPattern};
 pub use http::HttpPattern;
 pub use log::{Level, LogHub, LogLine};
 pub use mail::MailPattern;
 pub use missing::{Lacking, MissingGrant, shell_word};
-pub use topic_grants::{PublishGrant, ReadGrant};
 pub use packages_keys::PackagesKeys;
+pub use topic_grants::{PublishGrant, ReadGrant};
 
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use foundry_broker::killpoint;
 
-use crate::bus::schema;
 use crate::capability::topic_grants::NotAllowed;
-use crate::runtime::{Invocation, OutgoingEvent, wit};
+use crate::event::{OutgoingEvent, schema};
+use crate::runtime::{Invocation, wit};
 
 use wit::publish::{Error, Event};
 

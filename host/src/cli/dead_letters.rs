@@ -1,13 +1,14 @@
 //! `dead-letters`: messages that were given up.
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{age, printable};
-use crate::bus::group_of;
 use crate::control::{Answer, Request};
+use crate::event::{Cure, group_of};
 use crate::ledger::{DeadLetter, LetterNumber};
 
 /// What to do with them.
@@ -158,6 +159,14 @@ async fn show(number: LetterNumber, context: &mut Context) -> Result<(), CliErro
     context
         .out
         .line(format_args!("reason      {}", printable(&letter.reason)))?;
+    let retried = match letter.cure {
+        None => None,
+        Some(Cure::Trust) => Some("when the trusted keys change".to_owned()),
+        Some(Cure::At(at)) => Some(at.format(&Rfc3339).unwrap_or_default()),
+    };
+    if let Some(retried) = retried {
+        context.out.line(format_args!("retried     {retried}"))?;
+    }
     let text = String::from_utf8_lossy(&letter.payload);
     let pretty = serde_json::from_str::<serde_json::Value>(&text)
         .and_then(|value| serde_json::to_string_pretty(&value))

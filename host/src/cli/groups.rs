@@ -9,8 +9,8 @@ use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Tint, age, printable, size};
-use crate::bus::group_of;
 use crate::control::{Answer, Request, reader_of, span};
+use crate::event::group_of;
 use crate::ledger::LetterNumber;
 
 /// What to do with them.

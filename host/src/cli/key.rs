@@ -1,7 +1,7 @@
 //! `key`: the host's OpenPGP keys.
 
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use time::macros::format_description;
 
 use super::common::Context;
 use super::error::CliError;
-use super::key_sign;
 use super::output::printable;
+use super::{key_sign, key_trust};
 use crate::keys::{
     Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, NewKey, Passphrase, PassphraseSource, RevocationReason, Role,
 };
@@ -31,7 +31,10 @@ Examples:
   foundry-host key generate                                one key for each role that has none
   foundry-host key generate --role packages --user-id 'Example packages <packages@example.org>'
   foundry-host key import --role packages --from-gnupg packages@example.org
-  foundry-host key import --role messages other-host.asc   trust the messages of another host
+  foundry-host key import --role messages --host builder-1 --may build builder-1.asc
+                                                           believe another host's builds
+  foundry-host key export --farm >farm.json                all hosts' keys in one file
+  foundry-host key import --farm farm.json
   foundry-host key export KEY > archive-key.asc
   foundry-host key sign build/lint.wasm --key KEY          so that others can load it if they trust you"
 )]
@@ -50,6 +53,8 @@ enum What {
     List,
     /// Print a public key, or a secret one
     Export(Export),
+    /// Say which host has a messages key, and what that host may say
+    Allow(key_trust::Allow),
     /// Replace a key's roles
     Roles {
         /// The key
@@ -117,13 +122,18 @@ struct Import {
     /// File with keys, armoured or binary, or - for standard input
     #[arg(
         value_name = "FILE",
-        required_unless_present = "from_gnupg",
+        required_unless_present_any = ["from_gnupg", "farm"],
         conflicts_with = "from_gnupg"
     )]
     file: Option<PathBuf>,
     /// What the keys are for; repeat for more
-    #[arg(long, required = true, value_name = "ROLE")]
+    #[arg(long, required_unless_present = "farm", value_name = "ROLE")]
     role: Vec<Role>,
+    #[command(flatten)]
+    bound: key_trust::Bound,
+    /// Take all messages keys of a farm, as `key export --farm` wrote them, each bound to its host
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "from_gnupg"])]
+    farm: Option<PathBuf>,
     /// Take this key out of your GnuPG keyring, secret part and all
     #[arg(long, value_name = "KEY")]
     from_gnupg: Option<String>,
@@ -141,11 +151,14 @@ struct Import {
 #[derive(Debug, clap::Args)]
 struct Export {
     /// The key
-    #[arg(required_unless_present = "role", conflicts_with = "role")]
+    #[arg(required_unless_present_any = ["role", "farm"], conflicts_with_all = ["role", "farm"])]
     key: Option<String>,
     /// Print the public keys of a role as one keyring for gpgv or Signed-By
     #[arg(long, value_name = "ROLE", conflicts_with_all = ["secret", "binary"])]
     role: Option<Role>,
+    /// Print all messages keys that are bound to hosts, this host's own among them, for `key import --farm` on the others
+    #[arg(long, conflicts_with_all = ["role", "secret", "binary"])]
+    farm: bool,
     /// Print the secret key, protected as it is in the store
     #[arg(long)]
     secret: bool,
@@ -195,7 +208,17 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         What::Import(args) => import(&store, args, context),
         What::List => list(&store, context),
         What::Export(args) => export(&store, args, context),
-        What::Roles { key, role } => show(&[store.set_roles(&key, &role)?], context),
+        What::Allow(args) => show(&[key_trust::allow(&store, args)?], context),
+        What::Roles { key, role } => {
+            let changed = store.set_roles(&key, &role)?;
+            if changed.is_unbound() {
+                context.note(format_args!(
+                    "it is believed in nothing yet (run `foundry-host key allow {} --host NAME --may DUTY`)",
+                    changed.fingerprint
+                ));
+            }
+            show(&[changed], context)
+        }
         What::Extend {
             key,
             expires_in,
@@ -247,6 +270,10 @@ fn generate(store: &KeyStore, args: Generate, context: &mut Context) -> Result<(
 }
 
 fn import(store: &KeyStore, args: Import, context: &mut Context) -> Result<(), CliError> {
+    if let Some(farm) = &args.farm {
+        return show(&key_trust::import_farm(store, farm)?, context);
+    }
+    let binding = args.bound.binding(&args.role)?;
     let imported = match (args.from_gnupg, args.file) {
         (Some(query), _) => {
             let passphrase = args.passphrase_file.map(read_passphrase).transpose()?;
@@ -256,25 +283,30 @@ fn import(store: &KeyStore, args: Import, context: &mut Context) -> Result<(), C
                 home: args.gnupg_home,
                 passphrase,
             };
-            vec![store.import_from_gnupg(&key, &args.role)?]
+            vec![store.import_from_gnupg(&key, &args.role, binding.as_ref())?]
         }
-        (None, Some(file)) => {
-            // Wiped when it is dropped, since it may hold a secret key.
-            let mut data = zeroize::Zeroizing::new(Vec::new());
-            let read = if file.as_os_str() == "-" {
-                std::io::stdin().lock().read_to_end(&mut data)
-            } else {
-                std::fs::File::open(&file).and_then(|mut file| file.read_to_end(&mut data))
-            };
-            read.map_err(|error| CliError::failed(format_args!("cannot read {}: {error}", file.display())))?;
-            store.import(&data, &args.role)?
-        }
+        (None, Some(file)) => store.import_bound(&read(&file)?, &args.role, binding.as_ref())?,
         (None, None) => Vec::new(),
     };
     show(&imported, context)
 }
 
+/// A file, or standard input for `-`. Wiped when it is dropped, since it may hold a secret key.
+pub(super) fn read(file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CliError> {
+    let mut data = zeroize::Zeroizing::new(Vec::new());
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().read_to_end(&mut data)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut data))
+    };
+    read.map_err(|error| CliError::failed(format_args!("cannot read {}: {error}", file.display())))?;
+    Ok(data)
+}
+
 fn export(store: &KeyStore, args: Export, context: &mut Context) -> Result<(), CliError> {
+    if args.farm {
+        return key_trust::export_farm(store, args.output, context);
+    }
     let key = args.key.as_deref().unwrap_or_default();
     if args.secret {
         let secret = store.export_secret(key)?;
@@ -288,7 +320,7 @@ fn export(store: &KeyStore, args: Export, context: &mut Context) -> Result<(), C
     write(&public, args.output, 0o644, context)
 }
 
-fn write(bytes: &[u8], output: Option<PathBuf>, mode: u32, context: &mut Context) -> Result<(), CliError> {
+pub(super) fn write(bytes: &[u8], output: Option<PathBuf>, mode: u32, context: &mut Context) -> Result<(), CliError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let Some(path) = output else {
@@ -364,6 +396,8 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
                 key.fingerprint.to_string(),
                 key.location.name().to_owned(),
                 key.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(","),
+                host(key),
+                key.may.to_string(),
                 key.algorithm.clone(),
                 state.to_owned(),
                 key.expires.map_or("never".to_owned(), day),
@@ -372,9 +406,28 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
         })
         .collect();
     context.out.table(
-        &["FINGERPRINT", "WHERE", "ROLES", "KIND", "STATE", "EXPIRES", "USER ID"],
+        &[
+            "FINGERPRINT",
+            "WHERE",
+            "ROLES",
+            "HOST",
+            "MAY",
+            "KIND",
+            "STATE",
+            "EXPIRES",
+            "USER ID",
+        ],
         &rows,
     )
+}
+
+/// The host that has a messages key.
+fn host(key: &KeyInfo) -> String {
+    match &key.host {
+        Some(host) => host.clone(),
+        None if key.is_unbound() => "nobody".to_owned(),
+        None => "-".to_owned(),
+    }
 }
 
 impl Unlock {

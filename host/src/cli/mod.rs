@@ -16,6 +16,7 @@ mod help;
 mod inspect;
 mod key;
 mod key_sign;
+mod key_trust;
 mod list;
 mod load;
 mod logging;

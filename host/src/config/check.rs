@@ -28,6 +28,7 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
                 let line = config.lines.get("messages.key").copied();
                 findings.key(&store, key, &[Role::Messages], line, "messages.key");
             }
+            findings.unbound(&store);
             for bot in bots {
                 findings.bot(&store, bot);
             }
@@ -105,6 +106,18 @@ impl Findings<'_> {
             let line = config.lines.get("mail.ca").or(config.lines.get("mail.server")).copied();
             let remedy = "name a PEM file that exists, or remove this";
             self.add(Severity::Error, line, "mail.ca", error.to_string(), remedy);
+        }
+    }
+
+    /// Keys of other hosts that were imported before keys had hosts. A store that can't be read is told where a key is used.
+    fn unbound(&mut self, store: &KeyStore) {
+        for key in store.list().unwrap_or_default().iter().filter(|key| key.is_unbound()) {
+            let message = format!("messages key {key} is bound to no host, and believed in nothing");
+            let fingerprint = key.fingerprint;
+            let remedy = format!(
+                "run `foundry-host key allow {fingerprint} --host NAME --may DUTY`, or `foundry-host key remove {fingerprint}`"
+            );
+            self.add(Severity::Warning, None, "messages.trust", message, &remedy);
         }
     }
 

@@ -191,8 +191,8 @@ pub(super) const MESSAGES_TRUST: Setting = setting(
     "trust",
     "list of fingerprints",
     None,
-    "all keys with the role `messages` in the key store",
-    "The keys whose messages are handled. The host's own is always among them.",
+    "all keys with the role `messages` that are bound to a host",
+    "The keys whose messages are handled, as far as their hosts may say them. The host's own is always among them.",
 );
 pub(super) const MESSAGES_MAX_AGE: Setting = setting(
     "messages",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::bus::Topics;
+use crate::event::Topics;
 use crate::run::{EventRow, Run};
 
 /// An event is written before it comes to the broker, in seconds at most.

@@ -7,6 +7,8 @@ use std::path::Path;
 use pgp::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::binding::Binding;
+use super::duty::Duties;
 use super::error::KeyError;
 use super::files;
 use super::fingerprint::Fingerprint;
@@ -15,25 +17,55 @@ use super::role::Role;
 use super::secret::SecretBytes;
 use super::stored_key::StoredKey;
 
-/// The version of the metadata files that this version writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// The version of the metadata files that this version writes, and the newest it reads. The first had no host.
+const FORMAT: u32 = 2;
 
 /// What the file beside a key says.
 #[derive(Debug, Serialize, Deserialize)]
 struct Metadata {
     format: u32,
     roles: BTreeSet<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(default, skip_serializing_if = "Duties::is_empty")]
+    may: Duties,
 }
 
-/// A key and its roles.
+/// A key, its roles, and to which host it belongs.
 pub(super) struct Entry {
     pub key: StoredKey,
     pub roles: BTreeSet<Role>,
+    pub binding: Option<Binding>,
 }
 
 impl Entry {
     pub fn info(&self) -> KeyInfo {
-        self.key.info(self.roles.clone(), Timestamp::now())
+        let binding = self.binding.clone();
+        KeyInfo {
+            host: binding.as_ref().map(|binding| binding.host().to_owned()),
+            may: binding.map(|binding| binding.may).unwrap_or_default(),
+            ..self.key.info(self.roles.clone(), Timestamp::now())
+        }
+    }
+
+    /// Binds the key to a host. What it may say can be another than before; the host cannot.
+    pub fn bind(&mut self, binding: &Binding) -> Result<(), KeyError> {
+        match &self.binding {
+            Some(known) if known.host() != binding.host() => Err(KeyError::OtherHost {
+                key: self.key.certificate.label(),
+                host: known.host().to_owned(),
+                command: format!(
+                    "foundry-host key allow {} --host {} --may {}",
+                    self.key.fingerprint(),
+                    binding.host(),
+                    binding.may
+                ),
+            }),
+            _ => {
+                self.binding = Some(binding.clone());
+                Ok(())
+            }
+        }
     }
 
     /// The key is not for this.
@@ -99,10 +131,8 @@ impl Entry {
             .pop()
             .filter(|key| keys.is_empty() && key.fingerprint() == fingerprint);
         let key = key.ok_or_else(|| damaged("it holds another key than its name says".to_owned()))?;
-        Ok(Some(Self {
-            key,
-            roles: load_roles(directory, fingerprint)?,
-        }))
+        let (roles, binding) = load_metadata(directory, fingerprint)?;
+        Ok(Some(Self { key, roles, binding }))
     }
 
     /// Key first, roles after it: after a crash in between the key is there without a role, and of no effect.
@@ -112,6 +142,12 @@ impl Entry {
         let metadata = Metadata {
             format: FORMAT,
             roles: self.roles.clone(),
+            host: self.binding.as_ref().map(|binding| binding.host().to_owned()),
+            may: self
+                .binding
+                .as_ref()
+                .map(|binding| binding.may.clone())
+                .unwrap_or_default(),
         };
         let text = serde_json::to_vec_pretty(&metadata).map_err(|error| KeyError::OpenPgp {
             what: "write the roles of the key",
@@ -128,15 +164,16 @@ impl Entry {
     }
 }
 
-fn load_roles(directory: &Path, fingerprint: Fingerprint) -> Result<BTreeSet<Role>, KeyError> {
+fn load_metadata(directory: &Path, fingerprint: Fingerprint) -> Result<(BTreeSet<Role>, Option<Binding>), KeyError> {
     let path = directory.join(metadata_name(fingerprint));
     let Some(text) = files::read(&path)? else {
-        return Ok(BTreeSet::new());
+        return Ok((BTreeSet::new(), None));
     };
-    let damaged = |error: serde_json::Error| KeyError::Damaged {
+    let damaged_by = |reason: String| KeyError::Damaged {
         path: path.clone(),
-        reason: error.to_string(),
+        reason,
     };
+    let damaged = |error: serde_json::Error| damaged_by(error.to_string());
     // The format first: what else a newer version wrote may not even parse.
     let value: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(damaged)?;
     if let Some(found) = value
@@ -152,7 +189,8 @@ fn load_roles(directory: &Path, fingerprint: Fingerprint) -> Result<BTreeSet<Rol
         });
     }
     let metadata: Metadata = serde_json::from_slice(&text).map_err(damaged)?;
-    Ok(metadata.roles)
+    let binding = metadata.host.map(|host| Binding::new(&host, metadata.may)).transpose();
+    Ok((metadata.roles, binding.map_err(|error| damaged_by(error.to_string()))?))
 }
 
 fn key_name(fingerprint: Fingerprint) -> String {

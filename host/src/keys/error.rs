@@ -205,6 +205,59 @@ pub enum KeyError {
         /// The key.
         key: String,
     },
+    /// Another host's messages key is nobody's.
+    #[error(
+        "cannot trust key {key} for messages without knowing whose it is (add `--host NAME --may DUTY`: the name in that host's \
+         configuration, and watch, build, sign, publish, operate, head, builder or TYPE@TOPIC)"
+    )]
+    Unbound {
+        /// The key.
+        key: String,
+    },
+    /// A key cannot be two hosts'.
+    #[error(
+        "key {key} is bound to host {host} already, and a key has one host (each host has a key of its own; if the host was \
+         renamed, run `{command}` first)"
+    )]
+    OtherHost {
+        /// The key.
+        key: String,
+        /// Its host.
+        host: String,
+        /// What would bind it to the other host.
+        command: String,
+    },
+    /// The others could not tell whose this host's own key is.
+    #[error(
+        "cannot write the farm's keys: this host's own key {key} is bound to no host, which the others need to know (run \
+         `foundry-host key allow {fingerprint} --host NAME --may DUTY` with this host's name first)"
+    )]
+    OwnUnbound {
+        /// The key.
+        key: String,
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+    },
+    /// There is nothing to write into a farm's file.
+    #[error(
+        "cannot write the farm's keys: no messages key here is bound to a host (`foundry-host key generate` makes this host's \
+         own, `foundry-host key allow KEY --host NAME --may DUTY` binds one)"
+    )]
+    NoFarm,
+    /// A farm's file holds what it should not.
+    #[error("cannot read the farm's keys: {reason} (write the file anew with `foundry-host key export --farm`)")]
+    Farm {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A farm's file was written by a newer version.
+    #[error("the farm's keys have format {found}, this version knows up to {known} (use a newer foundry-host)")]
+    FarmFormat {
+        /// The format that the file declares.
+        found: u64,
+        /// The newest format known.
+        known: u32,
+    },
     /// The key can't be used.
     #[error(transparent)]
     Unusable(#[from] UnusableKey),

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::duty::Duties;
 use super::fingerprint::{Fingerprint, KeyId};
 use super::role::Role;
 
@@ -62,6 +63,19 @@ pub struct KeyInfo {
     pub location: Location,
     /// What the key is for. A key of GnuPG has no roles: it is for whatever it is named for.
     pub roles: BTreeSet<Role>,
+    /// The host whose messages it signs; none if it is bound to no host.
+    pub host: Option<String>,
+    /// What that host may say.
+    pub may: Duties,
+}
+
+impl KeyInfo {
+    /// Whether it is another host's messages key that was not said to be whose, so that it is believed in nothing.
+    #[must_use]
+    pub fn is_unbound(&self) -> bool {
+        let is_ours = self.has_secret || self.kept_by_gnupg;
+        self.roles.contains(&Role::Messages) && !is_ours && self.host.is_none()
+    }
 }
 
 impl KeyInfo {

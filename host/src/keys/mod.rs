@@ -20,13 +20,16 @@
 
 pub mod ar;
 mod backend;
+mod binding;
 mod certificate;
 mod cleartext;
 mod commit_signature;
 mod deb;
+mod duty;
 mod entry;
 mod error;
 mod event_signature;
+mod farm;
 mod files;
 mod fingerprint;
 mod generate;
@@ -46,8 +49,10 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use binding::{Binding, NotAHost};
 pub use cleartext::NotClearSigned;
 pub use deb::{DebError, ORIGIN_MEMBER};
+pub use duty::{Duties, Duty, NotADuty};
 pub use error::{KeyError, Looked, SignError, UnusableKey};
 pub use event_signature::{NotCanonical, SIGNATURE_MEMBER, SIGNER_MEMBER, canonical_event};
 pub use fingerprint::{Fingerprint, KeyId, NotAFingerprint};

@@ -9,6 +9,7 @@ use pgp::composed::ArmorOptions;
 use pgp::ser::Serialize as _;
 use pgp::types::Timestamp;
 
+use super::binding::Binding;
 use super::entry::Entry;
 use super::error::{KeyError, Looked, UnusableKey};
 use super::files::{self, ChangeLock};
@@ -79,6 +80,7 @@ impl KeyStore {
         let entry = Entry {
             key: new.generate(Timestamp::now())?,
             roles: BTreeSet::from([role]),
+            binding: None,
         };
         let _lock = ChangeLock::take(&self.directory)?;
         entry.save(&self.directory)?;
@@ -88,20 +90,39 @@ impl KeyStore {
     /// Stores all keys in the data (armoured or binary, public or secret), with the roles.
     ///
     /// What is known of a key already is kept: roles add up, a revocation stays. Of keys that are for nothing but
-    /// [`Role::Commits`] only the public part is stored.
+    /// [`Role::Commits`] only the public part is stored. Public keys for [`Role::Messages`] have to be bound already.
     pub fn import(&self, data: &[u8], roles: &[Role]) -> Result<Vec<KeyInfo>, KeyError> {
-        let keys = StoredKey::parse_all(data)?;
-        let _lock = ChangeLock::take(&self.directory)?;
-        keys.into_iter().map(|key| self.add(key, roles)).collect()
+        self.import_bound(data, roles, None)
     }
 
-    /// Stores a key of the user's GnuPG keyring.
-    pub fn import_from_gnupg(&self, key: &GnupgKey, roles: &[Role]) -> Result<KeyInfo, KeyError> {
+    /// The same, of keys that belong to a host.
+    ///
+    /// # Errors
+    /// [`KeyError::Unbound`] for another host's messages key without a binding, [`KeyError::OtherHost`] for a key that is
+    /// bound to another host already.
+    pub fn import_bound(
+        &self,
+        data: &[u8],
+        roles: &[Role],
+        binding: Option<&Binding>,
+    ) -> Result<Vec<KeyInfo>, KeyError> {
+        let keys = StoredKey::parse_all(data)?;
+        let _lock = ChangeLock::take(&self.directory)?;
+        keys.into_iter().map(|key| self.add(key, roles, binding)).collect()
+    }
+
+    /// Stores a key of the user's GnuPG keyring, and binds it to a host.
+    pub fn import_from_gnupg(
+        &self,
+        key: &GnupgKey,
+        roles: &[Role],
+        binding: Option<&Binding>,
+    ) -> Result<KeyInfo, KeyError> {
         let mut keys = StoredKey::parse_all(key.export()?.expose())?;
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => {
                 let _lock = ChangeLock::take(&self.directory)?;
-                self.add(key, roles)
+                self.add(key, roles, binding)
             }
             (last, _) => {
                 let candidates = keys.iter().chain(&last).map(|key| key.certificate.label()).collect();
@@ -113,19 +134,35 @@ impl KeyStore {
         }
     }
 
-    fn add(&self, key: StoredKey, roles: &[Role]) -> Result<KeyInfo, KeyError> {
+    fn add(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<KeyInfo, KeyError> {
+        let entry = self.merged(key, roles, binding)?;
+        entry.save(&self.directory)?;
+        Ok(entry.info())
+    }
+
+    /// A key with what is known of it already.
+    pub(super) fn merged(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<Entry, KeyError> {
         let fingerprint = key.fingerprint();
         let mut entry = match Entry::load(&self.directory, fingerprint)? {
             Some(known) => Entry {
                 key: known.key.merge(key)?,
-                roles: known.roles,
+                ..known
             },
             None => Entry {
                 key,
                 roles: BTreeSet::new(),
+                binding: None,
             },
         };
         entry.roles.extend(roles);
+        if let Some(binding) = binding {
+            entry.bind(binding)?;
+        }
+        if roles.contains(&Role::Messages) && entry.info().is_unbound() {
+            return Err(KeyError::Unbound {
+                key: entry.key.certificate.label(),
+            });
+        }
         if entry.roles.is_empty() {
             return Err(KeyError::NoRole {
                 key: entry.key.certificate.label(),
@@ -134,8 +171,21 @@ impl KeyStore {
         if entry.roles.iter().all(|role| *role == Role::Commits) {
             entry.key = entry.key.into_public();
         }
-        entry.save(&self.directory)?;
-        Ok(entry.info())
+        Ok(entry)
+    }
+
+    /// Binds a messages key to a host, instead of any host before.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongRole`] for a key that does not sign messages.
+    pub fn allow(&self, query: &str, binding: &Binding) -> Result<KeyInfo, KeyError> {
+        self.change(query, |entry, _| {
+            if !entry.roles.contains(&Role::Messages) {
+                return Err(entry.lacks(Role::Messages));
+            }
+            entry.binding = Some(binding.clone());
+            Ok(())
+        })
     }
 
     /// All keys, by fingerprint.
@@ -260,10 +310,16 @@ impl KeyStore {
 
     /// The public parts of all keys with the role.
     pub fn trusted(&self, role: Role) -> Result<Arc<TrustedKeys>, KeyError> {
-        let entries = Entry::load_all(&self.directory)?
-            .into_iter()
-            .filter(|entry| entry.roles.contains(&role));
-        Ok(Arc::new(TrustedKeys::new(entries.map(|entry| entry.key.certificate))))
+        let mut entries = Entry::load_all(&self.directory)?;
+        entries.retain(|entry| entry.roles.contains(&role));
+        let bindings = entries.iter().map(|entry| {
+            let info = entry.info();
+            let is_secret = info.has_secret || info.kept_by_gnupg;
+            (info.fingerprint, (entry.binding.clone(), is_secret))
+        });
+        let bindings = bindings.collect();
+        let certificates = entries.into_iter().map(|entry| entry.key.certificate);
+        Ok(Arc::new(TrustedKeys::new(certificates).with_bindings(bindings)))
     }
 
     pub(super) fn entries(&self, query: &str) -> Result<Vec<Entry>, KeyError> {

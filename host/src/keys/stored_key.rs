@@ -11,6 +11,7 @@ use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails, S2kParams, SecretParams, StringToKey, Timestamp};
 
 use super::certificate::{Certificate, Component, moment};
+use super::duty::Duties;
 use super::error::{KeyError, UnusableKey};
 use super::fingerprint::{Fingerprint, KeyQuery};
 use super::info::{KeyInfo, Location};
@@ -245,6 +246,8 @@ impl StoredKey {
             protected: signing.iter().any(|(_, part)| part.is_protected()),
             location: Location::Store,
             roles,
+            host: None,
+            may: Duties::default(),
         }
     }
 

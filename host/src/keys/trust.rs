@@ -83,7 +83,7 @@ fn settled(store: &KeyStore) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{Encoding, NewKey, RevocationReason};
+    use crate::keys::{Binding, Duties, Encoding, NewKey, RevocationReason};
 
     fn store(directory: &tempfile::TempDir, name: &str) -> KeyStore {
         KeyStore::open(directory.path().join(name)).unwrap()
@@ -101,7 +101,8 @@ mod tests {
         let public = theirs
             .export_public(&key.fingerprint.to_string(), Encoding::Armored)
             .unwrap();
-        ours.import(&public, &[Role::Messages]).unwrap();
+        let binding = Binding::new("theirs", Duties::all()).unwrap();
+        ours.import_bound(&public, &[Role::Messages], Some(&binding)).unwrap();
         assert_eq!(known(), [key.fingerprint]);
         ours.remove(&key.fingerprint.to_string()).unwrap();
         assert_eq!(known(), []);

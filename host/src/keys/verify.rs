@@ -1,5 +1,6 @@
 //! Checking signatures against a set of keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pgp::composed::{Deserializable, DetachedSignature};
@@ -9,6 +10,7 @@ use pgp::types::Timestamp;
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::binding::Binding;
 use super::certificate::{Certificate, Component, moment};
 use super::cleartext::{self, NotClearSigned};
 use super::error::rfc3339;
@@ -137,13 +139,35 @@ pub struct VerifiedText {
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {
     certificates: Vec<Arc<Certificate>>,
+    /// Whose each is, and whether its secret is here.
+    bindings: Arc<BTreeMap<Fingerprint, (Option<Binding>, bool)>>,
 }
 
 impl TrustedKeys {
     pub(super) fn new(certificates: impl IntoIterator<Item = Certificate>) -> Self {
         Self {
             certificates: certificates.into_iter().map(Arc::new).collect(),
+            bindings: Arc::default(),
         }
+    }
+
+    pub(super) fn with_bindings(self, bindings: BTreeMap<Fingerprint, (Option<Binding>, bool)>) -> Self {
+        Self {
+            bindings: Arc::new(bindings),
+            ..self
+        }
+    }
+
+    /// The host that a key is bound to.
+    #[must_use]
+    pub fn binding(&self, key: Fingerprint) -> Option<&Binding> {
+        self.bindings.get(&key)?.0.as_ref()
+    }
+
+    /// Whether the store has the secret part of a key.
+    #[must_use]
+    pub fn is_secret(&self, key: Fingerprint) -> bool {
+        self.bindings.get(&key).is_some_and(|(_, is_secret)| *is_secret)
     }
 
     /// The fingerprints of the primary keys.
@@ -160,6 +184,7 @@ impl TrustedKeys {
             .filter(|certificate| allowed.contains(&certificate.fingerprint()));
         Self {
             certificates: kept.cloned().collect(),
+            bindings: Arc::clone(&self.bindings),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use rusqlite::OptionalExtension;
 
-use super::runs::{COLUMNS, EventRow, row};
-use super::{Ledger, LedgerError};
+use super::runs::{COLUMNS, row};
+use super::{EventRow, Ledger, LedgerError};
 
 /// How many events are followed. A pipeline has a handful, and a liar could make any number.
 const MOST_CAUSES: usize = 32;

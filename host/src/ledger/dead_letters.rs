@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Ledger, LedgerError, outbox};
+use crate::event::Cure;
 
 /// Dead letters that are kept; the oldest go first, so that a flood of forged events can't fill the disk.
 const MAX_KEPT: i64 = 10_000;
@@ -15,6 +16,9 @@ const MAX_BYTES: i64 = 256 * 1024 * 1024;
 
 /// Bytes of one that are kept: all of it, if it can be an event.
 const MAX_PAYLOAD: usize = 512 * 1024;
+
+/// Dead letters that are looked at together: their payloads are in memory meanwhile.
+const PAGE: i64 = 20;
 
 /// Which way a dead letter was going.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +102,21 @@ pub struct DeadLetter {
     /// Whether its bot is to try it again.
     #[serde(default)]
     pub requeued: bool,
+    /// When the host itself tries it again, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure: Option<Cure>,
+    /// Whether the operator wants it handled, whatever became of it; else only if it was not settled meanwhile.
+    #[serde(skip)]
+    pub anew: bool,
+}
+
+/// A dead letter that is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revived {
+    /// Its number.
+    pub number: i64,
+    /// Whether the operator wants it handled, whatever became of it; else only if nobody has settled it.
+    pub anew: bool,
 }
 
 fn as_text<S: serde::Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -132,6 +151,8 @@ impl DeadLetter {
             payload: payload.get(..MAX_PAYLOAD).unwrap_or(payload).to_owned(),
             kind: DeadLetterKind::Message,
             requeued: false,
+            cure: None,
+            anew: false,
         }
     }
 }
@@ -139,8 +160,8 @@ impl DeadLetter {
 /// Returns its number.
 pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64> {
     c.prepare_cached(
-        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, retry_on_trust, retry_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         dead.at,
@@ -150,7 +171,9 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64>
         dead.reason,
         dead.attempts,
         dead.payload,
-        dead.kind.name()
+        dead.kind.name(),
+        dead.cure == Some(Cure::Trust),
+        moment(dead.cure),
     ])?;
     let number = c.last_insert_rowid();
     c.prepare_cached("DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - ?")?
@@ -163,6 +186,19 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64>
     )?
     .execute([MAX_BYTES])?;
     Ok(number)
+}
+
+/// From when on, in seconds since 1970: a second that has begun is not over.
+fn moment(cure: Option<Cure>) -> Option<i64> {
+    match cure {
+        Some(Cure::At(at)) => Some(at.unix_timestamp() + 1),
+        Some(Cure::Trust) | None => None,
+    }
+}
+
+fn cure(on_trust: bool, at: Option<i64>) -> Option<Cure> {
+    let at = at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    on_trust.then_some(Cure::Trust).or(at.map(Cure::At))
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
@@ -180,6 +216,8 @@ fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
             _ => DeadLetterKind::Message,
         },
         requeued: row.get(9)?,
+        cure: cure(row.get(10)?, row.get(11)?),
+        anew: row.get(12)?,
     })
 }
 
@@ -199,7 +237,8 @@ impl Ledger {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, LedgerError> {
         self.work(|c| {
             c.prepare_cached(
-                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued FROM dead_letters ORDER BY seq",
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
+                        retry_at, anew FROM dead_letters ORDER BY seq",
             )?
             .query_map([], row)?
             .collect()
@@ -215,7 +254,8 @@ impl Ledger {
         self.work(move |c| {
             c.prepare_cached(
                 "DELETE FROM dead_letters WHERE seq = ?
-                 RETURNING seq, at, bot, topic, id, reason, attempts, payload, kind, requeued",
+                 RETURNING seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust, retry_at,
+                           anew",
             )?
             .query_row([seq], row)
             .optional()
@@ -223,7 +263,7 @@ impl Ledger {
         .await
     }
 
-    /// Try a dead letter again: one of the outbox goes back there, and one that was for a bot waits for it, until it is
+    /// Try a dead letter again, whatever became of it: one of the outbox goes back there, and one that was for a bot waits for it, until it is
     /// settled. Returns whether there is such a dead letter.
     ///
     /// # Errors
@@ -250,7 +290,8 @@ impl Ledger {
         let bot = bot.to_owned();
         self.work(move |c| {
             c.prepare_cached(
-                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued FROM dead_letters
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
+                        retry_at, anew FROM dead_letters
                  WHERE requeued AND bot = ? ORDER BY seq",
             )?
             .query_map([bot], row)?
@@ -259,24 +300,63 @@ impl Ledger {
         .await
     }
 
-    /// A requeued dead letter is one again, for a new reason.
+    /// Marks a dead letter as refused again, for a new reason.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn refused_again(&self, seq: i64, reason: String) -> Result<(), LedgerError> {
+    pub async fn refused_again(&self, seq: i64, reason: String, cure: Option<Cure>) -> Result<(), LedgerError> {
         self.work(move |c| {
-            c.prepare_cached("UPDATE dead_letters SET requeued = 0, reason = ? WHERE seq = ?")?
-                .execute(params![reason, seq])?;
+            c.prepare_cached(
+                "UPDATE dead_letters SET requeued = 0, reason = ?, retry_on_trust = ?, retry_at = ? WHERE seq = ?",
+            )?
+            .execute(params![reason, cure == Some(Cure::Trust), moment(cure), seq])?;
             Ok(())
         })
         .await
+    }
+
+    /// Refused messages after a number that may have become acceptable, oldest first, at most [`PAGE`]: those whose time has
+    /// come, and with `trust_changed` those that other keys, or other duties of their hosts, would help.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn curable(
+        &self,
+        after: i64,
+        trust_changed: bool,
+        now: OffsetDateTime,
+    ) -> Result<Vec<DeadLetter>, LedgerError> {
+        self.work(move |c| {
+            c.prepare_cached(
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
+                        retry_at, anew FROM dead_letters
+                 WHERE seq > ? AND NOT requeued AND (retry_at <= ? OR (? AND retry_on_trust)) ORDER BY seq LIMIT ?",
+            )?
+            .query_map(params![after, now.unix_timestamp(), trust_changed, PAGE], row)?
+            .collect()
+        })
+        .await
+    }
+
+    /// Lets a refused message's bot try it again, as if it had come just now: if it was settled meanwhile, that is all.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn retry_dead_letter(&self, seq: i64) -> Result<(), LedgerError> {
+        self.work(move |c| {
+            c.prepare_cached("UPDATE dead_letters SET requeued = 1, anew = 0 WHERE seq = ?")?
+                .execute([seq])
+        })
+        .await?;
+        self.dead_letters_requeued.notify_waiters();
+        Ok(())
     }
 }
 
 /// Returns what came into the outbox; none if there is no such dead letter.
 fn requeue(c: &Connection, seq: i64) -> rusqlite::Result<Option<outbox::Size>> {
     let found = c
-        .prepare_cached("UPDATE dead_letters SET requeued = 1 WHERE seq = ? RETURNING kind = 'outbox'")?
+        .prepare_cached("UPDATE dead_letters SET requeued = 1, anew = 1 WHERE seq = ? RETURNING kind = 'outbox'")?
         .query_row([seq], |row| row.get::<_, bool>(0))
         .optional()?;
     if found != Some(true) {

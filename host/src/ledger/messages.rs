@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
-use super::dead_letters::{self, DeadLetter};
+use super::dead_letters::{self, DeadLetter, Revived};
 use super::outbox;
 use super::runs;
 use super::{Ledger, LedgerError};
@@ -37,7 +37,7 @@ pub struct Settlement {
     /// Whether another host may publish the same events, since it may have had the same message.
     pub again: bool,
     /// The dead letter that the message was, if it was tried again from there.
-    pub revived: Option<i64>,
+    pub revived: Option<Revived>,
 }
 
 impl Ledger {
@@ -151,15 +151,15 @@ fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
 
 /// Returns what came into the outbox.
 fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::Size> {
-    if let Some(seq) = settlement.revived {
+    if let Some(Revived { number, anew }) = settlement.revived {
         let found = c
             .prepare_cached("DELETE FROM dead_letters WHERE seq = ?")?
-            .execute([seq])?;
+            .execute([number])?;
         if found == 0 {
             return Ok(outbox::Size::default());
         }
         // It was settled when it was given up.
-        if let Some((group, id)) = &settlement.message {
+        if let Some((group, id)) = settlement.message.as_ref().filter(|_| anew) {
             c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ?")?
                 .execute(params![group, id])?;
         }
@@ -249,6 +249,32 @@ mod tests {
         ledger.settle(second).await.unwrap();
         assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
         assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_that_the_host_tries_again_has_no_effect_if_it_was_settled_meanwhile() {
+        let (_directory, ledger) = ledger();
+        ledger.settle(settlement()).await.unwrap();
+        for (anew, expected) in [(false, b"v".as_slice()), (true, b"second")] {
+            let dead = DeadLetter::now("b", "foundry/commits", None, "unknown key".into(), 0, b"{}");
+            ledger.bury(dead).await.unwrap();
+            let number = ledger.dead_letters().await.unwrap()[0].seq;
+            let again = Settlement {
+                writes: vec![StateWrite {
+                    key: "k".into(),
+                    value: Some(b"second".to_vec()),
+                }],
+                revived: Some(Revived { number, anew }),
+                ..settlement()
+            };
+            ledger.settle(again).await.unwrap();
+            assert_eq!(
+                ledger.state("b", "k").await.unwrap().unwrap(),
+                expected,
+                "asked for: {anew}"
+            );
+            assert_eq!(ledger.dead_letters().await.unwrap(), []);
+        }
     }
 
     #[tokio::test]

@@ -48,6 +48,16 @@ impl Ledger {
         self.work(move |c| insert(c, &event)).await
     }
 
+    /// Whether an event of that id is on record.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn is_recorded(&self, id: &str) -> Result<bool, LedgerError> {
+        let id = id.to_owned();
+        self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([id]))
+            .await
+    }
+
     /// A run by its id or the beginning of one, or the run of a commit that this host saw last, by the beginning of its
     /// id; none if there is no such run, or more than one begins so.
     ///

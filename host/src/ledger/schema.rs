@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use time::OffsetDateTime;
 
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     -- What bots keep.
     CREATE TABLE state (
@@ -72,6 +73,18 @@ const MIGRATIONS: [&str; 3] = [
     -- When a host took its leave of a group; NULL while it is a member.
     ALTER TABLE peers ADD COLUMN gone INTEGER;
 ",
+    "
+    -- When a file was brought to a state, in seconds since 1970. Events that are older than `topic-in-events` name no topic.
+    CREATE TABLE since (what TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO since VALUES ('topic-in-events', CAST(strftime('%s', 'now') AS INTEGER) + 1);
+
+    -- When the host itself tries a refused message again: when whom it trusts has changed, or at a time in seconds since 1970.
+    ALTER TABLE dead_letters ADD COLUMN retry_on_trust INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE dead_letters ADD COLUMN retry_at INTEGER;
+
+    -- Whether the operator wants it handled once more whatever became of it; else only if it was not settled meanwhile.
+    ALTER TABLE dead_letters ADD COLUMN anew INTEGER NOT NULL DEFAULT 1;
+",
 ];
 
 /// Set a connection up and bring its file to the newest version.
@@ -103,4 +116,55 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Le
         transaction.commit().map_err(open)?;
     }
     Ok(())
+}
+
+/// When a file was brought to a state.
+pub(super) fn since(connection: &Connection, what: &str) -> rusqlite::Result<OffsetDateTime> {
+    let at = connection.query_row("SELECT at FROM since WHERE what = ?", [what], |row| row.get(0))?;
+    Ok(OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::super::Ledger;
+    use super::*;
+
+    /// What a ledger of version 3 had of a refused message, and of one that the operator had requeued.
+    const OLD_LETTERS: &str = "
+        INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, requeued) VALUES
+            ('2026-11-01T12:00:00Z', 'sign', 'foundry/builds', NULL, 'no such key', 0, x'7b7d', 'message', 0),
+            ('2026-11-02T12:00:00Z', 'sign', 'foundry/builds', 'i2', 'gave up', 3, x'7b7d', 'message', 1);";
+
+    #[tokio::test]
+    async fn an_older_ledger_keeps_its_dead_letters_and_notes_when_it_was_upgraded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let old = Connection::open(&path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(3) {
+            old.execute_batch(migration).unwrap();
+        }
+        old.execute_batch(OLD_LETTERS).unwrap();
+        old.pragma_update(None, "user_version", 3).unwrap();
+        drop(old);
+
+        let before = OffsetDateTime::now_utc();
+        let ledger = Ledger::open(&path).unwrap();
+        let since = ledger.topics_since();
+        assert!(since >= before - time::Duration::SECOND, "{since}");
+        let letters = ledger.dead_letters().await.unwrap();
+        let cures: Vec<_> = letters.iter().map(|letter| (letter.requeued, letter.cure)).collect();
+        assert_eq!(cures, [(false, None), (true, None)]);
+        assert!(
+            ledger.requeued("sign").await.unwrap()[0].anew,
+            "the operator asked for it"
+        );
+        drop(ledger);
+        assert_eq!(
+            Ledger::open(&path).unwrap().topics_since(),
+            since,
+            "it stays at every later start"
+        );
+    }
 }

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use state::{Chain, ChainStatus, RunState, RunStatus, StageFailure};
 
+use crate::event::Event;
 use stage::Stage;
 
 /// An event that this host published or saw.
@@ -47,6 +48,24 @@ pub struct EventRow {
     pub cause: Option<String>,
     /// Its data.
     pub data: serde_json::Value,
+}
+
+impl EventRow {
+    /// An event of a topic, without prefix, as `runs` keeps it.
+    #[must_use]
+    pub fn of(event: &Event, topic: &str) -> Self {
+        Self {
+            id: event.id.clone(),
+            run: event.run.clone(),
+            event_type: event.event_type.clone(),
+            topic: topic.to_owned(),
+            source: event.source.clone(),
+            subject: event.subject.clone(),
+            time: event.time.clone(),
+            cause: event.cause.clone(),
+            data: serde_json::Value::Object(event.data.clone()),
+        }
+    }
 }
 
 /// A run.

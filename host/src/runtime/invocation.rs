@@ -11,7 +11,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::journal::{Journal, Said};
 use super::wasi::{self, Clock};
 use crate::capability::topic_grants::Outlets;
-use crate::capability::{Grants, Services, Work};
+use crate::capability::{Grants, Services};
+use crate::event::{OutgoingEvent, Work};
 
 /// A bot as its capabilities see it. Shared by all of its instances.
 pub struct BotContext {
@@ -59,25 +60,6 @@ pub struct MessageContext {
     pub run: String,
     /// The group that it is handled for.
     pub group: String,
-}
-
-/// An event that the bot wants published.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OutgoingEvent {
-    /// The event's id, which says whose work it is.
-    pub id: String,
-    /// Topic without prefix.
-    pub topic: String,
-    /// CloudEvents type.
-    pub event_type: String,
-    /// What it is about.
-    pub subject: Option<String>,
-    /// The run; a new one if the bot acted by itself.
-    pub run: String,
-    /// The message that led to it.
-    pub cause: Option<String>,
-    /// A JSON object.
-    pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One write to the bot's state.

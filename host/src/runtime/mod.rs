@@ -24,7 +24,7 @@ pub use describe::{Answer, DescribeError};
 pub use engine::Engine;
 pub use error::{AdmissionError, Fault, LoadError};
 pub use instance::{Instances, Limits, Verdict};
-pub use invocation::{BotContext, Effects, Invocation, MessageContext, OutgoingEvent, StateWrite};
+pub use invocation::{BotContext, Effects, Invocation, MessageContext, StateWrite};
 pub(crate) use journal::MAX_LINE;
 pub use journal::Said;
 pub use snapshot::{SnapshotError, snapshot_after_tick};

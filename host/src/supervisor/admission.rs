@@ -11,6 +11,7 @@ use super::error::LoadFailure;
 use super::host::Inner;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
+use super::refuse::Refusals;
 use super::rights::{self, Rights, limits};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
@@ -152,6 +153,7 @@ impl Inner {
                 .to_owned(),
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
+            refusals: Refusals::default(),
         };
         let filters: Vec<_> = routes
             .inputs

@@ -6,8 +6,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{LiveMessage, Publisher, Topics};
+use crate::bus::{LiveMessage, Publisher};
 use crate::capability::LogLine;
+use crate::event::Topics;
 use crate::ledger::Ledger;
 
 /// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::host::Host;
-use crate::bus::group_of;
+use crate::event::group_of;
 use crate::ledger::{DeadLetter, DeadLetterKind};
 
 /// Dead letters of one group that are listed.

@@ -16,10 +16,9 @@ use super::error::LoadFailure;
 use super::inspector::Inspector;
 use super::message::Link;
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
-use crate::bus::{
-    BrokerAddress, ConnectionOptions, ConsumerState, Observer, Presence, Publisher, PublisherStatus, Topics,
-};
+use crate::bus::{BrokerAddress, ConnectionOptions, ConsumerState, Observer, Presence, Publisher, PublisherStatus};
 use crate::capability::{LogLine, Services};
+use crate::event::Topics;
 use crate::ledger::Ledger;
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;

@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::chain::{self, Standing};
 use super::places::Place;
+use super::refuse::Refusals;
 use super::waits::Waits;
-use crate::bus::{BrokerClock, Clearance, Delivery, Event, FAILURES, Peers, Refusal, Topics};
-use crate::capability::{Level, Work};
-use crate::keys::{Signer, Trust};
-use crate::ledger::{DeadLetter, Ledger, LedgerError, Settlement};
+use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
+use crate::capability::Level;
+use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work};
+use crate::keys::Signer;
+use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
-use crate::runtime::{Effects, Instances, OutgoingEvent, Verdict};
+use crate::runtime::{Effects, Instances, Verdict};
 
 /// Attempts at a message whose handler asks for another one: with the backoff, about an hour.
 const MAX_RETRIES: u32 = 16;
@@ -39,11 +41,10 @@ pub(super) struct Link {
     pub(super) host: String,
     pub(super) topics: Topics,
     pub(super) signer: Arc<Signer>,
-    pub(super) trust: Arc<Trust>,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
     pub(super) clock: BrokerClock,
-    pub(super) max_age: Duration,
 }
 
 /// How a bot is doing.
@@ -80,6 +81,7 @@ pub(super) struct Handler {
     pub(super) stage: String,
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
+    pub(super) refusals: Refusals,
 }
 
 /// What an attempt at a message came to.
@@ -95,12 +97,8 @@ impl Handler {
     pub(super) async fn deliver(&self, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) {
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
-        let verified = Event::verify(
-            &delivery.payload,
-            &self.link.trust.now(),
-            OffsetDateTime::now_utc(),
-            self.link.max_age,
-        );
+        let now = OffsetDateTime::now_utc();
+        let verified = self.link.verifier.verify(&delivery.payload, &delivery.topic, now);
         let is_over = match verified {
             Err(refusal) => {
                 self.refuse(delivery, &refusal).await;
@@ -111,21 +109,6 @@ impl Handler {
         if is_over {
             delivery.acknowledge();
         }
-    }
-
-    /// A message that is not an event for bots is a dead letter.
-    async fn refuse(&self, delivery: &Delivery, refusal: &Refusal) {
-        let why = format!("refused a message on {}: {refusal}", delivery.topic);
-        self.log(None, Level::Warn, &why);
-        let reason = refusal.to_string();
-        let ledger = &self.link.ledger;
-        if let Some(number) = delivery.revived {
-            self.until_written(|| ledger.refused_again(number, reason.clone()))
-                .await;
-            return;
-        }
-        let dead = DeadLetter::now(self.name(), &delivery.topic, None, reason, 0, &delivery.payload);
-        self.until_written(|| ledger.bury(dead.clone())).await;
     }
 
     /// Returns whether the message is over and done with.
@@ -141,7 +124,9 @@ impl Handler {
             .link
             .peers
             .clearance(&group, &event.id, delivery.again || known.promised);
-        if delivery.revived.is_none() && known.settled {
+        let is_wanted = delivery.revived.is_some_and(|revived| revived.anew);
+        if known.settled && !is_wanted {
+            self.forget_letter(delivery).await;
             tracing::debug!(bot = self.name(), id = event.id, "handled already");
             return true;
         }
@@ -150,9 +135,10 @@ impl Handler {
             () = abandon.cancelled() => return false,
         };
         if !cleared {
-            return self.settled_elsewhere(&group, event).await;
+            return self.settled_elsewhere(&group, event, delivery).await;
         }
-        self.until_written(|| ledger.record_event(event.row(topic))).await;
+        self.until_written(|| ledger.record_event(EventRow::of(event, topic)))
+            .await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
         let settled = tokio::select! {
@@ -170,7 +156,7 @@ impl Handler {
             () = abandon.cancelled() => return false,
         };
         if !cleared {
-            return self.settled_elsewhere(&group, event).await;
+            return self.settled_elsewhere(&group, event, delivery).await;
         }
         killpoint::pass("before-settlement");
         self.until_written(|| ledger.settle(settlement.clone())).await;
@@ -198,11 +184,20 @@ impl Handler {
         place.aside(clearance.to_settle()).await
     }
 
-    async fn settled_elsewhere(&self, group: &str, event: &Event) -> bool {
+    async fn settled_elsewhere(&self, group: &str, event: &Event, delivery: &Delivery) -> bool {
+        self.forget_letter(delivery).await;
         tracing::debug!(bot = self.name(), id = event.id, "handled already, by another host");
         self.until_written(|| self.link.ledger.settled_elsewhere(group, &event.id))
             .await;
         true
+    }
+
+    /// What was settled is no dead letter any more.
+    async fn forget_letter(&self, delivery: &Delivery) {
+        if let Some(revived) = delivery.revived {
+            let ledger = &self.link.ledger;
+            self.until_written(|| ledger.take_dead_letter(revived.number)).await;
+        }
     }
 
     /// Attempt by attempt, what a message comes to.
@@ -283,7 +278,7 @@ impl Handler {
         let causes = self
             .until_written(|| self.link.ledger.causes(event.cause.clone()))
             .await;
-        match chain::judge(&event.row(topic), &causes) {
+        match chain::judge(&EventRow::of(event, topic), &causes) {
             Standing::Announced => None,
             Standing::NotYet(why) => Some(Attempt::Again {
                 after: Duration::ZERO,
@@ -309,13 +304,17 @@ impl Handler {
         Ok(settlement)
     }
 
-    fn publish(&self, outgoing: OutgoingEvent, settlement: &mut Settlement) -> Result<(), crate::keys::SignError> {
+    pub(super) fn publish(
+        &self,
+        outgoing: OutgoingEvent,
+        settlement: &mut Settlement,
+    ) -> Result<(), crate::keys::SignError> {
         let topic = outgoing.topic.clone();
-        let event = Event::of(outgoing, &self.instances.bot().source);
+        let event = Event::of(outgoing, &self.instances.bot().source, &self.link.topics);
         settlement
             .publish
             .push((self.link.topics.full(&topic), event.sign(&self.link.signer)?));
-        settlement.events.push(event.row(&topic));
+        settlement.events.push(EventRow::of(&event, &topic));
         Ok(())
     }
 

@@ -16,6 +16,8 @@ mod onlooker;
 mod options;
 mod order;
 mod places;
+mod reconsider;
+mod refuse;
 mod replace;
 mod rights;
 mod settings;

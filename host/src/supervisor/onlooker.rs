@@ -29,10 +29,8 @@ impl Host {
         let link = &self.inner.link;
         tap(
             options,
-            link.topics.clone(),
             filter,
-            Arc::clone(&link.trust),
-            link.max_age,
+            Arc::clone(&link.verifier),
             self.inner.cancel.child_token(),
         )
     }

@@ -18,10 +18,11 @@ use super::host::{Host, Inner};
 use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
+use super::reconsider::reconsider_refused;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use crate::bus::{
-    BrokerAddress, Concerns, ConnectionOptions, FAILURES, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience,
-    Peers, Publisher, TakeOvers, Topics, client_id_of_part,
+    BrokerAddress, Concerns, ConnectionOptions, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience, Peers,
+    Publisher, TakeOvers, client_id_of_part,
 };
 use crate::capability::build::Builder;
 use crate::capability::git::{Git, GitConfig};
@@ -30,6 +31,7 @@ use crate::capability::mail::Mail;
 use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, PackagesKeys, Services};
+use crate::event::{FAILURES, Topics, Verifier};
 use crate::keys::{Algorithm, KeyError, KeyStore, NewKey, Role, Signer, Trust};
 use crate::ledger::Ledger;
 use crate::tls::ClientTls;
@@ -67,6 +69,14 @@ impl Host {
         let services = Arc::new(open_services(&config, &ledger, &keys)?);
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
+        let verifier = Arc::new(Verifier {
+            host: config.name.clone(),
+            own_key: signer.fingerprint(),
+            trust,
+            topics: topics.clone(),
+            max_age: config.messages.max_age,
+            upgraded: ledger.topics_since(),
+        });
         if let Some(broker) = &broker {
             for (topic, endpoint) in &config.messages.expect {
                 // If there are too many, the broker says so, and the group's members are told when they come.
@@ -90,10 +100,8 @@ impl Host {
             let inquiry = Inquiry {
                 own: own.clone(),
                 connection: connection.clone(),
-                topics: topics.clone(),
                 signer: Arc::clone(&signer),
-                trust: Arc::clone(&trust),
-                max_age: config.messages.max_age,
+                verifier: Arc::clone(&verifier),
             };
             holding::arrive(&inquiry, config.take_over, &config.state).await?;
             tokio::spawn(holding::defend(inquiry, lost_sender, cancel.clone()));
@@ -117,22 +125,17 @@ impl Host {
         let peers = Peers::start(
             connection_of("peers"),
             own,
-            topics.clone(),
+            Arc::clone(&verifier),
             Arc::clone(&signer),
-            Arc::clone(&trust),
             ledger.clone(),
             publisher.clone(),
             config.messages.peer_patience,
-            config.messages.max_age,
             cancel.clone(),
         );
         let (observer, _) = Observer::start(
             connection_of("observer"),
-            &config.name,
-            topics.clone(),
             &observed(&config.observe),
-            Arc::clone(&trust),
-            config.messages.max_age,
+            Arc::clone(&verifier),
             ledger.clone(),
             cancel.clone(),
         );
@@ -143,15 +146,19 @@ impl Host {
             cancel.clone(),
         ));
         tokio::spawn(forget_old(ledger.clone(), config.messages.max_age, cancel.clone()));
+        tokio::spawn(reconsider_refused(
+            ledger.clone(),
+            Arc::clone(&verifier),
+            cancel.clone(),
+        ));
         let link = Arc::new(Link {
             host: config.name,
             topics,
             signer,
-            trust,
+            verifier,
             ledger,
             peers,
             clock: connection.concerns.clock(),
-            max_age: config.messages.max_age,
         });
         Ok(Self {
             inner: Arc::new(Inner {
@@ -183,7 +190,9 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
             let topics = Topics::new(&config.messages.prefix);
             let mut backlog = config.messages.backlog.clone();
             backlog.topics.iter_mut().for_each(|topic| *topic = topics.full(topic));
-            let broker = Broker::start(foundry_broker::Config { backlog, ..settings }).await?;
+            let mut settings = foundry_broker::Config { backlog, ..settings };
+            topics.prefix().clone_into(&mut settings.access.prefix);
+            let broker = Broker::start(settings).await?;
             let owner = broker.owner();
             let address = BrokerAddress {
                 login: Some((owner.user().to_owned(), owner.password().to_owned())),
@@ -282,6 +291,14 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
         others.chain([signer.fingerprint()]).collect()
     });
     let trust = Trust::new(keys.clone(), Role::Messages, allowed)?;
+    for key in keys.list()?.iter().filter(|key| key.is_unbound()) {
+        tracing::warn!(
+            %key,
+            "a messages key is bound to no host, and believed in nothing (run `foundry-host key allow {} --host NAME --may DUTY`, \
+             or `foundry-host key remove {}`)",
+            key.fingerprint, key.fingerprint
+        );
+    }
     Ok((signer, Arc::new(trust)))
 }
 

@@ -18,7 +18,6 @@ use super::options;
 use super::rights::{self, Rights, limits};
 use super::settings::LONGEST_MESSAGE;
 use super::spec::BotSpec;
-use crate::bus::schema;
 use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
@@ -27,10 +26,11 @@ use crate::capability::site::Sites;
 use crate::capability::tape::{Tape, World};
 use crate::capability::topic_grants::Outlets;
 use crate::capability::{ArtifactStore, Lacking, LogHub, LogLine, MissingGrant, PackagesKeys, Services};
+use crate::event::{OutgoingEvent, schema};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
-use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, OutgoingEvent, StateWrite, Verdict};
+use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, StateWrite, Verdict};
 
 /// A bot that is ready for one message after another.
 pub struct Trial {

@@ -45,7 +45,7 @@ fn help_of_each_verb() {
 fn help_of_each_way_to_handle_keys() {
     let home = Home::bare();
     for what in [
-        "generate", "import", "list", "export", "roles", "extend", "revoke", "sign", "remove",
+        "generate", "import", "allow", "list", "export", "roles", "extend", "revoke", "sign", "remove",
     ] {
         insta::assert_snapshot!(format!("help_key_{what}"), home.ok(&["key", what, "--help"]));
     }

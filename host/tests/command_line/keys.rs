@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::home::Home;
 
 #[test]
@@ -78,10 +80,86 @@ fn keys_go_from_one_host_to_another() {
     let (one, other) = (Home::bare(), Home::bare());
     one.ok(&["key", "generate", "--role", "messages", "--user-id", "one"]);
     let file = other.write("one.asc", &one.ok(&["key", "export", "one"]));
-    let imported = other.json(&["key", "import", "--role", "messages", file.to_str().unwrap()]);
+    let import = ["key", "import", "--role", "messages", file.to_str().unwrap()];
+    let said = other.run(&import);
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("--host NAME --may DUTY"), "{}", said.err);
+    let imported = other.json(&[&import[..], &["--host", "one", "--may", "watch,sign"]].concat());
     assert_eq!(imported[0]["has_secret"], false);
+    assert_eq!(
+        (&imported[0]["host"], &imported[0]["may"]),
+        (&json!("one"), &json!(["watch", "sign"]))
+    );
+    let changed = other.json(&[
+        "key",
+        "allow",
+        "one",
+        "--host",
+        "uno",
+        "--may",
+        "head",
+        "--may",
+        "x.*@reports",
+    ]);
+    assert_eq!(changed[0]["may"], json!(["watch", "sign", "publish", "x.*@reports"]));
+    let listed = other.ok(&["key", "list"]);
+    assert!(listed.contains("uno   watch,sign,publish,x.*@reports"), "{listed}");
+    for wrong in ["rule", "", "watch,"] {
+        let said = other.run(&["key", "allow", "one", "--host", "one", "--may", wrong]);
+        assert_eq!(said.code, 2, "{wrong}: {}", said.err);
+    }
     let said = other.run(&["key", "export", "one", "--secret"]);
     assert_eq!(said.code, 5, "{}", said.err);
+}
+
+#[test]
+fn a_farms_keys_go_to_another_host_in_one_file() {
+    let (head, builder) = (Home::bare(), Home::bare());
+    head.ok(&["key", "generate", "--role", "messages", "--user-id", "head"]);
+    builder.ok(&["key", "generate", "--role", "messages", "--user-id", "builder"]);
+    let said = head.run(&["key", "export", "--farm"]);
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("key allow"), "{}", said.err);
+    head.ok(&["key", "allow", "head", "--host", "head", "--may", "head"]);
+    let key = head.write("builder.asc", &builder.ok(&["key", "export", "builder"]));
+    let import = [
+        "key", "import", "--role", "messages", "--host", "b1", "--may", "builder",
+    ];
+    head.ok(&[&import[..], &[key.to_str().unwrap()]].concat());
+    let farm = builder.write("farm.json", &head.ok(&["key", "export", "--farm"]));
+    let keys = builder.json(&["key", "import", "--farm", farm.to_str().unwrap()]);
+    let mut keys: Vec<_> = keys
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| (&key["host"], &key["may"]))
+        .collect();
+    keys.sort_by_key(|(host, _)| host.to_string());
+    let head_may = json!(["watch", "sign", "publish"]);
+    assert_eq!(keys, [(&json!("b1"), &json!(["build"])), (&json!("head"), &head_may)]);
+    let said = builder.run(&["key", "import", "--farm", farm.to_str().unwrap(), "--role", "messages"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+}
+
+#[test]
+fn a_key_from_before_keys_had_hosts_is_a_warning() {
+    let (one, other) = (Home::bare(), Home::bare());
+    one.ok(&["key", "generate", "--role", "messages", "--user-id", "one"]);
+    let file = other.write("one.asc", &one.ok(&["key", "export", "one"]));
+    let import = ["key", "import", "--role", "messages", "--host", "one", "--may", "all"];
+    let key = other.json(&[&import[..], &[file.to_str().unwrap()]].concat());
+    let fingerprint = key[0]["fingerprint"].as_str().unwrap();
+    let metadata = other.path().join(format!("state/keys/{fingerprint}.json"));
+    std::fs::write(metadata, r#"{"format": 1, "roles": ["messages"]}"#).unwrap();
+    assert!(other.ok(&["key", "list"]).contains("nobody"));
+    let config = other.write("foundry.toml", "");
+    let said = other.run(&["check", "-c", config.to_str().unwrap()]);
+    let text = format!("{}{}", said.out, said.err);
+    assert_eq!(said.code, 0, "{text}");
+    assert!(
+        text.contains(&format!("foundry-host key allow {fingerprint} --host NAME --may DUTY")),
+        "{text}"
+    );
 }
 
 #[test]

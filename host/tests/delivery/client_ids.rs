@@ -3,7 +3,7 @@
 use foundry_host::bus::BrokerAddress;
 use foundry_host::supervisor::{Host, HostConfig};
 
-use crate::support::{config, eventually, owner_of, publish, signed, spec};
+use crate::support::{config, eventually, introduce, owner_of, publish, signed_as, spec};
 use crate::witness::Witness;
 use crate::{at, broker};
 
@@ -11,11 +11,13 @@ use crate::{at, broker};
 /// never get through.
 const ORDERS: u64 = 20;
 
-/// Have bots of the test's guest `hostile` handle messages, each of them all.
-async fn work(address: &BrokerAddress, state: &std::path::Path, bots: &[(&Host, &str)]) {
+/// Have bots of the test's guest `hostile` handle messages of a host with that state, each of them all.
+async fn work(address: &BrokerAddress, (name, state): (&str, &std::path::Path), bots: &[(&Host, &str)]) {
     for number in 1..=ORDERS {
-        let order = signed(
+        let order = signed_as(
+            name,
             state,
+            "hostile-in",
             &format!("order-{number}"),
             "test.order.v1",
             serde_json::json!({ "do": "done" }),
@@ -43,7 +45,7 @@ async fn a_bot_called_publisher_does_not_cut_its_host_off() {
             .await
             .unwrap();
     }
-    work(&owner, directory.path(), &parts.map(|part| (&host, part))).await;
+    work(&owner, ("test", directory.path()), &parts.map(|part| (&host, part))).await;
     assert_eq!(witness.saw("offline"), Vec::<String>::new());
     host.shutdown().await;
 }
@@ -59,7 +61,7 @@ async fn host_a_with_bot_b_c_is_not_host_a_b_with_bot_c() {
         ..at(&directory.path().join(name), address.clone())
     };
     let first = Host::start(named("a")).await.unwrap();
-    crate::identity::copy(&directory.path().join("a/keys"), &directory.path().join("a-b/keys"));
+    introduce("a", &directory.path().join("a"), "all", &directory.path().join("a-b"));
     let second = Host::start(named("a-b")).await.unwrap();
     first
         .load(spec("hostile").named("b-c").option("endpoint", "one"))
@@ -71,7 +73,7 @@ async fn host_a_with_bot_b_c_is_not_host_a_b_with_bot_c() {
         .unwrap();
     work(
         &address,
-        &directory.path().join("a"),
+        ("a", &directory.path().join("a")),
         &[(&first, "b-c"), (&second, "c")],
     )
     .await;

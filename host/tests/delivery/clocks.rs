@@ -29,7 +29,13 @@ async fn a_host_whose_clock_is_wrong_says_so_and_takes_no_work_until_it_is_right
         detail.contains("10 min ahead").then_some(())
     })
     .await;
-    let order = signed(directory.path(), "m", "test.order.v1", json!({ "do": "done" }));
+    let order = signed(
+        directory.path(),
+        "hostile-in",
+        "m",
+        "test.order.v1",
+        json!({ "do": "done" }),
+    );
     publish(&BrokerAddress::local(broker.address()), "foundry/hostile-in", order).await;
     let operator = broker.operator();
     eventually("the message waits, and nobody has it", async || {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::identity::copy;
 use crate::mosquitto::Mosquitto;
 use crate::proxy::Proxy;
-use crate::support::{eventually, publish, signed, spec};
+use crate::support::{eventually, publish, signed_as, spec};
 use crate::witness::Witness;
 use crate::{at, broker};
 
@@ -138,8 +138,10 @@ async fn a_clone_beside_the_running_host_ends_and_says_why() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    let order = signed(
+    let order = signed_as(
+        NAME,
         &directory.path().join("original"),
+        "hostile-in",
         "m",
         "test.order.v1",
         serde_json::json!({ "do": "done" }),
@@ -287,8 +289,10 @@ async fn a_flapping_line_is_no_clone() {
     for number in 1..=5 {
         // The broker still has the old connections when the new ones come.
         proxy.cut();
-        let order = signed(
+        let order = signed_as(
+            NAME,
             &directory.path().join("state"),
+            "hostile-in",
             &format!("m{number}"),
             "test.order.v1",
             serde_json::json!({ "do": "done" }),

@@ -8,7 +8,7 @@ use foundry_host::control::{Answer, Client, Request, Service};
 use foundry_host::supervisor::Host;
 use serde_json::json;
 
-use crate::support::{eventually, publish, signed, spec};
+use crate::support::{eventually, publish, signed, signed_as, spec};
 use crate::{at, broker};
 
 /// A host whose bot has work in hand that takes a while, and its broker.
@@ -19,7 +19,7 @@ async fn at_work(directory: &std::path::Path, drain: Duration) -> (Host, foundry
     config.drain = drain;
     let host = Host::start(config).await.unwrap();
     host.load(spec("hostile")).await.unwrap();
-    let order = signed(directory, "w1", "test.order.v1", json!({ "do": "work" }));
+    let order = signed(directory, "hostile-in", "w1", "test.order.v1", json!({ "do": "work" }));
     publish(&address, "foundry/hostile-in", order).await;
     eventually("it is at work", async || (host.list()[0].in_hand == 1).then_some(())).await;
     (host, broker)
@@ -65,7 +65,14 @@ async fn a_command_waits_for_a_drain_that_takes_longer_than_a_host_may_be_silent
             },
         ),
     ] {
-        let order = signed(directory.path(), id, "test.order.v1", json!({ "do": "loop" }));
+        let order = signed_as(
+            "slow",
+            directory.path(),
+            "hostile-in",
+            id,
+            "test.order.v1",
+            json!({ "do": "loop" }),
+        );
         publish(host.broker(), "foundry/hostile-in", order).await;
         eventually("it is at work", async || (host.list()[0].in_hand == 1).then_some(())).await;
         let begun = Instant::now();

@@ -7,10 +7,10 @@ use foundry_host::ledger::EventRow;
 use foundry_host::supervisor::{BotSpec, Host, HostConfig};
 use serde_json::json;
 
-use crate::support::{eventually, publish, signed, spec};
+use crate::support::{eventually, introduce, publish, signed_as, spec};
 use crate::{at, broker};
 
-/// Two hosts on one broker that believe each other, since they have the same key for messages.
+/// Two hosts on one broker that believe each other.
 struct Hosts {
     directory: tempfile::TempDir,
     address: BrokerAddress,
@@ -25,10 +25,9 @@ impl Hosts {
         let broker = broker(directory.path(), |_| {}).await;
         let address = BrokerAddress::local(broker.address());
         let head = Host::start(named("head", directory.path(), &address)).await.unwrap();
-        copy(
-            &directory.path().join("head/keys"),
-            &directory.path().join("builder/keys"),
-        );
+        let state = |name: &str| directory.path().join(name);
+        introduce("head", &state("head"), "all", &state("builder"));
+        introduce("builder", &state("builder"), "all", &state("head"));
         let builder = Host::start(named("builder", directory.path(), &address)).await.unwrap();
         Self {
             directory,
@@ -41,8 +40,10 @@ impl Hosts {
 
     /// Publish an event on the topic that a guest reads.
     async fn send(&self, topic: &str, id: &str, what: &str) {
-        let event = signed(
+        let event = signed_as(
+            "head",
             &self.directory.path().join("head"),
+            topic,
             id,
             "test.order.v1",
             json!({ "do": what }),

@@ -21,6 +21,7 @@ mod refusals;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
+mod taken_builder;
 mod tls;
 mod upgrade;
 mod waiting;

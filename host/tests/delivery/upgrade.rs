@@ -49,7 +49,10 @@ async fn what_waits_in_a_session_of_an_older_version_is_handled_and_no_more_come
     let broker = mosquitto.address();
     old_state(directory.path(), &broker).await;
     leave_session(&broker, "foundry-test-hostile", "$share/hostile/foundry/hostile-in").await;
-    let order = |id: &str| signed(directory.path(), id, "test.order.v1", json!({ "do": "done" }));
+    let order = |id: &str| {
+        let data = json!({ "do": "done" });
+        signed(directory.path(), "hostile-in", id, "test.order.v1", data)
+    };
     publish(&broker, "foundry/hostile-in", order("before")).await;
     let host = Host::start(at(directory.path(), broker.clone())).await.unwrap();
     host.load(spec("hostile")).await.unwrap();

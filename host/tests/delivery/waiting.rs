@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::mosquitto::Mosquitto;
 use crate::presence::{Victim, status_becomes};
-use crate::support::{config, event, eventually, owner_of, publish, signed, spec};
+use crate::support::{config, event, eventually, owner_of, publish, signed, signed_as, spec};
 use crate::{at, broker};
 
 const TOPIC: &str = "foundry/hostile-in";
 
 pub fn order(state: &Path, id: &str, what: &str) -> Vec<u8> {
-    signed(state, id, "test.order.v1", json!({ "do": what }))
+    signed(state, "hostile-in", id, "test.order.v1", json!({ "do": what }))
 }
 
 pub async fn load(host: &Host) {
@@ -172,8 +172,11 @@ async fn a_waiting_message_goes_to_another_member_when_its_host_dies() {
     })
     .await;
     let state = directory.path().join("victim");
-    publish(&address, TOPIC, order(&state, "bad", "wait an hour")).await;
-    publish(&address, TOPIC, order(&state, "good", "done")).await;
+    for (id, what) in [("bad", "wait an hour"), ("good", "done")] {
+        let data = json!({ "do": what });
+        let order = signed_as("victim", &state, "hostile-in", id, "test.order.v1", data);
+        publish(&address, TOPIC, order).await;
+    }
     eventually("only the one that waits is unacknowledged", async || {
         group().await.filter(|group| (group.leased, group.waiting) == (1, 0))
     })
@@ -185,7 +188,10 @@ async fn a_waiting_message_goes_to_another_member_when_its_host_dies() {
         .output()
         .unwrap();
     let received: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(received["id"], event("bad", "test.order.v1", json!({})).id);
+    assert_eq!(
+        received["id"],
+        event("hostile-in", "bad", "test.order.v1", json!({})).id
+    );
     drop(victim);
     broker.stop().await;
 }

@@ -26,7 +26,7 @@ async fn publisher(topic: &str, grants: &[&str]) -> TestHost {
 /// Have it publish an event.
 async fn order(host: &TestHost, id: &str, topic: &str, event_type: &str, data: Value) {
     let order = json!({ "do": "publish", "topic": topic, "type": event_type, "data": data });
-    host.publish("hostile-in", host.signed(id, "test.order.v1", order))
+    host.publish("hostile-in", host.signed("hostile-in", id, "test.order.v1", order))
         .await;
 }
 
@@ -193,7 +193,8 @@ async fn a_bot_has_the_topics_below_its_name_without_a_grant() {
         .option("endpoint", "mine/workers");
     let status = host.host.load(bot).await.unwrap();
     assert_eq!((status.group.as_deref(), status.notes.len()), (Some("mine/workers"), 0));
-    host.publish("mine/in", host.signed("m1", "test.x.v1", json!({}))).await;
+    host.publish("mine/in", host.signed("mine/in", "m1", "test.x.v1", json!({})))
+        .await;
     eventually("it handles its message", async || {
         host.host.ledger().state("mine", "seen").await.unwrap()
     })

@@ -141,7 +141,7 @@ impl Scene<'_> {
 
     async fn tell(&self, id: &str, order: Value) {
         let topic = if order["do"] == ENDLESS { "endless" } else { "orders" };
-        let event = self.host.signed(id, "test.order.v1", order);
+        let event = self.host.signed(topic, id, "test.order.v1", order);
         self.host.publish(topic, event).await;
     }
 
@@ -234,7 +234,7 @@ impl Scene<'_> {
     async fn neighbour_works_until(&self, mut over: watch::Receiver<bool>) {
         for number in 0.. {
             let id = format!("neighbour{number}");
-            let event = self.host.signed(&id, "test.other.v1", json!({}));
+            let event = self.host.signed("relay-in", &id, "test.other.v1", json!({}));
             self.host.publish("relay-in", event).await;
             self.event(&id, "relay-out").await;
             let pause = Duration::from_millis(200);

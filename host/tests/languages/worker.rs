@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use foundry_host::keys::{KeyStore, Role};
+use foundry_host::keys::{Binding, KeyStore, Role};
 use foundry_host::supervisor::Host;
 use serde_json::json;
 
@@ -81,9 +81,11 @@ async fn plain_programs_take_part_in_a_group() {
     );
     // A host learns when it starts whom it believes.
     let directory = tempfile::tempdir().unwrap();
+    let may = "example.greeting.v1@greetings".parse().unwrap();
+    let binding = Binding::new("worker", may).unwrap();
     let store = KeyStore::open(directory.path().join("keys")).unwrap();
     store
-        .import(&gpg(keys.path(), &["--export"]), &[Role::Messages])
+        .import_bound(&gpg(keys.path(), &["--export"]), &[Role::Messages], Some(&binding))
         .unwrap();
     let host = Host::start(config(directory.path())).await.unwrap();
     let host = TestHost { host, directory };
@@ -104,7 +106,7 @@ async fn plain_programs_take_part_in_a_group() {
     let ids: Vec<_> = (0..10).map(|number| format!("order{number}")).collect();
     for id in &ids {
         let data = json!({ "text": "ünïcödé \u{1f980} \"quoted\"\n", "n": 7 });
-        let event = host.signed(id, "test.order.v1", data);
+        let event = host.signed("orders", id, "test.order.v1", data);
         host.publish("orders", event).await;
     }
     // The host believes the workers' signatures: its bot handles their greetings.

@@ -173,7 +173,7 @@ async fn a_mail_that_fails_for_now_is_sent_again_and_known_by_its_id() {
     bot.grants.without.push("http".parse().unwrap());
     host.host.load(bot).await.unwrap();
     let order = async |id: &str, to: &str| {
-        let event = host.signed(id, "test.order.v1", json!({ "do": "mail", "text": to }));
+        let event = host.signed("orders", id, "test.order.v1", json!({ "do": "mail", "text": to }));
         host.publish("orders", event).await;
     };
 
@@ -197,6 +197,7 @@ async fn a_mail_that_fails_for_now_is_sent_again_and_known_by_its_id() {
 
     // What it was loaded without is refused at each use.
     let event = host.signed(
+        "orders",
         "o5",
         "test.order.v1",
         json!({ "do": "ask", "text": "https://example.org/" }),
@@ -235,7 +236,7 @@ async fn notifybot_mails_publications_to_some_and_failures_to_others() {
     bot.grants.mail.push("*@example.org".parse().unwrap());
     bot.grants.without.push("http".parse().unwrap());
     host.host.load(bot).await.unwrap();
-    host.publish("dists", host.signed("d1", "foundry.dist.v1", dist()))
+    host.publish("dists", host.signed("dists", "d1", "foundry.dist.v1", dist()))
         .await;
     let taken = mails(&server, 1).await;
     assert_eq!(taken[0]["to"], json!(["list@example.org", "jo@example.org"]));
@@ -244,7 +245,7 @@ async fn notifybot_mails_publications_to_some_and_failures_to_others() {
         "repository": "https://example.org/hello.git", "branch": "main", "ref": "0123456789abcdef0123456789abcdef01234567",
         "stage": "build", "phase": "build", "reason": "make: Error 1", "logTail": ["cc hello.c", "error"],
     });
-    host.publish("failures", host.signed("f1", "foundry.failure.v1", failure))
+    host.publish("failures", host.signed("failures", "f1", "foundry.failure.v1", failure))
         .await;
     let taken = mails(&server, 2).await;
     assert_eq!(taken[1]["to"], json!(["ops@example.org"]));

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use foundry_broker::killpoint;
-use foundry_host::bus::Topics;
 use foundry_host::capability::{Artifact, ArtifactStore};
+use foundry_host::event::Topics;
 
 use crate::apt::Apt;
 use crate::package::Deb;
-use crate::support::{eventually, owner_of, signed, try_publish};
+use crate::support::{eventually, owner_of, signed_as, try_publish};
 use crate::world::{World, sign_data, stated};
 
 /// How long anything may take on a busy machine.
@@ -145,7 +145,7 @@ impl Process {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let id = format!("event-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let data = stated(&self.directory(), sign_data("main", &artifacts));
-        signed(&self.directory(), &id, "foundry.sign.v1", data)
+        signed_as("kill", &self.directory(), "signs", &id, "foundry.sign.v1", data)
     }
 
     /// Whether the broker has taken an event; it may die meanwhile.

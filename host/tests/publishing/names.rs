@@ -231,7 +231,8 @@ async fn an_allowed_name_is_published_after_a_requeue() {
         let mut data = sign_data("main", &world.build(&[Deb::new("hello", version, "amd64")]).await);
         data.as_object_mut().unwrap().extend(about.as_object().unwrap().clone());
         let data = stated(host.directory.path(), data);
-        host.publish("signs", host.signed(id, "foundry.sign.v1", data)).await;
+        host.publish("signs", host.signed("signs", id, "foundry.sign.v1", data))
+            .await;
     };
     let has = async |version: &str| {
         eventually("it is published", async || {

@@ -259,7 +259,8 @@ async fn an_event_by_a_messages_key_alone_publishes_nothing() {
         .signer(&own, Role::Messages, &PassphraseSource::none())
         .unwrap();
     for (id, data) in [("evil-1", data.clone()), ("evil-2", stated_by(&own, data))] {
-        host.publish("signs", host.signed(id, "foundry.sign.v1", data)).await;
+        host.publish("signs", host.signed("signs", id, "foundry.sign.v1", data))
+            .await;
         let letter = eventually("a dead letter", async || {
             let letters = host.dead_letters().await.into_iter();
             letters.into_iter().find(|letter| letter.id.as_deref() == Some(id))

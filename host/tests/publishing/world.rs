@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foundry_host::capability::topic_grants::Outlets;
 use foundry_host::capability::{Artifact, Grants};
+use foundry_host::event::OutgoingEvent;
 use foundry_host::keys::{KeyInfo, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::runtime::wit::types::Message;
-use foundry_host::runtime::{BotContext, ComponentCache, Engine, Instances, Limits, OutgoingEvent, Verdict};
+use foundry_host::runtime::{BotContext, ComponentCache, Engine, Instances, Limits, Verdict};
 use serde_json::{Value, json};
 
 use crate::package::{Deb, run};

@@ -84,6 +84,7 @@ async fn a_bot_between_builder_and_signbot_does_not_break_the_chain() {
     let files = [package(bench.files.path())];
     bench.commit("commit-1", "linted", "master").await;
     let between = bench.host.caused(
+        "builds",
         "check-1",
         "org.example.check.v1",
         "run-linted",

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foundry_host::bus::{BrokerAddress, Event, Topics};
+use foundry_host::bus::BrokerAddress;
 use foundry_host::capability::Grants;
 use foundry_host::capability::topic_grants::Outlets;
-use foundry_host::keys::{KeyStore, PassphraseSource, Role, Signer};
+use foundry_host::event::{Event, OutgoingEvent, Topics};
+use foundry_host::keys::{Binding, Duties, Encoding, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::ledger::{DeadLetter, EventRow};
-use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits, OutgoingEvent};
+use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits};
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, LONGEST_MESSAGE, MessagesConfig};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
@@ -45,14 +46,22 @@ impl TestHost {
         self.host.load(spec(name)).await.unwrap();
     }
 
-    /// An event signed with the host's own key.
-    pub fn signed(&self, id: &str, event_type: &str, data: Value) -> Vec<u8> {
-        signed(self.directory.path(), id, event_type, data)
+    /// An event for a topic (without prefix), signed with the host's own key.
+    pub fn signed(&self, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+        signed(self.directory.path(), topic, id, event_type, data)
     }
 
     /// The same of a run, with the event that led to it.
-    pub fn caused(&self, id: &str, event_type: &str, run: &str, cause: Option<&str>, data: Value) -> Vec<u8> {
-        let mut event = event(id, event_type, data);
+    pub fn caused(
+        &self,
+        topic: &str,
+        id: &str,
+        event_type: &str,
+        run: &str,
+        cause: Option<&str>,
+        data: Value,
+    ) -> Vec<u8> {
+        let mut event = event(topic, id, event_type, data);
         run.clone_into(&mut event.run);
         event.cause = cause.map(ToOwned::to_owned);
         event.sign(&signer(self.directory.path())).unwrap()
@@ -65,7 +74,7 @@ impl TestHost {
 
     /// Tell the hostile bot what to do.
     pub async fn tell(&self, id: &str, what: &str) {
-        let event = self.signed(id, "test.order.v1", json!({ "do": what }));
+        let event = self.signed("hostile-in", id, "test.order.v1", json!({ "do": what }));
         self.publish("hostile-in", event).await;
     }
 
@@ -120,35 +129,60 @@ pub fn granted_all_topics(mut spec: BotSpec) -> BotSpec {
     spec
 }
 
-/// An event signed with the key of the host in a directory.
-pub fn signed(state: &Path, id: &str, event_type: &str, data: Value) -> Vec<u8> {
-    event(id, event_type, data).sign(&signer(state)).unwrap()
+/// An event for a topic (without prefix), signed with the key of the host `test` in a directory.
+pub fn signed(state: &Path, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+    signed_as("test", state, topic, id, event_type, data)
 }
 
-fn signer(state: &Path) -> Arc<Signer> {
+/// The same, of the host of that name.
+pub fn signed_as(host: &str, state: &Path, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
+    let event = changed(event(topic, id, event_type, data), |event| {
+        event.source = format!("{host}/tester");
+    });
+    event.sign(&signer(state)).unwrap()
+}
+
+/// The key for messages of the host in a directory; made, if it has none yet.
+pub fn signer(state: &Path) -> Arc<Signer> {
     let keys = KeyStore::open(state.join("keys")).unwrap();
     let key = keys
         .list()
         .unwrap()
         .into_iter()
         .find(|key| key.has_secret && key.roles.contains(&Role::Messages))
-        .unwrap();
+        .unwrap_or_else(|| keys.generate(Role::Messages, &NewKey::new("messages")).unwrap());
     keys.signer(&key.fingerprint.to_string(), Role::Messages, &PassphraseSource::none())
         .unwrap()
 }
 
-pub fn event(id: &str, event_type: &str, data: Value) -> Event {
+/// A host gets to know another host's key, and believes it in some things.
+pub fn introduce(name: &str, state: &Path, may: &str, to: &Path) {
+    let key = signer(state).fingerprint().to_string();
+    let ours = KeyStore::open(state.join("keys")).unwrap();
+    let public = ours.export_public(&key, Encoding::Armored).unwrap();
+    let binding = Binding::new(name, may.parse::<Duties>().unwrap()).unwrap();
+    let theirs = KeyStore::open(to.join("keys")).unwrap();
+    theirs.import_bound(&public, &[Role::Messages], Some(&binding)).unwrap();
+}
+
+/// An event that differs in something.
+pub fn changed(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    change(&mut event);
+    event
+}
+
+pub fn event(topic: &str, id: &str, event_type: &str, data: Value) -> Event {
     let data: Map<String, Value> = serde_json::from_value(data).unwrap();
     let outgoing = OutgoingEvent {
         id: id.to_owned(),
-        topic: String::new(),
+        topic: topic.to_owned(),
         event_type: event_type.to_owned(),
         subject: None,
         run: format!("run-{id}"),
         cause: None,
         data,
     };
-    Event::of(outgoing, "test/tester")
+    Event::of(outgoing, "test/tester", &Topics::new("foundry"))
 }
 
 /// The broker of a host that runs with a state directory, for whoever may read that.
@@ -167,6 +201,13 @@ pub async fn publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) {
 
 /// The same with a broker that may die meanwhile.
 pub async fn try_publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) -> Result<(), ConnectionError> {
+    let answer = answer_to(broker, topic, payload).await?;
+    assert_eq!(answer, PubAckReason::Success);
+    Ok(())
+}
+
+/// What a broker says to a message.
+pub async fn answer_to(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) -> Result<PubAckReason, ConnectionError> {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut options = MqttOptions::new(format!("tester-{number}"), &broker.host, broker.port);
@@ -178,8 +219,7 @@ pub async fn try_publish(broker: &BrokerAddress, topic: &str, payload: Vec<u8>) 
     client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
     loop {
         if let rumqttc::v5::Event::Incoming(Packet::PubAck(answer)) = events.poll().await? {
-            assert_eq!(answer.reason, PubAckReason::Success);
-            return Ok(());
+            return Ok(answer.reason);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::letter::MAX_TEXT;
 use super::{Letter, MailError};
-use crate::capability::Work;
 use crate::capability::tape::{self, Answer, Exchange, MailFailure};
+use crate::event::Work;
 use crate::runtime::{Invocation, wit};
 
 use wit::mail::{Error, Message};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::is_pipeline_type;
-use crate::bus::FAILURES;
 use crate::capability::MissingGrant;
+use crate::event::FAILURES;
 
 /// The type of a failure's event.
 const FAILURE: &str = "foundry.failure.v1";

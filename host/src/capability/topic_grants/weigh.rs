@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outlets::{Failures, Outlet, Outlets, Types};
-use crate::bus::FAILURES;
 use crate::capability::{Grants, MissingGrant};
+use crate::event::FAILURES;
 
 /// What each stock bot's events are.
 const STOCK_TYPES: [(&str, &str); 4] = [

@@ -61,7 +61,7 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
         ..GnupgKey::secret("kept@example.org")
     };
     let key = store
-        .import_from_gnupg(&from(Some("open sesame")), &[Role::Packages])
+        .import_from_gnupg(&from(Some("open sesame")), &[Role::Packages], None)
         .unwrap();
     assert_eq!(key.fingerprint.to_string(), fingerprint);
     assert!(key.has_secret && key.protected);
@@ -69,7 +69,7 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
     // gpg-agent remembers passphrases; a fresh one knows none.
     assert!(run(bench.command("gpgconf").args(["--kill", "gpg-agent"]), b"").ok);
     let refused = store
-        .import_from_gnupg(&from(Some("wrong word")), &[Role::Packages])
+        .import_from_gnupg(&from(Some("wrong word")), &[Role::Packages], None)
         .unwrap_err();
     assert!(matches!(refused, KeyError::WrongPassphrase { .. }), "{refused}");
     assert!(!format!("{refused} {refused:?}").contains("wrong word"));
@@ -217,7 +217,7 @@ fn gnupg_without_the_key_says_so() {
     };
     let refused = bench
         .store()
-        .import_from_gnupg(&missing, &[Role::Packages])
+        .import_from_gnupg(&missing, &[Role::Packages], None)
         .unwrap_err();
     assert!(refused.to_string().contains("no such key in the keyring"), "{refused}");
 }
@@ -231,7 +231,10 @@ fn several_keys_of_gnupg_with_one_address_are_ambiguous() {
         home: Some(bench.gnupg_home()),
         ..GnupgKey::secret("team@example.org")
     };
-    let refused = bench.store().import_from_gnupg(&team, &[Role::Packages]).unwrap_err();
+    let refused = bench
+        .store()
+        .import_from_gnupg(&team, &[Role::Packages], None)
+        .unwrap_err();
     assert!(matches!(refused, KeyError::Ambiguous { .. }));
     assert!(refused.to_string().contains(&one), "{refused}");
 }

@@ -1,6 +1,7 @@
 //! Against the real programs: gpg, gpgv, debsigs, debsig-verify, git.
 
 mod archives;
+mod bindings;
 mod commits;
 mod debs;
 mod documents;

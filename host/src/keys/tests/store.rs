@@ -193,12 +193,12 @@ fn metadata_of_a_newer_version_is_refused_by_name() {
     let path = store.directory().join(format!("{}.json", key.fingerprint));
     assert_eq!(
         fs::read_to_string(&path).unwrap(),
-        "{\n  \"format\": 1,\n  \"roles\": [\n    \"packages\"\n  ]\n}"
+        "{\n  \"format\": 2,\n  \"roles\": [\n    \"packages\"\n  ]\n}"
     );
-    fs::write(&path, r#"{"format": 2, "roles": {"shape": "unknown"}}"#).unwrap();
+    fs::write(&path, r#"{"format": 3, "roles": {"shape": "unknown"}}"#).unwrap();
     let refused = store.list().unwrap_err();
     assert!(
-        matches!(refused, KeyError::Format { found: 2, known: 1, .. }),
+        matches!(refused, KeyError::Format { found: 3, known: 2, .. }),
         "{refused}"
     );
     // A key without metadata (a crash while it was added) is listed, and of no use.

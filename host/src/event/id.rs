@@ -50,6 +50,11 @@ impl Work<'_> {
         }
     }
 
+    /// The id of the failure event that says that a group refuses what a key says in a run, by a rule.
+    pub(crate) fn refused(group: &str, run: &str, rule: &str, key: &str) -> String {
+        derive("refused", &[], &[group, run, rule, key])
+    }
+
     /// The id of the failure event that says that a group gave a message up.
     pub(crate) fn given_up(group: &str, input: &str) -> String {
         derive("given up", &[], &[group, input, ATTEMPT])

@@ -18,6 +18,12 @@ impl Topics {
         }
     }
 
+    /// The part before every topic.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The full name of a topic.
     #[must_use]
     pub fn full(&self, topic: &str) -> String {

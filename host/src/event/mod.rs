@@ -1,0 +1,16 @@
+//! Events: the signed envelope, where it may go and who may say what, ids, topics and schemas. Nothing here does I/O.
+
+mod claim;
+mod envelope;
+mod id;
+pub mod policy;
+pub mod schema;
+mod topics;
+mod verifier;
+
+pub(crate) use claim::Claim;
+pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
+pub(crate) use id::{Work, derive_id};
+pub use policy::Rule;
+pub use topics::{FAILURES, Topics, group_of};
+pub use verifier::{Cure, Refusal, Verifier};

@@ -1,0 +1,57 @@
+//! To which host a key with the role `messages` belongs.
+
+use thiserror::Error;
+
+use super::duty::Duties;
+
+/// The one host that a key belongs to, and what that host may say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    host: String,
+    /// What it may say.
+    pub may: Duties,
+}
+
+/// The text is not the name of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{text:?} is not a host's name: write 1 to 64 letters, digits, dots, hyphens and underscores, as its `host.name` has them"
+)]
+pub struct NotAHost {
+    /// What was given.
+    pub text: String,
+}
+
+impl Binding {
+    /// Binds to a host.
+    ///
+    /// # Errors
+    /// [`NotAHost`] if no host can be called so.
+    pub fn new(host: &str, may: Duties) -> Result<Self, NotAHost> {
+        let fits = (1..=64).contains(&host.len())
+            && !host.starts_with('.')
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !fits {
+            return Err(NotAHost { text: host.to_owned() });
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            may,
+        })
+    }
+
+    /// The binding of a host's own key: nobody else has it, so it may say everything.
+    #[must_use]
+    pub fn own(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            may: Duties::all(),
+        }
+    }
+
+    /// The host's name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}

@@ -1,0 +1,223 @@
+//! Whose messages keys are, alone and by the farm's file.
+
+use std::fs;
+
+use super::*;
+use crate::keys::{Binding, Duties, KeyError};
+
+fn store(bench: &Bench, name: &str) -> KeyStore {
+    KeyStore::open(bench.path(name)).unwrap()
+}
+
+fn bound(host: &str, may: &str) -> Binding {
+    Binding::new(host, may.parse::<Duties>().unwrap()).unwrap()
+}
+
+/// A host's store with its own key, and the public part.
+fn host(bench: &Bench, name: &str) -> (KeyStore, KeyInfo, Vec<u8>) {
+    let store = store(bench, name);
+    let key = store.generate(Role::Messages, &NewKey::new(name)).unwrap();
+    let public = store
+        .export_public(&key.fingerprint.to_string(), Encoding::Armored)
+        .unwrap();
+    (store, key, public)
+}
+
+fn shown(key: &KeyInfo) -> (Option<&str>, String) {
+    (key.host.as_deref(), key.may.to_string())
+}
+
+fn binding(keys: &TrustedKeys, key: &KeyInfo) -> Option<Binding> {
+    keys.binding(key.fingerprint).cloned()
+}
+
+#[test]
+fn another_hosts_key_is_not_believed_without_saying_whose_it_is() {
+    let bench = Bench::new();
+    let ((ours, _, _), (_, key, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let refused = ours.import(&public, &[Role::Messages]).unwrap_err();
+    assert!(refused.to_string().contains("--host NAME --may DUTY"), "{refused}");
+    assert_eq!(ours.list().unwrap().len(), 1, "nothing was stored");
+
+    let build = bound("b1", "build");
+    let known = ours
+        .import_bound(&public, &[Role::Messages], Some(&build))
+        .unwrap()
+        .remove(0);
+    assert_eq!(shown(&known), (Some("b1"), "build".to_owned()));
+    assert_eq!(
+        binding(&ours.trusted(Role::Messages).unwrap(), &key),
+        Some(build.clone())
+    );
+    // The public key again, such as one that was extended: its host stays.
+    ours.import(&public, &[Role::Messages]).unwrap();
+    assert_eq!(binding(&ours.trusted(Role::Messages).unwrap(), &key), Some(build));
+
+    let refused = ours
+        .import_bound(&public, &[Role::Messages], Some(&bound("b2", "build")))
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("key allow {} --host b2 --may build", key.fingerprint)),
+        "{refused}"
+    );
+    let query = key.fingerprint.to_string();
+    let changed = ours.allow(&query, &bound("b2", "build,sign")).unwrap();
+    assert_eq!(shown(&changed), (Some("b2"), "build,sign".to_owned()));
+}
+
+#[test]
+fn a_hosts_own_key_needs_no_binding_and_other_roles_have_none() {
+    let bench = Bench::new();
+    let (ours, own, _) = host(&bench, "head");
+    let trusted = ours.trusted(Role::Messages).unwrap();
+    assert!(trusted.is_secret(own.fingerprint) && !own.is_unbound());
+    assert_eq!(binding(&trusted, &own), None);
+    let packages = ours.generate(Role::Packages, &NewKey::new("packages")).unwrap();
+    let refused = ours
+        .allow(&packages.fingerprint.to_string(), &bound("head", "head"))
+        .unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            KeyError::WrongRole {
+                role: Role::Messages,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}
+
+/// What format 1 wrote of a messages key.
+const OLD: &str = "{\n  \"format\": 1,\n  \"roles\": [\n    \"messages\"\n  ]\n}";
+
+#[test]
+fn a_key_from_before_keys_had_hosts_is_read_and_believed_in_nothing() {
+    let bench = Bench::new();
+    let ((ours, ..), (_, key, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    ours.import_bound(&public, &[Role::Messages], Some(&bound("b1", "build")))
+        .unwrap();
+    let file = ours.directory().join(format!("{}.json", key.fingerprint));
+    fs::write(&file, OLD).unwrap();
+    let old = ours.find_stored(&key.fingerprint.to_string()).unwrap();
+    assert!(old.is_unbound() && old.roles.contains(&Role::Messages));
+    assert_eq!(binding(&ours.trusted(Role::Messages).unwrap(), &key), None);
+    ours.allow(&key.fingerprint.to_string(), &bound("b1", "build,x.*@y/+"))
+        .unwrap();
+    let written = fs::read_to_string(&file).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let expected = serde_json::json!({
+        "format": 2, "roles": ["messages"], "host": "b1", "may": ["build", "x.*@y/+"],
+    });
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn a_farms_file_makes_each_host_known_to_each() {
+    let bench = Bench::new();
+    let ((head, own, _), (b1, of_b1, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let refused = head.export_farm().unwrap_err();
+    assert!(refused.to_string().contains("--host NAME --may DUTY"), "{refused}");
+    head.allow(&own.fingerprint.to_string(), &bound("head", "head"))
+        .unwrap();
+    head.import_bound(&public, &[Role::Messages], Some(&bound("b1", "builder")))
+        .unwrap();
+    let farm = head.export_farm().unwrap();
+    assert!(!String::from_utf8(farm.clone()).unwrap().contains("PRIVATE"));
+
+    b1.import_farm(&farm).unwrap();
+    let keys = b1.list().unwrap();
+    let of = |key: &KeyInfo| keys.iter().find(|known| known.fingerprint == key.fingerprint).unwrap();
+    assert_eq!(shown(of(&own)), (Some("head"), "watch,sign,publish".to_owned()));
+    assert_eq!(shown(of(&of_b1)), (Some("b1"), "build".to_owned()));
+    assert!(of(&of_b1).has_secret, "its own key keeps its secret");
+    // What it learns is what it hands on.
+    assert_eq!(b1.export_farm().unwrap(), farm);
+}
+
+#[test]
+fn a_host_may_have_two_keys_and_a_key_one_host() {
+    let bench = Bench::new();
+    let ((head, own, _), (_, _, first), (_, other, second)) =
+        (host(&bench, "head"), host(&bench, "b1"), host(&bench, "b1-new"));
+    head.allow(&own.fingerprint.to_string(), &bound("head", "head"))
+        .unwrap();
+    for public in [&first, &second] {
+        head.import_bound(public, &[Role::Messages], Some(&bound("b1", "build")))
+            .unwrap();
+    }
+    let farm = head.export_farm().unwrap();
+    let witness = store(&bench, "witness");
+    assert_eq!(witness.import_farm(&farm).unwrap().len(), 3);
+
+    head.allow(&other.fingerprint.to_string(), &bound("b2", "build"))
+        .unwrap();
+    let refused = witness.import_farm(&head.export_farm().unwrap()).unwrap_err();
+    assert!(matches!(refused, KeyError::OtherHost { .. }), "{refused}");
+    // The same within one file.
+    let mut twice: serde_json::Value = serde_json::from_slice(&farm).unwrap();
+    let mut again = twice["keys"][0].clone();
+    again["host"] = "elsewhere".into();
+    twice["keys"].as_array_mut().unwrap().push(again);
+    let newcomer = store(&bench, "newcomer");
+    let refused = newcomer.import_farm(twice.to_string().as_bytes()).unwrap_err();
+    assert!(matches!(refused, KeyError::OtherHost { .. }), "{refused}");
+    assert_eq!(newcomer.list().unwrap(), [], "all of the keys or none");
+}
+
+#[test]
+fn a_farms_file_that_is_none_is_refused_whole() {
+    let bench = Bench::new();
+    let (head, own, _) = host(&bench, "head");
+    head.allow(&own.fingerprint.to_string(), &bound("head", "head"))
+        .unwrap();
+    let farm: serde_json::Value = serde_json::from_slice(&head.export_farm().unwrap()).unwrap();
+    let secret = head.export_secret(&own.fingerprint.to_string()).unwrap();
+    let secret = String::from_utf8(secret.expose().to_vec()).unwrap();
+    let newcomer = store(&bench, "newcomer");
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut changed = farm.clone();
+        change(&mut changed);
+        newcomer
+            .import_farm(changed.to_string().as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    for (change, word) in [
+        (
+            &(|farm: &mut serde_json::Value| farm["format"] = 2.into()) as &dyn Fn(&mut serde_json::Value),
+            "newer foundry-host",
+        ),
+        (&|farm: &mut serde_json::Value| farm["more"] = 1.into(), "more"),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["until"] = 1.into(),
+            "until",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["host"] = "a/b".into(),
+            "a/b",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["may"] = serde_json::json!(["rule"]),
+            "rule",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["may"] = serde_json::json!([]),
+            "nothing",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["key"] = "x".into(),
+            "head",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["key"] = secret.clone().into(),
+            "secret part",
+        ),
+    ] {
+        let error = refused(change);
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert_eq!(newcomer.list().unwrap(), []);
+}

@@ -1,0 +1,69 @@
+//! Refused messages that would be handled now: their signer's key is known by now, or their time has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Cure, Verifier};
+use crate::keys::TrustedKeys;
+use crate::ledger::{DeadLetter, Ledger, LedgerError};
+
+/// How often it is looked whether something has changed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Look again and again, until cancelled.
+pub(super) async fn reconsider_refused(ledger: Ledger, verifier: Arc<Verifier>, cancel: CancellationToken) {
+    let mut interval = tokio::time::interval(PAUSE);
+    // The keys may have changed while the host was away.
+    let mut known: Option<Arc<TrustedKeys>> = None;
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = cancel.cancelled() => return,
+        }
+        let now = verifier.trust.now();
+        let trust_changed = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &now));
+        match pass(&ledger, &verifier, trust_changed).await {
+            Ok(()) => known = Some(now),
+            Err(error) => tracing::warn!(%error, "cannot look at the refused messages; trying again"),
+        }
+    }
+}
+
+/// All dead letters that may have become acceptable, some at a time.
+async fn pass(ledger: &Ledger, verifier: &Verifier, trust_changed: bool) -> Result<(), LedgerError> {
+    let mut after = 0;
+    loop {
+        let letters = ledger.curable(after, trust_changed, OffsetDateTime::now_utc()).await?;
+        let Some(last) = letters.last() else {
+            return Ok(());
+        };
+        after = last.seq;
+        for letter in letters {
+            reconsider(ledger, verifier, letter).await?;
+        }
+    }
+}
+
+async fn reconsider(ledger: &Ledger, verifier: &Verifier, letter: DeadLetter) -> Result<(), LedgerError> {
+    let now = OffsetDateTime::now_utc();
+    let refusal = match verifier.verify(&letter.payload, &letter.topic, now) {
+        Ok(event) => {
+            tracing::info!(
+                bot = letter.bot,
+                id = event.id,
+                "handling a message that had been refused"
+            );
+            return ledger.retry_dead_letter(letter.seq).await;
+        }
+        Err(refusal) => refusal,
+    };
+    let cure: Option<Cure> = refusal.cure(now);
+    let reason = refusal.to_string();
+    if (cure, &reason) != (letter.cure, &letter.reason) {
+        ledger.refused_again(letter.seq, reason, cure).await?;
+    }
+    Ok(())
+}
