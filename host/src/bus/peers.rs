@@ -80,6 +80,7 @@ pub(super) type Heard = (String, Moment, Standing);
 impl Peers {
     /// Begin to answer, and to be able to ask.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a different part of the host")]
     pub fn start(
         options: ConnectionOptions,
         own: Holder,
