@@ -25,7 +25,7 @@ use foundry_host::capability::Artifact;
 use foundry_host::keys::{Encoding, KeyInfo, KeyStore, NewKey, Role};
 use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
-use support::{TestHost, eventually};
+use support::{TestHost, eventually, introduce};
 
 const CONTROL: &str = "Source: hello\nSection: misc\nPriority: optional\nMaintainer: Test <test@example.org>\n\
     Standards-Version: 4.6.2\nRules-Requires-Root: no\n\n\

@@ -214,6 +214,13 @@ fn source_time(artifacts: &[Artifact]) -> Result<Option<u64>, Stop> {
     let mut earliest: Option<u64> = None;
     for artifact in artifacts.iter().filter(|artifact| artifact.name.ends_with(".changes")) {
         let text = description(artifact)?;
+        // Signed, it would be believed in place of what signbot itself states.
+        if is_statement(&text) {
+            return Err(unsignable(
+                artifact,
+                "it has the form of a statement, which signbot alone makes",
+            ));
+        }
         let time = date::of_changes(&text).map(|seconds| seconds * 1000);
         // Of several, the earliest: their order is nothing that two builds share.
         earliest = earliest.into_iter().chain(time).min();
@@ -255,6 +262,16 @@ fn description_signed(
     Ok(stored.into())
 }
 
+/// Whether a text could be taken for a statement of what was signed.
+fn is_statement(text: &str) -> bool {
+    let is_format = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.trim().eq_ignore_ascii_case("format");
+        (is_it && value.trim().to_ascii_lowercase().starts_with("foundry")).then_some(())
+    };
+    text.lines().any(|line| is_format(line).is_some())
+}
+
 /// A description's text without a signature that it came with.
 fn description(artifact: &Artifact) -> Result<String, Stop> {
     if artifact.size > MAX_DESCRIPTION {
@@ -271,3 +288,27 @@ fn unsignable(artifact: &Artifact, why: &str) -> Stop {
 }
 
 export!(Signbot);
+
+#[cfg(test)]
+mod tests {
+    use super::is_statement;
+
+    #[test]
+    fn what_could_be_taken_for_a_statement_is_known_wherever_its_format_stands() {
+        let forged = "Format: foundry-statement-1\nRepository: https://example.org/a.git\n";
+        for text in [
+            forged.to_owned(),
+            format!("\n{forged}"),
+            format!("Source: x\n{}", forged.to_uppercase()),
+        ] {
+            assert!(is_statement(&text), "{text:?}");
+        }
+        for text in [
+            "Format: 3.0 (native)\nSource: foundry\n",
+            "Format: 1.8\n",
+            "Description: Format of foundry\n",
+        ] {
+            assert!(!is_statement(text), "{text:?}");
+        }
+    }
+}

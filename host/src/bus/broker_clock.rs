@@ -1,14 +1,18 @@
 //! Whether this machine's clock agrees with the broker's, which all hosts share.
 //!
 //! Events of a host whose clock is wrong are refused by the others, so that its work would be lost. The embedded broker
-//! tells its time when a connection begins; from then on the time that has passed since is added.
+//! tells its time when a connection begins.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foundry_broker::TIME_PROPERTY;
-use rumqttc::v5::mqttbytes::v5::ConnAck;
+use rumqttc::v5::Event;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::ConnectionOptions;
 
 /// How far the clocks may differ: as far as an event may come from the future.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -16,38 +20,38 @@ const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// How often a clock that is wrong is looked at again.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What the broker's clock said. Clones share it.
+/// How long the broker may take to tell its time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of the last comparison with the broker's clock. Clones share it.
+///
+/// Nothing is computed from an old reading: a machine that was suspended, or whose clock is set, would seem to be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerClock {
-    last: Arc<Mutex<Option<Reading>>>,
-}
-
-/// What it said, in milliseconds since 1970, and when.
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    time: i64,
-    at: Instant,
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl BrokerClock {
-    /// Note the time in a CONNACK; brokers elsewhere tell none.
+    /// Compare with the time in a CONNACK; brokers elsewhere tell none.
     pub(super) fn note(&self, connack: &ConnAck) {
         let Some(time) = told(connack) else { return };
-        let before = self.trouble();
-        let at = Instant::now();
+        let found = trouble(milliseconds(OffsetDateTime::now_utc()).saturating_sub(time));
         // Nothing panics while it holds this.
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Reading { time, at });
-        if let Some(trouble) = self.trouble().filter(|_| before.is_none()) {
-            tracing::warn!("{trouble}");
+        let before = std::mem::replace(
+            &mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner),
+            found.clone(),
+        );
+        match (before, found) {
+            (None, Some(trouble)) => tracing::warn!("{trouble}"),
+            (Some(_), None) => tracing::info!("this machine's clock agrees with the broker's again"),
+            _ => {}
         }
     }
 
     /// What is wrong with this machine's clock, if anything is.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = milliseconds(OffsetDateTime::now_utc());
-        trouble(ahead(last?, now, Instant::now()))
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Wait until the clock is right, as far as anybody knows.
@@ -55,6 +59,39 @@ impl BrokerClock {
         while self.trouble().is_some() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Ask for the broker's time again and again while the clock is wrong: connections that last tell none.
+    pub async fn watch(self, options: ConnectionOptions, cancel: CancellationToken) {
+        let look = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if self.trouble().is_some() {
+                    self.ask(&options).await;
+                }
+            }
+        };
+        cancel.run_until_cancelled(look).await;
+    }
+
+    /// One connection, without a session, for nothing but its CONNACK.
+    async fn ask(&self, options: &ConnectionOptions) {
+        let options = ConnectionOptions {
+            persistent: false,
+            will: None,
+            ..options.clone()
+        };
+        let (client, mut events) = options.client();
+        let told = async {
+            while let Ok(event) = events.poll().await {
+                if let Event::Incoming(Packet::ConnAck(connack)) = event {
+                    self.note(&connack);
+                    let _ = client.try_disconnect();
+                }
+            }
+        };
+        // Without an answer the next look asks again.
+        let _ = tokio::time::timeout(PATIENCE, told).await;
     }
 }
 
@@ -71,13 +108,7 @@ fn told(connack: &ConnAck) -> Option<i64> {
     told?.1.parse().ok()
 }
 
-/// By how many milliseconds this machine's time is ahead of the broker's.
-fn ahead(reading: Reading, now: i64, at: Instant) -> i64 {
-    let since = at.saturating_duration_since(reading.at).as_millis();
-    let there = reading.time.saturating_add(i64::try_from(since).unwrap_or(i64::MAX));
-    now.saturating_sub(there)
-}
-
+/// What is wrong with a clock that is so many milliseconds ahead of the broker's.
 fn trouble(ahead: i64) -> Option<String> {
     let difference = Duration::from_millis(ahead.unsigned_abs());
     let side = if ahead > 0 { "ahead of" } else { "behind" };
@@ -108,20 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn time_that_passes_is_no_difference_and_a_clock_that_is_set_is_one() {
-        let at = Instant::now();
-        let reading = Reading { time: 1_000_000, at };
-        let later = at + Duration::from_secs(3600);
-        assert_eq!(ahead(reading, 1_000_000 + 60 * MINUTE, later), 0);
-        assert_eq!(ahead(reading, 1_000_000 + 70 * MINUTE, later), 10 * MINUTE);
-        assert_eq!(ahead(reading, 1_000_000 + 50 * MINUTE, later), -10 * MINUTE);
-    }
-
-    #[test]
     fn a_time_beyond_all_times_is_just_wrong() {
-        let at = Instant::now();
-        for time in [i64::MAX, i64::MIN] {
-            assert!(trouble(ahead(Reading { time, at }, 0, at)).is_some());
+        for ahead in [i64::MAX, i64::MIN] {
+            assert!(trouble(ahead).is_some());
         }
     }
 }

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use super::claims::{Key, Meaning};
 use super::peers::{Heard, Inner, locked, now};
 use crate::event::derive_id;
+use crate::keys::Duty;
+use crate::ledger::LedgerError;
 
 /// First and longest pause before a question is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
@@ -63,7 +65,8 @@ pub struct Clearance {
 
 impl Clearance {
     /// The leave for a message that came to a group; `again` if it may have been elsewhere before.
-    pub(super) fn of(inner: &Arc<Inner>, key: Key, again: bool) -> Self {
+    /// Only hosts that have the duty `work`, if one is named, may have handled the message.
+    pub(super) fn of(inner: &Arc<Inner>, key: Key, again: bool, work: Option<Duty>) -> Self {
         let inner = Arc::clone(inner);
         let had_to_ask = locked(&inner.claims).take(&key, again, now());
         let (sender, verdict) = watch::channel(match had_to_ask {
@@ -75,6 +78,7 @@ impl Clearance {
             let question = Question {
                 inner: Arc::clone(&inner),
                 key: key.clone(),
+                work,
                 verdict: sender,
                 asking: Arc::clone(&asking),
             };
@@ -146,6 +150,7 @@ fn is_decision(verdict: &Verdict) -> bool {
 struct Question {
     inner: Arc<Inner>,
     key: Key,
+    work: Option<Duty>,
     verdict: watch::Sender<Verdict>,
     asking: Arc<Mutex<bool>>,
 }
@@ -178,7 +183,7 @@ impl Question {
         let begun = Instant::now();
         let mut granted = BTreeSet::new();
         let mut open: BTreeMap<String, Instant> = loop {
-            match self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
+            match self.others().await {
                 Ok(peers) => break peers.into_iter().map(|peer| (peer, begun)).collect(),
                 Err(error) => tracing::warn!(%error, "cannot look up the other hosts of a group"),
             }
@@ -193,7 +198,7 @@ impl Question {
                 let granted = std::mem::take(&mut granted);
                 open.extend(granted.into_iter().map(|peer| (peer, since)));
                 // One that took its leave a while ago is waited for no longer.
-                if let Ok(peers) = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await {
+                if let Ok(peers) = self.others().await {
                     open.retain(|peer, _| peers.contains(peer));
                 }
             }
@@ -207,6 +212,10 @@ impl Question {
                 let Ok(Some((peer, asked, standing))) = tokio::time::timeout_at(next, answers.recv()).await else {
                     break;
                 };
+                // What nobody asked is no answer.
+                if !open.contains_key(&peer) && !granted.contains(&peer) {
+                    continue;
+                }
                 match locked(&self.inner.claims).weigh(&self.key, &peer, asked, standing) {
                     Meaning::Settled => return Verdict::Settled,
                     Meaning::GoAhead => {
@@ -230,6 +239,15 @@ impl Question {
             self.verdict
                 .send_if_modified(|known| verdict != std::mem::replace(known, verdict.clone()));
         }
+    }
+
+    /// The other hosts of the group that may do its work. Presence says who is in a group, and anybody may say that.
+    async fn others(&self) -> Result<Vec<String>, LedgerError> {
+        let mut peers = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await?;
+        if let Some(work) = &self.work {
+            peers.retain(|peer| self.inner.may_do(peer, work));
+        }
+        Ok(peers)
     }
 
     fn give_up_on_the_absent(&self, open: &mut BTreeMap<String, Instant>) {

@@ -28,12 +28,15 @@ impl Doubts {
     }
 
     fn is_news(&self, refusal: &Refusal) -> bool {
-        if refusal.rule().is_none() {
-            return false;
-        }
+        let Some(rule) = refusal.rule() else { return false };
+        // Other texts have the time in them, and would be news each time.
+        let reason = match refusal {
+            Refusal::Rule(rule) => rule.to_string(),
+            _ => rule.to_owned(),
+        };
         // Nothing panics while it holds this.
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.len() < MOST && said.insert(refusal.to_string())
+        said.len() < MOST && said.insert(reason)
     }
 }
 
@@ -55,6 +58,16 @@ mod tests {
         assert_eq!(
             [by("a"), by("a"), by("b")].map(|refusal| doubts.is_news(&refusal)),
             [true, false, true]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_news_once_whatever_it_shows() {
+        let doubts = Doubts::default();
+        let stale = |time: &str| doubts.is_news(&Refusal::Stale(time.to_owned()));
+        assert_eq!(
+            [stale("2026-01-01T00:00:00Z"), stale("2026-01-01T00:00:01Z")],
+            [true, false]
         );
     }
 

@@ -24,8 +24,8 @@ use super::holder::{Holder, Word, online_start};
 use super::inquiry::signed;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
-use crate::event::{Event, OutgoingEvent, Verifier, derive_id};
-use crate::keys::Signer;
+use crate::event::{Event, OutgoingEvent, Verifier, derive_id, is_id};
+use crate::keys::{Duty, Signer};
 use crate::ledger::Ledger;
 
 /// Type of a question.
@@ -39,6 +39,12 @@ const RECEIVE_MAXIMUM: u16 = 64;
 
 /// Pause between answers to hosts of this name that nobody can prove to be any.
 const UNPROVEN: Duration = Duration::from_secs(1);
+
+/// Longest name of a group that is heard, in bytes: as long as endpoints may be.
+const LONGEST_GROUP: usize = 200;
+
+/// How far ahead of this host's time a question's moment may be, in microseconds: twice what clocks may differ.
+const AHEAD: Moment = 600_000_000;
 
 /// What hosts say to each other about a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,10 +129,11 @@ impl Peers {
         Self { inner }
     }
 
-    /// A message is here; `again` if it may have been elsewhere before.
+    /// A message is here; `again` if it may have been elsewhere before. Only hosts that have the duty `work`, if one is named,
+    /// are asked and believed.
     #[must_use]
-    pub fn clearance(&self, group: &str, id: &str, again: bool) -> Clearance {
-        Clearance::of(&self.inner, (group.to_owned(), id.to_owned()), again)
+    pub fn clearance(&self, group: &str, id: &str, again: bool, work: Option<Duty>) -> Clearance {
+        Clearance::of(&self.inner, (group.to_owned(), id.to_owned()), again, work)
     }
 }
 
@@ -194,6 +201,14 @@ impl Inner {
         }
     }
 
+    /// Whether a host may have done a kind of work: one of whom nothing is known yet may not either.
+    pub(super) fn may_do(&self, host: &str, work: &Duty) -> bool {
+        let trusted = self.verifier.trust.now();
+        trusted
+            .duties_of(host)
+            .any(|may| may.contains(work) || may.contains(&Duty::All))
+    }
+
     async fn hear(&self, event: Event) {
         let peer = event.host().to_owned();
         if let Some(word) = Word::of(&event.event_type, &event.data) {
@@ -206,6 +221,11 @@ impl Inner {
         let Ok(about) = serde_json::from_value::<About>(Value::Object(event.data)) else {
             return;
         };
+        // Lamport's clock takes over what it hears, and promises are kept for weeks.
+        if about.group.len() > LONGEST_GROUP || !is_id(&about.id) || about.asked > now().saturating_add(AHEAD) {
+            tracing::debug!(peer, "a host asks about what can be no message");
+            return;
+        }
         locked(&self.absent).remove(&peer);
         let (key, asked) = ((about.group, about.id), about.asked);
         match (event.event_type.as_str(), about.standing, event.cause) {

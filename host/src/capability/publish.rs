@@ -3,7 +3,7 @@
 use foundry_broker::killpoint;
 
 use crate::capability::topic_grants::NotAllowed;
-use crate::event::{OutgoingEvent, schema};
+use crate::event::{OutgoingEvent, is_type, schema};
 use crate::runtime::{Invocation, wit};
 
 use wit::publish::{Error, Event};
@@ -43,6 +43,11 @@ impl Invocation {
             Err(error) => return Err(Error::Invalid(format!("the data is not JSON: {error}"))),
         };
         outlets.check(&topic, &event.event_type, &data)?;
+        if !is_type(&event.event_type) {
+            return Err(Error::Invalid(
+                "its type is not made of 1 to 128 letters, digits, dots, hyphens and underscores".to_owned(),
+            ));
+        }
         schema::check(&event.event_type, &data).map_err(|e| Error::Invalid(e.to_string()))?;
         let (work, what) = (self.work(), [event.event_type.as_str(), topic.as_str()]);
         let id = match &event.key {

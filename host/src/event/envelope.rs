@@ -103,6 +103,16 @@ impl Event {
                 return Err(format!("{name} {text:?} is not made of 1 to 64 letters and digits"));
             }
         }
+        // Refusals put both into commands that an operator is to run.
+        if !is_type(&self.event_type) {
+            return Err(format!(
+                "type {:?} is not made of 1 to 128 letters, digits, dots, hyphens and underscores",
+                self.event_type
+            ));
+        }
+        if self.source.len() > 200 || self.source.chars().any(char::is_control) {
+            return Err("its source is longer than 200 bytes, or has control characters".to_owned());
+        }
         Ok(())
     }
 
@@ -118,7 +128,36 @@ impl Event {
     }
 }
 
+/// Whether a text can be an event's type.
+pub(crate) fn is_type(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 /// Whether a text can be an id: 1 to 64 letters, digits and hyphens.
-pub(super) fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_type;
+
+    #[test]
+    fn a_type_holds_nothing_that_means_something_to_a_shell_or_among_duties() {
+        for fine in ["foundry.build.v1", "org.example.check-2_b", "x"] {
+            assert!(is_type(fine), "{fine}");
+        }
+        for bad in [
+            "",
+            "*",
+            "x@y,watch,sign,publish,z",
+            "a;b",
+            "$(id)",
+            "a b",
+            "a\u{301}",
+            &"x".repeat(129),
+        ] {
+            assert!(!is_type(bad), "{bad:?}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ mod verifier;
 
 pub(crate) use claim::Claim;
 pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
+pub(crate) use envelope::{is_plain as is_id, is_type};
 pub(crate) use id::{Work, derive_id};
-pub use policy::Rule;
+pub use policy::{Rule, of_stage};
 pub use topics::{FAILURES, Topics, group_of};
 pub use verifier::{Cure, Refusal, Verifier};

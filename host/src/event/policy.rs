@@ -286,7 +286,9 @@ fn is_between_hosts(event_type: &str, topic: &str) -> bool {
     topic.starts_with(PEERS) && (kind.ends_with("-question.v1") || kind.ends_with("-answer.v1"))
 }
 
-fn of_stage(stage: &str) -> Option<Duty> {
+/// The duty of the stock bot that a failure's `stage` means; none if it means another bot.
+#[must_use]
+pub fn of_stage(stage: &str) -> Option<Duty> {
     let stage = stage.trim().to_ascii_lowercase();
     let mut stages = STAGES.iter();
     stages

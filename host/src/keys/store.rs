@@ -143,6 +143,8 @@ impl KeyStore {
     /// A key with what is known of it already.
     pub(super) fn merged(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<Entry, KeyError> {
         let fingerprint = key.fingerprint();
+        // A key that is bound to a host when it comes is another host's: with its secret it would be this one's as well.
+        let key = if binding.is_some() { key.into_public() } else { key };
         let mut entry = match Entry::load(&self.directory, fingerprint)? {
             Some(known) => Entry {
                 key: known.key.merge(key)?,

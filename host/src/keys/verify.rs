@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::binding::Binding;
 use super::certificate::{Certificate, Component, moment};
 use super::cleartext::{self, NotClearSigned};
+use super::duty::Duties;
 use super::error::rfc3339;
 use super::event_signature::NotCanonical;
 use super::fingerprint::Fingerprint;
@@ -162,6 +163,14 @@ impl TrustedKeys {
     #[must_use]
     pub fn binding(&self, key: Fingerprint) -> Option<&Binding> {
         self.bindings.get(&key)?.0.as_ref()
+    }
+
+    /// What the keys of a host may say, one for each of its keys.
+    pub fn duties_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Duties> {
+        let bindings = self.bindings.values().filter_map(|(binding, _)| binding.as_ref());
+        bindings
+            .filter(move |binding| binding.host() == host)
+            .map(|binding| &binding.may)
     }
 
     /// Whether the store has the secret part of a key.

@@ -6,7 +6,7 @@ use super::runs::{COLUMNS, row};
 use super::{EventRow, Ledger, LedgerError};
 
 /// How many events are followed. A pipeline has a handful, and a liar could make any number.
-const MOST_CAUSES: usize = 32;
+pub const MOST_CAUSES: usize = 32;
 
 impl Ledger {
     /// The event of an id, then the one that led to it, and so on, as far as they are on record; 32 at most.

@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use crate::run::{EventRow, Run, RunStatus};
+pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
 pub use messages::{Known, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};

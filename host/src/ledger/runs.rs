@@ -5,19 +5,26 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Ledger, LedgerError};
 use crate::run::{EventRow, Run};
 
+/// An event is on record once. Ids can be computed before their events are there, so that any host could take the place of
+/// a commit, on which all that follows rests: a commit takes its place back.
+const INSERT: &str = "
+    INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET run = excluded.run, type = excluded.type, topic = excluded.topic, source = excluded.source,
+        subject = excluded.subject, time = excluded.time, cause = excluded.cause, data = excluded.data
+    WHERE excluded.type = 'foundry.commit.v1' AND events.type <> 'foundry.commit.v1'";
+
 pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
-    c.prepare_cached("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
-            event.id,
-            event.run,
-            event.event_type,
-            event.topic,
-            event.source,
-            event.subject,
-            event.time,
-            event.cause,
-            event.data.to_string(),
-        ])?;
+    c.prepare_cached(INSERT)?.execute(params![
+        event.id,
+        event.run,
+        event.event_type,
+        event.topic,
+        event.source,
+        event.subject,
+        event.time,
+        event.cause,
+        event.data.to_string(),
+    ])?;
     Ok(())
 }
 
@@ -126,4 +133,50 @@ fn events_of(c: &Connection, run: &str) -> rusqlite::Result<Vec<EventRow>> {
     )?
     .query_map([run], row)?
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(event_type: &str, source: &str) -> EventRow {
+        EventRow {
+            id: "c1".to_owned(),
+            run: "c1".to_owned(),
+            event_type: event_type.to_owned(),
+            topic: "commits".to_owned(),
+            source: source.to_owned(),
+            subject: None,
+            time: "2026-11-30T12:00:00Z".to_owned(),
+            cause: None,
+            data: serde_json::json!({}),
+        }
+    }
+
+    async fn recorded(events: &[EventRow]) -> EventRow {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for event in events {
+            ledger.record_event(event.clone()).await.unwrap();
+        }
+        ledger.causes(Some("c1".to_owned())).await.unwrap().remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_commit_takes_its_place_from_whoever_computed_its_id() {
+        let (commit, squatter) = (
+            event("foundry.commit.v1", "head/watch"),
+            event("foundry.failure.v1", "b1/x"),
+        );
+        assert_eq!(recorded(&[squatter.clone(), commit.clone()]).await, commit);
+        assert_eq!(recorded(&[commit.clone(), squatter.clone()]).await, commit);
+        let later = event("foundry.commit.v1", "b1/watch");
+        assert_eq!(
+            recorded(&[commit.clone(), later]).await,
+            commit,
+            "the first commit stays"
+        );
+        let other = event("foundry.build.v1", "b2/build");
+        assert_eq!(recorded(&[squatter.clone(), other]).await, squatter);
+    }
 }

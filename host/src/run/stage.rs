@@ -1,5 +1,8 @@
 //! The steps of the pipeline, and which events speak of them.
 
+use crate::event::of_stage;
+use crate::keys::Duty;
+
 /// A step of the pipeline. A later step is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
@@ -31,10 +34,10 @@ impl Stage {
     /// The step that a failure names in `stage`: the kind of work, as bots say it, or the stock bot, as the host says it
     /// of a message that was given up. `None` if it is no step of the pipeline.
     pub(super) fn failed_in(name: &str) -> Option<Self> {
-        match name {
-            "build" | "buildbot" => Some(Self::Build),
-            "sign" | "signbot" => Some(Self::Sign),
-            "dist" | "distbot" => Some(Self::Dist),
+        match of_stage(name)? {
+            Duty::Build => Some(Self::Build),
+            Duty::Sign => Some(Self::Sign),
+            Duty::Publish => Some(Self::Dist),
             _ => None,
         }
     }

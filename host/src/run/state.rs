@@ -109,7 +109,8 @@ pub struct StageFailure {
     pub source: String,
     /// Id of the event that says so.
     pub event: String,
-    /// Whether the message was refused before anybody handled it: then nobody knows who wrote it.
+    /// Whether the message was refused before anybody handled it. Who wrote it is known only if the reason names a key that
+    /// is bound to a host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
 }

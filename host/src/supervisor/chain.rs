@@ -3,7 +3,7 @@
 //! A builder says which commit it built. That the commit was announced, the announcement itself says, an event of another
 //! host's key, which this host has on record.
 
-use crate::ledger::EventRow;
+use crate::ledger::{EventRow, MOST_CAUSES};
 
 /// The type of what announces a commit.
 const COMMIT: &str = "foundry.commit.v1";
@@ -38,6 +38,9 @@ pub(super) fn judge(build: &EventRow, causes: &[EventRow]) -> Standing {
             return differs(build, cause).map_or(Standing::Announced, Standing::Refused);
         }
         last = cause;
+    }
+    if causes.len() >= MOST_CAUSES {
+        return Standing::Refused(format!("none of the {MOST_CAUSES} events that led to it is a commit"));
     }
     match &last.cause {
         Some(missing) => Standing::NotYet(format!(

@@ -15,14 +15,18 @@ use super::refuse::Refusals;
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
 use crate::capability::Level;
-use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work};
-use crate::keys::Signer;
+use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
+use crate::keys::{Duty, Signer};
 use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settlement};
 use crate::runtime::wit::types::Message;
 use crate::runtime::{Effects, Instances, Verdict};
 
 /// Attempts at a message whose handler asks for another one: with the backoff, about an hour.
 const MAX_RETRIES: u32 = 16;
+
+/// Attempts at a build whose commit is not on record: with the backoff, about two minutes. Events overtake each other by
+/// seconds, and whoever may tell of builds can make up causes that never come.
+const MAX_UNANNOUNCED: u32 = 8;
 
 /// Attempts at a message that makes the bot's code fail.
 const MAX_FAULTS: u32 = 3;
@@ -111,6 +115,11 @@ impl Handler {
         }
     }
 
+    /// The duty that a host needs for this bot's work; none if it is no stock bot.
+    fn work(&self) -> Option<Duty> {
+        self.instances.bot().stock.as_deref().and_then(of_stage)
+    }
+
     /// Returns whether the message is over and done with.
     async fn handle(&self, event: &Event, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) -> bool {
         if delivery.again {
@@ -123,7 +132,7 @@ impl Handler {
         let mut clearance = self
             .link
             .peers
-            .clearance(&group, &event.id, delivery.again || known.promised);
+            .clearance(&group, &event.id, delivery.again || known.promised, self.work());
         let is_wanted = delivery.revived.is_some_and(|revived| revived.anew);
         if known.settled && !is_wanted {
             self.forget_letter(delivery).await;
@@ -283,7 +292,7 @@ impl Handler {
             Standing::NotYet(why) => Some(Attempt::Again {
                 after: Duration::ZERO,
                 why: format!("not signed yet: {why}"),
-                limit: MAX_RETRIES,
+                limit: MAX_UNANNOUNCED,
             }),
             Standing::Refused(why) => Some(Attempt::GiveUp(format!("not signed: {why}"))),
         }

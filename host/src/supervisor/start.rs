@@ -32,7 +32,7 @@ use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, PackagesKeys, Services};
 use crate::event::{FAILURES, Topics, Verifier};
-use crate::keys::{Algorithm, KeyError, KeyStore, NewKey, Role, Signer, Trust};
+use crate::keys::{Algorithm, KeyError, KeyInfo, KeyStore, NewKey, Role, Signer, Trust};
 use crate::ledger::Ledger;
 use crate::tls::ClientTls;
 
@@ -111,6 +111,10 @@ impl Host {
             client_id: client_id_of_part(&config.name, part),
             ..connection.clone()
         };
+        if broker.is_none() {
+            let clock = connection.concerns.clock();
+            tokio::spawn(clock.watch(connection_of("clock"), cancel.clone()));
+        }
         let patience = match broker {
             Some(_) => Patience::NONE,
             None => {
@@ -268,9 +272,11 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
         Some(query) => query.clone(),
         None => {
             let known = keys.list()?;
+            let is_ours = |key: &&KeyInfo| key.host.as_ref().is_none_or(|host| *host == config.name);
             let own = known
                 .iter()
-                .find(|key| key.has_secret && key.roles.contains(&Role::Messages));
+                .filter(|key| key.has_secret && key.roles.contains(&Role::Messages))
+                .find(is_ours);
             match own {
                 Some(key) => key.fingerprint.to_string(),
                 None => {

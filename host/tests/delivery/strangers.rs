@@ -17,7 +17,9 @@ async fn a_host_that_is_not_believed_is_named_once_with_the_command_that_helps()
     let host = Host::start(at(directory.path(), address.clone())).await.unwrap();
     load(&host).await;
     let component = foundry_test_guests::path("hostile");
-    let bots = format!("[bots.hostile]\nuse = {component:?}\n[bots.hostile.grants]\nartifacts = true\n");
+    let bots = format!(
+        "[bots.hostile]\nuse = {component:?}\n[bots.hostile.grants]\nartifacts = true\nread = [\"#@#\"]\npublish = [\"#\"]\n"
+    );
     let stranger = Process::with_bots(directory.path(), "stranger", address.port, &[], &bots);
     status_becomes(&host, "builder", "running").await;
     let number = std::sync::atomic::AtomicU32::new(0);
@@ -27,7 +29,7 @@ async fn a_host_that_is_not_believed_is_named_once_with_the_command_that_helps()
         publish_again(&address, order(directory.path(), &id, "done")).await;
         stranger
             .said()
-            .contains("foundry-host key import --role messages FILE")
+            .contains("foundry-host key import --role messages --host test --may DUTY FILE")
             .then_some(())
     })
     .await;

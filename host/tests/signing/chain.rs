@@ -95,3 +95,18 @@ async fn a_bot_between_builder_and_signbot_does_not_break_the_chain() {
     bench.build("linted", Some("check-1"), "master", &files).await;
     bench.result("linted", "signs").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_is_not_asked_what_became_of_a_build_that_is_to_be_signed() {
+    let bench = Bench::new().await;
+    let other = tempfile::tempdir().unwrap();
+    introduce("b1", other.path(), "build", bench.host.directory.path());
+    // It has said that it is in signbot's group, which anybody may say, and has asked about this build before.
+    let ledger = bench.host.host.ledger();
+    assert!(ledger.remember_peer("pub/signbot", "b1").await.unwrap());
+    assert!(ledger.promise("pub/signbot", "asked").await.unwrap());
+    let files = [package(bench.files.path())];
+    // An answer could be that it is settled; without any, the build would wait for the whole patience.
+    bench.announce("asked", "master", &files).await;
+    bench.result("asked", "signs").await;
+}

@@ -45,9 +45,10 @@ impl Claimed {
     }
 }
 
-/// The first of the marks that a package has.
+/// The first of the marks that a package has. apt takes many words for a yes (`1`, `true`, `on`), so whatever is no plain no
+/// counts as one.
 pub(super) fn mark<'a>(field: impl Fn(&'static str) -> Option<&'a str>) -> Option<&'static str> {
-    let is_set = |name: &&'static str| field(name).is_some_and(|value| value.trim().eq_ignore_ascii_case("yes"));
+    let is_set = |name: &&'static str| field(name).is_some_and(|value| !value.trim().eq_ignore_ascii_case("no"));
     MARKS.into_iter().find(is_set)
 }
 
@@ -182,10 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_a_yes_in_any_case() {
+    fn a_mark_is_whatever_is_no_plain_no() {
         let of = |value: &'static str| mark(move |name| (name == "Protected").then_some(value));
         assert_eq!(of("yes"), Some("Protected"));
-        assert_eq!(of(" YES "), Some("Protected"));
+        for yes in [" YES ", "1", "true", "on", "with", "enable", "", "maybe"] {
+            assert_eq!(of(yes), Some("Protected"), "{yes:?}");
+        }
+        assert_eq!(of(" No "), None);
         assert_eq!(of("no"), None);
     }
 }

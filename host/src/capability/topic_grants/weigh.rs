@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::outlets::{Failures, Outlet, Outlets, Types};
 use crate::capability::{Grants, MissingGrant};
-use crate::event::FAILURES;
+use crate::event::{FAILURES, of_stage};
 
 /// What each stock bot's events are.
 const STOCK_TYPES: [(&str, &str); 4] = [
@@ -12,11 +12,6 @@ const STOCK_TYPES: [(&str, &str); 4] = [
     ("buildbot", "foundry.build.v1"),
     ("signbot", "foundry.sign.v1"),
     ("distbot", "foundry.dist.v1"),
-];
-
-/// What failures of the stock bots call their stage.
-const STOCK_STAGES: [&str; 9] = [
-    "watch", "build", "sign", "dist", "publish", "watchbot", "buildbot", "signbot", "distbot",
 ];
 
 /// Who asks.
@@ -89,12 +84,16 @@ impl Routes {
 }
 
 impl Bearer<'_> {
-    /// The stage that the host gives failures of this bot: its component's name, unless that is a stock bot's.
+    /// The stage that the host gives failures of this bot: its component's name, unless that is a stage of the pipeline; then
+    /// the name that it was loaded under, or `bot` if that is one as well.
     #[must_use]
     pub fn stage<'s>(&'s self, component: &'s str) -> &'s str {
         match self {
-            Self::File { name, .. } if STOCK_STAGES.contains(&component) => name,
-            Self::File { .. } | Self::Stock(_) => component,
+            Self::File { name, .. } => [component, *name]
+                .into_iter()
+                .find(|word| of_stage(word).is_none())
+                .unwrap_or("bot"),
+            Self::Stock(_) => component,
         }
     }
 }
@@ -236,7 +235,7 @@ impl Scales<'_> {
     fn stages(&self, component: &str) -> Vec<String> {
         let mut stages = vec![self.name.to_owned()];
         stages.extend((component != self.name).then(|| component.to_owned()));
-        stages.retain(|stage| !STOCK_STAGES.contains(&stage.as_str()));
+        stages.retain(|stage| of_stage(stage).is_none());
         stages
     }
 }

@@ -68,6 +68,21 @@ fn another_hosts_key_is_not_believed_without_saying_whose_it_is() {
 }
 
 #[test]
+fn of_another_hosts_key_nothing_but_the_public_part_is_taken() {
+    let bench = Bench::new();
+    let ((ours, own, _), (theirs, key, _)) = (host(&bench, "head"), host(&bench, "b1"));
+    let secret = std::fs::read(theirs.directory().join(format!("{}.asc", key.fingerprint))).unwrap();
+    ours.import_bound(&secret, &[Role::Messages], Some(&bound("b1", "build")))
+        .unwrap();
+    let secrets: Vec<_> = ours.list().unwrap().into_iter().filter(|key| key.has_secret).collect();
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(
+        secrets[0].fingerprint, own.fingerprint,
+        "the other one's would sign for this host"
+    );
+}
+
+#[test]
 fn a_hosts_own_key_needs_no_binding_and_other_roles_have_none() {
     let bench = Bench::new();
     let (ours, own, _) = host(&bench, "head");
