@@ -26,6 +26,7 @@ mod names;
 mod pool;
 pub mod publish;
 mod statement;
+mod suites;
 pub mod usage;
 mod values;
 mod vouch;

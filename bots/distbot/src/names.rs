@@ -8,15 +8,13 @@ use apt_repository::names::claim::{self, Claim, Claimed};
 use apt_repository::names::held::Held;
 use apt_repository::names::recorded_name;
 use apt_repository::names::store::Records;
-use apt_repository::operate;
-use apt_repository::pieces::Sizes;
 use apt_repository::settings::Settings;
-use apt_repository::suite::Update;
 use foundry_sdk::events::Sign;
 
 use crate::build::Build;
 use crate::config::Config;
 use crate::guest::{Sandbox, SiteTransaction};
+use crate::suites::ask_all;
 
 /// Let a build provide its packages. The records are returned with the names that it took, and not written.
 ///
@@ -63,24 +61,10 @@ fn claim_of(build: &Build, sign: &Sign) -> Claim {
 
 /// What the archive's suites have of some names.
 fn held(packages: &BTreeSet<&str>, transaction: &SiteTransaction, settings: &Settings) -> Result<Vec<Held>, Failure> {
-    let mut held = Vec::new();
-    for codename in operate::suites(transaction)? {
-        let suite = Update {
-            host: &Sandbox,
-            transaction,
-            settings,
-            // Nothing is signed.
-            fingerprint: "",
-            codename: &codename,
-            sizes: Sizes::default(),
-        };
-        match suite.held(packages) {
-            // What is damaged elsewhere must not keep other suites from being published.
-            Err(Failure::Repository(why)) => Sandbox.warn(&format!(
-                "{codename} can't be read, so that nothing is known of who provided its packages: {why}"
-            )),
-            found => held.extend(found?),
-        }
-    }
-    Ok(held)
+    let damaged = |codename: &str, why: &str| {
+        Sandbox.warn(&format!(
+            "{codename} can't be read, so that nothing is known of who provided its packages: {why}"
+        ));
+    };
+    ask_all(transaction, settings, |suite| suite.held(packages), damaged)
 }

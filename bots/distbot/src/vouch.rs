@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use apt_repository::failure::Failure;
-use apt_repository::operate;
-use apt_repository::pieces::Sizes;
 use apt_repository::provenance::Provenance;
 use apt_repository::settings::Settings;
-use apt_repository::suite::Update;
 
-use crate::guest::{Sandbox, SiteTransaction};
+use crate::guest::SiteTransaction;
+use crate::suites::ask_all;
 
 /// A file in the pool that is not the one of its name that a build has.
 pub(crate) struct Doubt<'a> {
@@ -99,24 +97,9 @@ fn promised(
     let packages: BTreeSet<_> = doubts.iter().map(|doubt| doubt.package).collect();
     let paths: BTreeSet<_> = doubts.iter().map(|doubt| doubt.path).collect();
     let mut promised: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for codename in operate::suites(transaction)? {
-        let suite = Update {
-            host: &Sandbox,
-            transaction,
-            settings,
-            // Nothing is signed.
-            fingerprint: "",
-            codename: &codename,
-            sizes: Sizes::default(),
-        };
-        let files = match suite.promised(&packages) {
-            // What is damaged elsewhere must not keep other suites from being published.
-            Err(Failure::Repository(_)) => continue,
-            files => files?,
-        };
-        for file in files.into_iter().filter(|file| paths.contains(file.path.as_str())) {
-            promised.entry(file.path).or_default().extend(file.sha256);
-        }
+    let files = ask_all(transaction, settings, |suite| suite.promised(&packages), |_, _| ())?;
+    for file in files.into_iter().filter(|file| paths.contains(file.path.as_str())) {
+        promised.entry(file.path).or_default().extend(file.sha256);
     }
     Ok(promised)
 }

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use foundry_host::capability::Artifact;
-use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
 
 use crate::builders::{FULL, Source};
@@ -219,13 +218,7 @@ async fn an_operator_sees_says_and_takes_back_who_provides_what() {
 async fn an_allowed_name_is_published_after_a_requeue() {
     let world = World::new().await;
     let host = &world.host;
-    let spec = BotSpec::new(BotSource::Stock("distbot".to_owned()))
-        .option("name", "deb.example.org")
-        .option("output", world.repository().display().to_string())
-        .option("arch", "amd64")
-        .option("gpg-key", &world.key)
-        .option("description", "Packages of the tests");
-    host.host.load(spec).await.unwrap();
+    host.host.load(world.spec()).await.unwrap();
     let index = "dists/stable/main/binary-amd64/Packages";
     let publish = async |id: &str, about: Value, version: &str| {
         let mut data = sign_data("main", &world.build(&[Deb::new("hello", version, "amd64")]).await);

@@ -59,6 +59,9 @@ async fn hello(world: &World) -> Value {
     sign_data("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
 }
 
+/// What is said of a statement whose key is none of the packages keys.
+const BY_ANOTHER_KEY: &str = "its statement counts for nothing: the signature is by key";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_event_without_a_statement_is_refused() {
     let world = World::new().await;
@@ -85,25 +88,13 @@ async fn a_statement_by_another_key_is_refused() {
     let ours = keys(&world);
     for role in [Role::Messages, Role::Repository, Role::Commits] {
         let data = stated_by(&signer(&ours, role), hello(&world).await);
-        is_refused(
-            &world,
-            &distbot,
-            &data,
-            "its statement counts for nothing: the signature is by key",
-        )
-        .await;
+        is_refused(&world, &distbot, &data, BY_ANOTHER_KEY).await;
     }
     let elsewhere = tempfile::tempdir().unwrap();
     let elsewhere = KeyStore::open(elsewhere.path().join("keys")).unwrap();
     let theirs = signer(&elsewhere, Role::Packages);
     let data = stated_by(&theirs, hello(&world).await);
-    is_refused(
-        &world,
-        &distbot,
-        &data,
-        "its statement counts for nothing: the signature is by key",
-    )
-    .await;
+    is_refused(&world, &distbot, &data, BY_ANOTHER_KEY).await;
 
     // Its public part makes it one of this host's; unless others are named.
     let fingerprint = theirs.fingerprint().to_string();
@@ -113,13 +104,7 @@ async fn a_statement_by_another_key_is_refused() {
     ours.import(&public, &[Role::Packages]).unwrap();
     let named = world.distbot(&[("packages-key", &[&world.key])]).await;
     named.configure().await.unwrap();
-    is_refused(
-        &world,
-        &named,
-        &data,
-        "its statement counts for nothing: the signature is by key",
-    )
-    .await;
+    is_refused(&world, &named, &data, BY_ANOTHER_KEY).await;
     assert_eq!(verdict(&distbot, &data).await, Ok(1));
     let named = world.distbot(&[("packages-key", &[&world.key, &fingerprint])]).await;
     assert_eq!(verdict(&named, &data).await, Ok(1));
@@ -147,13 +132,12 @@ async fn a_key_of_the_gnupg_ring_counts_once_a_signbot_is_to_sign_with_it() {
         .signer(ring::NAME, Role::Packages, &PassphraseSource::none())
         .unwrap();
     let data = stated_by(&signer, hello(&world).await);
-    let words = "its statement counts for nothing: the signature is by key";
-    is_refused(&world, &distbot, &data, words).await;
+    is_refused(&world, &distbot, &data, BY_ANOTHER_KEY).await;
     // A bot of another kind may have the same right, and makes no packages key of it.
     let host = &world.host.host;
     let of = |stock: &str| BotSpec::new(BotSource::Stock(stock.to_owned())).option("gpg-key", ring::NAME);
     host.expect(&of("distbot"));
-    is_refused(&world, &distbot, &data, words).await;
+    is_refused(&world, &distbot, &data, BY_ANOTHER_KEY).await;
     host.expect(&of("signbot"));
     assert_eq!(verdict(&distbot, &data).await, Ok(1));
 }
@@ -241,13 +225,7 @@ async fn only_builds_of_the_named_builders_are_published() {
 async fn an_event_by_a_messages_key_alone_publishes_nothing() {
     let world = World::new().await;
     let host = &world.host;
-    let spec = BotSpec::new(BotSource::Stock("distbot".to_owned()))
-        .option("name", "deb.example.org")
-        .option("output", world.repository().display().to_string())
-        .option("arch", "amd64")
-        .option("gpg-key", &world.key)
-        .option("description", "Packages of the tests");
-    host.host.load(spec).await.unwrap();
+    host.host.load(world.spec()).await.unwrap();
     let packages = world.build(&[Deb::new("openssh-server", "99:1", "amd64")]).await;
     let about = json!({ "source": "openssh", "version": "99:1" });
     let data: Value = serde_json::from_str(&message_about(&about, "main", &packages).data).unwrap();

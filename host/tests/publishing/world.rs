@@ -12,6 +12,7 @@ use foundry_host::event::OutgoingEvent;
 use foundry_host::keys::{KeyInfo, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::runtime::wit::types::Message;
 use foundry_host::runtime::{BotContext, ComponentCache, Engine, Instances, Limits, Verdict};
+use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
 
 use crate::package::{Deb, run};
@@ -70,6 +71,16 @@ impl World {
         let mut files = BTreeMap::new();
         walk(&self.repository(), &mut files);
         files
+    }
+
+    /// A distbot for a host of its own, with the options that all of them have.
+    pub fn spec(&self) -> BotSpec {
+        BotSpec::new(BotSource::Stock("distbot".to_owned()))
+            .option("name", "deb.example.org")
+            .option("output", self.repository().display().to_string())
+            .option("arch", "amd64")
+            .option("gpg-key", &self.key)
+            .option("description", "Packages of the tests")
     }
 
     /// A distbot that serves amd64, unless the options say otherwise.
