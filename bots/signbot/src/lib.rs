@@ -264,12 +264,10 @@ fn description_signed(
 
 /// Whether a text could be taken for a statement of what was signed.
 fn is_statement(text: &str) -> bool {
-    let is_format = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        let is_it = name.trim().eq_ignore_ascii_case("format");
-        (is_it && value.trim().to_ascii_lowercase().starts_with("foundry")).then_some(())
-    };
-    text.lines().any(|line| is_format(line).is_some())
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("format") && value.trim().to_ascii_lowercase().starts_with("foundry")
+    })
 }
 
 /// A description's text without a signature that it came with.

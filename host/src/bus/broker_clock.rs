@@ -13,9 +13,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
-
-/// How far the clocks may differ: as far as an event may come from the future.
-const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+use crate::event::CLOCK_SKEW;
 
 /// How often a clock that is wrong is looked at again.
 const LOOK: Duration = Duration::from_secs(5);
@@ -112,7 +110,7 @@ fn told(connack: &ConnAck) -> Option<i64> {
 fn trouble(ahead: i64) -> Option<String> {
     let difference = Duration::from_millis(ahead.unsigned_abs());
     let side = if ahead > 0 { "ahead of" } else { "behind" };
-    (difference > TOLERANCE).then(|| {
+    (difference > CLOCK_SKEW).then(|| {
         format!(
             "this machine's clock is {} min {side} the broker's: its bots take no work until it is right, since other hosts \
              would refuse what comes of it (see timedatectl)",

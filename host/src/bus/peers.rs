@@ -24,7 +24,7 @@ use super::holder::{Holder, Word, online_start};
 use super::inquiry::signed;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
-use crate::event::{Event, OutgoingEvent, Verifier, derive_id, is_id};
+use crate::event::{CLOCK_SKEW, Event, LONGEST_TOPIC, OutgoingEvent, Verifier, derive_id, is_id};
 use crate::keys::{Duty, Signer};
 use crate::ledger::Ledger;
 
@@ -40,11 +40,8 @@ const RECEIVE_MAXIMUM: u16 = 64;
 /// Pause between answers to hosts of this name that nobody can prove to be any.
 const UNPROVEN: Duration = Duration::from_secs(1);
 
-/// Longest name of a group that is heard, in bytes: as long as endpoints may be.
-const LONGEST_GROUP: usize = 200;
-
 /// How far ahead of this host's time a question's moment may be, in microseconds: twice what clocks may differ.
-const AHEAD: Moment = 600_000_000;
+const AHEAD: Moment = CLOCK_SKEW.as_secs() * 2_000_000;
 
 /// What hosts say to each other about a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -222,7 +219,7 @@ impl Inner {
             return;
         };
         // Lamport's clock takes over what it hears, and promises are kept for weeks.
-        if about.group.len() > LONGEST_GROUP || !is_id(&about.id) || about.asked > now().saturating_add(AHEAD) {
+        if about.group.len() > LONGEST_TOPIC || !is_id(&about.id) || about.asked > now().saturating_add(AHEAD) {
             tracing::debug!(peer, "a host asks about what can be no message");
             return;
         }

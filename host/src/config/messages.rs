@@ -13,6 +13,7 @@ use super::settings::{
     MESSAGES_EXPECT, MESSAGES_KEEP, MESSAGES_KEY, MESSAGES_MAX_AGE, MESSAGES_OUTBOX_EVENTS, MESSAGES_OUTBOX_SIZE,
     MESSAGES_PEER_WAIT, MESSAGES_PREFIX, MESSAGES_TRUST,
 };
+use crate::event::LONGEST_TOPIC;
 use crate::keys::Fingerprint;
 use crate::ledger::OutboxLimits;
 use crate::supervisor::{MessagesConfig, parse_duration};
@@ -22,7 +23,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
     let section = Section::top(document, "messages", problems);
     section.refuse_unknown(problems);
     let prefix = section.parsed(&MESSAGES_PREFIX, problems, |text| {
-        let fits = !text.trim_matches('/').is_empty() && !text.contains(['+', '#', '$']) && text.len() <= 200;
+        let fits = !text.trim_matches('/').is_empty() && !text.contains(['+', '#', '$']) && text.len() <= LONGEST_TOPIC;
         fits.then(|| text.to_owned())
             .ok_or_else(|| "write a topic without +, # and $".to_owned())
     });
@@ -88,7 +89,8 @@ fn backlog(section: &Section<'_>, problems: &mut Problems<'_>) -> Option<Backlog
         backlog.topics.clear();
     }
     for found in section.texts(&MESSAGES_BACKLOG_TOPICS, problems) {
-        let fits = !found.value.is_empty() && !found.value.contains(['+', '#', '\0']) && found.value.len() <= 200;
+        let fits =
+            !found.value.is_empty() && !found.value.contains(['+', '#', '\0']) && found.value.len() <= LONGEST_TOPIC;
         if fits {
             backlog.topics.push(found.value);
             continue;

@@ -13,5 +13,5 @@ pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
 pub(crate) use envelope::{is_plain as is_id, is_type};
 pub(crate) use id::{Work, derive_id};
 pub use policy::{Rule, of_stage};
-pub use topics::{FAILURES, Topics, group_of};
-pub use verifier::{Cure, Refusal, Verifier};
+pub use topics::{FAILURES, LONGEST_TOPIC, Topics, group_of};
+pub use verifier::{CLOCK_SKEW, Cure, Refusal, Verifier};

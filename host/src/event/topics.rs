@@ -1,5 +1,8 @@
 //! Topic names: what bots call `commits` is `foundry/commits` on the broker.
 
+/// Longest topic (without prefix), and longest name of a group, in bytes.
+pub const LONGEST_TOPIC: usize = 200;
+
 /// The topic that failures go to.
 pub const FAILURES: &str = "failures";
 

@@ -14,7 +14,7 @@ use super::topics::Topics;
 use crate::keys::{Binding, Fingerprint, Trust, TrustedKeys, VerifyError};
 
 /// How far ahead of ours another host's clock may be.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// Why a received message is not an event that may be handled.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::capability::topic_grants::is_hosts_own;
+use crate::event::LONGEST_TOPIC;
 use crate::runtime::wit::types::{Description, OptionKind, OptionSpec};
 
 /// An option that is wrong.
@@ -178,7 +179,7 @@ fn routed(given: &BTreeMap<String, Vec<String>>, option: &str, default: &str) ->
 /// that the host keeps for itself.
 fn check_topic(option: &str, value: &str) -> Result<(), OptionError> {
     let is_topic = option != ENDPOINT;
-    let why = if value.is_empty() || value.len() > 200 {
+    let why = if value.is_empty() || value.len() > LONGEST_TOPIC {
         "it must have 1 to 200 characters"
     } else if is_topic && value.contains(['+', '#']) {
         "a topic holds no + and no #"

@@ -111,14 +111,12 @@ impl Host {
             client_id: client_id_of_part(&config.name, part),
             ..connection.clone()
         };
-        if broker.is_none() {
-            let clock = connection.concerns.clock();
-            tokio::spawn(clock.watch(connection_of("clock"), cancel.clone()));
-        }
         let patience = match broker {
             Some(_) => Patience::NONE,
             None => {
                 connection.concerns.watch(connection_of("onlooker"), cancel.clone());
+                let clock = connection.concerns.clock();
+                tokio::spawn(clock.watch(connection_of("clock"), cancel.clone()));
                 Patience {
                     readers: READERS_PATIENCE,
                     disk: config.messages.keep,

@@ -4,9 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::is_hosts_own;
-
-/// Longest filter, in bytes: that of a topic.
-const LONGEST: usize = 200;
+use crate::event::LONGEST_TOPIC;
 
 /// A topic or an endpoint without prefix, in which `+` stands for one level and a final `#` for any number of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub struct TopicFilter(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     /// It is empty, or too long.
-    #[error("a topic has 1 to {LONGEST} characters")]
+    #[error("a topic has 1 to {LONGEST_TOPIC} characters")]
     Length,
     /// It begins as no topic does, or holds what none holds.
     #[error("a topic begins with neither $ nor /, and holds no control character")]
@@ -62,7 +60,7 @@ impl FromStr for TopicFilter {
     type Err = BadFilter;
 
     fn from_str(text: &str) -> Result<Self, BadFilter> {
-        if text.is_empty() || text.len() > LONGEST {
+        if text.is_empty() || text.len() > LONGEST_TOPIC {
             return Err(BadFilter::Length);
         }
         if text.starts_with(['$', '/']) || text.chars().any(char::is_control) {
