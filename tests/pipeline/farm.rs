@@ -18,6 +18,7 @@ pub struct Farm {
     pub packages_key: String,
     pub repository_key: String,
     port: u16,
+    program: PathBuf,
     host: Option<Child>,
     bots: String,
 }
@@ -25,12 +26,18 @@ pub struct Farm {
 impl Farm {
     /// Keys and a port, no bots yet.
     pub fn new() -> Self {
+        Self::of(Path::new(env!("CARGO_BIN_EXE_foundry-host")))
+    }
+
+    /// The same, of another build of the program.
+    pub fn of(program: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("foundry-pipeline-").tempdir().unwrap();
         let mut farm = Self {
             directory,
             packages_key: String::new(),
             repository_key: String::new(),
             port: free_port(),
+            program: program.to_owned(),
             host: None,
             bots: String::new(),
         };
@@ -136,7 +143,7 @@ impl Farm {
 
     /// The command line, for this farm's state.
     pub fn foundry(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-host"));
+        let mut command = Command::new(&self.program);
         command
             .env("FOUNDRY_STATE", self.state())
             .env("NO_COLOR", "1")
