@@ -1,6 +1,8 @@
 //! `artifacts`: content-addressed bytes that events refer to.
 
-use std::collections::HashSet;
+mod chunks;
+
+use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,14 +16,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use self::chunks::{Chunks, Seen};
 use crate::objects::{Location, OpenError};
 use crate::runtime::{Invocation, wit};
 
 /// Longest range that a bot may read at once.
 const MAX_RANGE: u32 = 16 * 1024 * 1024;
 
-/// Digests whose bytes this process has already checked; beyond this many it forgets and checks again.
-const MAX_VERIFIED: usize = 10_000;
+/// Digests of chunks that are kept in memory, 32 bytes each: of 32 GiB. Beyond this many all are forgotten, and artifacts are checked
+/// again.
+const MAX_CHUNKS: usize = 512 * 1024;
 
 /// An artifact, by reference, as events carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +75,8 @@ pub struct ArtifactStore {
     store: Arc<dyn ObjectStore>,
     /// Where its files are, if they are on this machine.
     directory: Option<PathBuf>,
-    verified: Mutex<HashSet<String>>,
+    /// By digest: what this process has read whole, and what its chunks were.
+    verified: Mutex<HashMap<String, Chunks>>,
 }
 
 impl ArtifactStore {
@@ -115,20 +120,20 @@ impl ArtifactStore {
     pub async fn put(&self, name: &str, media_type: &str, bytes: Bytes) -> Result<Artifact, ArtifactError> {
         check_name(name)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        let size = bytes.len() as u64;
         let key = key_of(&sha256)?;
-        if !self.has(&key, size).await {
+        let artifact = Artifact {
+            name: name.to_owned(),
+            size: bytes.len() as u64,
+            sha256,
+            media_type: media_type.to_owned(),
+        };
+        if !self.has(&artifact, &key).await {
             self.store
                 .put(&key, PutPayload::from_bytes(bytes))
                 .await
                 .map_err(ArtifactError::Store)?;
         }
-        Ok(Artifact {
-            name: name.to_owned(),
-            size,
-            sha256,
-            media_type: media_type.to_owned(),
-        })
+        Ok(artifact)
     }
 
     /// Store a local file.
@@ -148,7 +153,13 @@ impl ArtifactStore {
         }
         let sha256 = hex::encode(hasher.finalize());
         let key = key_of(&sha256)?;
-        if !self.has(&key, size).await {
+        let artifact = Artifact {
+            name: name.to_owned(),
+            size,
+            sha256,
+            media_type: media_type.to_owned(),
+        };
+        if !self.has(&artifact, &key).await {
             let mut file = tokio::fs::File::open(path).await?;
             let upload = self.store.put_multipart(&key).await.map_err(ArtifactError::Store)?;
             let mut writer = WriteMultipart::new(upload);
@@ -162,12 +173,7 @@ impl ArtifactStore {
             }
             writer.finish().await.map_err(ArtifactError::Store)?;
         }
-        Ok(Artifact {
-            name: name.to_owned(),
-            size,
-            sha256,
-            media_type: media_type.to_owned(),
-        })
+        Ok(artifact)
     }
 
     /// All bytes of an artifact, checked against its digest.
@@ -208,7 +214,8 @@ impl ArtifactStore {
         }
     }
 
-    /// A part of an artifact; shorter at its end. The whole is checked against its digest once per process.
+    /// A part of an artifact; shorter at its end. The whole is checked against its digest when it is read first, and each part that
+    /// is read later against what was there then: whoever can write to the store can't change it in between.
     ///
     /// # Errors
     /// [`ArtifactError`] if it's missing, not what its digest says, or the range is out of bounds.
@@ -218,16 +225,21 @@ impl ArtifactStore {
             return Err(ArtifactError::BadRange);
         }
         let range = offset..artifact.size.min(offset + u64::from(length));
-        if !self.is_verified(artifact) {
+        let Some(chunks) = self.verified_chunks(artifact) else {
             return self.verify(artifact, &key, range).await;
-        }
+        };
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        self.store
-            .get_range(&key, range)
-            .await
-            .map_err(|e| not_found(e, artifact))
+        let whole = chunks.around(&range);
+        let found = self.store.get_range(&key, whole.clone()).await;
+        let bytes = found.map_err(|e| not_found(e, artifact))?;
+        let part = (range.start - whole.start) as usize..(range.end - whole.start) as usize;
+        if !chunks.are(whole.start, &bytes) || bytes.len() < part.end {
+            self.forget(artifact);
+            return Err(ArtifactError::Corrupt(artifact.sha256.clone()));
+        }
+        Ok(bytes.slice(part))
     }
 
     /// Check an artifact against its digest. Returns a part of it, which need not be read once more.
@@ -257,53 +269,34 @@ impl ArtifactStore {
                 seen
             }
         };
-        if seen.size != artifact.size || hex::encode(seen.hasher.finalize()) != artifact.sha256 {
-            return Err(ArtifactError::Corrupt(artifact.sha256.clone()));
-        }
+        let (part, chunks) = match seen.end() {
+            (sha256, size, part, chunks) if sha256 == artifact.sha256 && size == artifact.size => (part, chunks),
+            _ => return Err(ArtifactError::Corrupt(artifact.sha256.clone())),
+        };
         if let Ok(mut verified) = self.verified.lock() {
-            if verified.len() >= MAX_VERIFIED {
+            let kept: usize = verified.values().map(Chunks::count).sum();
+            if kept + chunks.count() > MAX_CHUNKS {
                 verified.clear();
             }
-            verified.insert(artifact.sha256.clone());
+            verified.insert(artifact.sha256.clone(), chunks);
         }
-        Ok(seen.part.into())
+        Ok(part.into())
     }
 
-    fn is_verified(&self, artifact: &Artifact) -> bool {
-        let verified = self.verified.lock();
-        verified.is_ok_and(|verified| verified.contains(&artifact.sha256))
+    fn verified_chunks(&self, artifact: &Artifact) -> Option<Chunks> {
+        self.verified.lock().ok()?.get(&artifact.sha256).cloned()
     }
 
-    async fn has(&self, key: &Key, size: u64) -> bool {
-        self.store.head(key).await.is_ok_and(|meta| meta.size == size)
-    }
-}
-
-/// What was seen of bytes that come one after the other: their digest, and one part of them.
-struct Seen {
-    hasher: Sha256,
-    size: u64,
-    range: Range<u64>,
-    part: Vec<u8>,
-}
-
-impl Seen {
-    fn new(range: Range<u64>) -> Self {
-        Self {
-            hasher: Sha256::new(),
-            size: 0,
-            range,
-            part: Vec::new(),
+    fn forget(&self, artifact: &Artifact) {
+        if let Ok(mut verified) = self.verified.lock() {
+            verified.remove(&artifact.sha256);
         }
     }
 
-    fn see(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        let length = bytes.len() as u64;
-        let inside = |place: u64| place.saturating_sub(self.size).min(length) as usize;
-        let part = bytes.get(inside(self.range.start)..inside(self.range.end));
-        self.part.extend_from_slice(part.unwrap_or_default());
-        self.size += length;
+    /// Whether the store has it, as it should be: what has rotted is stored again.
+    async fn has(&self, artifact: &Artifact, key: &Key) -> bool {
+        let is_there = self.store.head(key).await.is_ok_and(|meta| meta.size == artifact.size);
+        is_there && self.verify(artifact, key, 0..0).await.is_ok()
     }
 }
 
@@ -398,97 +391,4 @@ impl wit::artifacts::Host for Invocation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn bytes_come_back_whole_and_in_ranges() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = ArtifactStore::local(directory.path()).unwrap();
-        let artifact = store
-            .put("a.txt", "text/plain", Bytes::from_static(b"hello world"))
-            .await
-            .unwrap();
-        assert_eq!(store.get(&artifact).await.unwrap(), "hello world");
-        assert_eq!(store.read(&artifact, 6, 100).await.unwrap(), "world");
-        assert_eq!(store.read(&artifact, 11, 1).await.unwrap(), "");
-        assert!(matches!(
-            store.read(&artifact, 12, 1).await,
-            Err(ArtifactError::BadRange)
-        ));
-    }
-
-    #[tokio::test]
-    async fn the_first_look_at_a_part_sees_that_part_of_a_large_artifact() {
-        let directory = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
-        for (offset, length) in [(0, 10), (65_530, 20), (100_000, 150_000), (299_990, 100), (300_000, 5)] {
-            // A store that has verified nothing yet.
-            let store = ArtifactStore::local(directory.path()).unwrap();
-            let artifact = store.put("a", "text/plain", bytes.clone().into()).await.unwrap();
-            let end = bytes.len().min(offset + length);
-            for _ in 0..2 {
-                let read = store.read(&artifact, offset as u64, length as u32).await.unwrap();
-                assert!(read == bytes[offset..end], "{length} bytes at {offset}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_has_the_digest_of_its_bytes() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = ArtifactStore::local(&directory.path().join("store")).unwrap();
-        let file = directory.path().join("f");
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
-        std::fs::write(&file, &bytes).unwrap();
-        let artifact = store
-            .put_file("f.bin", "application/octet-stream", &file)
-            .await
-            .unwrap();
-        assert_eq!(artifact.sha256, hex::encode(Sha256::digest(&bytes)));
-        let copy = directory.path().join("copy");
-        store.copy_to(&artifact, &copy).await.unwrap();
-        assert_eq!(std::fs::read(copy).unwrap(), bytes);
-    }
-
-    #[tokio::test]
-    async fn a_flipped_byte_in_the_store_is_noticed() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = ArtifactStore::local(directory.path()).unwrap();
-        let artifact = store
-            .put("a.txt", "text/plain", Bytes::from_static(b"hello"))
-            .await
-            .unwrap();
-        let path = directory
-            .path()
-            .join("sha256")
-            .join(&artifact.sha256[..2])
-            .join(&artifact.sha256);
-        std::fs::write(path, b"hellp").unwrap();
-        assert!(matches!(store.get(&artifact).await, Err(ArtifactError::Corrupt(_))));
-        assert!(matches!(
-            store.read(&artifact, 0, 1).await,
-            Err(ArtifactError::Corrupt(_))
-        ));
-    }
-
-    #[tokio::test]
-    async fn names_and_digests_that_are_paths_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = ArtifactStore::local(directory.path()).unwrap();
-        for name in ["../x", "a/b", "", ".hidden", "a\nb"] {
-            assert!(
-                matches!(store.put(name, "", Bytes::new()).await, Err(ArtifactError::BadName(_))),
-                "{name:?}"
-            );
-        }
-        let sha256 = "../../../../etc/passwd".to_owned();
-        let artifact = Artifact {
-            name: "x".into(),
-            size: 1,
-            sha256,
-            media_type: String::new(),
-        };
-        assert!(matches!(store.get(&artifact).await, Err(ArtifactError::BadDigest(_))));
-    }
-}
+mod tests;
