@@ -1,7 +1,7 @@
 //! `log`: what bots say, kept per run and sent to whoever listens.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -211,7 +211,7 @@ impl LogHub {
             serde_json::to_writer(&mut text, line)?;
             text.push(b'\n');
         }
-        let open = || OpenOptions::new().create(true).append(true).open(&path);
+        let open = || OpenOptions::new().create(true).read(true).append(true).open(&path);
         let mut file = match open() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if let Some(parent) = path.parent() {
@@ -221,8 +221,22 @@ impl LogHub {
             }
             other => other?,
         };
+        if ends_torn(&mut file)? {
+            text.insert(0, b'\n');
+        }
         file.write_all(&text)
     }
+}
+
+/// Whether a crash, or a full disk, cut the last line short. What follows is to be a line of its own.
+fn ends_torn(file: &mut File) -> std::io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// What a line that is cut ends in.
@@ -247,11 +261,11 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn read_lines(path: &Path) -> std::io::Result<Vec<LogLine>> {
-    let text = std::fs::read_to_string(path)?;
-    // A line that a crash cut short is skipped.
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+    let bytes = std::fs::read(path)?;
+    // A line that a crash cut short is skipped, wherever it was cut.
+    Ok(bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
         .collect())
 }
 
@@ -330,5 +344,26 @@ mod tests {
         let lines = hub.of_run("r").unwrap();
         let line = &lines[0].line;
         assert!(line.len() <= MAX_LINE && line.ends_with("é\u{2026}"), "{line}");
+    }
+
+    #[test]
+    fn a_line_that_is_cut_anywhere_costs_itself_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = LogHub::new(directory.path());
+        hub.write("b", Some("r"), Level::Info, "é");
+        let path = hub.file("b", Some("r"));
+        let whole = std::fs::read(&path).unwrap();
+        for end in 0..whole.len() {
+            std::fs::write(&path, whole.get(..end).unwrap()).unwrap();
+            hub.write("b", Some("r"), Level::Info, "next");
+            let lines: Vec<_> = hub.of_run("r").unwrap().into_iter().map(|line| line.line).collect();
+            // All but the end of the line is a line.
+            let expected: &[&str] = if end + 1 == whole.len() {
+                &["é", "next"]
+            } else {
+                &["next"]
+            };
+            assert_eq!(lines, expected, "cut after {end} bytes");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! From a component's bytes to something that can be instantiated: compilation, its cache, and admission.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -132,8 +133,8 @@ impl ComponentCache {
             return None;
         }
         // SAFETY: only this function's counterpart `keep` writes here, the directory is the host's own with mode 0700
-        // (whoever can write to it can replace the host's ledger and keys as well), files appear by rename and so are
-        // whole, and wasmtime itself refuses those of another version or configuration.
+        // (whoever can write to it can replace the host's ledger and keys as well), files appear by rename once they are on
+        // the disk, and so are whole, after a power cut as well, and wasmtime itself refuses those of another version or configuration.
         match unsafe { Component::deserialize_file(engine.raw(), path) } {
             Ok(component) => {
                 // Its time tells when it was last of use.
@@ -153,8 +154,10 @@ impl ComponentCache {
     fn keep(&self, component: &Component, path: &Path) -> std::io::Result<()> {
         private_directory(&self.directory)?;
         let bytes = component.serialize().map_err(std::io::Error::other)?;
-        let temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
-        std::fs::write(temporary.path(), bytes)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
+        temporary.write_all(&bytes)?;
+        // Else a power cut could leave the name and not the bytes, and zeros would run as machine code.
+        temporary.as_file().sync_all()?;
         temporary.persist(path).map_err(|e| e.error)?;
         self.make_room(MOST)
     }
