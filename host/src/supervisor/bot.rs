@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::message::{Handler, Health};
 use super::places::{Place, Places};
@@ -47,6 +47,8 @@ pub(super) struct RunningBot {
     /// It lets go of those that it has.
     abandon: CancellationToken,
     task: JoinHandle<()>,
+    /// Nobody can stop what nobody holds: whoever drops it has let go of it.
+    _ends: [DropGuard; 2],
 }
 
 impl RunningBot {
@@ -133,6 +135,7 @@ impl Prepared {
             health,
             condition,
             session,
+            _ends: [cancel.clone().drop_guard(), abandon.clone().drop_guard()],
             cancel,
             abandon,
             task,

@@ -1,6 +1,5 @@
 //! A running host, as its callers see it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use super::bot::{Prepared, RunningBot};
 use super::error::LoadFailure;
 use super::inspector::Inspector;
 use super::message::Link;
+use super::registry::{Registry, Turn};
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{BrokerAddress, ConnectionOptions, ConsumerState, Observer, Presence, Publisher, PublisherStatus};
 use crate::capability::{LogLine, Services};
@@ -42,7 +42,7 @@ pub(super) struct Inner {
     pub(super) connection: ConnectionOptions,
     pub(super) publisher: Publisher,
     pub(super) observer: Observer,
-    pub(super) bots: Mutex<BTreeMap<String, Slot>>,
+    pub(super) bots: Registry<RunningBot>,
     pub(super) broker: Mutex<Option<Broker>>,
     /// Whether bots may have left sessions at a broker elsewhere under the client identifiers of an older version.
     pub(super) has_old_sessions: bool,
@@ -55,12 +55,6 @@ pub(super) struct Inner {
     /// Why the host has to end, once another one has its name.
     pub(super) lost: watch::Receiver<Option<String>>,
     pub(super) _lock: File,
-}
-
-/// A name is taken as soon as its bot is being loaded.
-pub(super) enum Slot {
-    Loading,
-    Running(Box<RunningBot>),
 }
 
 impl Host {
@@ -152,15 +146,20 @@ impl Host {
     /// # Errors
     /// [`LoadFailure`], which says what is wrong and what to do.
     pub async fn load(&self, spec: BotSpec) -> Result<BotStatus, LoadFailure> {
-        let name = self.reserve(&spec).await?;
-        let prepared = match self.inner.prepare(&spec, &name).await {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                self.with_bots(|bots| bots.remove(&name));
-                return Err(error);
-            }
+        let turn = self.reserve(&spec).await?;
+        self.fill(&turn, &spec).await
+    }
+
+    /// Put a bot under the name whose turn it is. All that can fail is done while the one that has the name still works.
+    pub(super) async fn fill(&self, turn: &Turn<RunningBot>, spec: &BotSpec) -> Result<BotStatus, LoadFailure> {
+        let prepared = tokio::select! {
+            prepared = self.inner.prepare(spec, turn.name()) => prepared?,
+            () = self.inner.stopping.cancelled() => return Err(LoadFailure::Stopping),
         };
-        self.begin(&name, prepared, &spec.source).await
+        if let Some(old) = turn.take() {
+            old.stop(self.inner.drain).await;
+        }
+        self.begin(turn, prepared, &spec.source).await
     }
 
     /// Note a bot that is going to be loaded. distbots are loaded before the signbots that lead to them, and what was signed
@@ -170,16 +169,19 @@ impl Host {
         self.inner.services.note_signer(spec.source.stock(), keys);
     }
 
-    /// Start a bot whose name is taken for it, and wait until it is subscribed, or the broker lets it wait.
-    pub(super) async fn begin(
+    /// Start a bot under the name whose turn it is, and wait until it is subscribed, or the broker lets it wait.
+    async fn begin(
         &self,
-        name: &str,
+        turn: &Turn<RunningBot>,
         prepared: Prepared,
         source: &BotSource,
     ) -> Result<BotStatus, LoadFailure> {
         let bot = prepared.start();
-        let mut session = bot.session();
-        self.with_bots(|bots| bots.insert(name.to_owned(), Slot::Running(Box::new(bot))));
+        let (name, mut session) = (turn.name(), bot.session());
+        if let Err(bot) = turn.put(bot) {
+            bot.stop(self.inner.drain).await;
+            return Err(LoadFailure::Stopping);
+        }
         let ready = session.wait_for(|state| *state != ConsumerState::Connecting(None));
         let _ = tokio::time::timeout(SUBSCRIBE_PATIENCE, ready).await;
         tracing::info!(bot = name, %source, "loaded");
@@ -193,7 +195,7 @@ impl Host {
     /// Take a name for a bot. Without a name in `spec`, a stock bot whose name is taken gets a number, as the original's
     /// commands start any number of each bot. A bot from a file is refused: it is most often a new build of the one that is
     /// loaded, and both would share the messages.
-    async fn reserve(&self, spec: &BotSpec) -> Result<String, LoadFailure> {
+    async fn reserve(&self, spec: &BotSpec) -> Result<Turn<RunningBot>, LoadFailure> {
         if self.inner.stopping.is_cancelled() {
             return Err(LoadFailure::Stopping);
         }
@@ -204,34 +206,21 @@ impl Host {
         if !is_bot_name(&wanted) {
             return Err(LoadFailure::BadName(wanted));
         }
-        self.with_bots(|bots| {
-            let mut name = wanted.clone();
-            let mut number = 1;
-            while bots.contains_key(&name) {
-                match (&spec.name, &spec.source) {
-                    (Some(_), _) => return Err(LoadFailure::NameTaken(wanted.clone())),
-                    (None, BotSource::File(_)) => return Err(LoadFailure::AlreadyLoaded(wanted.clone())),
-                    (None, BotSource::Stock(_)) => {}
-                }
-                number += 1;
-                name = format!("{wanted}-{number}");
-            }
-            bots.insert(name.clone(), Slot::Loading);
-            Ok(name)
+        let may_have_a_number = spec.name.is_none() && matches!(spec.source, BotSource::Stock(_));
+        let numbered = (2..u32::MAX)
+            .filter(|_| may_have_a_number)
+            .map(|number| format!("{wanted}-{number}"));
+        let claimed = self.inner.bots.claim(std::iter::once(wanted.clone()).chain(numbered));
+        claimed.ok_or_else(|| match spec.name {
+            Some(_) => LoadFailure::NameTaken(wanted),
+            None => LoadFailure::AlreadyLoaded(wanted),
         })
     }
 
     /// The bots of this host, by name.
     #[must_use]
     pub fn list(&self) -> Vec<BotStatus> {
-        self.with_bots(|bots| {
-            bots.values()
-                .filter_map(|slot| match slot {
-                    Slot::Running(bot) => Some(bot.status()),
-                    Slot::Loading => None,
-                })
-                .collect()
-        })
+        self.inner.bots.all(RunningBot::status)
     }
 
     /// The bots of all hosts on the broker, as they present themselves.
@@ -245,26 +234,17 @@ impl Host {
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
     pub fn status(&self, name: &str) -> Result<BotStatus, LoadFailure> {
-        self.list()
-            .into_iter()
-            .find(|bot| bot.name == name)
-            .ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
+        let status = self.inner.bots.of(name, RunningBot::status);
+        status.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
     }
 
-    /// Stop a bot. Messages in its hands are finished, as far as they are in time; the others go back to the broker.
+    /// Stop a bot, after it is loaded or replaced if that is under way. Messages in its hands are finished, as far as they are in time; the others go back to the broker.
     ///
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
     pub async fn stop(&self, name: &str) -> Result<(), LoadFailure> {
-        let bot = self.with_bots(|bots| match bots.remove(name) {
-            Some(Slot::Running(bot)) => Some(bot),
-            Some(Slot::Loading) => {
-                bots.insert(name.to_owned(), Slot::Loading);
-                None
-            }
-            None => None,
-        });
-        let bot = bot.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))?;
+        let turn = self.inner.bots.turn(name).await;
+        let bot = turn.take().ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))?;
         bot.stop(self.inner.drain).await;
         tracing::info!(bot = name, "stopped");
         Ok(())
@@ -275,12 +255,14 @@ impl Host {
     pub async fn shutdown(&self) {
         killpoint::pass("drain");
         self.inner.stopping.cancel();
-        let bots = self.with_bots(std::mem::take);
-        let ends = bots.into_values().filter_map(|slot| match slot {
-            Slot::Running(bot) => Some(bot.stop(self.inner.drain)),
-            Slot::Loading => None,
-        });
-        futures::future::join_all(ends).await;
+        let ends = self
+            .inner
+            .bots
+            .close()
+            .into_iter()
+            .map(|bot| bot.stop(self.inner.drain));
+        // Those that somebody else stops at this moment have as long.
+        tokio::join!(futures::future::join_all(ends), self.inner.bots.at_rest());
         if self.inner.publisher.status().connected {
             let mut level = self.ledger().outbox_level();
             // What is only kept in case that the broker dies is kept for the next start as well.
@@ -315,11 +297,5 @@ impl Host {
     #[must_use]
     pub fn ails(&self) -> bool {
         self.list().iter().any(|bot| bot.condition == Condition::Quarantined)
-    }
-
-    pub(super) fn with_bots<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Slot>) -> T) -> T {
-        // Nothing that runs under this lock can panic half-way through a change, so a poisoned map is whole.
-        let mut bots = self.inner.bots.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut bots)
     }
 }

@@ -18,6 +18,7 @@ mod order;
 mod places;
 mod reconsider;
 mod refuse;
+mod registry;
 mod replace;
 mod rights;
 mod settings;

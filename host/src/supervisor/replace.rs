@@ -1,7 +1,8 @@
 //! What is in force for a loaded bot, and a new component in its place.
 
+use super::admission::is_bot_name;
 use super::error::LoadFailure;
-use super::host::{Host, Slot};
+use super::host::Host;
 use super::spec::{BotSpec, BotStatus, InForce};
 
 impl Host {
@@ -10,10 +11,8 @@ impl Host {
     /// # Errors
     /// [`LoadFailure::NoSuchBot`].
     pub fn in_force(&self, name: &str) -> Result<InForce, LoadFailure> {
-        self.with_bots(|bots| match bots.get(name) {
-            Some(Slot::Running(bot)) => Ok(bot.in_force().clone()),
-            Some(Slot::Loading) | None => Err(LoadFailure::NoSuchBot(name.to_owned())),
-        })
+        let in_force = self.inner.bots.of(name, |bot| bot.in_force().clone());
+        in_force.ok_or_else(|| LoadFailure::NoSuchBot(name.to_owned()))
     }
 
     /// Load a bot in the place of the one that has its name, or load it if there is none. All that can fail is done
@@ -27,18 +26,15 @@ impl Host {
             Some(name) => name.clone(),
             None => self.inspect(&spec.source).await?.1.name,
         };
-        if self.status(&name).is_err() {
-            return self.load(spec.named(&name)).await;
+        if !is_bot_name(&name) {
+            return Err(LoadFailure::BadName(name));
         }
-        let successor = self.inner.prepare(&spec, &name).await?;
-        let old = self.with_bots(|bots| match bots.insert(name.clone(), Slot::Loading) {
-            Some(Slot::Running(bot)) => Some(bot),
-            // Somebody else replaces or stops it at this moment; the last to come is the one that stays.
-            Some(Slot::Loading) | None => None,
+        let host = self.clone();
+        // Between the old one's end and the new one's start the name has no bot: whoever asks for this may go away then.
+        let replaced = tokio::spawn(async move {
+            let turn = host.inner.bots.turn(&name).await;
+            host.fill(&turn, &spec.named(&name)).await
         });
-        if let Some(old) = old {
-            old.stop(self.inner.drain).await;
-        }
-        self.begin(&name, successor, &spec.source).await
+        replaced.await.unwrap_or(Err(LoadFailure::Stopping))
     }
 }

@@ -19,6 +19,7 @@ use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::reconsider::reconsider_refused;
+use super::registry::Registry;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience, Peers,
@@ -170,7 +171,7 @@ impl Host {
                 connection,
                 publisher,
                 observer,
-                bots: Mutex::default(),
+                bots: Registry::default(),
                 has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
                 drain: config.drain,

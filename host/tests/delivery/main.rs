@@ -14,6 +14,7 @@ mod clones;
 mod dead_letters;
 mod drain;
 mod identity;
+mod lives;
 mod mosquitto;
 mod presence;
 mod proxy;
