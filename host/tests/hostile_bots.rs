@@ -12,6 +12,9 @@
 mod grants;
 mod support;
 
+use foundry_host::capability::Grants;
+use foundry_host::runtime::wit::types::Message;
+use foundry_host::runtime::{ComponentCache, Engine, Fault};
 use foundry_host::supervisor::{Condition, LoadFailure};
 use support::{TestHost, eventually, spec};
 
@@ -77,6 +80,21 @@ async fn a_bot_that_eats_memory_is_stopped_at_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bot_has_the_host_hold_no_more_than_one_message_may() {
+    let host = hostile().await;
+    for (order, answer) in [
+        ("delete for ever", "TooLarge(33554432)"),
+        ("read for ever", "10000 events, writes and reads of state"),
+        ("publish for ever", "10000 events, writes and reads of state"),
+    ] {
+        let id = order.replace(' ', "-");
+        let reason = reason_of(&host, &id, order).await;
+        assert!(reason.contains("the host said") && reason.contains(answer), "{reason}");
+    }
+    still_works(&host, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bot_that_recurses_without_end_overflows_its_own_stack() {
     let host = hostile().await;
     let reason = reason_of(&host, "r1", "recurse").await;
@@ -85,6 +103,38 @@ async fn a_bot_that_recurses_without_end_overflows_its_own_stack() {
         "{reason}"
     );
     still_works(&host, "r2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_for_which_the_host_has_no_room_now_is_not_at_fault() {
+    let host = TestHost::start().await;
+    let engine = Engine::with_room(1).unwrap();
+    let cache = ComponentCache::new(host.directory.path().join("compiled"));
+    let component = cache.load_file(&engine, &foundry_test_guests::path("hostile")).unwrap();
+    let grants = Grants {
+        artifacts: true,
+        ..Grants::default()
+    };
+    let admitted = component.admit(&engine, &grants).unwrap();
+    let instances = support::instances(&host, engine, admitted);
+    let order = |what: &str| Message {
+        id: "1".into(),
+        topic: "hostile-in".into(),
+        event_type: "test.hostile.v1".into(),
+        source: "test/test".into(),
+        subject: None,
+        time: String::new(),
+        run: "1".into(),
+        attempt: 0,
+        data: serde_json::json!({ "do": what }).to_string(),
+    };
+    let order = order("loop");
+    let (one, other) = (instances.handle(&order), instances.handle(&order));
+    let fault = tokio::select! {
+        ended = one => ended.err(),
+        ended = other => ended.err(),
+    };
+    assert!(matches!(fault, Some(Fault::NoRoom(_))), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -188,6 +188,28 @@ async fn a_bot_that_is_idle_stops_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bot_with_eight_instances_counts_every_message_in_its_state() {
+    let host = TestHost::start().await;
+    let mut counting = spec("relay");
+    counting.instances = 8;
+    host.host.load(counting).await.unwrap();
+    let source = spec("relay")
+        .named("source")
+        .option("endpoint", "source")
+        .option("watch", "nothing")
+        .option("publish-to", "relay-in")
+        .option("first", "300");
+    host.host.load(source).await.unwrap();
+    eventually("all three hundred are through", async || {
+        let events = host.events().await.into_iter();
+        (events.filter(|event| event.topic == "relay-out").count() == 300).then_some(())
+    })
+    .await;
+    let seen = host.host.ledger().state("relay", "seen").await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(seen).unwrap(), "300");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chain_of_bots_carries_every_message() {
     let host = TestHost::start().await;
     for n in 1..4 {

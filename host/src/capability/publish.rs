@@ -13,14 +13,17 @@ const MAX_DATA: usize = 256 * 1024;
 
 impl wit::publish::Host for Invocation {
     async fn send(&mut self, event: Event) -> wasmtime::Result<Result<String, Error>> {
+        let bytes = event.data.len();
         let event = match self.accept(event) {
             Ok(event) => event,
             Err(error) => return Ok(Err(error)),
         };
         let id = event.id.clone();
         killpoint::pass("handle");
-        self.effects.events.push(event);
-        Ok(Ok(id))
+        let sent = self.effects.send(event, bytes);
+        Ok(sent
+            .map(|()| id)
+            .map_err(|too_much| Error::Invalid(too_much.to_string())))
     }
 }
 

@@ -1,6 +1,9 @@
 //! `state`: the bot's own key-value state, in the host's ledger.
+//!
+//! What a message saw of it is compared when the message is settled. If another message has changed it meanwhile, this one is handled
+//! again: so `get`, add one, `set` counts right, however many instances of a bot there are.
 
-use crate::runtime::{Invocation, wit};
+use crate::runtime::{Invocation, MAX_HELD, Seen, Sight, TooMuch, wit};
 
 use wit::state::Error;
 
@@ -8,11 +11,18 @@ const MAX_KEY: usize = 1024;
 
 impl wit::state::Host for Invocation {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        if let Some(written) = self.effects.writes.get(&key) {
+        if let Some(written) = self.effects.written(&key) {
             return Ok(Ok(written.clone()));
         }
         let read = self.bot.services.ledger.state(&self.bot.name, &key).await;
-        Ok(read.map_err(|e| Error::Unavailable(e.to_string())))
+        let value = match read {
+            Ok(value) => value,
+            Err(e) => return Ok(Err(Error::Unavailable(e.to_string()))),
+        };
+        let noted = self.effects.saw(Sight::Value(key), || Seen::value(value.as_deref()));
+        Ok(noted
+            .map(|()| value)
+            .map_err(|too_much| Error::Unavailable(too_much.to_string())))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
@@ -26,21 +36,21 @@ impl wit::state::Host for Invocation {
         };
         let pending: usize = self
             .effects
-            .writes
-            .iter()
+            .writes()
             .map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len))
             .sum();
         // An upper bound: values that are about to be replaced count twice until the message is done.
         if kept + (pending + key.len() + value.len()) as u64 > limit {
             return Ok(Err(Error::TooLarge(limit)));
         }
-        self.effects.writes.insert(key, Some(value));
-        Ok(Ok(()))
+        Ok(self.effects.write(key, Some(value)).map_err(Error::from))
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
-        self.effects.writes.insert(key, None);
-        Ok(Ok(()))
+        if key.is_empty() || key.len() > MAX_KEY {
+            return Ok(Err(Error::BadKey));
+        }
+        Ok(self.effects.write(key, None).map_err(Error::from))
     }
 
     async fn keys(&mut self, prefix: String) -> wasmtime::Result<Result<Vec<String>, Error>> {
@@ -48,7 +58,11 @@ impl wit::state::Host for Invocation {
             Ok(keys) => keys,
             Err(e) => return Ok(Err(Error::Unavailable(e.to_string()))),
         };
-        for (key, value) in &self.effects.writes {
+        let noted = self.effects.saw(Sight::Keys(prefix.clone()), || Seen::keys(&keys));
+        if let Err(too_much) = noted {
+            return Ok(Err(Error::Unavailable(too_much.to_string())));
+        }
+        for (key, value) in self.effects.writes() {
             keys.retain(|k| k != key);
             if value.is_some() && key.starts_with(&prefix) {
                 keys.push(key.clone());
@@ -56,5 +70,11 @@ impl wit::state::Host for Invocation {
         }
         keys.sort_unstable();
         Ok(Ok(keys))
+    }
+}
+
+impl From<TooMuch> for Error {
+    fn from(_: TooMuch) -> Self {
+        Self::TooLarge(MAX_HELD as u64)
     }
 }

@@ -17,7 +17,7 @@ impl Ledger {
         self.work(move |c| {
             let mut query = c.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?"))?;
             let mut causes: Vec<EventRow> = Vec::new();
-            let mut next = of;
+            let mut next = of.clone();
             while let Some(id) = next.filter(|_| causes.len() < MOST_CAUSES) {
                 let Some(event) = query.query_row([&id], row).optional()? else {
                     break;

@@ -294,7 +294,7 @@ impl Ledger {
                         retry_at, anew FROM dead_letters
                  WHERE requeued AND bot = ? ORDER BY seq",
             )?
-            .query_map([bot], row)?
+            .query_map([&bot], row)?
             .collect()
         })
         .await

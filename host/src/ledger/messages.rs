@@ -5,10 +5,10 @@ use time::OffsetDateTime;
 
 use super::dead_letters::{self, DeadLetter, Revived};
 use super::outbox;
-use super::runs;
 use super::{Ledger, LedgerError};
+use super::{runs, state};
 use crate::run::EventRow;
-use crate::runtime::StateWrite;
+use crate::runtime::{Seen, Sight, StateWrite};
 
 /// What a ledger knows of an event that came for a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Settlement {
     pub bot: String,
     /// Group and event id of the message; none for a tick.
     pub message: Option<(String, String)>,
+    /// What it saw of the bot's state, and what that was.
+    pub sights: Vec<(Sight, Seen)>,
     /// State writes.
     pub writes: Vec<StateWrite>,
     /// Full topic and signed payload of each event to publish.
@@ -40,15 +42,27 @@ pub struct Settlement {
     pub revived: Option<Revived>,
 }
 
+/// Whether a settlement took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It did, or somebody else had settled the message before.
+    Done,
+    /// The bot's state is not what it was when this was worked out: the work has to be done again. Nothing took effect.
+    Stale,
+}
+
 impl Ledger {
     /// Make a settlement's effects true, all of them or none.
     ///
     /// # Errors
     /// [`LedgerError`]; nothing took effect then.
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), LedgerError> {
+    pub async fn settle(&self, settlement: Settlement) -> Result<Settled, LedgerError> {
         let added = self.work(move |c| settle(c, &settlement)).await?;
+        let Some(added) = added else {
+            return Ok(Settled::Stale);
+        };
         self.outbox_grew(added);
-        Ok(())
+        Ok(Settled::Done)
     }
 
     /// What is known of an event before it is handled for a group.
@@ -149,14 +163,37 @@ fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
         .exists(params![group, id])
 }
 
-/// Returns what came into the outbox.
-fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::Size> {
+/// Before anything is changed. A message that is settled already is not stale: nothing of it is to take effect.
+fn is_stale(c: &Connection, settlement: &Settlement) -> rusqlite::Result<bool> {
+    for (sight, seen) in &settlement.sights {
+        let now = match sight {
+            Sight::Value(key) => Seen::value(state::value(c, &settlement.bot, key)?.as_deref()),
+            Sight::Keys(prefix) => Seen::keys(&state::keys(c, &settlement.bot, prefix)?),
+        };
+        if now != *seen {
+            let is_over = match &settlement.message {
+                Some((group, id)) => {
+                    is_settled(c, group, id)? && !settlement.revived.is_some_and(|revived| revived.anew)
+                }
+                None => false,
+            };
+            return Ok(!is_over);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns what came into the outbox; none if the state is not what was seen any more.
+fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<Option<outbox::Size>> {
+    if is_stale(c, settlement)? {
+        return Ok(None);
+    }
     if let Some(Revived { number, anew }) = settlement.revived {
         let found = c
             .prepare_cached("DELETE FROM dead_letters WHERE seq = ?")?
             .execute([number])?;
         if found == 0 {
-            return Ok(outbox::Size::default());
+            return Ok(Some(outbox::Size::default()));
         }
         // It was settled when it was given up.
         if let Some((group, id)) = settlement.message.as_ref().filter(|_| anew) {
@@ -170,7 +207,7 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::S
             .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
         if settled == 0 {
             // Somebody else of the group on this host had the same message in hand, and was faster.
-            return Ok(outbox::Size::default());
+            return Ok(Some(outbox::Size::default()));
         }
         c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
             .execute(params![group, id])?;
@@ -195,7 +232,7 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::S
     if let Some(dead) = &settlement.dead {
         dead_letters::insert(c, dead)?;
     }
-    Ok(added)
+    Ok(Some(added))
 }
 
 #[cfg(test)]
@@ -249,6 +286,58 @@ mod tests {
         ledger.settle(second).await.unwrap();
         assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"v");
         assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap().len(), 1);
+    }
+
+    /// What a message saw of `k` and of all keys.
+    async fn seen(ledger: &Ledger) -> Vec<(Sight, Seen)> {
+        let value = ledger.state("b", "k").await.unwrap();
+        let keys = ledger.state_keys("b", "").await.unwrap();
+        vec![
+            (Sight::Value("k".into()), Seen::value(value.as_deref())),
+            (Sight::Keys(String::new()), Seen::keys(&keys)),
+        ]
+    }
+
+    #[tokio::test]
+    async fn what_was_worked_out_from_a_state_that_has_changed_takes_no_effect() {
+        let (_directory, ledger) = ledger();
+        let message = |id: &str, sights, value: &[u8]| Settlement {
+            message: Some(("g".into(), id.to_owned())),
+            sights,
+            writes: vec![StateWrite {
+                key: "k".into(),
+                value: Some(value.to_vec()),
+            }],
+            ..settlement()
+        };
+        let before = seen(&ledger).await;
+        let first = message("m1", before.clone(), b"1");
+        assert_eq!(ledger.settle(first.clone()).await.unwrap(), Settled::Done);
+        assert_eq!(
+            ledger.settle(message("m2", before.clone(), b"1")).await.unwrap(),
+            Settled::Stale
+        );
+        assert!(!ledger.known("g", "m2").await.unwrap().settled);
+        assert_eq!(ledger.outbox(0, 10, Vec::new()).await.unwrap().len(), 1);
+        assert_eq!(
+            ledger.settle(first).await.unwrap(),
+            Settled::Done,
+            "it was settled before"
+        );
+        let now = seen(&ledger).await;
+        assert_eq!(ledger.settle(message("m2", now, b"2")).await.unwrap(), Settled::Done);
+        assert_eq!(ledger.state("b", "k").await.unwrap().unwrap(), b"2");
+        let other = vec![(Sight::Value("l".into()), Seen::value(None))];
+        assert_eq!(
+            ledger.settle(message("m3", other, b"3")).await.unwrap(),
+            Settled::Done,
+            "it saw another key"
+        );
+        let keys = before
+            .into_iter()
+            .filter(|(sight, _)| matches!(sight, Sight::Keys(_)))
+            .collect();
+        assert_eq!(ledger.settle(message("m4", keys, b"4")).await.unwrap(), Settled::Stale);
     }
 
     #[tokio::test]

@@ -1,8 +1,7 @@
 //! The host's durable memory: one SQLite file, one writer, one transaction per message.
 //!
-//! All access goes through one thread that owns the connection. It takes whatever work is waiting, does it in one
-//! transaction and commits once (group commit), so that `synchronous=FULL` costs one fsync for many messages. Each
-//! piece of work has a savepoint of its own: one that fails undoes itself and nothing else.
+//! All access goes through one thread that owns the connection (`writer`). It takes whatever work is waiting, does it in one
+//! transaction and commits once (group commit), so that `synchronous=FULL` costs one fsync for many messages.
 
 mod causes;
 mod dead_letters;
@@ -12,26 +11,23 @@ mod peers;
 mod runs;
 mod schema;
 mod state;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foundry_broker::killpoint;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 pub use crate::run::{EventRow, Run, RunStatus};
 pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
-pub use messages::{Known, Settlement};
+pub use messages::{Known, Settled, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
 
 /// Work that may wait for the writer; more waits in its callers.
 const QUEUE: usize = 1024;
-
-/// Pieces of work that share one commit at most.
-const GROUP: usize = 256;
 
 /// Why the ledger could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -54,24 +50,38 @@ pub enum LedgerError {
         /// The newest that we know.
         known: i64,
     },
-    /// Reading or writing failed: a full disk, a damaged file.
+    /// Another program kept it locked for longer than a lock is waited for. Nothing of the work took effect; it may later.
+    #[error("another program has the ledger locked (a backup, or sqlite3): {0}")]
+    Busy(#[source] Arc<rusqlite::Error>),
+    /// There is no room for what is to be written. Nothing of the work took effect; it may once there is.
+    #[error("there is no room for the ledger: {0}")]
+    Full(#[source] rusqlite::Error),
+    /// The file does not hold what it should.
+    #[error("the ledger is damaged (stop the host and restore its state directory): {0}")]
+    Damaged(#[source] rusqlite::Error),
+    /// Reading or writing failed in another way. Nothing of the work took effect.
     #[error("ledger: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The shared commit failed; nothing of the work took effect.
-    #[error("ledger: cannot commit: {0}")]
-    Commit(String),
+    Sqlite(#[source] rusqlite::Error),
     /// The ledger was closed.
     #[error("the ledger is closed")]
     Closed,
 }
 
-type Work = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
-type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(Arc::new(error)),
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
+            _ => Self::Sqlite(error),
+        }
+    }
+}
 
 /// The ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    queue: mpsc::Sender<Work>,
+    queue: mpsc::Sender<Box<dyn writer::Piece>>,
     topics_since: OffsetDateTime,
     outbox_changed: Arc<Notify>,
     outbox_level: Arc<watch::Sender<OutboxStatus>>,
@@ -93,7 +103,7 @@ impl Ledger {
         let level = outbox::measure(&connection).map_err(open)?;
         let topics_since = schema::since(&connection, "topic-in-events").map_err(open)?;
         let (queue, work) = mpsc::channel(QUEUE);
-        std::thread::spawn(move || write(connection, work));
+        std::thread::spawn(move || writer::write(connection, work));
         Ok(Self {
             queue,
             topics_since,
@@ -109,57 +119,14 @@ impl Ledger {
         self.topics_since
     }
 
-    /// Do a piece of work inside the next transaction.
+    /// Do a piece of work inside the next transaction. It may be done more than once, and has effects in the file alone.
     async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
-            let result = connection.savepoint().and_then(|savepoint| {
-                let value = work(&savepoint)?;
-                savepoint.commit()?;
-                Ok(value)
-            });
-            Box::new(move |committed| {
-                let result = match committed {
-                    Ok(()) => result.map_err(LedgerError::Sqlite),
-                    Err(why) => Err(LedgerError::Commit(why)),
-                };
-                // The caller may have gone away; its work stands all the same.
-                let _ = answer.send(result);
-            })
-        });
-        self.queue.send(work).await.map_err(|_| LedgerError::Closed)?;
+        let (task, answered) = writer::Task::new(work);
+        self.queue.send(Box::new(task)).await.map_err(|_| LedgerError::Closed)?;
         answered.await.map_err(|_| LedgerError::Closed)?
-    }
-}
-
-/// The writer: ends when the last handle is dropped.
-fn write(mut connection: Connection, mut queue: mpsc::Receiver<Work>) {
-    while let Some(first) = queue.blocking_recv() {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| e.to_string());
-        if let Err(why) = begun {
-            // The caller learns of it; the next piece of work tries again.
-            drop(first);
-            tracing::error!(%why, "the ledger cannot begin a transaction");
-            continue;
-        }
-        let mut finishes = vec![first(&mut connection)];
-        while finishes.len() < GROUP {
-            match queue.try_recv() {
-                Ok(work) => finishes.push(work(&mut connection)),
-                Err(_) => break,
-            }
-        }
-        killpoint::pass("before-commit");
-        let committed = connection.execute_batch("COMMIT").map_err(|e| e.to_string());
-        if committed.is_err() {
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        for finish in finishes {
-            finish(committed.clone());
-        }
     }
 }
 
@@ -180,6 +147,95 @@ mod tests {
         assert!(matches!(bad, Err(LedgerError::Sqlite(_))));
         good.unwrap();
         assert_eq!(ledger.state_keys("b", "").await.unwrap(), ["good"]);
+    }
+
+    /// Work that keeps the writer until it is let go, so that what comes meanwhile shares its commit.
+    async fn held(ledger: &Ledger) -> std::sync::mpsc::Sender<()> {
+        let (go, gate) = std::sync::mpsc::channel();
+        let (begun, is_begun) = std::sync::mpsc::channel();
+        let ledger = ledger.clone();
+        tokio::spawn(async move {
+            let wait = move |_: &Connection| {
+                let _ = begun.send(());
+                let _ = gate.recv();
+                Ok(())
+            };
+            ledger.work(wait).await
+        });
+        tokio::task::spawn_blocking(move || is_begun.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        go
+    }
+
+    fn write_of(key: &'static str, bytes: usize) -> impl Fn(&Connection) -> rusqlite::Result<usize> + Send {
+        move |c| {
+            c.execute(
+                "INSERT INTO state VALUES ('b', ?, zeroblob(?))",
+                rusqlite::params![key, bytes],
+            )
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_in_the_middle_of_a_shared_commit_is_told_to_whom_it_concerns_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        ledger.work(write_of("there", 1)).await.unwrap();
+        let room = |c: &Connection| {
+            let pages: i64 = c.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            c.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(()))
+        };
+        ledger.work(room).await.unwrap();
+        let go = held(&ledger).await;
+        let before = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.work(write_of("before", 1)).await }
+        });
+        let full = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.work(write_of("full", 1_000_000)).await }
+        });
+        let after = tokio::spawn({
+            let ledger = ledger.clone();
+            async move {
+                ledger
+                    .work(|c| {
+                        c.query_row("DELETE FROM state WHERE key = 'there' RETURNING key", [], |row| {
+                            row.get::<_, String>(0)
+                        })
+                    })
+                    .await
+            }
+        });
+        while ledger.queue.max_capacity() - ledger.queue.capacity() < 3 {
+            tokio::task::yield_now().await;
+        }
+        drop(go);
+        assert_eq!(before.await.unwrap().unwrap(), 1);
+        assert!(matches!(full.await.unwrap(), Err(LedgerError::Full(_))));
+        assert_eq!(after.await.unwrap().unwrap(), "there");
+        assert_eq!(ledger.state_keys("b", "").await.unwrap(), ["before"]);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_another_program_has_is_busy_and_goes_on_when_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let ledger = Ledger::open(&path).unwrap();
+        ledger
+            .work(|c| c.busy_timeout(std::time::Duration::from_millis(50)))
+            .await
+            .unwrap();
+        let backup = Connection::open(&path).unwrap();
+        backup.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (one, other) = tokio::join!(ledger.work(write_of("one", 1)), ledger.work(write_of("other", 1)));
+        assert!(matches!(one, Err(LedgerError::Busy(_))), "{one:?}");
+        assert!(matches!(other, Err(LedgerError::Busy(_))), "{other:?}");
+        backup.execute_batch("COMMIT").unwrap();
+        ledger.work(write_of("later", 1)).await.unwrap();
+        assert_eq!(ledger.state_keys("b", "").await.unwrap(), ["later"]);
     }
 
     #[tokio::test]

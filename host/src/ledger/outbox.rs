@@ -180,7 +180,7 @@ impl Ledger {
                 "SELECT seq, topic, payload, again FROM outbox
                  WHERE topic NOT IN ({holes}) AND seq > ? ORDER BY seq LIMIT ?"
             );
-            let values = without.into_iter().map(Value::from);
+            let values = without.iter().cloned().map(Value::from);
             let values = values.chain([Value::from(after), Value::from(i64::from(limit))]);
             c.prepare_cached(&sql)?
                 .query_map(params_from_iter(values), row)?
@@ -206,8 +206,8 @@ impl Ledger {
         let removed = self
             .work(move |c| {
                 let mut removed = Size::default();
-                for seq in seqs {
-                    if let Some(row) = remove(c, seq)? {
+                for seq in &seqs {
+                    if let Some(row) = remove(c, *seq)? {
                         removed += size_of(&row);
                     }
                 }
@@ -234,7 +234,7 @@ impl Ledger {
                 let bot = source.rsplit('/').next().unwrap_or_default();
                 let dead = DeadLetter {
                     kind: DeadLetterKind::Outbox,
-                    ..DeadLetter::now(bot, &row.topic, text("id"), reason, 1, &row.payload)
+                    ..DeadLetter::now(bot, &row.topic, text("id"), reason.clone(), 1, &row.payload)
                 };
                 let number = dead_letters::insert(c, &dead)?;
                 Ok(Some((number, size_of(&row))))

@@ -61,7 +61,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn is_recorded(&self, id: &str) -> Result<bool, LedgerError> {
         let id = id.to_owned();
-        self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([id]))
+        self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([&id]))
             .await
     }
 

@@ -1,8 +1,20 @@
 //! Bots' key-value state.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Ledger, LedgerError};
+
+pub(super) fn value(c: &Connection, bot: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    c.prepare_cached("SELECT value FROM state WHERE bot = ? AND key = ?")?
+        .query_row(params![bot, key], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn keys(c: &Connection, bot: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+    c.prepare_cached("SELECT key FROM state WHERE bot = ?1 AND substr(key, 1, length(?2)) = ?2 ORDER BY key")?
+        .query_map(params![bot, prefix], |row| row.get(0))?
+        .collect()
+}
 
 impl Ledger {
     /// A key's value.
@@ -11,12 +23,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn state(&self, bot: &str, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let (bot, key) = (bot.to_owned(), key.to_owned());
-        self.work(move |c| {
-            c.prepare_cached("SELECT value FROM state WHERE bot = ? AND key = ?")?
-                .query_row(params![bot, key], |row| row.get(0))
-                .optional()
-        })
-        .await
+        self.work(move |c| value(c, &bot, &key)).await
     }
 
     /// The keys with a prefix, sorted.
@@ -25,12 +32,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn state_keys(&self, bot: &str, prefix: &str) -> Result<Vec<String>, LedgerError> {
         let (bot, prefix) = (bot.to_owned(), prefix.to_owned());
-        self.work(move |c| {
-            c.prepare_cached("SELECT key FROM state WHERE bot = ?1 AND substr(key, 1, length(?2)) = ?2 ORDER BY key")?
-                .query_map(params![bot, prefix], |row| row.get(0))?
-                .collect()
-        })
-        .await
+        self.work(move |c| keys(c, &bot, &prefix)).await
     }
 
     /// Bytes that a bot's keys and values take.

@@ -36,7 +36,15 @@ impl Engine {
     /// # Errors
     /// [`LoadError::Engine`] if this machine can't reserve the address space for the instance pool.
     pub fn new() -> Result<Self, LoadError> {
-        Self::with(None)
+        Self::with(None, MAX_INSTANCES)
+    }
+
+    /// The same, with room for another number of instances at a time than 256.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_room(instances: u32) -> Result<Self, LoadError> {
+        Self::with(None, instances)
     }
 
     /// The same, with compiled functions kept in a directory that only the host can write, for components that share
@@ -55,16 +63,16 @@ impl Engine {
                 None
             }
         };
-        Self::with(functions)
+        Self::with(functions, MAX_INSTANCES)
     }
 
-    fn with(functions: Option<Arc<FunctionCache>>) -> Result<Self, LoadError> {
+    fn with(functions: Option<Arc<FunctionCache>>, instances: u32) -> Result<Self, LoadError> {
         let mut pool = PoolingAllocationConfig::default();
-        pool.total_component_instances(MAX_INSTANCES)
-            .total_core_instances(MAX_INSTANCES * 4)
-            .total_memories(MAX_INSTANCES)
-            .total_tables(MAX_INSTANCES * 4)
-            .total_stacks(MAX_INSTANCES)
+        pool.total_component_instances(instances)
+            .total_core_instances(instances * 4)
+            .total_memories(instances)
+            .total_tables(instances * 4)
+            .total_stacks(instances)
             .max_memory_size(MAX_MEMORY);
         let mut config = Config::new();
         config
@@ -78,7 +86,7 @@ impl Engine {
                 .map_err(unusable)?;
         }
         let inner = wasmtime::Engine::new(&config).map_err(unusable)?;
-        let aside = Aside::new(MAX_INSTANCES).map_err(|error| LoadError::Engine(error.to_string()))?;
+        let aside = Aside::new(instances).map_err(|error| LoadError::Engine(error.to_string()))?;
         let ticker = Ticker::start(inner.clone());
         Ok(Self {
             inner,

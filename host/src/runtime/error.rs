@@ -111,6 +111,9 @@ pub enum Fault {
     /// The host could not do its part.
     #[error("host failure: {0}")]
     Host(String),
+    /// The host has no room for another instance now. It says nothing of the bot.
+    #[error("found no room for another instance: {0}")]
+    NoRoom(String),
 }
 
 fn human(duration: &Duration) -> String {

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use wasmtime::component::ResourceTableError;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
 use super::aside::Heavy;
 use super::bindings::{Bot, BotPre};
 use super::component::Admitted;
 use super::describe::Acts;
+use super::effects::Effects;
 use super::engine::{Engine, MAX_MEMORY, TICK};
 use super::error::Fault;
 use super::failure;
-use super::invocation::{BotContext, Effects, Invocation, MemoryLimit, MessageContext, Occasion};
+use super::invocation::{BotContext, Invocation, MemoryLimit, MessageContext, Occasion};
 use super::journal::Journal;
 use super::wasi::{Excess, MAX_RESOURCES};
 use super::wit::types;
@@ -249,6 +250,9 @@ fn fault(error: &wasmtime::Error, limits: Limits, journal: &Journal) -> Fault {
         return Fault::Trap(format!(
             "held more than {MAX_RESOURCES} resources of the host's at a time"
         ));
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::NoRoom(error.root_cause().to_string());
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => Fault::Trap(failure::of_trap(*trap, error.downcast_ref(), journal)),

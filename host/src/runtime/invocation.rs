@@ -8,11 +8,12 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::effects::Effects;
 use super::journal::{Journal, Said};
 use super::wasi::{self, Clock};
 use crate::capability::topic_grants::Outlets;
 use crate::capability::{Grants, Services};
-use crate::event::{OutgoingEvent, Work};
+use crate::event::Work;
 
 /// A bot as its capabilities see it. Shared by all of its instances.
 pub struct BotContext {
@@ -60,34 +61,6 @@ pub struct MessageContext {
     pub run: String,
     /// The group that it is handled for.
     pub group: String,
-}
-
-/// One write to the bot's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateWrite {
-    /// The key.
-    pub key: String,
-    /// The new value; none removes the key.
-    pub value: Option<Vec<u8>>,
-}
-
-/// What takes effect together with the outcome `done`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Effects {
-    /// Events, in the order of their sending.
-    pub events: Vec<OutgoingEvent>,
-    /// State writes, the last one for each key.
-    pub writes: BTreeMap<String, Option<Vec<u8>>>,
-}
-
-impl Effects {
-    /// The writes as a list.
-    pub fn state_writes(&self) -> impl Iterator<Item = StateWrite> + '_ {
-        self.writes.iter().map(|(key, value)| StateWrite {
-            key: key.clone(),
-            value: value.clone(),
-        })
-    }
 }
 
 /// The data of one instance's store.

@@ -17,9 +17,9 @@ use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
 use crate::capability::Level;
 use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
 use crate::keys::{Duty, Signer};
-use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settlement};
+use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settled, Settlement};
 use crate::runtime::wit::types::Message;
-use crate::runtime::{Effects, Instances, Verdict};
+use crate::runtime::{Effects, Fault, Instances, Verdict};
 
 /// Attempts at a message whose handler asks for another one: with the backoff, about an hour.
 const MAX_RETRIES: u32 = 16;
@@ -150,27 +150,37 @@ impl Handler {
             .await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
-        let settled = tokio::select! {
-            settled = self.outcome(&mut message, &group, event, delivery, place) => settled,
-            () = abandon.cancelled() => return false,
-        };
-        let settlement = Settlement {
-            message: Some((group.clone(), event.id.clone())),
-            again: clearance.had_to_ask(),
-            revived: delivery.revived,
-            ..settled
-        };
-        let cleared = tokio::select! {
-            cleared = self.leave_to_settle(&mut clearance, place) => cleared,
-            () = abandon.cancelled() => return false,
-        };
-        if !cleared {
-            return self.settled_elsewhere(&group, event, delivery).await;
+        loop {
+            let settled = tokio::select! {
+                settled = self.outcome(&mut message, &group, event, delivery, place) => settled,
+                () = abandon.cancelled() => return false,
+            };
+            let settlement = Settlement {
+                message: Some((group.clone(), event.id.clone())),
+                again: clearance.had_to_ask(),
+                revived: delivery.revived,
+                ..settled
+            };
+            let cleared = tokio::select! {
+                cleared = self.leave_to_settle(&mut clearance, place) => cleared,
+                () = abandon.cancelled() => return false,
+            };
+            if !cleared {
+                return self.settled_elsewhere(&group, event, delivery).await;
+            }
+            killpoint::pass("before-settlement");
+            let settled = self.until_written(|| ledger.settle(settlement.clone())).await;
+            killpoint::pass("after-settlement");
+            if settled == Settled::Done {
+                return true;
+            }
+            // Some message was settled in between, so that there is progress in any case. It is no failed attempt.
+            tracing::debug!(
+                bot = self.name(),
+                id = event.id,
+                "handled again: the state that it saw has changed"
+            );
         }
-        killpoint::pass("before-settlement");
-        self.until_written(|| ledger.settle(settlement.clone())).await;
-        killpoint::pass("after-settlement");
-        true
     }
 
     /// Whether work may begin. While another host has the message in hand, others may have its place.
@@ -266,6 +276,14 @@ impl Handler {
                 self.health.succeeded();
                 Attempt::GiveUp(why)
             }
+            Err(fault @ Fault::NoRoom(_)) => {
+                self.health.failed.fetch_add(1, Ordering::Relaxed);
+                Attempt::Again {
+                    after: Duration::ZERO,
+                    why: format!("the host {fault}"),
+                    limit: MAX_RETRIES,
+                }
+            }
             Err(fault) => {
                 self.health.faulted();
                 Attempt::Again {
@@ -303,6 +321,7 @@ impl Handler {
         let writes = effects.state_writes().collect();
         let mut settlement = Settlement {
             bot: self.name().to_owned(),
+            sights: effects.sights(),
             writes,
             ..Settlement::default()
         };

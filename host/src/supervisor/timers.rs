@@ -7,8 +7,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::message::Handler;
 use crate::capability::Level;
-use crate::ledger::Settlement;
-use crate::runtime::Verdict;
+use crate::ledger::{Settled, Settlement};
+use crate::runtime::{Fault, Verdict};
 
 /// Call `tick` at an interval, at once first, for ever. A tick that takes longer than the interval delays the next.
 pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration) {
@@ -22,40 +22,48 @@ pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration
             return;
         }
         handler.link.clock.right().await;
-        tick(&handler, &timer).await;
+        while tick(&handler, &timer).await == Settled::Stale {}
     }
 }
 
-async fn tick(handler: &Handler, timer: &str) {
+/// [`Settled::Stale`] if it has to be done again.
+async fn tick(handler: &Handler, timer: &str) -> Settled {
     let effects = match handler.instances.tick(timer).await {
         Ok(Verdict::Done(effects)) => effects,
         // The next tick is the next attempt.
         Ok(Verdict::Retry { why, .. } | Verdict::Reject(why)) => {
             handler.log(None, Level::Warn, &format!("{timer}: {why}"));
-            return;
+            return Settled::Done;
+        }
+        Err(fault @ Fault::NoRoom(_)) => {
+            handler.log(None, Level::Warn, &format!("{timer}: the host {fault}"));
+            return Settled::Done;
         }
         Err(fault) => {
             handler.health.faulted();
             handler.log(None, Level::Error, &format!("{timer}: the bot {fault}"));
-            return;
+            return Settled::Done;
         }
     };
     let settlement = match handler.settlement(effects) {
         Ok(settlement) => settlement,
         Err(why) => {
             handler.log(None, Level::Error, &format!("{timer}: {why}"));
-            return;
+            return Settled::Done;
         }
     };
-    if settlement
-        != (Settlement {
-            bot: settlement.bot.clone(),
-            ..Settlement::default()
-        })
-    {
+    let nothing = Settlement {
+        bot: settlement.bot.clone(),
+        sights: settlement.sights.clone(),
+        ..Settlement::default()
+    };
+    let settled = if settlement == nothing {
+        Settled::Done
+    } else {
         handler
             .until_written(|| handler.link.ledger.settle(settlement.clone()))
-            .await;
-    }
+            .await
+    };
     handler.health.succeeded();
+    settled
 }

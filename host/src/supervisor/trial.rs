@@ -294,7 +294,8 @@ impl Trial {
             writes,
             ..Settlement::default()
         };
-        Ok(self.services.ledger.settle(settlement).await?)
+        self.services.ledger.settle(settlement).await?;
+        Ok(())
     }
 
     async fn state(&self) -> Result<BTreeMap<String, Vec<u8>>, TrialError> {

@@ -39,6 +39,13 @@ impl Bot for Hostile {
                 let written = state::set("big", &vec![0; 64 * 1024 * 1024]);
                 said(written.map_err(|error| format!("{error:?}")))
             }
+            "delete for ever" => said(for_ever(|key| state::delete(key).map_err(|error| format!("{error:?}")))),
+            "read for ever" => said(for_ever(|key| {
+                state::get(key).map(drop).map_err(|error| format!("{error:?}"))
+            })),
+            "publish for ever" => said(for_ever(|_| {
+                publish(event("hostile-out", "test.hostile.v1", &data)).map(drop)
+            })),
             "artifact name" => {
                 let stored = artifacts::store("../../etc/passwd", "text/plain", b"x");
                 said(stored.map_err(|error| format!("{error:?}")))
@@ -65,6 +72,11 @@ impl Bot for Hostile {
             other => Outcome::Reject(format!("don't know how to {other:?}")),
         }
     }
+}
+
+/// Again and again with another key, until the host has had enough.
+fn for_ever(effect: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+    (0_u64..).try_for_each(|number| effect(&format!("{number:0>1000}")))
 }
 
 /// What the host answered becomes the reason of a dead letter, where a test can read it.
