@@ -208,7 +208,7 @@ impl Host {
         }
         let may_have_a_number = spec.name.is_none() && matches!(spec.source, BotSource::Stock(_));
         let numbered = (2..u32::MAX)
-            .filter(|_| may_have_a_number)
+            .take_while(|_| may_have_a_number)
             .map(|number| format!("{wanted}-{number}"));
         let claimed = self.inner.bots.claim(std::iter::once(wanted.clone()).chain(numbered));
         claimed.ok_or_else(|| match spec.name {
