@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -222,7 +223,12 @@ fn lock(directory: &Path) -> Result<File, Error> {
         path: directory.to_owned(),
         source,
     };
-    std::fs::create_dir_all(directory).map_err(unusable)?;
+    // What waits here may be private, whatever the directory above allows.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(unusable)?;
     let file = File::options()
         .create(true)
         .write(true)

@@ -110,7 +110,11 @@ impl From<StartError> for CliError {
                 | HostError::NameClaimed { .. }
                 | HostError::Broker(foundry_broker::Error::AddressInUse { .. }),
             ) => Exit::Conflict,
-            StartError::Host(HostError::Broker(foundry_broker::Error::Unprotected { .. })) => Exit::Refused,
+            StartError::Host(
+                HostError::StateOpen(_)
+                | HostError::StateOfAnother { .. }
+                | HostError::Broker(foundry_broker::Error::Unprotected { .. }),
+            ) => Exit::Refused,
             _ => Exit::Failure,
         };
         Self::Said(exit, error.to_string())

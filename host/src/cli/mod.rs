@@ -126,6 +126,7 @@ enum Verb {
 /// The program: reads its command line, does it, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    deny_others_to_write();
     let args: Vec<OsString> = std::env::args_os().collect();
     let bot = args.first().and_then(|name| names::stock_bot(name));
     let program = bot.unwrap_or(PROGRAM);
@@ -146,6 +147,14 @@ pub fn main() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(error) => error.report(program).into(),
     }
+}
+
+/// Whatever the shell that started it allows: nothing that the host makes may be written to by the group or by others. Who may read it is left as
+/// it is, since published files are there to be read.
+fn deny_others_to_write() {
+    use rustix::fs::Mode;
+    let before = rustix::process::umask(Mode::all());
+    rustix::process::umask(before | Mode::WGRP | Mode::WOTH);
 }
 
 async fn dispatch(cli: Cli) -> Result<(), CliError> {

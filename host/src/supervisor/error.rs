@@ -27,6 +27,23 @@ pub enum HostError {
     /// Another host has it.
     #[error("another foundry-host is using {} (stop it, or give this one its own --state directory)", .0.display())]
     StateInUse(PathBuf),
+    /// Others may write to the state directory.
+    #[error("others may write to the state directory {path} (run `chmod go-w {path}`, after a look at what is in it)", path = .0.display())]
+    StateOpen(PathBuf),
+    /// The state directory belongs to somebody else.
+    #[error(
+        "the state directory {} belongs to the user {owner}, and this host runs as the user {user} (choose another with \
+         --state, or change its owner)",
+        path.display()
+    )]
+    StateOfAnother {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// The number of the user that the host runs as.
+        user: u32,
+    },
     /// The host's name isn't one.
     #[error("{0:?} is not a host name: use letters, digits, '.', '_' and '-'")]
     BadName(String),

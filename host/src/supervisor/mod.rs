@@ -25,6 +25,7 @@ mod settings;
 mod signature;
 mod spec;
 mod start;
+mod state_directory;
 mod timers;
 mod trial;
 mod waits;

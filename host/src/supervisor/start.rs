@@ -1,8 +1,5 @@
 //! How a host starts: keys, ledger, broker and capabilities are opened, and what runs beside the bots begins.
 
-use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +18,7 @@ use super::message::Link;
 use super::reconsider::reconsider_refused;
 use super::registry::Registry;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
+use super::state_directory;
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience, Peers,
     Publisher, TakeOvers, client_id_of_part,
@@ -49,7 +47,7 @@ impl Host {
         if !is_bot_name(&config.name) {
             return Err(HostError::BadName(config.name));
         }
-        let lock = lock_state(&config.state)?;
+        let lock = state_directory::lock(&config.state)?;
         let identity = Identity::of(&config.state, &config.name, config.name_is_chosen)?;
         let own = Holder::starting(&identity.name, &identity.identity);
         let config = HostConfig {
@@ -239,30 +237,6 @@ fn observed(others: &[String]) -> Vec<String> {
     topics.sort_unstable();
     topics.dedup();
     topics
-}
-
-/// Make the state directory, and make sure that no other host uses it.
-fn lock_state(state: &Path) -> Result<File, HostError> {
-    let failed = |source| HostError::StateDirectory {
-        path: state.to_owned(),
-        source,
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .map_err(failed)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(state.join("lock"))
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(HostError::StateInUse(state.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
 }
 
 /// The key that signs this host's messages, and those whose messages it handles.

@@ -1,6 +1,9 @@
 //! `load` without a running host: one starts in the background, or the user learns why not.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::home::{Home, Said, eventually, load, said};
@@ -28,6 +31,52 @@ fn load_starts_a_host_if_there_is_none() {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let session = stat.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap();
     assert_eq!(session, pid.to_string());
+}
+
+/// All files and directories below one, with their modes.
+fn modes(directory: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        if about.is_dir() {
+            found.extend(modes(&entry.path()));
+        }
+        if !about.is_symlink() {
+            found.push((entry.path(), about.mode()));
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_of_a_host_can_be_written_by_others_whatever_the_shell_allows() {
+    let home = Home::new();
+    std::fs::set_permissions(home.state(), Permissions::from_mode(0o755)).unwrap();
+    let program = home.command(&[]).get_program().to_owned();
+    let mut shell = home.command_of(Path::new("/bin/sh"), &["-c", "umask 000; exec \"$@\"", "sh"]);
+    shell.arg(program).args(load(&[&Home::guest("relay")]));
+    let said = said(shell.output().unwrap());
+    assert_eq!(said.code, 0, "{}", said.err);
+    let open: Vec<_> = modes(&home.state())
+        .into_iter()
+        .filter(|(_, mode)| mode & 0o022 != 0)
+        .collect();
+    // Who may connect to the socket is for the kernel to say, by its mode.
+    assert!(open.is_empty(), "{open:?}");
+    let readable = |name: &str| std::fs::metadata(home.state().join(name)).unwrap().mode() & 0o077;
+    assert_eq!(readable("broker"), 0);
+}
+
+#[test]
+fn a_state_directory_that_others_may_write_to_is_refused() {
+    let home = Home::new();
+    std::fs::set_permissions(home.state(), Permissions::from_mode(0o777)).unwrap();
+    let said = home.run(&load(&[&Home::guest("relay")]));
+    let remedy = format!("chmod go-w {}", home.state().display());
+    assert!(said.code != 0 && said.err.contains(&remedy), "{}", said.err);
+    std::fs::set_permissions(home.state(), Permissions::from_mode(0o700)).unwrap();
+    home.ok(&load(&[&Home::guest("relay")]));
 }
 
 #[test]

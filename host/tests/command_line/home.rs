@@ -1,6 +1,7 @@
 //! A user with a home directory, and what they run in it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -28,7 +29,8 @@ impl Home {
     /// With a configuration by which hosts in the background take any free port.
     pub fn new() -> Self {
         let home = Self::bare();
-        std::fs::create_dir(home.state()).unwrap();
+        // Whatever the shell that runs the tests allows.
+        std::fs::DirBuilder::new().mode(0o700).create(home.state()).unwrap();
         std::fs::write(
             home.state().join("foundry.toml"),
             "[host]\nname = \"here\"\n[broker]\nlisten = \"127.0.0.1:0\"\n",
