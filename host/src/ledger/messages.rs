@@ -1,5 +1,7 @@
 //! A message's way through a host: attempts, settlement, and the outbox of what it led to.
 
+use std::sync::{Mutex, PoisonError};
+
 use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
@@ -57,7 +59,27 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing took effect then.
     pub async fn settle(&self, settlement: Settlement) -> Result<Settled, LedgerError> {
-        let added = self.work(move |c| settle(c, &settlement)).await?;
+        self.settle_then(settlement, ()).await
+    }
+
+    /// The same, and drop something as soon as whoever looks at the state from then on sees what this made of it. That is before it
+    /// is on the disk; if it does not get there, who looked is told that it is [`Settled::Stale`].
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing took effect then.
+    pub async fn settle_then<T: Send + 'static>(
+        &self,
+        settlement: Settlement,
+        turn: T,
+    ) -> Result<Settled, LedgerError> {
+        let turn = Mutex::new(Some(turn));
+        let added = self
+            .work(move |c| {
+                let added = settle(c, &settlement);
+                drop(turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+                added
+            })
+            .await?;
         let Some(added) = added else {
             return Ok(Settled::Stale);
         };

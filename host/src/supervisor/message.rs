@@ -1,7 +1,8 @@
 //! One message's way through a bot: check, attempts, settlement, acknowledgement.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::killpoint;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::chain::{self, Standing};
 use super::places::Place;
 use super::refuse::Refusals;
+use super::turns::{LONGEST_TURN, StateTurn, Turns};
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
 use crate::capability::Level;
@@ -86,6 +88,8 @@ pub(super) struct Handler {
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
     pub(super) refusals: Refusals,
+    /// Whose turn it is to change the state.
+    pub(super) turns: Turns,
 }
 
 /// What an attempt at a message came to.
@@ -151,8 +155,12 @@ impl Handler {
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
         loop {
+            let mut turn = tokio::select! {
+                turn = self.turns.take() => turn,
+                () = abandon.cancelled() => return false,
+            };
             let settled = tokio::select! {
-                settled = self.outcome(&mut message, &group, event, delivery, place) => settled,
+                settled = self.outcome(&mut message, &group, event, delivery, (place, &mut turn)) => settled,
                 () = abandon.cancelled() => return false,
             };
             let settlement = Settlement {
@@ -161,6 +169,9 @@ impl Handler {
                 revived: delivery.revived,
                 ..settled
             };
+            if !clearance.is_decided() {
+                turn = None;
+            }
             let cleared = tokio::select! {
                 cleared = self.leave_to_settle(&mut clearance, place) => cleared,
                 () = abandon.cancelled() => return false,
@@ -169,12 +180,13 @@ impl Handler {
                 return self.settled_elsewhere(&group, event, delivery).await;
             }
             killpoint::pass("before-settlement");
-            let settled = self.until_written(|| ledger.settle(settlement.clone())).await;
+            let settled = self.settle(settlement, turn).await;
             killpoint::pass("after-settlement");
             if settled == Settled::Done {
                 return true;
             }
             // Some message was settled in between, so that there is progress in any case. It is no failed attempt.
+            self.turns.collided();
             tracing::debug!(
                 bot = self.name(),
                 id = event.id,
@@ -226,10 +238,10 @@ impl Handler {
         group: &str,
         event: &Event,
         delivery: &Delivery,
-        place: &mut Place,
+        (place, turn): (&mut Place, &mut Option<StateTurn>),
     ) -> Settlement {
         loop {
-            match self.attempt(message, event).await {
+            match self.attempt_in_turn(message, event, turn).await {
                 Attempt::Settled(settlement) => return *settlement,
                 Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
@@ -242,10 +254,33 @@ impl Handler {
                     let pause = pause(after, message.attempt);
                     let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
                     self.log(Some(&event.run), Level::Warn, &text);
+                    *turn = None;
                     place.pause(pause).await;
                 }
             }
         }
+    }
+
+    /// Settle a message, in its turn if it has one.
+    async fn settle(&self, settlement: Settlement, turn: Option<StateTurn>) -> Settled {
+        let turn = Mutex::new(turn);
+        self.until_written(|| {
+            let turn = turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.link.ledger.settle_then(settlement.clone(), turn)
+        })
+        .await
+    }
+
+    /// A turn is for work that is done at once.
+    async fn attempt_in_turn(&self, message: &Message, event: &Event, turn: &mut Option<StateTurn>) -> Attempt {
+        let mut attempt = pin!(self.attempt(message, event));
+        if turn.is_some() {
+            if let Ok(attempt) = tokio::time::timeout(LONGEST_TURN, &mut attempt).await {
+                return attempt;
+            }
+            *turn = None;
+        }
+        attempt.await
     }
 
     async fn attempt(&self, message: &Message, event: &Event) -> Attempt {

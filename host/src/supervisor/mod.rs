@@ -28,6 +28,7 @@ mod start;
 mod state_directory;
 mod timers;
 mod trial;
+mod turns;
 mod waits;
 
 pub use admission::is_bot_name;

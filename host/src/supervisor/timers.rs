@@ -22,7 +22,9 @@ pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration
             return;
         }
         handler.link.clock.right().await;
-        while tick(&handler, &timer).await == Settled::Stale {}
+        while tick(&handler, &timer).await == Settled::Stale {
+            handler.turns.collided();
+        }
     }
 }
 
