@@ -5,6 +5,7 @@ use foundry_broker::{ATTEMPT_PROPERTY, PLACES_TOPIC};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
@@ -91,6 +92,12 @@ pub enum ConsumerState {
     Refused(String),
 }
 
+/// Messages of QoS 0 that may wait to be handled.
+const UNCOUNTED: usize = 64;
+
+/// Connections of which messages may wait to be handled.
+const CONNECTIONS: usize = 4;
+
 /// A session with its subscriptions.
 pub struct Consumer {
     /// How it connects.
@@ -114,7 +121,7 @@ impl Consumer {
         watch::Receiver<ConsumerState>,
         tokio::task::JoinHandle<()>,
     ) {
-        let (deliveries, receiver) = mpsc::channel(usize::from(self.options.receive_maximum).max(64));
+        let (deliveries, receiver) = mpsc::channel(self.unacknowledged() + UNCOUNTED);
         let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
@@ -158,6 +165,34 @@ impl Consumer {
         if let Some(trouble) = self.wrong_time() {
             state.send_replace(ConsumerState::Connecting(Some(trouble)));
             self.options.concerns.clock.right().await;
+        }
+    }
+
+    /// Messages that may wait to be acknowledged: those of this connection, and those of lost ones, which come again on it.
+    fn unacknowledged(&self) -> usize {
+        usize::from(self.options.receive_maximum) * CONNECTIONS
+    }
+
+    /// Give a message to whoever handles it. Never waits: the session goes on acknowledging and showing signs of life, and can be
+    /// cancelled, however long nobody takes any.
+    fn hand_over(
+        &self,
+        publish: Publish,
+        client: &AsyncClient,
+        deliveries: &mpsc::Sender<Delivery>,
+    ) -> Result<(), End> {
+        // The receive maximum does not bound them (MQTT 5, section 3.3.4), and they may be lost (section 4.3.1).
+        if publish.qos == QoS::AtMostOnce && deliveries.capacity() <= self.unacknowledged() {
+            tracing::debug!(
+                client = self.options.client_id,
+                "dropped a message of QoS 0: too many wait"
+            );
+            return Ok(());
+        }
+        match deliveries.try_send(Delivery::received(publish, client)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(End::Broken("more messages came than can wait here".to_owned())),
+            Err(TrySendError::Closed(_)) => Err(End::Cancelled),
         }
     }
 
@@ -246,8 +281,8 @@ impl Consumer {
                     }
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if deliveries.send(Delivery::received(publish, &client)).await.is_err() {
-                        return End::Cancelled;
+                    if let Err(end) = self.hand_over(publish, &client, deliveries) {
+                        return end;
                     }
                 }
                 Ok(_) => {}

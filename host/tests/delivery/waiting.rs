@@ -102,6 +102,38 @@ async fn a_waiting_message_keeps_its_attempts_over_a_restart() {
     host.shutdown().await;
 }
 
+/// Publish orders of QoS 0, which no receive maximum bounds.
+async fn publish_carelessly(broker: &BrokerAddress, payload: &[u8], count: usize) {
+    let options = MqttOptions::new("careless", &broker.host, broker.port);
+    let (client, mut events) = AsyncClient::new(options, count + 1);
+    for _ in 0..count {
+        client
+            .try_publish(TOPIC, QoS::AtMostOnce, false, payload.to_vec())
+            .unwrap();
+    }
+    client.try_disconnect().unwrap();
+    while events.poll().await.is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_bot_with_any_number_of_messages_of_qos_0_can_be_stopped_with_mosquitto() {
+    let directory = tempfile::tempdir().unwrap();
+    let mosquitto = Mosquitto::start(directory.path(), "");
+    let mut config = at(directory.path(), mosquitto.address());
+    config.drain = std::time::Duration::from_millis(100);
+    let host = Host::start(config).await.unwrap();
+    load(&host).await;
+    let broker = mosquitto.address();
+    publish(&broker, TOPIC, order(directory.path(), "busy", "loop")).await;
+    eventually("it is busy", async || (host.list()[0].in_hand > 0).then_some(())).await;
+    publish_carelessly(&broker, b"{}", 500).await;
+    publish(&broker, TOPIC, order(directory.path(), "late", "done")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(30), host.stop("hostile")).await;
+    stopped.expect("it never stops").unwrap();
+    host.shutdown().await;
+}
+
 /// Publish a message that somebody may have had before.
 pub async fn publish_again(broker: &BrokerAddress, payload: Vec<u8>) {
     let options = MqttOptions::new("publisher-again", &broker.host, broker.port);
