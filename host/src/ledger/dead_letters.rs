@@ -8,11 +8,13 @@ use time::format_description::well_known::Rfc3339;
 use super::{Ledger, LedgerError, outbox};
 use crate::event::Cure;
 
-/// Dead letters that are kept; the oldest go first, so that a flood of forged events can't fill the disk.
-const MAX_KEPT: i64 = 10_000;
-
-/// Bytes of dead letters that are kept, for the same reason.
-const MAX_BYTES: i64 = 256 * 1024 * 1024;
+/// Dead letters of a class that are kept, and bytes of their payloads; the oldest go first. Whoever may publish can have any number of messages refused: so
+/// these have a bound of their own, and push out nothing that a bot gave up.
+const MOST: [(Class, i64, i64); 3] = [
+    (Class::Message, 10_000, 256 * 1024 * 1024),
+    (Class::Refused, 10_000, 64 * 1024 * 1024),
+    (Class::Outbox, 10_000, 256 * 1024 * 1024),
+];
 
 /// Bytes of one that are kept: all of it, if it can be an event.
 const MAX_PAYLOAD: usize = 512 * 1024;
@@ -31,6 +33,36 @@ pub enum DeadLetterKind {
     Outbox,
     /// To any member of a group: the embedded broker gave it up.
     Group,
+}
+
+/// Which bound a dead letter counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// A bot gave it up.
+    Message,
+    /// It was nobody's: no bot got it.
+    Refused,
+    /// The broker will not take it.
+    Outbox,
+}
+
+impl Class {
+    fn of(letter: &DeadLetter) -> Self {
+        match (letter.kind, &letter.id) {
+            (DeadLetterKind::Outbox, _) => Self::Outbox,
+            (_, None) => Self::Refused,
+            (_, Some(_)) => Self::Message,
+        }
+    }
+
+    /// As the table has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Refused => "refused",
+            Self::Outbox => "outbox",
+        }
+    }
 }
 
 impl DeadLetterKind {
@@ -160,8 +192,8 @@ impl DeadLetter {
 /// Returns its number.
 pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64> {
     c.prepare_cached(
-        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, retry_on_trust, retry_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, retry_on_trust, retry_at, class)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         dead.at,
@@ -174,18 +206,29 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64>
         dead.kind.name(),
         dead.cure == Some(Cure::Trust),
         moment(dead.cure),
+        Class::of(dead).name(),
     ])?;
     let number = c.last_insert_rowid();
-    c.prepare_cached("DELETE FROM dead_letters WHERE seq <= (SELECT max(seq) FROM dead_letters) - ?")?
-        .execute([MAX_KEPT])?;
-    // Of the newest up to the bound, and none older than the first that goes beyond it.
-    c.prepare_cached(
-        "DELETE FROM dead_letters WHERE seq <= (
-             SELECT max(seq) FROM (SELECT seq, sum(length(payload)) OVER (ORDER BY seq DESC) AS bytes FROM dead_letters)
-             WHERE bytes > ?)",
-    )?
-    .execute([MAX_BYTES])?;
+    make_room(c, Class::of(dead))?;
     Ok(number)
+}
+
+/// Remove the oldest of a class until the others are within its bounds. The one that came last stays.
+fn make_room(c: &Connection, class: Class) -> rusqlite::Result<()> {
+    let bounds = MOST.iter().find(|(of, ..)| *of == class);
+    let Some((_, most, most_bytes)) = bounds else {
+        return Ok(());
+    };
+    let mut totals = c.prepare_cached("SELECT count, bytes FROM dead_letter_totals WHERE class = ?")?;
+    let mut oldest =
+        c.prepare_cached("DELETE FROM dead_letters WHERE seq = (SELECT min(seq) FROM dead_letters WHERE class = ?)")?;
+    loop {
+        let (count, bytes): (i64, i64) = totals.query_row([class.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if count <= 1 || (count <= *most && bytes <= *most_bytes) {
+            return Ok(());
+        }
+        oldest.execute([class.name()])?;
+    }
 }
 
 /// From when on, in seconds since 1970: a second that has begun is not over.
@@ -368,4 +411,42 @@ fn requeue(c: &Connection, seq: i64) -> rusqlite::Result<Option<outbox::Size>> {
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     outbox::insert(c, &topic, &payload, false).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: Option<&str>, size: usize) -> DeadLetter {
+        let id = id.map(ToOwned::to_owned);
+        DeadLetter::now("b", "foundry/builds", id, "no".to_owned(), 0, &vec![b'x'; size])
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_refused_messages_pushes_out_none_that_a_bot_gave_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        ledger.bury(letter(Some("given-up"), 10)).await.unwrap();
+        let flood = ledger.work(|c| (0..10_100).try_for_each(|_| insert(c, &letter(None, 1)).map(drop)));
+        flood.await.unwrap();
+        let large = ledger.work(|c| (0..140).try_for_each(|_| insert(c, &letter(None, MAX_PAYLOAD)).map(drop)));
+        large.await.unwrap();
+        let letters = ledger.dead_letters().await.unwrap();
+        let (refused, given_up): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| letter.id.is_none());
+        assert_eq!(given_up.len(), 1);
+        assert_eq!(
+            refused.len(),
+            64 * 1024 * 1024 / MAX_PAYLOAD,
+            "the newest, as many as fit"
+        );
+        for letter in refused {
+            ledger.take_dead_letter(letter.seq).await.unwrap();
+        }
+        let left = ledger.work(|c| {
+            c.query_row("SELECT sum(count), sum(bytes) FROM dead_letter_totals", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+        });
+        assert_eq!(left.await.unwrap(), (1, 10));
+    }
 }

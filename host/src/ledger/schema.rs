@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     -- What bots keep.
     CREATE TABLE state (
@@ -85,6 +85,23 @@ const MIGRATIONS: [&str; 4] = [
     -- Whether the operator wants it handled once more whatever became of it; else only if it was not settled meanwhile.
     ALTER TABLE dead_letters ADD COLUMN anew INTEGER NOT NULL DEFAULT 1;
 ",
+    "
+    -- Which bound a dead letter counts for: messages that were refused may be anybody's, and have one of their own.
+    ALTER TABLE dead_letters ADD COLUMN class TEXT NOT NULL DEFAULT 'message';
+    UPDATE dead_letters SET class = CASE WHEN kind = 'outbox' THEN 'outbox' WHEN id IS NULL THEN 'refused' ELSE 'message' END;
+    CREATE INDEX dead_letters_class ON dead_letters (class, seq);
+
+    -- How many there are of each class, and the bytes of their payloads.
+    CREATE TABLE dead_letter_totals (class TEXT PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO dead_letter_totals SELECT class, count(*), sum(length(payload)) FROM dead_letters GROUP BY class;
+    CREATE TRIGGER dead_letter_comes AFTER INSERT ON dead_letters BEGIN
+        INSERT INTO dead_letter_totals VALUES (new.class, 1, length(new.payload))
+        ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER dead_letter_goes AFTER DELETE ON dead_letters BEGIN
+        UPDATE dead_letter_totals SET count = count - 1, bytes = bytes - length(old.payload) WHERE class = old.class;
+    END;
+",
 ];
 
 /// Set a connection up and bring its file to the newest version.
@@ -160,6 +177,17 @@ mod tests {
             ledger.requeued("sign").await.unwrap()[0].anew,
             "the operator asked for it"
         );
+        let totals = ledger.work(|c| {
+            let of = |class: &str| {
+                c.query_row(
+                    "SELECT count, bytes FROM dead_letter_totals WHERE class = ?",
+                    [class],
+                    |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+                )
+            };
+            Ok((of("message")?, of("refused")?))
+        });
+        assert_eq!(totals.await.unwrap(), ((1, 2), (1, 2)), "what was there is counted");
         drop(ledger);
         assert_eq!(
             Ledger::open(&path).unwrap().topics_since(),
