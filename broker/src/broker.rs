@@ -157,7 +157,7 @@ impl Broker {
         &self.owner
     }
 
-    #[cfg(fuzzing)]
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }

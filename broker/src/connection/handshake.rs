@@ -256,8 +256,9 @@ fn begin<S>(
         (Message { publisher, ..message }, delay)
     });
     if let Some((message, delay)) = &will {
+        // All that concerns wills goes one way, so that what becomes of the one before comes before this one.
         let will = Change::Will(session.id, message.clone(), *delay);
-        context.archive.note(will);
+        context.publisher.note(will);
     }
     let connection = Connection {
         reader,

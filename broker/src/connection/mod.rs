@@ -221,9 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             End::Lost => (Leaving::Died, true),
             End::Closed(code, why) => {
                 tracing::debug!(client = self.session.client_id, code, why, "closing connection");
-                // The broker going down says nothing about the messages that the client holds.
+                // That the broker goes down, or that the client is back on another connection, says nothing about the messages that it
+                // holds.
                 let how = match code {
-                    reason::SHUTTING_DOWN => Leaving::Orderly,
+                    reason::SHUTTING_DOWN | reason::TAKEN_OVER => Leaving::Orderly,
                     _ => Leaving::Died,
                 };
                 if self.encoder.disconnect(code, &mut self.out).is_ok() {
@@ -244,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             will: self.will.take().filter(|_| will),
         };
         if had_will && ending.will.is_none() {
-            self.context.archive.note(Change::NoWill(self.session.id));
+            self.context.publisher.note(Change::NoWill(self.session.id));
         }
         self.seat.leave();
         self.context.registry.detach(self.session, self.member, ending);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::queue::Groups;
 use super::state::{Alarm, Entry, Leased};
-use super::types::{Death, Delivery, Effect, EntryId, GroupId, Leaving, MemberId, Refusal};
+use super::types::{Death, Delivery, Effect, EntryId, GroupId, Leaving, MemberId, Refusal, SUSPECTS};
 use crate::message::Timestamp;
 
 impl Groups {
@@ -37,16 +37,9 @@ impl Groups {
         if let Some(entry) = self.end_lease(group, id, member) {
             if refusal == Refusal::Never {
                 self.die(group, id, entry, Death::Refused, effects);
-            } else if entry.attempts >= self.limits.deliveries {
-                self.die(group, id, entry, Death::Attempts, effects);
             } else {
-                effects.push(Effect::Attempts(id, entry.attempts));
                 let again = self.limits.retry_at(entry.attempts, now);
-                if again > now {
-                    self.delay(group, id, entry, again);
-                } else {
-                    self.wait(group, id, entry);
-                }
+                self.give_back_later(group, id, entry, again.max(now), effects);
             }
         }
         self.dispatch(group, now, effects);
@@ -54,7 +47,9 @@ impl Groups {
         true
     }
 
-    /// The member's connection is gone: what it held goes to others at once.
+    /// The member's connection is gone: what it held goes to others. If it died, the attempt counts for the message that it had for longest, since
+    /// that may be the reason; from the second time on that one waits as if it had been refused, so that a line that breaks again and again
+    /// uses up no attempts. Where members work at several at a time, the one that kills becomes the oldest when those before it are done or wait.
     pub fn leave(&mut self, member: MemberId, how: Leaving, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(gone) = self.members.remove(member) else {
             return;
@@ -62,14 +57,25 @@ impl Groups {
         for group in &gone.groups {
             self.quit(*group, member, now);
         }
+        let suspects = match how {
+            Leaving::Orderly => 0,
+            Leaving::Died => SUSPECTS,
+        };
         let mut touched = BTreeSet::new();
-        for (id, group) in gone.held {
-            if let Some(mut entry) = self.end_lease(group, id, member) {
-                if how == Leaving::Orderly {
-                    entry.attempts = entry.attempts.saturating_sub(1);
-                }
+        for (number, (id, group)) in gone.held.into_iter().enumerate() {
+            let Some(mut entry) = self.end_lease(group, id, member) else {
+                continue;
+            };
+            touched.insert(group);
+            if number >= suspects {
+                entry.attempts = entry.attempts.saturating_sub(1);
+                effects.push(Effect::Attempts(id, entry.attempts));
+                self.wait(group, id, entry);
+            } else if entry.attempts < 2 {
                 self.give_back(group, id, entry, effects);
-                touched.insert(group);
+            } else {
+                let again = self.limits.retry_at(entry.attempts - 1, now);
+                self.give_back_later(group, id, entry, again, effects);
             }
         }
         for group in touched {
@@ -154,6 +160,16 @@ impl Groups {
         } else {
             effects.push(Effect::Attempts(id, entry.attempts));
             self.wait(group, id, entry);
+        }
+    }
+
+    /// The same, from a time on.
+    fn give_back_later(&mut self, group: GroupId, id: EntryId, entry: Entry, at: Timestamp, effects: &mut Vec<Effect>) {
+        if entry.attempts >= self.limits.deliveries {
+            self.die(group, id, entry, Death::Attempts, effects);
+        } else {
+            effects.push(Effect::Attempts(id, entry.attempts));
+            self.delay(group, id, entry, at);
         }
     }
 
@@ -249,5 +265,120 @@ impl Groups {
             self.members.hand(member, id, group);
             effects.push(Effect::Deliver(member, delivery));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::ArcPayload;
+
+    use super::super::types::{GroupLimits, Joining};
+    use super::*;
+    use crate::message::{Message, QoS, SessionId};
+    use crate::topic::{GroupKey, Subscribable, TopicName};
+
+    const GROUP: GroupId = GroupId(1);
+
+    fn key() -> GroupKey {
+        match Subscribable::parse("$share/g/jobs").unwrap() {
+            Subscribable::Shared(key) => key,
+            Subscribable::Plain(_) => unreachable!(),
+        }
+    }
+
+    /// A group with so many messages, and the limits of the documentation.
+    fn group(messages: i64) -> Groups {
+        let limits = GroupLimits {
+            messages: 1000,
+            bytes: 1 << 20,
+            deliveries: 20,
+            retry: 1000,
+            retry_most: 300_000,
+            lease: None,
+        };
+        let mut groups = Groups::new(limits, std::collections::BTreeMap::new());
+        groups.open(GROUP, key(), 0, Timestamp(0));
+        for id in 0..messages {
+            let message = Message {
+                topic: TopicName::new("jobs").unwrap(),
+                payload: ArcPayload::default(),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                expires: None,
+                properties: Vec::new(),
+                publisher: SessionId(1),
+            };
+            groups.admit(&message.topic, message.size()).unwrap();
+            groups.enqueue(
+                GROUP,
+                EntryId(id),
+                Arc::new(message),
+                Timestamp(0),
+                Timestamp(0),
+                &mut Vec::new(),
+            );
+        }
+        groups
+    }
+
+    fn join(groups: &mut Groups, member: u64, now: u64) -> Vec<Effect> {
+        let joining = Joining {
+            member: MemberId(member),
+            capacity: 32,
+            qos: QoS::AtLeastOnce,
+            subscription: None,
+        };
+        let mut effects = Vec::new();
+        groups.join(GROUP, joining, Timestamp(now), &mut effects);
+        effects
+    }
+
+    fn dead(effects: &[Effect]) -> Vec<i64> {
+        let dead = effects.iter().filter_map(|effect| match effect {
+            Effect::Dead { entry, .. } => Some(entry.0),
+            _ => None,
+        });
+        dead.collect()
+    }
+
+    #[test]
+    fn a_line_that_breaks_again_and_again_makes_no_dead_letters() {
+        let mut groups = group(32);
+        let mut effects = Vec::new();
+        for life in 0..25 {
+            let now = life * 32;
+            groups.wake(Timestamp(now), &mut effects);
+            effects.extend(join(&mut groups, life, now));
+            groups.leave(MemberId(life), Leaving::Died, Timestamp(now + 30), &mut effects);
+        }
+        assert_eq!(dead(&effects), [0_i64; 0]);
+    }
+
+    #[test]
+    fn a_message_that_kills_its_worker_is_a_dead_letter_in_the_end_and_takes_no_other_with_it() {
+        let (killer, mut groups) = (EntryId(7), group(32));
+        let (mut effects, mut now) = (Vec::new(), 0);
+        for life in 0..2_000 {
+            now = now.max(groups.next_alarm().map_or(0, |at| at.0));
+            groups.wake(Timestamp(now), &mut effects);
+            let given = join(&mut groups, life, now);
+            let mut has_killer = false;
+            for effect in given {
+                let Effect::Deliver(member, delivery) = effect else {
+                    continue;
+                };
+                // It works them off in order, until it dies.
+                has_killer |= delivery.entry == killer;
+                if !has_killer {
+                    groups.acknowledge(member, delivery.entry, Timestamp(now), &mut effects);
+                }
+            }
+            let how = if has_killer { Leaving::Died } else { Leaving::Orderly };
+            groups.leave(MemberId(life), how, Timestamp(now), &mut effects);
+            if !dead(&effects).is_empty() {
+                break;
+            }
+        }
+        assert_eq!(dead(&effects), [killer.0]);
     }
 }

@@ -9,7 +9,7 @@ use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
 use proptest::prelude::*;
 
 use super::queue::Groups;
-use super::types::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal};
+use super::types::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal, SUSPECTS};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 
@@ -369,8 +369,13 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(done, id.is_some());
             }
             Step::Leave { member, orderly } => {
-                for id in model.held(member) {
-                    model.give_back(id, !orderly);
+                for (number, id) in model.held(member).into_iter().enumerate() {
+                    let counts = !orderly && number < SUSPECTS;
+                    model.give_back(id, counts);
+                    let copy = model.copies.get_mut(&id).unwrap();
+                    if counts && (2..LIMITS.deliveries).contains(&copy.attempts) {
+                        copy.delayed = Some(model.now + [5, 10, 12][copy.attempts as usize - 2]);
+                    }
                 }
                 model.members.remove(&member);
                 let how = if orderly { Leaving::Orderly } else { Leaving::Died };

@@ -21,6 +21,9 @@ pub struct BacklogId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
+/// For so many of the messages that a member held when it died, those that it had for longest, the attempt counts. It was given more than it looked at.
+pub(super) const SUSPECTS: usize = 1;
+
 /// Bounds of every group.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupLimits {
@@ -65,7 +68,7 @@ pub struct Joining {
 pub enum Leaving {
     /// It said goodbye: what it held was not tried, and the attempt does not count.
     Orderly,
-    /// Its connection ended: the message may be the reason, and the attempt counts.
+    /// Its connection ended: the message that it had for longest may be the reason, and for that one the attempt counts.
     Died,
 }
 

@@ -13,6 +13,7 @@ use super::handle::{self, Command, HubHandle};
 use super::retained::Retained;
 use super::routes::Routes;
 use crate::archive::{ArchiveHandle, Change};
+use crate::codec::reason;
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::receipt::Completion;
 use crate::session::{Mailbox, Ordinary, Session};
@@ -144,14 +145,18 @@ impl Hub {
         }
     }
 
+    /// Keeps a message for those who subscribe later. Where there is no room the publisher is told, and the topic's earlier message stays.
     fn retain(&mut self, message: &Arc<Message>, completion: Option<&Completion>) {
-        let kept = self.retained.store(message);
-        if !kept {
+        if !self.retained.store(message) {
             tracing::warn!(topic = %message.topic, "retained messages are full, not keeping this one");
+            if let Some(completion) = completion {
+                completion.another().refuse(reason::QUOTA_EXCEEDED);
+            }
+            return;
         }
-        let change = match kept && !message.payload.is_empty() {
-            true => Change::Retain(Arc::clone(message)),
-            false => Change::Unretain(message.topic.clone()),
+        let change = match message.payload.is_empty() {
+            true => Change::Unretain(message.topic.clone()),
+            false => Change::Retain(Arc::clone(message)),
         };
         match completion {
             Some(completion) => self.archive.write(change, completion.another()),

@@ -24,19 +24,21 @@ impl Retained {
         }
     }
 
-    /// Takes note of a message with the RETAIN flag: an empty one deletes. `false` when there is no room.
+    /// Takes note of a message with the RETAIN flag: an empty one deletes. `false` when there is no room; the topic's earlier
+    /// message stays then.
     pub fn store(&mut self, message: &Arc<Message>) -> bool {
-        if let Some(old) = self.messages.remove(&message.topic) {
-            self.bytes = self.bytes.saturating_sub(old.size());
-        }
+        let freed = self.messages.get(&message.topic).map_or(0, |old| old.size());
+        let without = self.bytes.saturating_sub(freed);
         if message.payload.is_empty() {
+            self.messages.remove(&message.topic);
+            self.bytes = without;
             return true;
         }
-        let size = message.size();
-        if self.bytes.saturating_add(size) > self.limit {
+        let bytes = without.saturating_add(message.size());
+        if bytes > self.limit {
             return false;
         }
-        self.bytes += size;
+        self.bytes = bytes;
         self.messages.insert(message.topic.clone(), Arc::clone(message));
         true
     }
@@ -68,5 +70,44 @@ impl Retained {
                 topic
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::ArcPayload;
+
+    use super::*;
+    use crate::message::{QoS, SessionId};
+
+    fn message(topic: &str, payload: &str) -> Arc<Message> {
+        Arc::new(Message {
+            topic: TopicName::new(topic).unwrap(),
+            payload: ArcPayload::new(payload.as_bytes().into(), 0, payload.len()),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            expires: None,
+            properties: Vec::new(),
+            publisher: SessionId(1),
+        })
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_what_is_there() {
+        let small = message("t/1", "x");
+        let mut retained = Retained::new(2 * small.size());
+        assert!(retained.store(&small) && retained.store(&message("t/2", "x")));
+        assert!(!retained.store(&message("t/3", "x")));
+        assert!(!retained.store(&message("t/1", "larger than one byte")));
+        let all = TopicFilter::new("#").unwrap();
+        let there: Vec<_> = retained
+            .matching(&all, Timestamp(0))
+            .iter()
+            .map(|m| m.topic.to_string())
+            .collect();
+        assert_eq!(there, ["t/1", "t/2"]);
+        assert!(retained.store(&message("t/1", "y")), "another one of the same size");
+        assert!(retained.store(&message("t/2", "")) && retained.store(&message("t/3", "x")));
+        assert_eq!(retained.bytes, 2 * small.size());
     }
 }

@@ -279,7 +279,8 @@ impl Registry {
     ) {
         let continues = !request.clean_start && found.is_some();
         match will {
-            Some((session, _, true)) if continues => self.archive.note(Change::NoWill(session)),
+            // Behind the wills of earlier connections, and before that of the next one.
+            Some((session, _, true)) if continues => self.publisher.note(Change::NoWill(session)),
             Some((session, message, _)) => self.publish_will(session, message),
             None => {}
         }
@@ -354,7 +355,14 @@ impl Registry {
             }) if current == member => match next {
                 Some(request) => {
                     let will = ending.will.map(|(message, delay)| (session.id, message, delay > 0));
-                    let found = (session.expiry > 0).then_some(session);
+                    let found = match session.expiry {
+                        // It ends with its connection, however that ends: else its subscriptions would go on.
+                        0 => {
+                            self.end(*session);
+                            None
+                        }
+                        _ => Some(session),
+                    };
                     self.hand_over(request, found, will);
                 }
                 None => self.park(session, ending),
@@ -452,5 +460,82 @@ impl Registry {
         if lasting {
             self.publisher.note(Change::End(id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::ArcPayload;
+
+    use super::*;
+    use crate::message::QoS;
+    use crate::routing::{SubscribeRequest, SubscriptionOptions};
+    use crate::session::Mailbox;
+    use crate::topic::{TopicFilter, TopicName};
+    use crate::{Access, Broker, Config};
+
+    async fn attached(registry: &RegistryHandle, client_id: &str) -> Attached {
+        let attached = registry.attach(client_id.to_owned(), None, true, 0).await;
+        attached.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_taken_over_and_does_not_last_gets_no_more_mail() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: directory.path().join("broker"),
+            access: Access::open("host"),
+            ..Config::default()
+        };
+        let broker = Broker::start(config).await.unwrap();
+        let context = Arc::clone(broker.context());
+        let filter = TopicFilter::new("t/#").unwrap();
+        let options = SubscriptionOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+        };
+        let mut mailboxes: Vec<Arc<Mailbox>> = Vec::new();
+        let mut holder = attached(&context.registry, "same").await;
+        for _ in 0..3 {
+            holder.session.subscriptions.insert(filter.clone(), options);
+            let request = SubscribeRequest {
+                session: holder.session.id,
+                mailbox: Arc::clone(&holder.session.mailbox),
+                filters: vec![(filter.clone(), options, 0)],
+            };
+            context.hub.subscribe(request).await;
+            mailboxes.push(Arc::clone(&holder.session.mailbox));
+            let next = tokio::spawn({
+                let context = Arc::clone(&context);
+                async move { attached(&context.registry, "same").await }
+            });
+            assert_eq!(holder.stop.await, Ok(reason::TAKEN_OVER));
+            context
+                .registry
+                .detach(holder.session, holder.member, Ending::default());
+            holder = next.await.unwrap();
+        }
+        let message = Arc::new(Message {
+            topic: TopicName::new("t/x").unwrap(),
+            payload: ArcPayload::default(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: None,
+            properties: Vec::new(),
+            publisher: SessionId(0),
+        });
+        let waits = Arc::clone(&holder.session.mailbox);
+        let receipt = context.publisher.publish_for(&message, &waits);
+        while receipt.outcome().is_none() {
+            waits.woken().await;
+        }
+        for mailbox in mailboxes {
+            assert!(mailbox.take(|_| true).is_none());
+            assert_eq!(Arc::strong_count(&mailbox), 1, "nobody else knows it any more");
+        }
+        broker.stop().await;
     }
 }
