@@ -49,7 +49,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use binding::{Binding, NotAHost};
+pub use binding::{Binding, NotAHost, Whose};
 pub use cleartext::NotClearSigned;
 pub use deb::{DebError, ORIGIN_MEMBER};
 pub use duty::{Duties, Duty, NotADuty};
