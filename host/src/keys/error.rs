@@ -340,6 +340,22 @@ pub enum KeyError {
     },
 }
 
+impl KeyError {
+    /// Whether files can't be read now, or gpg can't be asked: what was asked of the keys may be true or not.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Permissions { .. } | Self::Damaged { .. } => true,
+            Self::NotFound { looked, .. } => {
+                matches!(**looked, Looked::Everywhere { problem: Some(_), .. })
+            }
+            Self::Gnupg(problem) => problem.may_pass(),
+            Self::KeptByGnupg { source, .. } => source.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 /// Why nothing was signed.
 #[derive(Debug, Error)]
 pub enum SignError {

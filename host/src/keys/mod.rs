@@ -59,6 +59,7 @@ pub use fingerprint::{Fingerprint, KeyId, NotAFingerprint};
 pub use generate::{Algorithm, NewKey};
 pub use gnupg::{GnupgError, GnupgKey};
 pub use info::{KeyInfo, Location};
+pub use locate::Believed;
 pub use passphrase::{PASSPHRASE_FILE_VARIABLE, PassphraseError, PassphraseSource, Prompt};
 pub use renew::RevocationReason;
 pub use role::{NotARole, Role};
