@@ -153,10 +153,13 @@ fn what_is_allowed_can_be_forbidden_again() {
     assert!(names.admit(&claim(THEIRS, &[("hello", "evil")])).is_err());
 }
 
+/// What an operator does.
+type Change = fn(&mut Names);
+
 #[test]
 fn what_was_moved_by_leave_is_taken_back_with_the_leave() {
     // A source, and then a binary package, that another repository may provide for a while.
-    let leaves: [(fn(&mut Names), fn(&mut Names)); 2] = [
+    let leaves: [(Change, Change); 2] = [
         (
             |names| assert!(names.allow_source("hello", THEIRS)),
             |names| assert!(names.forbid_source("hello", THEIRS)),
