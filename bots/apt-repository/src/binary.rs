@@ -5,7 +5,7 @@ use crate::host::Digest;
 use crate::control::{ControlError, Field, Paragraph};
 use crate::index::{Entry, IndexName, Key};
 use crate::pool;
-use crate::syntax::{is_architecture, is_package_name, is_version, without_epoch};
+use crate::syntax::{is_architecture, is_package_name, is_version, named_source, without_epoch};
 
 /// Fields that describe the file in the repository. A package can't speak for itself there.
 const ABOUT_THE_FILE: [&str; 8] = [
@@ -80,16 +80,9 @@ impl Binary {
         let package = checked("Package", is_package_name)?;
         let version = checked("Version", is_version)?;
         let architecture = checked("Architecture", is_architecture)?;
-        // `Source: name (version)` when the versions differ.
         let named = fields.get("Source").filter(|source| !source.is_empty());
-        let source = match named {
-            Some(source) => source.split(' ').next().unwrap_or_default().to_owned(),
-            None => package.clone(),
-        };
-        let of_source = named.and_then(|source| source.split_once('(')?.1.split_once(')'));
-        let source_version = of_source
-            .map_or(version.as_str(), |(version, _)| version.trim())
-            .to_owned();
+        let (source, source_version) = named.map_or((package.as_str(), None), named_source);
+        let (source, source_version) = (source.to_owned(), source_version.unwrap_or(&version).to_owned());
         if !is_package_name(&source) {
             return Err(BinaryError::BadField {
                 field: "Source",
@@ -237,6 +230,7 @@ mod tests {
             of(&CONTROL.replace("Source: hello (1.0)\n", "")),
             named("libhello1", "1:1.0-1")
         );
+        assert_eq!(of(&CONTROL.replace("hello (1.0)", "hello(1.0)")), named("hello", "1.0"));
         assert!(of(&CONTROL.replace("(1.0)", "(../1)")).is_err());
     }
 
@@ -279,6 +273,12 @@ mod tests {
             ("1:1.0-1", "1.0/../1", "Version"),
             ("amd64", "any amd64", "Architecture"),
             ("hello (1.0)", "../../x (1)", "Source"),
+            ("libhello1\n", "Libhello1\n", "Package"),
+            ("libhello1\n", "libhello1:amd64\n", "Package"),
+            ("hello (1.0)", "Hello", "Source"),
+            ("hello (1.0)", "hello:amd64", "Source"),
+            ("hello (1.0)", "hello\n evil", "Source"),
+            ("Source: hello (1.0)", "Source:\n evil", "Source"),
         ] {
             let error = Binary::new(&CONTROL.replacen(from, to, 1), "libhello1_1.0-1_amd64.deb").unwrap_err();
             assert!(

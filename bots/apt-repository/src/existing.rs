@@ -7,7 +7,7 @@ use crate::deb::decompress;
 use crate::descriptions::{Descriptions, Topic, TranslationName};
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::Transaction;
+use crate::host::{Host, Transaction};
 use crate::index::{Index, IndexError, IndexName};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
@@ -231,6 +231,38 @@ impl<'a> Existing<'a> {
     /// [`Failure`] if it is not an index.
     pub fn parsed(&self, name: &IndexName, parsed: Result<Index, IndexError>) -> Result<Index, Failure> {
         parsed.map_err(|error| unreadable(&self.path(&name.to_string()), &error))
+    }
+
+    /// See that nothing of the suite is lost that says which indices it has.
+    ///
+    /// # Errors
+    /// [`Failure::Repository`] if there are records of the suite and no `Release`.
+    pub fn require_release(&self) -> Result<(), Failure> {
+        if self.records.is_none() || self.release.is_some() {
+            return Ok(());
+        }
+        Err(Failure::Repository(format!(
+            "{} is missing, and so is Release (distbot's refresh writes them from the indices that are left; of a suite that is \
+             to be gone, remove {}.json as well)",
+            self.path("InRelease"),
+            self.directory.replacen("dists", ".foundry/suites", 1)
+        )))
+    }
+
+    /// See that an index is what the suite's `Release` says, if that lists it: one that was cut off lacks packages without a
+    /// word.
+    ///
+    /// # Errors
+    /// [`Failure::Repository`] if it is something else, or can't be unpacked.
+    pub fn require_whole(&self, name: &IndexName, host: &dyn Host) -> Result<(), Failure> {
+        let (Some(listed), Some(text)) = (self.listed(name), self.index_text(name)?) else {
+            return Ok(());
+        };
+        if host.digest(text.as_bytes()).sha256 == listed.sha256 {
+            return Ok(());
+        }
+        let path = self.path(&name.to_string());
+        Err(unreadable(&path, &"it is not what its Release says"))
     }
 
     fn read_release(&self) -> Result<Option<Release>, Failure> {

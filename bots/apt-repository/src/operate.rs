@@ -11,7 +11,7 @@ use crate::host::Transaction;
 use crate::index::{Entry, Index, IndexName};
 use crate::pieces::Edits;
 use crate::retention::Retention;
-use crate::syntax::is_sha512;
+use crate::syntax::{is_sha512, named_source};
 use crate::version;
 
 /// What is to happen to the indices of a suite.
@@ -36,6 +36,19 @@ pub fn suites(transaction: &dyn Transaction) -> Result<Vec<String>, Failure> {
     };
     let suites: BTreeSet<_> = files.iter().filter_map(suite).collect();
     Ok(suites.into_iter().collect())
+}
+
+/// The suites that a repository has, and those of which the `Release` is lost and records are left.
+///
+/// # Errors
+/// The host's.
+pub fn suites_and_remains(transaction: &dyn Transaction) -> Result<BTreeSet<String>, Failure> {
+    let records = transaction.list(".foundry/suites")?;
+    let remains = records.iter().filter_map(|path| {
+        let name = path.strip_prefix(".foundry/suites/")?.strip_suffix(".json")?;
+        Some(name.to_owned())
+    });
+    Ok(remains.chain(suites(transaction)?).collect())
 }
 
 /// All packages of a suite, with their whole descriptions.
@@ -98,9 +111,9 @@ impl Selection {
 /// The name of the source package that a package was built from.
 #[must_use]
 pub fn source(entry: &Entry) -> &str {
-    // `Source: name (version)` when the versions differ.
-    let source = entry.field("Source").and_then(|source| source.split(' ').next());
-    source.unwrap_or(&entry.package)
+    entry
+        .field("Source")
+        .map_or(&entry.package, |source| named_source(source).0)
 }
 
 /// Take packages out of a suite.

@@ -202,7 +202,7 @@ impl Update<'_> {
     }
 
     /// The pieces of an index that distbot made, if nothing else changed it.
-    fn pieces(&self, existing: &Existing<'_>, name: &IndexName) -> Result<Option<Text>, Failure> {
+    pub(crate) fn pieces(&self, existing: &Existing<'_>, name: &IndexName) -> Result<Option<Text>, Failure> {
         let text = self.transaction.text(&existing.path(&name.to_string()))?;
         let listed = existing.listed(name);
         Ok(text.filter(|text| listed.is_some_and(|listed| listed.sha256 == text.checksum.sha256)))

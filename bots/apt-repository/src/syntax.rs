@@ -44,6 +44,16 @@ pub fn is_architecture(architecture: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// The source package that the value of a field `Source` names, and its version where that differs: `name`, or `name (version)`
+/// (Debian Policy 5.6.1). The name is as it stands there, sound or not.
+#[must_use]
+pub fn named_source(value: &str) -> (&str, Option<&str>) {
+    let end = value.find([' ', '\t', '(']).unwrap_or(value.len());
+    let (name, rest) = value.split_at_checked(end).unwrap_or((value, ""));
+    let version = rest.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    (name, version.map(|(version, _)| version.trim()))
+}
+
 /// A suite's codename, or a component: one directory below `dists`.
 #[must_use]
 pub fn is_suite_name(name: &str) -> bool {
@@ -137,6 +147,31 @@ mod tests {
         }
         assert_eq!(without_epoch("2:1.0-1"), "1.0-1");
         assert_eq!(without_epoch("1.0-1"), "1.0-1");
+    }
+
+    #[test]
+    fn a_source_is_named_with_its_version_or_without() {
+        for (value, name, version) in [
+            ("hello", "hello", None),
+            ("hello (1:2.0-1)", "hello", Some("1:2.0-1")),
+            ("hello(2)", "hello", Some("2")),
+            ("hello\t( 2 )", "hello", Some("2")),
+            ("hello (2", "hello", None),
+        ] {
+            assert_eq!(named_source(value), (name, version), "{value:?}");
+        }
+        // Names that are none stay none.
+        for value in [
+            "",
+            "Hello",
+            "hello:amd64",
+            "hello\n evil",
+            "\n evil",
+            "hello,evil",
+            "(1)",
+        ] {
+            assert!(!is_package_name(named_source(value).0), "{value:?}");
+        }
     }
 
     #[test]

@@ -205,7 +205,8 @@ fn refused(error: site::Error) -> Failure {
 fn cannot_sign(error: signing::Error) -> Failure {
     match error {
         signing::Error::NotGranted(key) => Failure::Signing(format!("may not sign with {key}")),
-        signing::Error::NoKey(why) | signing::Error::BadInput(why) => Failure::Signing(why),
-        signing::Error::Unavailable(why) => Failure::Later(why),
+        signing::Error::BadInput(why) => Failure::Signing(why),
+        // The operator may bring the key back, unlock it or renew it: the commit must not be lost over it.
+        signing::Error::NoKey(why) | signing::Error::Unavailable(why) => Failure::Later(why),
     }
 }

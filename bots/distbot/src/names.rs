@@ -3,23 +3,21 @@
 use std::collections::BTreeSet;
 
 use apt_repository::failure::Failure;
-use apt_repository::host::Host as _;
-use apt_repository::names::claim::{self, Claim, Claimed};
+use apt_repository::names::claim::{self, Claim, Claimed, Unread};
 use apt_repository::names::held::Held;
 use apt_repository::names::recorded_name;
 use apt_repository::names::store::Records;
-use apt_repository::settings::Settings;
 use foundry_sdk::events::Sign;
 
 use crate::build::Build;
 use crate::config::Config;
-use crate::guest::{Sandbox, SiteTransaction};
+use crate::guest::SiteTransaction;
 use crate::suites::ask_all;
 
 /// Let a build provide its packages. The records are returned with the names that it took, and not written.
 ///
 /// # Errors
-/// [`Failure::Names`] if others provide one of them.
+/// [`Failure::Names`] if others provide one of them; [`Failure::Later`] if that can't be known now.
 pub(crate) fn admit(
     build: &Build,
     transaction: &SiteTransaction,
@@ -29,20 +27,22 @@ pub(crate) fn admit(
     let claim = claim_of(build, sign);
     let mut records = Records::default();
     let names = claim.binaries.iter().map(|binary| binary.package.as_str());
-    records.read(transaction, names.chain(claim.sources.iter().map(String::as_str)))?;
-    let unknown: BTreeSet<_> = claim
+    let read = records.read(transaction, names.chain(claim.sources.iter().map(String::as_str)));
+    read.map_err(for_now)?;
+    let unknown = claim
         .binaries
         .iter()
-        .filter(|binary| records.names.is_unknown(&binary.package))
-        .flat_map(|binary| [binary.package.as_str(), recorded_name(&binary.package)])
-        .collect();
+        .filter(|binary| records.names.is_unknown(&binary.package));
+    let unknown: Vec<_> = unknown.collect();
     if !unknown.is_empty() {
-        records.names.remember(&held(&unknown, transaction, &config.settings)?);
+        let held = held(&unknown, transaction, config).map_err(for_now)?;
+        records.names.remember(&held);
     }
     // A package may move between sources of its repository: whose are those that it comes from?
     let provided = records.names.binaries().values().flat_map(|provided| &provided.sources);
     let sources: BTreeSet<_> = provided.cloned().collect();
-    records.read(transaction, sources.iter().map(String::as_str))?;
+    let read = records.read(transaction, sources.iter().map(String::as_str));
+    read.map_err(for_now)?;
     let admitted = records.names.admit(&claim);
     admitted.map_err(|refusals| Failure::Names(claim::told(&refusals, &config.directory)))?;
     Ok(records)
@@ -59,12 +59,35 @@ fn claim_of(build: &Build, sign: &Sign) -> Claim {
     }
 }
 
-/// What the archive's suites have of some names.
-fn held(packages: &BTreeSet<&str>, transaction: &SiteTransaction, settings: &Settings) -> Result<Vec<Held>, Failure> {
-    let damaged = |codename: &str, why: &str| {
-        Sandbox.warn(&format!(
-            "{codename} can't be read, so that nothing is known of who provided its packages: {why}"
-        ));
-    };
-    ask_all(transaction, settings, |suite| suite.held(packages), damaged)
+/// What the archive's suites have of names of which nothing is recorded. All have to be readable: what one can't tell may be
+/// another's.
+fn held(unknown: &[&Claimed], transaction: &SiteTransaction, config: &Config) -> Result<Vec<Held>, Failure> {
+    let names = unknown
+        .iter()
+        .flat_map(|claimed| [claimed.package.as_str(), recorded_name(&claimed.package)]);
+    let names: BTreeSet<_> = names.collect();
+    let mut unread = Vec::new();
+    let held = ask_all(
+        transaction,
+        &config.settings,
+        |suite| suite.held(&names),
+        |codename, why| {
+            unread.push(Unread {
+                codename: codename.to_owned(),
+                why: why.to_owned(),
+            });
+        },
+    )?;
+    if unread.is_empty() {
+        return Ok(held);
+    }
+    Err(Failure::Later(claim::undecided(unknown, &unread, &config.directory)))
+}
+
+/// What can't be read now may be mended, and the commit is not to be lost over it.
+fn for_now(failure: Failure) -> Failure {
+    match failure {
+        Failure::Repository(why) => Failure::Later(why),
+        other => other,
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) fn check_keys(accepted: &Accepted) -> Result<(), Failure> {
         return Ok(());
     }
     match signing::verify_clear_signed(&accepted.keys, b"") {
-        Err(Error::NoKey(why)) => Err(Failure::Statement(format!("--packages-key: {why}"))),
+        Err(Error::NoKey(why) | Error::Unavailable(why)) => Err(Failure::Statement(format!("--packages-key: {why}"))),
         // Nothing is signed by anybody.
         _ => Ok(()),
     }
@@ -67,13 +67,15 @@ fn built_by(accepted: &Accepted, builder: &str) -> Result<(), Failure> {
     )))
 }
 
+/// Only a signature that is there and does not count is final. That keys can't be asked says nothing of it.
 fn refused(error: Error) -> Failure {
     match error {
-        Error::NotGranted(why) | Error::NoKey(why) => Failure::Statement(why),
+        Error::NotGranted(why) => Failure::Statement(why),
+        Error::NoKey(why) => Failure::Later(format!("its statement can't be checked now: --packages-key: {why}")),
+        Error::Unavailable(why) => Failure::Later(format!("its statement can't be checked now: {why}")),
         Error::BadInput(why) => Failure::Statement(format!(
             "its statement counts for nothing: {why} (keys of packages are those that --packages-key names; without it those \
              with the role `packages`, and those of this host's signbots)"
         )),
-        Error::Unavailable(why) => Failure::Later(why),
     }
 }

@@ -8,7 +8,7 @@ use apt_repository::suite::Update;
 
 use crate::guest::{Sandbox, SiteTransaction};
 
-/// Ask each suite, and put the answers together. Of a suite that can't be read, `damaged` gets the name and the reason: what is
+/// Ask each suite, also those of which the `Release` is lost, and put the answers together. Of a suite that can't be read, `damaged` gets the name and the reason: what is
 /// damaged elsewhere must not keep other suites from being published.
 ///
 /// # Errors
@@ -17,10 +17,10 @@ pub(crate) fn ask_all<A: IntoIterator>(
     transaction: &SiteTransaction,
     settings: &Settings,
     ask: impl Fn(&Update<'_>) -> Result<A, Failure>,
-    damaged: impl Fn(&str, &str),
+    mut damaged: impl FnMut(&str, &str),
 ) -> Result<Vec<A::Item>, Failure> {
     let mut answers = Vec::new();
-    for codename in operate::suites(transaction)? {
+    for codename in operate::suites_and_remains(transaction)? {
         let suite = Update {
             host: &Sandbox,
             transaction,

@@ -5,9 +5,10 @@ use std::io::{BufReader, BufWriter};
 use std::sync::Arc;
 
 use crate::keys::ar::ArError;
-use crate::keys::{Dated, DebError, Encoding, KeyError, Role, SignError, Signer};
-use crate::runtime::{BotContext, Invocation, wit};
+use crate::keys::{Believed, Dated, DebError, Encoding, KeyError, Role, SignError, Signer, VerifyError};
+use crate::runtime::{BotContext, Invocation, MessageContext, wit};
 
+use super::packages_keys::OfRing;
 use super::{Artifact, ArtifactError, Services};
 use wit::signing::Error;
 
@@ -70,7 +71,8 @@ impl wit::signing::Host for Invocation {
 
     async fn verify_clear_signed(&mut self, keys: Vec<String>, document: Vec<u8>) -> Answer<(String, Vec<u8>)> {
         let services = Arc::clone(&self.bot.services);
-        Ok(blocking(move || verified(&services, &keys, &document)).await)
+        let message = self.message.clone();
+        Ok(blocking(move || verified(&services, &keys, &document, message.as_ref())).await)
     }
 
     async fn public_key(&mut self, key: String) -> Answer<String> {
@@ -142,16 +144,48 @@ impl BotContext {
 }
 
 /// Who signed a text, and what, by the keys that are named or those that count for packages here.
-fn verified(services: &Services, keys: &[String], document: &[u8]) -> Result<(String, Vec<u8>), Error> {
-    let trusted = if keys.is_empty() {
-        let of_ring = services.packages_keys.of_ring(&services.keys);
-        services.keys.trusted_with_gnupg(Role::Packages, &of_ring)
+fn verified(
+    services: &Services,
+    keys: &[String],
+    document: &[u8],
+    message: Option<&MessageContext>,
+) -> Result<(String, Vec<u8>), Error> {
+    let believed = if keys.is_empty() {
+        of_packages(services)?
     } else {
-        services.keys.trusted_by_name(keys)
+        let keys = services.keys.trusted_by_name(keys).map_err(no_verifier)?;
+        let unknown = Vec::new();
+        Believed { keys, unknown }
     };
-    let verified = trusted.map_err(no_key)?.verify_clear_signed(document);
-    let verified = verified.map_err(|error| Error::BadInput(error.to_string()))?;
-    Ok((verified.signer.to_string(), verified.text))
+    let error = match believed.keys.verify_clear_signed(document) {
+        Ok(verified) => return Ok((verified.signer.to_string(), verified.text)),
+        Err(error) => error,
+    };
+    let is_by_stranger = matches!(
+        error,
+        VerifyError::UnknownSigner { .. } | VerifyError::KeyExpired { .. }
+    );
+    if let (true, Some(message)) = (is_by_stranger, message) {
+        services.packages_keys.note_stranger(&message.group, &message.id);
+    }
+    Err(match (error, believed.unknown.first()) {
+        (VerifyError::UnknownSigner { .. }, Some(why)) => Error::Unavailable(why.clone()),
+        (VerifyError::UnknownSigner { issuer, allowed }, None) => Error::BadInput(format!(
+            "the signature is by key {issuer}, which is none of the {allowed} keys that count here (if it is to be one, `foundry-host \
+             key import --role packages FILE` with its public key; what was refused for want of it is then tried again)"
+        )),
+        (error, _) => Error::BadInput(error.to_string()),
+    })
+}
+
+/// The keys that count for packages on this host.
+fn of_packages(services: &Services) -> Result<Believed, Error> {
+    let OfRing { keys, unknown } = services.packages_keys.of_ring(&services.keys);
+    let believed = services.keys.trusted_with_gnupg(Role::Packages, &keys);
+    // The role's keys need no name, so that none can be missing: it is the store that can't be read.
+    let mut believed = believed.map_err(|error| Error::Unavailable(error.to_string()))?;
+    believed.unknown.extend(unknown);
+    Ok(believed)
 }
 
 /// OpenPGP counts seconds.
@@ -170,9 +204,19 @@ fn no_key(error: KeyError) -> Error {
     Error::NoKey(error.to_string())
 }
 
+/// Whether a key that is to check something is missing, or whether that can't be told now.
+fn no_verifier(error: KeyError) -> Error {
+    if error.may_pass() {
+        Error::Unavailable(error.to_string())
+    } else {
+        no_key(error)
+    }
+}
+
 fn bad_input(error: SignError) -> Error {
     match error {
         SignError::AlreadySigned => Error::BadInput(error.to_string()),
+        SignError::Read(_) => Error::Unavailable(error.to_string()),
         other => Error::NoKey(other.to_string()),
     }
 }

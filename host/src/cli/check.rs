@@ -1,5 +1,8 @@
 //! `check`: is a configuration all right?
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde_json::json;
 
 use super::common::{ConfigArgs, Context};
@@ -8,7 +11,8 @@ use super::exit::Exit;
 use super::output::{Tint, printable};
 use crate::config::{self, Config, ConfigError, Problem, Severity};
 use crate::control::LoadedBots;
-use crate::supervisor::{BotSpec, Inspector, LoadFailure};
+use crate::keys::KeyStore;
+use crate::supervisor::{BotSpec, Credulous, Inspector, LoadFailure, Party, credulous};
 
 /// Which configuration.
 #[derive(Debug, clap::Args)]
@@ -33,7 +37,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let inspector = Inspector::new(state.join("compiled")).map_err(CliError::failed)?;
             let (bots, mut problems) = config::resolve(&config, &inspector).await;
             problems.extend(config::check(&config, &bots, &state));
-            problems.extend(kept(&config, &inspector, &LoadedBots::of(&state)).await);
+            let loaded = LoadedBots::of(&state);
+            problems.extend(kept(&config, &inspector, &loaded).await);
+            problems.extend(of_packages_keys(&config, &loaded, &state));
             config::sort(&mut problems);
             (problems, config.bots.len())
         }
@@ -80,6 +86,34 @@ async fn kept(config: &Config, inspector: &Inspector, loaded: &LoadedBots) -> Ve
         });
     }
     problems
+}
+
+/// The distbots that believe more packages keys than they need. A store that can't be read is told by other checks.
+fn of_packages_keys(config: &Config, loaded: &LoadedBots, state: &Path) -> Vec<Problem> {
+    let Ok(store) = KeyStore::open(state.join("keys")) else {
+        return Vec::new();
+    };
+    let configured = config.bots.iter().map(|bot| (bot.name.clone(), bot.spec.clone()));
+    let mut bots: BTreeMap<_, _> = loaded.all().0.into_iter().collect();
+    // The configuration's own go before those that were loaded by hand under their names.
+    bots.extend(configured);
+    let parties = bots
+        .iter()
+        .filter_map(|(name, spec)| Party::of(name, spec.source.stock(), &spec.options));
+    let told = credulous(&parties.collect::<Vec<_>>(), &store).into_iter();
+    told.map(|Credulous { bot, what, remedy }| {
+        let configured = config.bots.iter().find(|configured| configured.name == bot);
+        let file = config.path.as_deref().unwrap_or(Path::new("foundry.toml"));
+        Problem {
+            severity: Severity::Warning,
+            file: configured.map_or_else(|| loaded.file(&bot), |_| file.to_owned()),
+            line: configured.map(|configured| configured.line),
+            key: format!("bots.{bot}.packages-key"),
+            message: what,
+            remedy,
+        }
+    })
+    .collect()
 }
 
 async fn loadable(inspector: &Inspector, spec: &BotSpec) -> Result<(), LoadFailure> {

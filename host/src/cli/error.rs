@@ -90,7 +90,10 @@ impl From<KeyError> for CliError {
     fn from(error: KeyError) -> Self {
         let exit = match &error {
             KeyError::NotFound { .. } => Exit::NotFound,
-            KeyError::Ambiguous { .. } | KeyError::NoRole { .. } | KeyError::UserId { .. } => Exit::Usage,
+            KeyError::Ambiguous { .. }
+            | KeyError::NoRole { .. }
+            | KeyError::WhoseSecret { .. }
+            | KeyError::UserId { .. } => Exit::Usage,
             KeyError::WrongRole { .. } | KeyError::Unusable(_) | KeyError::WrongPassphrase { .. } => Exit::Refused,
             _ => Exit::Failure,
         };

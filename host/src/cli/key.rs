@@ -131,8 +131,11 @@ struct Import {
     role: Vec<Role>,
     #[command(flatten)]
     bound: key_trust::Bound,
+    /// The secret messages key is this host's own: it signs for this host
+    #[arg(long, conflicts_with = "host")]
+    own: bool,
     /// Take all messages keys of a farm, as `key export --farm` wrote them, each bound to its host
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "from_gnupg"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "own", "from_gnupg"])]
     farm: Option<PathBuf>,
     /// Take this key out of your GnuPG keyring, secret part and all
     #[arg(long, value_name = "KEY")]
@@ -274,6 +277,7 @@ fn import(store: &KeyStore, args: Import, context: &mut Context) -> Result<(), C
         return show(&key_trust::import_farm(store, farm)?, context);
     }
     let binding = args.bound.binding(&args.role)?;
+    let whose = key_trust::whose(binding.as_ref(), args.own, &args.role)?;
     let imported = match (args.from_gnupg, args.file) {
         (Some(query), _) => {
             let passphrase = args.passphrase_file.map(read_passphrase).transpose()?;
@@ -283,9 +287,9 @@ fn import(store: &KeyStore, args: Import, context: &mut Context) -> Result<(), C
                 home: args.gnupg_home,
                 passphrase,
             };
-            vec![store.import_from_gnupg(&key, &args.role, binding.as_ref())?]
+            vec![store.import_from_gnupg(&key, &args.role, whose)?]
         }
-        (None, Some(file)) => store.import_bound(&read(&file)?, &args.role, binding.as_ref())?,
+        (None, Some(file)) => store.import_as(&read(&file)?, &args.role, whose)?,
         (None, None) => Vec::new(),
     };
     show(&imported, context)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use crate::keys::{Binding, Duties, KeyInfo, KeyStore, Role};
+use crate::keys::{Binding, Duties, KeyInfo, KeyStore, Role, Whose};
 
 /// Whose a messages key is.
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,18 @@ impl Bound {
             ));
         }
         binding(&host, self.may).map(Some)
+    }
+}
+
+/// Whose the keys of an import are, which matters for messages keys alone.
+pub(super) fn whose<'a>(binding: Option<&'a Binding>, own: bool, roles: &[Role]) -> Result<Whose<'a>, CliError> {
+    match (binding, own) {
+        (Some(binding), _) => Ok(Whose::Host(binding)),
+        (None, false) => Ok(Whose::Unsaid),
+        (None, true) if roles.contains(&Role::Messages) => Ok(Whose::Own),
+        (None, true) => Err(CliError::usage(
+            "only a messages key is a host's own (add `--role messages`, or leave `--own` out)",
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use apt_repository::syntax::is_package_name;
 use super::common::Context;
 use super::error::CliError;
 use super::output::printable;
-use crate::repository::{Desk, Permission, RepositoryError};
+use crate::repository::{Decided, Desk, Permission, RepositoryError};
 
 /// What to allow.
 #[derive(Debug, clap::Args)]
@@ -67,10 +67,7 @@ fn repository(url: &str) -> Result<String, String> {
 /// What came of it.
 pub(super) enum Said {
     Listed(Vec<Permission>),
-    Changed {
-        permissions: Vec<Permission>,
-        allowed: bool,
-    },
+    Changed { decided: Decided, allowed: bool },
 }
 
 impl Args {
@@ -81,8 +78,8 @@ impl Args {
         if permissions.is_empty() {
             return desk.permissions().map(Said::Listed);
         }
-        let permissions = desk.allow(&permissions, allowed)?;
-        Ok(Said::Changed { permissions, allowed })
+        let decided = desk.allow(&permissions, allowed)?;
+        Ok(Said::Changed { decided, allowed })
     }
 
     /// Whether it says what to remove.
@@ -114,7 +111,16 @@ impl Args {
 /// Say what there is, or what has changed.
 pub(super) fn tell(said: &Said, context: &mut Context) -> Result<(), CliError> {
     let permissions = match said {
-        Said::Listed(permissions) | Said::Changed { permissions, .. } => permissions,
+        Said::Listed(permissions) => permissions,
+        Said::Changed { decided, .. } => {
+            for suite in &decided.unread {
+                context.note(format_args!(
+                    "the suite {suite} can't be read: what it has of these packages is not remembered (`repo check` says what is \
+                     damaged; who provides them beside this is for you to say)"
+                ));
+            }
+            &decided.changed
+        }
     };
     if context.common.json {
         return context.out.json(permissions);

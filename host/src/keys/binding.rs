@@ -55,3 +55,24 @@ impl Binding {
         &self.host
     }
 }
+
+/// Whose a key is that is imported.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// It isn't said, which does but for messages keys.
+    Unsaid,
+    /// This host's own.
+    Own,
+    /// Another host's, which may say so much.
+    Host(&'a Binding),
+}
+
+impl<'a> Whose<'a> {
+    /// The host's name and what it may say, if it is another's.
+    pub(super) fn binding(self) -> Option<&'a Binding> {
+        match self {
+            Self::Host(binding) => Some(binding),
+            Self::Unsaid | Self::Own => None,
+        }
+    }
+}

@@ -214,6 +214,16 @@ pub enum KeyError {
         /// The key.
         key: String,
     },
+    /// A secret messages key is some host's, and it isn't said which one's.
+    #[error(
+        "cannot import key {key} with its secret part without knowing whose it is: a secret messages key in this store signs \
+         for this host, and whoever else has it speaks in this host's name (add `--own` if it is this host's, or `--host NAME \
+         --may DUTY` if it is another's, of which only the public part is taken)"
+    )]
+    WhoseSecret {
+        /// The key.
+        key: String,
+    },
     /// A key cannot be two hosts'.
     #[error(
         "key {key} is bound to host {host} already, and a key has one host (each host has a key of its own; if the host was \
@@ -328,6 +338,22 @@ pub enum KeyError {
         /// What it said.
         reason: String,
     },
+}
+
+impl KeyError {
+    /// Whether files can't be read now, or gpg can't be asked: what was asked of the keys may be true or not.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Permissions { .. } | Self::Damaged { .. } => true,
+            Self::NotFound { looked, .. } => {
+                matches!(**looked, Looked::Everywhere { problem: Some(_), .. })
+            }
+            Self::Gnupg(problem) => problem.may_pass(),
+            Self::KeptByGnupg { source, .. } => source.may_pass(),
+            _ => false,
+        }
+    }
 }
 
 /// Why nothing was signed.

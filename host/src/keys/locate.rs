@@ -24,6 +24,15 @@ pub(super) enum Found {
     Ring(Arc<RingKey>),
 }
 
+/// Keys whose signatures count, as far as that can be told now.
+#[derive(Debug, Clone, Default)]
+pub struct Believed {
+    /// Their public parts.
+    pub keys: Arc<TrustedKeys>,
+    /// Why keys that may belong to them could not be read. A signature by none of `keys` may be by one of those.
+    pub unknown: Vec<String>,
+}
+
 /// How much of what signing takes a key of the ring has, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
@@ -75,12 +84,15 @@ impl KeyStore {
     }
 
     /// The public parts of all keys of the store with the role, and of these keys of the user's GnuPG ring: that the user
-    /// has a key is no reason to believe it in a role. A ring that can't be read adds nothing.
-    pub fn trusted_with_gnupg(&self, role: Role, of_ring: &[Fingerprint]) -> Result<Arc<TrustedKeys>, KeyError> {
-        let mut certificates: Vec<Certificate> = Vec::new();
+    /// has a key is no reason to believe it in a role. A ring that can't be read adds nothing but why.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the store can't be read.
+    pub fn trusted_with_gnupg(&self, role: Role, of_ring: &[Fingerprint]) -> Result<Believed, KeyError> {
+        let (mut certificates, mut unknown) = (Vec::<Certificate>::new(), Vec::new());
         for fingerprint in of_ring {
             let found = self.ring.find(&fingerprint.to_string()).unwrap_or_else(|error| {
-                tracing::debug!(%error, key = %fingerprint, "the GnuPG ring does not add the key");
+                unknown.push(error.to_string());
                 Vec::new()
             });
             // A key whose subkey has that fingerprint is another one.
@@ -99,7 +111,8 @@ impl KeyStore {
                 certificates.push(entry.key.certificate);
             }
         }
-        Ok(Arc::new(TrustedKeys::new(certificates)))
+        let keys = Arc::new(TrustedKeys::new(certificates));
+        Ok(Believed { keys, unknown })
     }
 
     /// The public parts of keys that somebody named, of the store or of the user's GnuPG ring, whatever their roles.

@@ -49,7 +49,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use binding::{Binding, NotAHost};
+pub use binding::{Binding, NotAHost, Whose};
 pub use cleartext::NotClearSigned;
 pub use deb::{DebError, ORIGIN_MEMBER};
 pub use duty::{Duties, Duty, NotADuty};
@@ -59,6 +59,7 @@ pub use fingerprint::{Fingerprint, KeyId, NotAFingerprint};
 pub use generate::{Algorithm, NewKey};
 pub use gnupg::{GnupgError, GnupgKey};
 pub use info::{KeyInfo, Location};
+pub use locate::Believed;
 pub use passphrase::{PASSPHRASE_FILE_VARIABLE, PassphraseError, PassphraseSource, Prompt};
 pub use renew::RevocationReason;
 pub use role::{NotARole, Role};

@@ -9,7 +9,7 @@ use pgp::composed::ArmorOptions;
 use pgp::ser::Serialize as _;
 use pgp::types::Timestamp;
 
-use super::binding::Binding;
+use super::binding::{Binding, Whose};
 use super::entry::Entry;
 use super::error::{KeyError, Looked, UnusableKey};
 use super::files::{self, ChangeLock};
@@ -90,7 +90,8 @@ impl KeyStore {
     /// Stores all keys in the data (armoured or binary, public or secret), with the roles.
     ///
     /// What is known of a key already is kept: roles add up, a revocation stays. Of keys that are for nothing but
-    /// [`Role::Commits`] only the public part is stored. Public keys for [`Role::Messages`] have to be bound already.
+    /// [`Role::Commits`] only the public part is stored. Public keys for [`Role::Messages`] have to be bound already, and
+    /// secret ones have to be here as such.
     pub fn import(&self, data: &[u8], roles: &[Role]) -> Result<Vec<KeyInfo>, KeyError> {
         self.import_bound(data, roles, None)
     }
@@ -98,31 +99,39 @@ impl KeyStore {
     /// The same, of keys that belong to a host.
     ///
     /// # Errors
-    /// [`KeyError::Unbound`] for another host's messages key without a binding, [`KeyError::OtherHost`] for a key that is
-    /// bound to another host already.
+    /// [`KeyError::Unbound`] for another host's messages key without a binding, [`KeyError::WhoseSecret`] for a secret one
+    /// that is not here as such, [`KeyError::OtherHost`] for a key that is bound to another host already.
     pub fn import_bound(
         &self,
         data: &[u8],
         roles: &[Role],
         binding: Option<&Binding>,
     ) -> Result<Vec<KeyInfo>, KeyError> {
-        let keys = StoredKey::parse_all(data)?;
-        let _lock = ChangeLock::take(&self.directory)?;
-        keys.into_iter().map(|key| self.add(key, roles, binding)).collect()
+        self.import_as(data, roles, binding.map_or(Whose::Unsaid, Whose::Host))
     }
 
-    /// Stores a key of the user's GnuPG keyring, and binds it to a host.
-    pub fn import_from_gnupg(
-        &self,
-        key: &GnupgKey,
-        roles: &[Role],
-        binding: Option<&Binding>,
-    ) -> Result<KeyInfo, KeyError> {
+    /// The same, of keys of which it is said whose they are.
+    ///
+    /// # Errors
+    /// As [`Self::import_bound`].
+    pub fn import_as(&self, data: &[u8], roles: &[Role], whose: Whose<'_>) -> Result<Vec<KeyInfo>, KeyError> {
+        let keys = StoredKey::parse_all(data)?;
+        let _lock = ChangeLock::take(&self.directory)?;
+        for key in &keys {
+            self.ask_whose(key, roles, whose)?;
+        }
+        let add = |key| self.add(key, roles, whose.binding());
+        keys.into_iter().map(add).collect()
+    }
+
+    /// Stores a key of the user's GnuPG keyring.
+    pub fn import_from_gnupg(&self, key: &GnupgKey, roles: &[Role], whose: Whose<'_>) -> Result<KeyInfo, KeyError> {
         let mut keys = StoredKey::parse_all(key.export()?.expose())?;
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => {
                 let _lock = ChangeLock::take(&self.directory)?;
-                self.add(key, roles, binding)
+                self.ask_whose(&key, roles, whose)?;
+                self.add(key, roles, whose.binding())
             }
             (last, _) => {
                 let candidates = keys.iter().chain(&last).map(|key| key.certificate.label()).collect();
@@ -132,6 +141,23 @@ impl KeyStore {
                 })
             }
         }
+    }
+
+    /// A secret messages key counts as this host's own. One that is here as such may come again, such as with another
+    /// passphrase.
+    fn ask_whose(&self, key: &StoredKey, roles: &[Role], whose: Whose<'_>) -> Result<(), KeyError> {
+        let is_clear = !matches!(whose, Whose::Unsaid) || !roles.contains(&Role::Messages) || key.secrets.is_empty();
+        if is_clear {
+            return Ok(());
+        }
+        let known = Entry::load(&self.directory, key.fingerprint())?;
+        let is_own = |entry: &Entry| entry.roles.contains(&Role::Messages) && !entry.key.secrets.is_empty();
+        if known.as_ref().is_some_and(is_own) {
+            return Ok(());
+        }
+        Err(KeyError::WhoseSecret {
+            key: key.certificate.label(),
+        })
     }
 
     fn add(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<KeyInfo, KeyError> {

@@ -1,7 +1,7 @@
 //! Whose signatures are believed, while the store changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::KeyError;
 use super::fingerprint::Fingerprint;
@@ -28,6 +28,9 @@ struct Known {
     keys: Arc<TrustedKeys>,
     /// When the store had changed last when they were read; none if that can't be relied on.
     changed: Option<SystemTime>,
+    /// When they could not be read last, and why: a file that is written in place is whole a moment later, and the directory
+    /// doesn't show it.
+    failed: Option<(Instant, String)>,
 }
 
 impl Trust {
@@ -42,7 +45,11 @@ impl Trust {
             store,
             role,
             allowed,
-            known: Mutex::new(Known { keys, changed }),
+            known: Mutex::new(Known {
+                keys,
+                changed,
+                failed: None,
+            }),
         })
     }
 
@@ -51,16 +58,29 @@ impl Trust {
     pub fn now(&self) -> Arc<TrustedKeys> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = settled(&self.store);
-        if changed.is_none() || changed != known.changed {
+        let is_too_soon = known.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < STEP);
+        if (changed.is_none() || changed != known.changed) && !is_too_soon {
             match read(&self.store, self.role, self.allowed.as_deref()) {
-                Ok(keys) => *known = Known { keys, changed },
-                Err(error) => {
-                    tracing::warn!(%error, role = %self.role, "cannot read the keys; those that were known stay in force");
-                    known.changed = changed;
+                Ok(keys) => {
+                    let failed = None;
+                    *known = Known { keys, changed, failed };
                 }
+                Err(error) => known.fail(&error, self.role),
             }
         }
         Arc::clone(&known.keys)
+    }
+}
+
+impl Known {
+    /// Note that the keys can't be read now. The same reason is told once.
+    fn fail(&mut self, error: &KeyError, role: Role) {
+        let why = error.to_string();
+        if self.failed.as_ref().is_none_or(|(_, known)| *known != why) {
+            tracing::warn!(%error, %role, "cannot read the keys; those that were known stay in force");
+        }
+        self.changed = None;
+        self.failed = Some((Instant::now(), why));
     }
 }
 
@@ -138,5 +158,44 @@ mod tests {
         let trust = Trust::new(store.clone(), Role::Messages, Some(vec![first.fingerprint])).unwrap();
         store.generate(Role::Messages, &NewKey::new("second")).unwrap();
         assert_eq!(trust.now().fingerprints().collect::<Vec<_>>(), [first.fingerprint]);
+    }
+
+    #[test]
+    fn a_key_file_that_is_half_written_takes_no_trust_away_and_counts_once_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (store(&directory, "ours"), store(&directory, "theirs"));
+        let own = ours.generate(Role::Messages, &NewKey::new("ours")).unwrap();
+        let other = theirs.generate(Role::Messages, &NewKey::new("theirs")).unwrap();
+        // Another program writes files in place: the directory shows when they come, and nothing of what follows.
+        let names = ["json", "asc"].map(|end| format!("{}.{end}", other.fingerprint));
+        let whole = names
+            .each_ref()
+            .map(|name| std::fs::read(theirs.directory().join(name)).unwrap());
+        let settle = || {
+            let long_ago = SystemTime::now() - Duration::from_secs(60);
+            std::fs::File::open(ours.directory())
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        };
+        let trust = Trust::new(ours.clone(), Role::Messages, None).unwrap();
+        let known = || trust.now().fingerprints().collect::<std::collections::BTreeSet<_>>();
+        for (name, bytes) in names.iter().zip(&whole) {
+            let path = ours.directory().join(name);
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        settle();
+        assert_eq!(known(), [own.fingerprint].into());
+        for (name, bytes) in names.iter().zip(&whole) {
+            std::fs::write(ours.directory().join(name), bytes).unwrap();
+        }
+        settle();
+        let both = [own.fingerprint, other.fingerprint].into();
+        let start = Instant::now();
+        while known() != both {
+            assert!(start.elapsed() < Duration::from_secs(60), "it never counted");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }

@@ -61,12 +61,7 @@ impl Desk {
 
     /// The suites that there are, and those of which the `Release` is lost.
     pub(super) fn suites_and_remains(&self) -> Result<BTreeSet<String>, RepositoryError> {
-        let records = self.transaction.list(".foundry/suites")?;
-        let remains = records.iter().filter_map(|path| {
-            let name = path.strip_prefix(".foundry/suites/")?.strip_suffix(".json")?;
-            Some(name.to_owned())
-        });
-        Ok(remains.chain(self.suites()?).collect())
+        Ok(operate::suites_and_remains(&self.transaction)?)
     }
 
     fn check_suite(&self, suite: &str, deep: bool) -> Result<Findings, RepositoryError> {
@@ -147,8 +142,12 @@ impl Desk {
             // Whether that is one key is for signing with it to say.
             of_ring.extend(self.native.keys.find_any(key).ok().map(|key| key.fingerprint));
         }
-        let trusted = self.native.keys.trusted_with_gnupg(Role::Repository, &of_ring);
-        trusted.map_err(|error| Failure::Signing(error.to_string()))
+        let believed = self.native.keys.trusted_with_gnupg(Role::Repository, &of_ring);
+        let believed = believed.map_err(|error| Failure::Signing(error.to_string()))?;
+        for why in believed.unknown {
+            tracing::warn!("a key of the GnuPG ring may be missing where the signatures of {suite} are checked: {why}");
+        }
+        Ok(believed.keys)
     }
 
     /// What is wrong with the signed files of a suite.

@@ -38,7 +38,7 @@ use crate::keys::{KeyStore, PassphraseSource};
 use native::{Native, SiteTransaction};
 
 pub use check::Problem;
-pub use names::Permission;
+pub use names::{Decided, Permission};
 pub use snapshots::Snapshot;
 
 /// Where users get the key.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use apt_repository::existing::Existing;
+use apt_repository::failure::Failure;
 use apt_repository::host::Transaction as _;
 use apt_repository::names::held::Held;
 use apt_repository::names::store::Records;
@@ -33,6 +35,15 @@ pub enum Permission {
         /// The binary package.
         name: String,
     },
+}
+
+/// What came of granting permissions, or of taking them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Those that were not so before.
+    pub changed: Vec<Permission>,
+    /// Suites that can't be read: what they have of the packages is not remembered.
+    pub unread: Vec<String>,
 }
 
 impl Permission {
@@ -82,39 +93,62 @@ impl Desk {
         Ok(permissions)
     }
 
-    /// Grant permissions, or take them. Returns those that were not so before.
+    /// Grant permissions, or take them.
     ///
     /// # Errors
-    /// [`RepositoryError`] if records or suites can't be read, or the records can't be written.
-    pub fn allow(&self, permissions: &[Permission], allowed: bool) -> Result<Vec<Permission>, RepositoryError> {
+    /// [`RepositoryError`] if records or suites can't be read, or the records can't be written. Who says which source provides a
+    /// binary package decides it, also while a suite can't be read that may have that package.
+    pub fn allow(&self, permissions: &[Permission], allowed: bool) -> Result<Decided, RepositoryError> {
         let mut records = Records::read_all(&self.transaction)?;
-        let unknown: BTreeSet<_> = permissions
+        let unknown = |permission: &&Permission| permission.binary().is_some_and(|name| records.names.is_unknown(name));
+        let unknown: Vec<_> = permissions.iter().filter(unknown).collect();
+        let names: BTreeSet<_> = unknown
             .iter()
-            .filter_map(Permission::binary)
-            .filter(|name| records.names.is_unknown(name))
+            .filter_map(|permission| permission.binary())
             .map(recorded_name)
             .collect();
         // A record replaces what the archive holds as its memory.
-        records.names.remember(&self.held(&unknown)?);
+        let (held, unread) = self.held(&names)?;
+        let is_decided = |permission: &&Permission| allowed && matches!(permission, Permission::Binary { .. });
+        if let (Some((_, why)), false) = (unread.first(), unknown.iter().all(is_decided)) {
+            return Err(Failure::Repository(why.clone()).into());
+        }
+        records.names.remember(&held);
         let mut changed = permissions.to_vec();
         changed.retain(|permission| permission.apply(&mut records.names, allowed));
         if !changed.is_empty() && records.write(&self.transaction)? {
             self.transaction.commit(&[])?;
         }
-        Ok(changed)
+        let unread = unread.into_iter().map(|(suite, _)| suite).collect();
+        Ok(Decided { changed, unread })
     }
 
-    /// What the suites have of binary packages, by the names that they are recorded by.
-    fn held(&self, names: &BTreeSet<&str>) -> Result<Vec<Held>, RepositoryError> {
-        let mut held = Vec::new();
+    /// What the suites have of binary packages, by the names that they are recorded by; and the suites that can't be read, each
+    /// with why.
+    fn held(&self, names: &BTreeSet<&str>) -> Result<(Vec<Held>, Vec<(String, String)>), RepositoryError> {
+        let (mut held, mut unread) = (Vec::new(), Vec::new());
         if names.is_empty() {
-            return Ok(held);
+            return Ok((held, unread));
         }
-        for suite in self.suites()? {
-            for (index, packages) in self.contents(&suite)? {
-                let of = packages.entries().iter().filter_map(|entry| Held::of(&index, entry));
-                held.extend(of.filter(|held| names.contains(recorded_name(&held.package))));
+        for suite in self.suites_and_remains()? {
+            match self.held_by(&suite, names) {
+                Ok(of_suite) => held.extend(of_suite),
+                Err(Failure::Repository(why)) => unread.push((suite, why)),
+                Err(other) => return Err(other.into()),
             }
+        }
+        Ok((held, unread))
+    }
+
+    fn held_by(&self, suite: &str, names: &BTreeSet<&str>) -> Result<Vec<Held>, Failure> {
+        let existing = Existing::read(&self.transaction, suite)?;
+        existing.require_release()?;
+        let mut held = Vec::new();
+        for index in existing.names() {
+            existing.require_whole(&index, &self.native)?;
+            let packages = existing.index(&index)?.unwrap_or_default();
+            let of = packages.entries().iter().filter_map(|entry| Held::of(&index, entry));
+            held.extend(of.filter(|held| names.contains(recorded_name(&held.package))));
         }
         Ok(held)
     }

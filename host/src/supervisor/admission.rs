@@ -81,14 +81,16 @@ impl Inner {
             bot,
             limits(spec, &description, self.longest_message),
         );
-        Ok(self.assemble(
+        let mut prepared = self.assemble(
             name,
             spec,
             (digest, signer),
             &description,
             (resolved, routes),
             instances,
-        ))
+        );
+        prepared.status.notes.extend(self.notes_on_keys(prepared.party()).await);
+        Ok(prepared)
     }
 
     /// Who signed the component, which the operator may insist on.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::believed::Party;
 use super::message::{Handler, Health};
 use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
@@ -39,6 +40,7 @@ pub(super) struct Prepared {
 pub(super) struct RunningBot {
     fixed: BotStatus,
     in_force: InForce,
+    party: Option<Party>,
     health: Arc<Health>,
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
@@ -72,6 +74,11 @@ impl RunningBot {
     /// Its rights and limits.
     pub(super) fn in_force(&self) -> &InForce {
         &self.in_force
+    }
+
+    /// What it is, as far as keys of packages go.
+    pub(super) fn party(&self) -> Option<Party> {
+        self.party.clone()
     }
 
     /// Where its session stands.
@@ -118,6 +125,7 @@ impl Prepared {
         let old = self.old_session.take().map(|old| old.start(end_of_session.clone()));
         let fixed = self.status.clone();
         let in_force = self.in_force.clone();
+        let party = self.party();
         let life = Life {
             prepared: self,
             places,
@@ -132,6 +140,7 @@ impl Prepared {
         RunningBot {
             fixed,
             in_force,
+            party,
             health,
             condition,
             session,
@@ -140,6 +149,12 @@ impl Prepared {
             abandon,
             task,
         }
+    }
+
+    /// What it is, as far as keys of packages go.
+    pub(super) fn party(&self) -> Option<Party> {
+        let bot = self.handler.instances.bot();
+        Party::of(&bot.name, bot.stock.as_deref(), &bot.options)
     }
 
     fn presence(&self, status: &str, detail: Option<String>) -> Presence {

@@ -17,7 +17,7 @@ use super::turns::{LONGEST_TURN, StateTurn, Turns};
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
 use crate::capability::Level;
-use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
+use crate::event::{Cure, Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
 use crate::keys::{Duty, Signer};
 use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settled, Settlement};
 use crate::runtime::wit::types::Message;
@@ -393,9 +393,17 @@ impl Handler {
             attempts,
             &delivery.payload,
         );
+        // What no packages key has signed may be by one that is imported later.
+        let was_stranger = self
+            .instances
+            .bot()
+            .services
+            .packages_keys
+            .was_stranger(group, &event.id);
+        let cure = was_stranger.then_some(Cure::Trust);
         let mut settlement = Settlement {
             bot: self.name().to_owned(),
-            dead: Some(dead),
+            dead: Some(DeadLetter { cure, ..dead }),
             ..Settlement::default()
         };
         let failure = OutgoingEvent {

@@ -1,6 +1,7 @@
 //! The host: it puts broker, ledger, keys and runtime together, and looks after the bots' lives.
 
 mod admission;
+mod believed;
 mod bot;
 mod chain;
 mod chores;
@@ -32,6 +33,7 @@ mod turns;
 mod waits;
 
 pub use admission::is_bot_name;
+pub use believed::{Credulous, Party, credulous};
 pub use command_line::load_command;
 pub use error::{HostError, LoadFailure};
 pub use host::Host;

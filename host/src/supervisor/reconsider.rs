@@ -1,4 +1,5 @@
-//! Refused messages that would be handled now: their signer's key is known by now, or their time has come.
+//! Refused messages that would be handled now: their signer's key is known by now, or their time has come. And those that
+//! distbot rejected since no packages key had signed them: keys have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,42 +8,91 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Cure, Verifier};
-use crate::keys::TrustedKeys;
+use crate::keys::{KeyInfo, KeyStore, Role, TrustedKeys};
 use crate::ledger::{DeadLetter, Ledger, LedgerError};
 
 /// How often it is looked whether something has changed.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// What may have changed since the last look.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    /// The keys of hosts, or what their hosts may say.
+    trust: bool,
+    /// The keys of packages.
+    packages: bool,
+}
+
+/// Keys as they were at a look.
+#[derive(Debug, Default)]
+struct Seen {
+    trust: Option<Arc<TrustedKeys>>,
+    packages: Option<Vec<KeyInfo>>,
+}
+
+impl Seen {
+    /// Keys that can't be read now are as they were.
+    async fn changed(&mut self, trust: Arc<TrustedKeys>, keys: &Arc<KeyStore>) -> Changed {
+        // Whatever changes in the store changes this.
+        let is_other = self.trust.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &trust));
+        let mut changed = Changed {
+            trust: is_other,
+            packages: false,
+        };
+        let packages = if is_other { of_packages(keys).await } else { None };
+        if let Some(packages) = packages {
+            changed.packages = self.packages.as_ref() != Some(&packages);
+            self.packages = Some(packages);
+        }
+        self.trust = Some(trust);
+        changed
+    }
+}
+
+async fn of_packages(keys: &Arc<KeyStore>) -> Option<Vec<KeyInfo>> {
+    let keys = Arc::clone(keys);
+    let listed = tokio::task::spawn_blocking(move || keys.list()).await.ok()?.ok()?;
+    let of_packages = listed.into_iter().filter(|key| key.roles.contains(&Role::Packages));
+    Some(of_packages.collect())
+}
+
 /// Look again and again, until cancelled.
-pub(super) async fn reconsider_refused(ledger: Ledger, verifier: Arc<Verifier>, cancel: CancellationToken) {
+pub(super) async fn reconsider_refused(
+    ledger: Ledger,
+    verifier: Arc<Verifier>,
+    keys: Arc<KeyStore>,
+    cancel: CancellationToken,
+) {
     let mut interval = tokio::time::interval(PAUSE);
     // The keys may have changed while the host was away.
-    let mut known: Option<Arc<TrustedKeys>> = None;
+    let mut seen = Seen::default();
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             () = cancel.cancelled() => return,
         }
-        let now = verifier.trust.now();
-        let trust_changed = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &now));
-        match pass(&ledger, &verifier, trust_changed).await {
-            Ok(()) => known = Some(now),
-            Err(error) => tracing::warn!(%error, "cannot look at the refused messages; trying again"),
+        let changed = seen.changed(verifier.trust.now(), &keys).await;
+        if let Err(error) = pass(&ledger, &verifier, changed).await {
+            tracing::warn!(%error, "cannot look at the refused messages; trying again");
+            seen = Seen::default();
         }
     }
 }
 
 /// All dead letters that may have become acceptable, some at a time.
-async fn pass(ledger: &Ledger, verifier: &Verifier, trust_changed: bool) -> Result<(), LedgerError> {
+async fn pass(ledger: &Ledger, verifier: &Verifier, changed: Changed) -> Result<(), LedgerError> {
     let mut after = 0;
     loop {
-        let letters = ledger.curable(after, trust_changed, OffsetDateTime::now_utc()).await?;
+        let letters = ledger.curable(after, changed.trust, OffsetDateTime::now_utc()).await?;
         let Some(last) = letters.last() else {
             return Ok(());
         };
         after = last.seq;
         for letter in letters {
-            reconsider(ledger, verifier, letter).await?;
+            // One that its bot rejected has an id.
+            if letter.id.is_none() || changed.packages {
+                reconsider(ledger, verifier, letter).await?;
+            }
         }
     }
 }
@@ -56,7 +106,11 @@ async fn reconsider(ledger: &Ledger, verifier: &Verifier, letter: DeadLetter) ->
                 id = event.id,
                 "handling a message that had been refused"
             );
-            return ledger.retry_dead_letter(letter.seq).await;
+            // One that its bot rejected is settled, and has to be handled all the same.
+            return match letter.id {
+                Some(_) => ledger.requeue_dead_letter(letter.seq).await.map(drop),
+                None => ledger.retry_dead_letter(letter.seq).await,
+            };
         }
         Err(refusal) => refusal,
     };

@@ -150,6 +150,7 @@ impl Host {
         tokio::spawn(reconsider_refused(
             ledger.clone(),
             Arc::clone(&verifier),
+            Arc::clone(&services.keys),
             cancel.clone(),
         ));
         let link = Arc::new(Link {

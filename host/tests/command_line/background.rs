@@ -4,7 +4,6 @@ use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::home::{Home, Said, eventually, load, said};
 
@@ -191,12 +190,10 @@ fn a_bot_that_cannot_come_back_is_shown_with_the_reason() {
 }
 
 #[test]
-fn an_idle_bot_stops_in_under_two_seconds() {
-    let home = Home::new();
+fn an_idle_bot_stops_without_waiting_for_messages_to_be_finished() {
+    let home = Home::patient();
     home.ok(&load(&[&Home::guest("relay")]));
-    let begun = Instant::now();
     home.ok(&["stop", "relay"]);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     eventually("it is gone from the broker", || {
         home.json(&["list"]).as_array().unwrap().is_empty()
     });

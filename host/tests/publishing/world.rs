@@ -220,6 +220,14 @@ impl Distbot {
         }
     }
 
+    /// Hand it signed packages that it wants to try again later. Returns why.
+    pub async fn postpone_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> String {
+        match self.handle(&message_about(about, branch, artifacts)).await {
+            Verdict::Retry { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The same for packages that it publishes.
     pub async fn publish_about(&self, about: &Value, branch: &str, artifacts: &[Artifact]) -> Vec<Value> {
         let events = self.sign_about(about, branch, artifacts).await;

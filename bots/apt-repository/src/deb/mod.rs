@@ -183,6 +183,73 @@ mod tests {
         }
     }
 
+    /// A member of a control archive: its name, its type and what a link leads to, and its bytes.
+    fn member(name: &str, (kind, link): (u8, &str), bytes: &[u8]) -> Vec<u8> {
+        let mut header = [0; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        header[136..147].copy_from_slice(b"00000000000");
+        header[148..156].copy_from_slice(b"        ");
+        header[156] = kind;
+        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let padding = vec![0; bytes.len().next_multiple_of(512) - bytes.len()];
+        [&header[..], bytes, &padding].concat()
+    }
+
+    /// A package with these members in its control archive.
+    fn with_members(members: &[Vec<u8>], directory: &Path) -> std::path::PathBuf {
+        let deb = directory.join("odd.deb");
+        let _ = std::fs::remove_file(&deb);
+        std::fs::write(directory.join("debian-binary"), "2.0\n").unwrap();
+        std::fs::write(
+            directory.join("control.tar"),
+            [members.concat(), vec![0; 1024]].concat(),
+        )
+        .unwrap();
+        std::fs::write(directory.join("data.tar"), vec![0; 10240]).unwrap();
+        run(Command::new("ar")
+            .args(["qc", "odd.deb", "debian-binary", "control.tar", "data.tar"])
+            .current_dir(directory));
+        deb
+    }
+
+    /// The package that dpkg takes a file for.
+    fn name_to_dpkg(deb: &Path) -> String {
+        let output = Command::new("dpkg-deb")
+            .args(["-f"])
+            .arg(deb)
+            .arg("Package")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_second_control_file_by_another_way_of_writing_its_name_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = ((b'0', ""), (b'2', "."));
+        let hello = member("./control", file, CONTROL.as_bytes());
+        let other = CONTROL.replace("hello", "sudo");
+        let sudo = |name: &str| member(name, file, other.as_bytes());
+        let plain = with_members(std::slice::from_ref(&hello), directory.path());
+        assert_eq!(control(&mut std::fs::read(plain).unwrap()).unwrap(), CONTROL);
+        for members in [
+            vec![hello.clone(), sudo(".//control")],
+            vec![hello.clone(), sudo("/control")],
+            vec![hello.clone(), sudo("././control")],
+            vec![hello.clone(), member("top", link, b""), sudo("top/control")],
+        ] {
+            let deb = with_members(&members, directory.path());
+            assert_eq!(name_to_dpkg(&deb), "sudo", "what dpkg would install");
+            let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains("an odd file control"), "{refused}");
+        }
+    }
+
     #[test]
     fn a_control_archive_that_unpacks_to_gigabytes_is_refused() {
         let directory = tempfile::tempdir().unwrap();

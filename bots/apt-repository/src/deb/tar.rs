@@ -8,7 +8,8 @@ const MAX_ENTRIES: usize = 10_000;
 
 /// The bytes of the only regular file of a name at the top of an archive.
 ///
-/// Programs differ in which of two files of one name they take, so two are refused.
+/// Programs differ in which of two files of one name they take, so two are refused, however the name is written. So is one of
+/// the name further down: on a link to the archive's top it is the same file.
 pub(super) fn only_file(mut tar: impl Read, name: &str, max: u64) -> Result<Vec<u8>, String> {
     let mut found = None;
     for _ in 0..MAX_ENTRIES {
@@ -24,22 +25,18 @@ pub(super) fn only_file(mut tar: impl Read, name: &str, max: u64) -> Result<Vec<
                 .take(entry.size.next_multiple_of(BLOCK as u64))
                 .read_to_end(&mut record)
                 .map_err(|error| unreadable(&error))?;
-            // These would give the next file another name or size than its own header says.
-            if [&b"path="[..], b"size="]
-                .iter()
-                .any(|key| record.windows(5).any(|part| part == *key))
-            {
+            if renames(&record) {
                 return Err("its control archive renames its files".to_owned());
             }
             continue;
         }
-        if entry.name != name {
+        if !entry.is_called(name) {
             skip(&mut tar, entry.size.next_multiple_of(BLOCK as u64))?;
             continue;
         }
-        if found.is_some() || entry.kind != Kind::Regular || entry.size > max {
+        if found.is_some() || !entry.is_at_top() || entry.kind != Kind::Regular || entry.size > max {
             return Err(format!(
-                "its control archive has an odd file {name}: twice, not regular, or too large"
+                "its control archive has an odd file {name}: twice, not at the top, not regular, or too large"
             ));
         }
         let mut bytes = Vec::new();
@@ -56,10 +53,32 @@ pub(super) fn only_file(mut tar: impl Read, name: &str, max: u64) -> Result<Vec<
     Err("its control archive has too many files".to_owned())
 }
 
+/// Whether a pax record gives the next file another name or size than its own header says.
+fn renames(record: &[u8]) -> bool {
+    let keys = [&b"path="[..], b"size=", b"GNU.sparse"];
+    let has = |key: &&[u8]| record.windows(key.len()).any(|part| part == *key);
+    keys.iter().any(has)
+}
+
 struct Entry {
     name: String,
     size: u64,
     kind: Kind,
+}
+
+impl Entry {
+    /// The parts of its path, as programs that unpack it take them: `./control`, `.//control` and `/control` are one file.
+    fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.name.split('/').filter(|part| !matches!(*part, "" | "."))
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.parts().next_back() == Some(name)
+    }
+
+    fn is_at_top(&self) -> bool {
+        self.parts().count() == 1
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +103,6 @@ fn entry(header: &[u8; BLOCK]) -> Option<Entry> {
     }
     let name = header.get(..100)?.split(|byte| *byte == 0).next()?;
     let name = String::from_utf8_lossy(name).into_owned();
-    let name = name.strip_prefix("./").map(str::to_owned).unwrap_or(name);
     let kind = match header.get(156)? {
         b'0' | 0 => Kind::Regular,
         b'x' | b'g' => Kind::Extension,

@@ -136,6 +136,53 @@ pub fn told(refusals: &[Refusal], directory: &str) -> String {
     format!("{}; then requeue the dead letter", told.join("; "))
 }
 
+/// A suite that can't be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The suite.
+    pub codename: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What to say of binary packages of which nothing is recorded, while suites can't be read that may have them: nobody knows
+/// whose their names are, and so they are nobody's who comes now.
+#[must_use]
+pub fn undecided(claimed: &[&Claimed], unread: &[Unread], directory: &str) -> String {
+    let names: Vec<_> = claimed
+        .iter()
+        .take(MOST_TOLD)
+        .map(|claimed| claimed.package.as_str())
+        .collect();
+    let more = if claimed.len() > MOST_TOLD { " and others" } else { "" };
+    let suite = |Unread { codename, why }: &Unread| {
+        format!(
+            "the suite {codename} can't be read: {why}; `foundry-host repo repair {} {codename}` mends it",
+            quoted(directory)
+        )
+    };
+    let suites: Vec<_> = unread.iter().take(MOST_TOLD).map(suite).collect();
+    let source = claimed
+        .first()
+        .map(|claimed| claimed.source.as_str())
+        .unwrap_or_default();
+    let of_source = claimed
+        .iter()
+        .take(MOST_TOLD)
+        .filter(|claimed| claimed.source == source);
+    let binaries: String = of_source
+        .map(|claimed| format!(" --binary {}", claimed.package))
+        .collect();
+    format!(
+        "nobody knows who provides {}{more}, of which there is no record: {} (`foundry-host repo check {}` says what is damaged; \
+         or decide it: `foundry-host repo allow {}{binaries} --from-source {source}`)",
+        names.join(", "),
+        suites.join("; "),
+        quoted(directory),
+        quoted(directory),
+    )
+}
+
 /// A word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-+@%,=~".contains(&byte);
@@ -180,6 +227,27 @@ mod tests {
             "{told}"
         );
         assert!(told.len() < 2000);
+    }
+
+    #[test]
+    fn names_that_a_damaged_suite_may_have_are_told_with_what_mends_it_and_what_decides() {
+        let claimed = |package: &str| Claimed {
+            package: package.to_owned(),
+            source: "hello".to_owned(),
+            mark: None,
+        };
+        let many: Vec<_> = (0..9).map(|number| claimed(&format!("p{number}"))).collect();
+        let unread = Unread {
+            codename: "stable".to_owned(),
+            why: "no Release".to_owned(),
+        };
+        assert_eq!(
+            undecided(&Vec::from_iter(&many), &[unread], "/srv/deb"),
+            "nobody knows who provides p0, p1, p2, p3, p4 and others, of which there is no record: the suite stable can't be \
+             read: no Release; `foundry-host repo repair /srv/deb stable` mends it (`foundry-host repo check /srv/deb` says what \
+             is damaged; or decide it: `foundry-host repo allow /srv/deb --binary p0 --binary p1 --binary p2 --binary p3 --binary \
+             p4 --from-source hello`)"
+        );
     }
 
     #[test]

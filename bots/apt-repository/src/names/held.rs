@@ -37,11 +37,15 @@ impl Update<'_> {
     /// The binary packages of some names that the suite has. Only the pieces of indices that can have them are read.
     ///
     /// # Errors
-    /// [`Failure`] if the suite can't be read.
+    /// [`Failure`] if the suite can't be read, or not all of it: what it lacks then would be anybody's.
     pub fn held(&self, packages: &BTreeSet<&str>) -> Result<Vec<Held>, Failure> {
         let existing = Existing::read(self.transaction, self.codename)?;
+        existing.require_release()?;
         let mut held = Vec::new();
         for name in existing.names() {
+            if self.pieces(&existing, &name)?.is_none() {
+                existing.require_whole(&name, self.host)?;
+            }
             let index = self.packages(&existing, &name, packages)?;
             held.extend(index.entries().iter().filter_map(|entry| Held::of(&name, entry)));
         }

@@ -38,6 +38,18 @@ pub struct Provided {
     pub essential: bool,
 }
 
+/// Whose a binary package is, as seen by a repository that comes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nobody's yet, or of its sources: what it comes from now is one of them from then on.
+    Own,
+    /// Also of another repository's sources, by an operator's leave: it may come, and nothing of that stays when the leave is
+    /// taken back.
+    Shared,
+    /// Of other repositories' sources alone.
+    Others,
+}
+
 /// The name that a binary package is recorded by. Debug symbols go with their package, whoever says that they are some.
 #[must_use]
 pub fn recorded_name(package: &str) -> &str {
@@ -84,7 +96,8 @@ impl Names {
     }
 
     /// Let a build provide its packages, and record names that nobody provided before. A binary package may move between
-    /// sources of one repository, as packages are split and renamed.
+    /// sources of one repository, as packages are split and renamed. Where it is other repositories' too, the move is not
+    /// recorded: it is allowed as long as the repository may provide one of its sources.
     ///
     /// # Errors
     /// Every refusal. Nothing is recorded then.
@@ -121,28 +134,43 @@ impl Names {
 
     fn admit_binary(&mut self, claimed: &Claimed, repository: &str) -> Option<Refusal> {
         let name = recorded_name(&claimed.package);
-        let provided = self.binaries.entry(name.to_owned()).or_default();
-        let of_repository = |source: &String| {
-            let providers = self.sources.get(source);
-            providers.is_some_and(|providers| providers.contains(repository))
-        };
-        if !provided.sources.is_empty()
-            && !provided.sources.contains(&claimed.source)
-            && !provided.sources.iter().any(of_repository)
-        {
+        let sources = self
+            .binaries
+            .get(name)
+            .map(|provided| provided.sources.clone())
+            .unwrap_or_default();
+        let standing = self.standing(&sources, &claimed.source, repository);
+        if standing == Standing::Others {
             return Some(Refusal::Binary {
                 binary: name.to_owned(),
                 source: claimed.source.clone(),
-                providers: provided.sources.clone(),
+                providers: sources,
             });
         }
-        provided.sources.insert(claimed.source.clone());
+        let provided = self.binaries.entry(name.to_owned()).or_default();
+        if standing == Standing::Own {
+            provided.sources.insert(claimed.source.clone());
+        }
         match claimed.mark {
             Some(field) if !provided.essential => Some(Refusal::Essential {
                 binary: name.to_owned(),
                 field,
             }),
             _ => None,
+        }
+    }
+
+    /// How a binary package that these sources provide stands to a repository that comes with it from a source.
+    fn standing(&self, sources: &BTreeSet<String>, source: &str, repository: &str) -> Standing {
+        if sources.is_empty() || sources.contains(source) {
+            return Standing::Own;
+        }
+        let providers = sources.iter().filter_map(|source| self.sources.get(source));
+        let providers: BTreeSet<_> = providers.flatten().map(String::as_str).collect();
+        match (providers.contains(repository), providers.len()) {
+            (false, _) => Standing::Others,
+            (true, 1) => Standing::Own,
+            (true, _) => Standing::Shared,
         }
     }
 

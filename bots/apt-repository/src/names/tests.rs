@@ -153,9 +153,75 @@ fn what_is_allowed_can_be_forbidden_again() {
     assert!(names.admit(&claim(THEIRS, &[("hello", "evil")])).is_err());
 }
 
+/// What an operator does.
+type Change = fn(&mut Names);
+
+#[test]
+fn what_was_moved_by_leave_is_taken_back_with_the_leave() {
+    // A source, and then a binary package, that another repository may provide for a while.
+    let leaves: [(Change, Change); 2] = [
+        (
+            |names| assert!(names.allow_source("hello", THEIRS)),
+            |names| assert!(names.forbid_source("hello", THEIRS)),
+        ),
+        (
+            |names| assert!(names.allow_binary("hello", "evil")),
+            |names| assert!(names.forbid_binary("hello", "evil")),
+        ),
+    ];
+    for (allow, forbid) in leaves {
+        let mut names = hello();
+        let before = names.binaries()["hello"].clone();
+        names.admit(&claim(THEIRS, &[("evil", "evil")])).unwrap();
+        allow(&mut names);
+        names
+            .admit(&claim(THEIRS, &[("hello", "evil"), ("evil", "evil2")]))
+            .unwrap();
+        names.admit(&claim(THEIRS, &[("hello", "evil2")])).unwrap();
+        names.admit(&claim(OURS, &[("hello", "hello2")])).unwrap();
+        forbid(&mut names);
+        assert_eq!(names.binaries()["hello"], before);
+        for source in ["evil", "evil2"] {
+            assert!(
+                names.clone().admit(&claim(THEIRS, &[("hello", source)])).is_err(),
+                "{source}"
+            );
+        }
+        names.admit(&claim(OURS, &[("hello", "hello2")])).unwrap();
+    }
+}
+
+#[test]
+fn a_source_that_is_renamed_keeps_its_packages_and_its_old_name() {
+    let mut names = hello();
+    names
+        .admit(&claim(OURS, &[("hello", "greeter"), ("libhello1", "greeter")]))
+        .unwrap();
+    for source in ["hello", "greeter"] {
+        assert!(
+            names.clone().admit(&claim(THEIRS, &[("new", source)])).is_err(),
+            "{source}"
+        );
+    }
+    assert!(names.admit(&claim(THEIRS, &[("libhello1", "evil")])).is_err());
+}
+
 fn builds() -> impl Strategy<Value = Vec<(usize, Vec<(usize, usize)>)>> {
     let packages = prop::collection::vec((0..4usize, 0..3usize), 1..4);
     prop::collection::vec((0..3usize, packages), 0..20)
+}
+
+/// A build of a repository with binary packages and their sources, all by numbers.
+fn numbered(repository: usize, packages: &[(usize, usize)]) -> Claim {
+    let packages: Vec<_> = packages
+        .iter()
+        .map(|(binary, source)| (format!("b{binary}"), format!("s{source}")))
+        .collect();
+    let packages: Vec<_> = packages
+        .iter()
+        .map(|(binary, source)| (binary.as_str(), source.as_str()))
+        .collect();
+    claim(&format!("r{repository}"), &packages)
 }
 
 proptest! {
@@ -165,14 +231,7 @@ proptest! {
         let mut sources: BTreeMap<String, usize> = BTreeMap::new();
         let mut binaries: BTreeMap<String, usize> = BTreeMap::new();
         for (repository, packages) in builds {
-            let build = Claim {
-                repository: format!("r{repository}"),
-                sources: packages.iter().map(|(_, source)| format!("s{source}")).collect(),
-                binaries: packages
-                    .iter()
-                    .map(|(binary, source)| claimed(&format!("b{binary}"), &format!("s{source}")))
-                    .collect(),
-            };
+            let build = numbered(repository, &packages);
             let is_free = |owners: &BTreeMap<String, usize>, name: &str| owners.get(name).is_none_or(|owner| *owner == repository);
             let expected = build.sources.iter().all(|source| is_free(&sources, source))
                 && build.binaries.iter().all(|binary| is_free(&binaries, &binary.package));
@@ -182,6 +241,65 @@ proptest! {
                 sources.extend(build.sources.into_iter().map(|source| (source, repository)));
                 binaries.extend(build.binaries.into_iter().map(|binary| (binary.package, repository)));
             }
+        }
+    }
+    #[test]
+    fn nothing_that_one_repository_publishes_changes_what_anothers_names_may_do(
+        before in builds(),
+        held in prop::collection::vec((0..4usize, 0..3usize), 0..4),
+        by_one in prop::collection::vec(prop::collection::vec((0..6usize, 0..5usize), 1..4), 0..20),
+    ) {
+        let mut names = Names::default();
+        let held: Vec<_> = held.iter().map(|(binary, source)| self::held(&format!("b{binary}"), &format!("s{source}"), false)).collect();
+        names.remember(&held);
+        for (repository, packages) in before {
+            let _ = names.admit(&numbered(repository, &packages));
+        }
+        let then = names.clone();
+        for packages in by_one {
+            let _ = names.admit(&numbered(0, &packages));
+        }
+        let is_foreign = |source: &String| then.sources.get(source).is_some_and(|providers| !providers.contains("r0"));
+        for (source, providers) in then.sources.iter().filter(|(source, _)| is_foreign(source)) {
+            prop_assert_eq!(names.sources.get(source), Some(providers));
+        }
+        for (binary, provided) in &then.binaries {
+            if !provided.sources.is_empty() && provided.sources.iter().all(is_foreign) {
+                prop_assert_eq!(names.binaries.get(binary), Some(provided));
+                for source in 0..5 {
+                    let theirs = Claim { binaries: vec![claimed(binary, &format!("s{source}"))], ..numbered(0, &[(0, source)]) };
+                    prop_assert!(names.clone().admit(&theirs).is_err(), "{:?}", theirs);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_leave_that_is_taken_back_leaves_nothing_of_what_was_published_by_it(
+        before in builds(),
+        (source, binary) in (0..3usize, 0..4usize),
+        by_leave in prop::collection::vec(prop::collection::vec((0..4usize, 0..6usize), 1..4), 0..20),
+    ) {
+        let mut names = Names::default();
+        for (repository, packages) in before {
+            let _ = names.admit(&numbered(repository % 2 + 1, &packages));
+        }
+        let then = names.clone();
+        let (source, binary) = (format!("s{source}"), format!("b{binary}"));
+        let with_source = then.sources.contains_key(&source) && names.allow_source(&source, "r0");
+        let with_binary = then.binaries.contains_key(&binary) && names.allow_binary(&binary, "s9");
+        for packages in by_leave {
+            let _ = names.admit(&numbered(0, &packages));
+            let _ = names.admit(&Claim { binaries: vec![claimed(&binary, "s9")], ..numbered(0, &[(0, 9)]) });
+        }
+        if with_source {
+            names.forbid_source(&source, "r0");
+        }
+        if with_binary {
+            names.forbid_binary(&binary, "s9");
+        }
+        for (name, provided) in &then.binaries {
+            prop_assert_eq!(names.binaries.get(name), Some(provided));
         }
     }
 }

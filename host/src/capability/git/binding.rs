@@ -50,20 +50,21 @@ impl Invocation {
     }
 }
 
-/// Who signed a commit. Keys are read anew: one that was imported a moment ago counts.
-fn judge(keys: &KeyStore, signature: Option<&RawSignature>) -> Signature {
+/// Who signed a commit. Keys are read anew: one that was imported a moment ago counts. That they can't be read says nothing of
+/// the commit.
+fn judge(keys: &KeyStore, signature: Option<&RawSignature>) -> std::result::Result<Signature, Error> {
     let Some(RawSignature { signature, payload }) = signature else {
-        return Signature::Unsigned;
+        return Ok(Signature::Unsigned);
     };
-    let trusted = match keys.trusted(Role::Commits) {
-        Ok(trusted) => trusted,
-        Err(error) => return Signature::Untrusted(format!("the trusted keys can't be read: {error}")),
-    };
-    match trusted.verify_commit(payload, &String::from_utf8_lossy(signature)) {
-        Ok(fingerprint) => Signature::Trusted(fingerprint.to_string()),
-        Err(VerifyError::Unsigned) => Signature::Unsigned,
-        Err(error) => Signature::Untrusted(error.to_string()),
-    }
+    let unreadable = |error| Error::Unavailable(format!("the keys of committers can't be read: {error}"));
+    let trusted = keys.trusted(Role::Commits).map_err(unreadable)?;
+    Ok(
+        match trusted.verify_commit(payload, &String::from_utf8_lossy(signature)) {
+            Ok(fingerprint) => Signature::Trusted(fingerprint.to_string()),
+            Err(VerifyError::Unsigned) => Signature::Unsigned,
+            Err(error) => Signature::Untrusted(error.to_string()),
+        },
+    )
 }
 
 impl wit::git::Host for Invocation {
@@ -100,14 +101,18 @@ impl wit::git::Host for Invocation {
             Some(Answer::Error(failure)) => return Ok(Err(failure.into())),
             None => match services.git.checkout(&asked.url, &asked.branch, &asked.commit).await {
                 Ok(source) => {
+                    let signature = match judged(&services, source.info().signature.clone()).await? {
+                        Ok(signature) => signature,
+                        Err(error) => return Ok(Err(error)),
+                    };
                     if services.tape.is_recording() {
-                        let tree = described(&services, &source).await?;
+                        let tree = described(&source, &signature);
                         services.tape.record::<tape::Checkout>(|| Exchange {
                             asked,
                             answer: Answer::Answer(tree),
                         });
                     }
-                    Checkout::Live(source)
+                    Checkout::Live(source, signature)
                 }
                 Err(error) => {
                     let error = Error::from(error);
@@ -149,23 +154,22 @@ async fn refs(services: &Services, url: String) -> Result<std::result::Result<Ve
 }
 
 /// A commit as it is written down, before any of its files was read.
-async fn described(services: &Arc<Services>, source: &Source) -> Result<tape::Tree> {
+fn described(source: &Source, signature: &Signature) -> tape::Tree {
     let info = source.info();
-    let signature = judged(services, info.signature.clone()).await?;
-    Ok(tape::Tree {
+    tape::Tree {
         time: info.time,
         author: info.author.clone(),
         summary: info.summary.clone(),
         signature: match signature {
             Signature::Unsigned => tape::Signed::Unsigned,
-            Signature::Trusted(fingerprint) => tape::Signed::Trusted(fingerprint),
-            Signature::Untrusted(why) => tape::Signed::Untrusted(why),
+            Signature::Trusted(fingerprint) => tape::Signed::Trusted(fingerprint.clone()),
+            Signature::Untrusted(why) => tape::Signed::Untrusted(why.clone()),
         },
         files: BTreeMap::new(),
-    })
+    }
 }
 
-async fn judged(services: &Arc<Services>, raw: Option<RawSignature>) -> Result<Signature> {
+async fn judged(services: &Arc<Services>, raw: Option<RawSignature>) -> Result<std::result::Result<Signature, Error>> {
     let services = Arc::clone(services);
     Ok(tokio::task::spawn_blocking(move || judge(&services.keys, raw.as_ref())).await?)
 }
@@ -201,15 +205,14 @@ impl From<tape::GitFailure> for Error {
 impl wit::git::HostSource for Invocation {
     async fn info(&mut self, source: Resource<Checkout>) -> Result<CommitInfo> {
         match self.table.get(&source)? {
-            Checkout::Live(source) => {
+            Checkout::Live(source, signature) => {
                 let info = source.info().clone();
-                let signature = judged(&self.bot.services, info.signature).await?;
                 Ok(CommitInfo {
                     id: info.id,
                     time: info.time,
                     author: info.author,
                     summary: info.summary,
-                    signature,
+                    signature: signature.clone(),
                 })
             }
             Checkout::Recorded { commit, tree } => Ok(CommitInfo {
@@ -303,7 +306,7 @@ mod tests {
             judge(&keys, source.info().signature.as_ref())
         };
         let unsigned = upstream.git(&["rev-parse", "HEAD"]);
-        assert!(matches!(judged(&unsigned).await, Signature::Unsigned));
+        assert!(matches!(judged(&unsigned).await, Ok(Signature::Unsigned)));
 
         let home = committer.0.path().display().to_string();
         let wrapper = directory.path().join("gpg");
@@ -313,16 +316,27 @@ mod tests {
         upstream.git(&["-c", &program, "commit", "-q", "--allow-empty", "-S", "-m", "signed"]);
         upstream.push();
         let signed = upstream.git(&["rev-parse", "HEAD"]);
-        assert!(matches!(judged(&signed).await, Signature::Untrusted(_)));
+        assert!(matches!(judged(&signed).await, Ok(Signature::Untrusted(_))));
 
         let key = keys
             .import(&committer.gpg(&["--export"]), &[Role::Commits])
             .unwrap()
             .remove(0);
         match judged(&signed).await {
-            Signature::Trusted(fingerprint) => assert_eq!(fingerprint, key.fingerprint.to_string()),
+            Ok(Signature::Trusted(fingerprint)) => assert_eq!(fingerprint, key.fingerprint.to_string()),
             other => panic!("{other:?}"),
         }
+
+        // That the keys can't be read says nothing of the commit.
+        let file = keys.directory().join(format!("{}.asc", key.fingerprint));
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        match judged(&signed).await {
+            Err(Error::Unavailable(why)) => assert!(why.contains("is damaged"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        std::fs::write(&file, whole).unwrap();
+        assert!(matches!(judged(&signed).await, Ok(Signature::Trusted(_))));
 
         // The signature of that commit on another one.
         let object = upstream
@@ -334,6 +348,6 @@ mod tests {
         let forged = upstream.git(&["hash-object", "-t", "commit", "-w", &object]);
         upstream.git(&["reset", "-q", "--hard", &forged]);
         upstream.push();
-        assert!(matches!(judged(&forged).await, Signature::Untrusted(_)));
+        assert!(matches!(judged(&forged).await, Ok(Signature::Untrusted(_))));
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use super::{GitError, Source};
 use crate::capability::tape::{Content, Tree};
+use crate::runtime::wit::git::Signature;
 
 /// What stands behind the contract's `git.source`.
 #[derive(Debug)]
 pub enum Checkout {
-    /// A tree in a directory.
-    Live(Source),
+    /// A tree in a directory, and who signed its commit.
+    Live(Source, Signature),
     /// A recorded one.
     Recorded {
         /// The commit's id.
@@ -24,7 +25,7 @@ impl Checkout {
     #[must_use]
     pub fn commit(&self) -> &str {
         match self {
-            Self::Live(source) => &source.info().id,
+            Self::Live(source, _) => &source.info().id,
             Self::Recorded { commit, .. } => commit,
         }
     }
@@ -33,7 +34,7 @@ impl Checkout {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Live(source) => Some(source.path()),
+            Self::Live(source, _) => Some(source.path()),
             Self::Recorded { .. } => None,
         }
     }
@@ -44,7 +45,7 @@ impl Checkout {
     /// As [`Source::read`].
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, GitError> {
         match self {
-            Self::Live(source) => source.read(path),
+            Self::Live(source, _) => source.read(path),
             Self::Recorded { tree, .. } => Ok(tree.files.get(path).map(|Content(bytes)| bytes.clone())),
         }
     }

@@ -2,9 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
 
 use super::super::secret::SecretBytes;
 use super::super::stored_key::LONGEST_IMPORT;
@@ -14,7 +16,11 @@ use super::error::GnupgError;
 const LONGEST_COMPLAINT: u64 = 64 << 10;
 
 /// How long output may come in after the program's end: an agent that it started may have inherited the pipes.
-const AFTERWARDS: Duration = Duration::from_secs(1);
+/// What is not read by then is lost, and would look like nothing: so it is long for a busy machine too.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// Bytes that are read together.
+const CHUNK: usize = 8 << 10;
 
 /// What a program did.
 pub(super) struct Ran {
@@ -55,11 +61,7 @@ pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Resul
             what: program.clone(),
             limit,
         })?;
-    let output = |receiver: Option<mpsc::Receiver<Vec<u8>>>| {
-        receiver
-            .and_then(|receiver| receiver.recv_timeout(AFTERWARDS).ok())
-            .unwrap_or_default()
-    };
+    let output = |collected: Option<Collected>| collected.map(Collected::until_now).unwrap_or_default();
     Ok(Ran {
         status,
         stdout: SecretBytes::new(output(stdout)),
@@ -67,17 +69,41 @@ pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Resul
     })
 }
 
+/// What a pipe has given so far, and whether that is all.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    all: mpsc::Receiver<()>,
+}
+
+impl Collected {
+    /// What came in. A program that has ended has written all; whoever keeps the pipe open adds nothing.
+    fn until_now(self) -> Vec<u8> {
+        let _ = self.all.recv_timeout(AFTERWARDS);
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Reads at most so many bytes in a thread of its own; what exceeds them is read and dropped.
-fn collect(mut pipe: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
+fn collect(mut pipe: impl Read + Send + 'static, limit: u64) -> Collected {
+    let (sender, all) = mpsc::sync_channel(1);
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&bytes);
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = (&mut pipe).take(limit).read_to_end(&mut bytes);
-        let _ = io::copy(&mut pipe, &mut io::sink());
+        let mut chunk = Zeroizing::new(vec![0; CHUNK]);
+        loop {
+            let length = match pipe.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(length) => length,
+            };
+            let mut bytes = collected.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+            bytes.extend_from_slice(chunk.get(..length.min(room)).unwrap_or_default());
+        }
         // Nobody waits any more after a time-out.
-        let _ = sender.send(bytes);
+        let _ = sender.send(());
     });
-    receiver
+    Collected { bytes, all }
 }
 
 /// The program's status; none if it was killed for taking longer than `limit`.
@@ -131,6 +157,8 @@ mod tests {
             .ok()
             .unwrap();
         assert!(ran.status.success() && started.elapsed() < Duration::from_secs(20));
+        // That it has not ended must not look like a program that found nothing.
+        assert!(ran.stdout.expose().starts_with(b"said\n"));
     }
 
     #[test]

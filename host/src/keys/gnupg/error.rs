@@ -182,6 +182,22 @@ pub enum GnupgError {
     },
 }
 
+impl GnupgError {
+    /// Whether GnuPG could not be asked, which says nothing of the key.
+    pub(in super::super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NotInstalled { .. }
+                | Self::NoRing { .. }
+                | Self::Run { .. }
+                | Self::Failed { .. }
+                | Self::TimedOut { .. }
+                | Self::NoAgent { .. }
+                | Self::Answer { .. }
+        )
+    }
+}
+
 /// What helps where nobody sees the agent's prompt.
 const UNLOCK: &str = "a host in the background has no terminal to ask at: name a file with the passphrase in \
     FOUNDRY_PASSPHRASE_FILE, or unlock the key for gpg-agent beforehand with `GPG_TTY=$(tty) gpg --local-user KEY --sign \

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::keys::{Binding, Duties, KeyError};
+use crate::keys::{Binding, Duties, KeyError, Whose};
 
 fn store(bench: &Bench, name: &str) -> KeyStore {
     KeyStore::open(bench.path(name)).unwrap()
@@ -79,6 +79,44 @@ fn of_another_hosts_key_nothing_but_the_public_part_is_taken() {
     assert_eq!(
         secrets[0].fingerprint, own.fingerprint,
         "the other one's would sign for this host"
+    );
+}
+
+#[test]
+fn a_secret_messages_key_is_this_hosts_only_if_somebody_says_so() {
+    let bench = Bench::new();
+    let ((ours, _, _), (theirs, key, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let secret = std::fs::read(theirs.directory().join(format!("{}.asc", key.fingerprint))).unwrap();
+    for roles in [&[Role::Messages][..], &[Role::Packages, Role::Messages]] {
+        let refused = ours.import(&secret, roles).unwrap_err();
+        assert!(matches!(refused, KeyError::WhoseSecret { .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(
+            said.contains("`--own`") && said.contains("`--host NAME --may DUTY`"),
+            "{said}"
+        );
+        assert_eq!(ours.list().unwrap().len(), 1, "nothing was stored");
+    }
+    // As another host's, nothing of the secret comes; nor later, when nobody says whose it is.
+    ours.import_bound(&public, &[Role::Messages], Some(&bound("b1", "build")))
+        .unwrap();
+    assert!(ours.import(&secret, &[Role::Messages]).is_err());
+    assert!(!ours.find_stored(&key.fingerprint.to_string()).unwrap().has_secret);
+
+    let moved = store(&bench, "moved");
+    let own = moved
+        .import_as(&secret, &[Role::Messages], Whose::Own)
+        .unwrap()
+        .remove(0);
+    assert!(own.has_secret && !own.is_unbound());
+    // What is here as such may come again.
+    moved.import(&secret, &[Role::Messages]).unwrap();
+    // A secret key for something else is no host's.
+    let packages = store(&bench, "packages");
+    packages.import(&secret, &[Role::Packages]).unwrap();
+    assert!(
+        packages.import(&secret, &[Role::Messages]).is_err(),
+        "it was not for messages"
     );
 }
 

@@ -1,7 +1,7 @@
 //! Keys that come from GnuPG and go there.
 
 use super::*;
-use crate::keys::{Algorithm, GnupgKey, KeyError, Passphrase, RevocationReason};
+use crate::keys::{Algorithm, GnupgKey, KeyError, Passphrase, RevocationReason, Whose};
 
 #[test]
 fn a_generated_key_is_one_that_gnupg_imports_and_uses() {
@@ -61,7 +61,7 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
         ..GnupgKey::secret("kept@example.org")
     };
     let key = store
-        .import_from_gnupg(&from(Some("open sesame")), &[Role::Packages], None)
+        .import_from_gnupg(&from(Some("open sesame")), &[Role::Packages], Whose::Unsaid)
         .unwrap();
     assert_eq!(key.fingerprint.to_string(), fingerprint);
     assert!(key.has_secret && key.protected);
@@ -69,7 +69,7 @@ fn a_key_comes_out_of_gnupg_with_its_passphrase() {
     // gpg-agent remembers passphrases; a fresh one knows none.
     assert!(run(bench.command("gpgconf").args(["--kill", "gpg-agent"]), b"").ok);
     let refused = store
-        .import_from_gnupg(&from(Some("wrong word")), &[Role::Packages], None)
+        .import_from_gnupg(&from(Some("wrong word")), &[Role::Packages], Whose::Unsaid)
         .unwrap_err();
     assert!(matches!(refused, KeyError::WrongPassphrase { .. }), "{refused}");
     assert!(!format!("{refused} {refused:?}").contains("wrong word"));
@@ -217,7 +217,7 @@ fn gnupg_without_the_key_says_so() {
     };
     let refused = bench
         .store()
-        .import_from_gnupg(&missing, &[Role::Packages], None)
+        .import_from_gnupg(&missing, &[Role::Packages], Whose::Unsaid)
         .unwrap_err();
     assert!(refused.to_string().contains("no such key in the keyring"), "{refused}");
 }
@@ -233,7 +233,7 @@ fn several_keys_of_gnupg_with_one_address_are_ambiguous() {
     };
     let refused = bench
         .store()
-        .import_from_gnupg(&team, &[Role::Packages], None)
+        .import_from_gnupg(&team, &[Role::Packages], Whose::Unsaid)
         .unwrap_err();
     assert!(matches!(refused, KeyError::Ambiguous { .. }));
     assert!(refused.to_string().contains(&one), "{refused}");

@@ -80,6 +80,29 @@ fn a_machine_without_gpg_says_what_to_install() {
 }
 
 #[test]
+fn a_gpg_that_cannot_be_asked_is_no_sign_that_a_key_is_missing() {
+    let bench = Bench::new();
+    let key = bench.gpg_key("A <a@example.org>", "ed25519", "");
+    let fingerprint = [key.parse().unwrap()];
+    let store = fresh_store(&bench, "host");
+    let believed = store.trusted_with_gnupg(Role::Packages, &fingerprint).unwrap();
+    assert_eq!((believed.keys.fingerprints().count(), believed.unknown.len()), (1, 0));
+    assert!(!store.find_any("nobody@example.org").unwrap_err().may_pass());
+    // Not there, failing, and not to be run.
+    let failing = bench.write("failing", "#!/bin/sh\necho 'gpg: out of core' >&2\nexit 2\n");
+    fs::set_permissions(&failing, fs::Permissions::from_mode(0o755)).unwrap();
+    let plain = bench.write("plain", "no program\n");
+    for gpg in ["/nowhere/gpg".into(), failing, plain] {
+        let ring = Ring::new(Some(bench.gnupg_home())).with_gpg(gpg.clone());
+        let store = KeyStore::open(bench.path("host")).unwrap().with_ring(ring);
+        let believed = store.trusted_with_gnupg(Role::Packages, &fingerprint).unwrap();
+        let told = (believed.keys.fingerprints().count(), believed.unknown.len());
+        assert_eq!(told, (0, 1), "{}", gpg.display());
+        assert!(store.find_any(&key).unwrap_err().may_pass(), "{}", gpg.display());
+    }
+}
+
+#[test]
 fn a_name_of_several_keys_is_refused_with_all_of_them() {
     let bench = Bench::new();
     let keys = ["One", "Two"].map(|name| bench.gpg_key(&format!("{name} <team@example.org>"), "ed25519", ""));
