@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::host::{Inner, Slot};
+use super::bot::RunningBot;
+use super::host::Inner;
 use crate::keys::{KeyStore, Role};
 
 /// distbot's option that names the keys that it believes.
@@ -106,13 +107,8 @@ impl Inner {
     }
 
     fn parties_but(&self, name: &str) -> Vec<Party> {
-        // Nothing panics while it holds this.
-        let bots = self.bots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let running = bots.iter().filter_map(|(other, slot)| match slot {
-            Slot::Running(bot) if other != name => bot.party(),
-            Slot::Running(_) | Slot::Loading => None,
-        });
-        running.collect()
+        let parties = self.bots.all(RunningBot::party);
+        parties.into_iter().flatten().filter(|party| party.name != name).collect()
     }
 }
 
