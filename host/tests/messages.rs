@@ -263,7 +263,7 @@ async fn an_event_is_handled_on_the_topic_that_it_was_published_to_alone() {
     let replayed = host.signed("reports", "r1", "test.x.v1", json!({}));
     let reason = refused(&host, replayed).await;
     assert!(reason.contains("published to foundry/reports"), "{reason}");
-    let since = host.host.ledger().topics_since();
+    let since = host.host.ledger().upgraded().topics;
     let unnamed = |id: &str, time: OffsetDateTime| {
         let event = changed(event("relay-in", id, "test.x.v1", json!({})), |event| {
             event.topic = None;

@@ -132,7 +132,7 @@ struct Import {
     #[command(flatten)]
     bound: key_trust::Bound,
     /// Take all messages keys of a farm, as `key export --farm` wrote them, each bound to its host
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "from_gnupg"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "group", "from_gnupg"])]
     farm: Option<PathBuf>,
     /// Take this key out of your GnuPG keyring, secret part and all
     #[arg(long, value_name = "KEY")]
@@ -398,6 +398,7 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
                 key.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(","),
                 host(key),
                 key.may.to_string(),
+                groups(key),
                 key.algorithm.clone(),
                 state.to_owned(),
                 key.expires.map_or("never".to_owned(), day),
@@ -412,6 +413,7 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
             "ROLES",
             "HOST",
             "MAY",
+            "GROUPS",
             "KIND",
             "STATE",
             "EXPIRES",
@@ -419,6 +421,14 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
         ],
         &rows,
     )
+}
+
+/// The groups in which that host may work.
+fn groups(key: &KeyInfo) -> String {
+    match key.host {
+        Some(_) => key.groups.to_string(),
+        None => "-".to_owned(),
+    }
 }
 
 /// The host that has a messages key.

@@ -7,6 +7,7 @@ use super::dead_letters::{self, DeadLetter, Revived};
 use super::outbox;
 use super::runs;
 use super::{Ledger, LedgerError};
+use crate::event::ATTEMPT;
 use crate::run::EventRow;
 use crate::runtime::StateWrite;
 
@@ -124,8 +125,7 @@ impl Ledger {
     pub async fn settled_elsewhere(&self, group: &str, id: &str) -> Result<(), LedgerError> {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
-            c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
-                .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+            note_settled(c, &group, &id)?;
             Ok(())
         })
         .await
@@ -145,8 +145,16 @@ impl Ledger {
 }
 
 fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?
-        .exists(params![group, id])
+    c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ? AND attempt = ?")?
+        .exists(params![group, id, ATTEMPT])
+}
+
+/// Returns whether it was not settled before.
+fn note_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
+    let noted = c
+        .prepare_cached("INSERT OR IGNORE INTO processed (grp, id, attempt, at) VALUES (?, ?, ?, ?)")?
+        .execute(params![group, id, ATTEMPT, OffsetDateTime::now_utc().unix_timestamp()])?;
+    Ok(noted > 0)
 }
 
 /// Returns what came into the outbox.
@@ -160,15 +168,12 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<outbox::S
         }
         // It was settled when it was given up.
         if let Some((group, id)) = settlement.message.as_ref().filter(|_| anew) {
-            c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ?")?
-                .execute(params![group, id])?;
+            c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ? AND attempt = ?")?
+                .execute(params![group, id, ATTEMPT])?;
         }
     }
     if let Some((group, id)) = &settlement.message {
-        let settled = c
-            .prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
-            .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
-        if settled == 0 {
+        if !note_settled(c, group, id)? {
             // Somebody else of the group on this host had the same message in hand, and was faster.
             return Ok(outbox::Size::default());
         }
