@@ -17,7 +17,7 @@ What was said of the key before is replaced: without --group the host may work i
 
 Examples:
   foundry-host key allow builder-1@example.org --host builder-1 --may build
-  foundry-host key allow builder-2@example.org --host builder-2 --may build --group pub/buildbot_i386
+  foundry-host key allow KEY --host i386 --may build --group pub/buildbot_i386
   foundry-host key allow KEY --host amd64 --may build,foundry.build.v1@builds-2"
 )]
 pub(super) struct Allow {
