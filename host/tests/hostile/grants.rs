@@ -213,9 +213,10 @@ async fn a_bot_tells_of_no_failure_but_its_own() {
         "{reason}"
     );
     order(&host, "f2", "failures", "foundry.failure.v1", failure("hostile")).await;
+    let told = id_of("hostile-in", "f2", "test.order.v1");
     eventually("its own failure is told", async || {
         let mut events = host.events().await.into_iter();
-        events.find(|event| event.topic == "failures" && event.cause.as_deref() == Some("f2"))
+        events.find(|event| event.topic == "failures" && event.cause.as_ref() == Some(&told))
     })
     .await;
 }
