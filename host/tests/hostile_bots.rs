@@ -16,16 +16,17 @@ use foundry_host::capability::Grants;
 use foundry_host::runtime::wit::types::Message;
 use foundry_host::runtime::{ComponentCache, Engine, Fault};
 use foundry_host::supervisor::{Condition, LoadFailure};
-use support::{TestHost, eventually, spec};
+use support::{TestHost, eventually, id_of, spec};
 
 /// The reason of the dead letter that an order to the hostile bot ends in.
 async fn reason_of(host: &TestHost, id: &str, what: &str) -> String {
     host.tell(id, what).await;
+    let id = id_of("hostile-in", id, "test.order.v1");
     eventually(what, async || {
         let letters = host.dead_letters().await;
         letters
             .into_iter()
-            .find(|dead| dead.id.as_deref() == Some(id))
+            .find(|dead| dead.id.as_ref() == Some(&id))
             .map(|dead| dead.reason)
     })
     .await
@@ -156,11 +157,12 @@ async fn a_bot_that_loops_is_stopped_by_time_and_others_go_on_meanwhile() {
             .find(|event| event.run == "run-other" && event.topic == "relay-out")
     })
     .await;
+    let id = id_of("hostile-in", "l1", "test.order.v1");
     let reason = eventually("the loop is given up", async || {
         host.dead_letters()
             .await
             .into_iter()
-            .find(|dead| dead.id.as_deref() == Some("l1"))
+            .find(|dead| dead.id.as_ref() == Some(&id))
             .map(|dead| dead.reason)
     })
     .await;

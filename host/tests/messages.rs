@@ -13,6 +13,7 @@ mod support;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use foundry_host::event::Attributes;
 use foundry_host::keys::{KeyStore, NewKey, PassphraseSource, Role};
 use foundry_host::ledger::EventRow;
 use foundry_host::supervisor::Host;
@@ -288,7 +289,7 @@ async fn an_event_is_handled_on_the_topic_that_it_was_published_to_alone() {
     let replayed = host.signed("reports", "r1", "test.x.v1", json!({}));
     let reason = refused(&host, replayed).await;
     assert!(reason.contains("published to foundry/reports"), "{reason}");
-    let since = host.host.ledger().topics_since();
+    let since = host.host.ledger().upgraded().topics;
     let unnamed = |id: &str, time: OffsetDateTime| {
         let event = changed(event("relay-in", id, "test.x.v1", json!({})), |event| {
             event.topic = None;
@@ -303,6 +304,29 @@ async fn an_event_is_handled_on_the_topic_that_it_was_published_to_alone() {
         .await;
     eventually("the old event is handled", async || {
         of_run(&host, "run-r2", "relay-out").await.pop()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_does_not_say_what_its_id_derives_from_is_handled_if_it_waited_during_the_upgrade() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let since = host.host.ledger().upgraded().origins;
+    let silent = |name: &str, time: OffsetDateTime| {
+        let event = changed(event("relay-in", name, "test.x.v1", json!({})), |event| {
+            event.id = name.to_owned();
+            event.derivation = Attributes::default();
+            event.time = time.format(&Rfc3339).unwrap();
+        });
+        event.sign(&signer(host.directory.path())).unwrap()
+    };
+    let reason = refused(&host, silent("s1", since)).await;
+    assert!(reason.contains("does not say what its id derives from"), "{reason}");
+    host.publish("relay-in", silent("s2", since - Duration::from_secs(1)))
+        .await;
+    eventually("the old event is handled", async || {
+        of_run(&host, "run-s2", "relay-out").await.pop()
     })
     .await;
 }

@@ -25,7 +25,7 @@ use foundry_host::capability::Artifact;
 use foundry_host::keys::{Encoding, KeyInfo, KeyStore, NewKey, Role};
 use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
-use support::{TestHost, eventually, introduce};
+use support::{TestHost, eventually, id_of, introduce};
 
 const CONTROL: &str = "Source: hello\nSection: misc\nPriority: optional\nMaintainer: Test <test@example.org>\n\
     Standards-Version: 4.6.2\nRules-Requires-Root: no\n\n\
@@ -76,6 +76,11 @@ fn built(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The id of a commit that is announced under a name.
+fn commit_id(name: &str) -> String {
+    id_of("commits", name, "foundry.commit.v1")
+}
+
 /// A host with a key for packages, and signbot.
 struct Bench {
     host: TestHost,
@@ -101,7 +106,7 @@ impl Bench {
     async fn announce(&self, id: &str, branch: &str, files: &[PathBuf]) {
         let commit = format!("commit-{id}");
         self.commit(&commit, id, branch).await;
-        self.build(id, Some(&commit), branch, files).await;
+        self.build(id, Some(&commit_id(&commit)), branch, files).await;
     }
 
     /// Announce a commit, until the host has seen it: it may have started just now.
@@ -112,7 +117,7 @@ impl Bench {
         eventually("the commit is on record", async || {
             self.host.publish("commits", event.clone()).await;
             let events = self.host.events().await;
-            events.iter().any(|event| event.id == id).then_some(())
+            events.iter().any(|event| event.id == commit_id(id)).then_some(())
         })
         .await;
     }

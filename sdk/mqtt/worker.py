@@ -113,12 +113,21 @@ def read(payload, topic, keys):
     return event
 
 
-def answer(event, keys, name, topic):
-    """The signed answer. Its id derives from that of its cause, so that whoever gets it twice can tell."""
+def derived(*parts):
+    """An id: 128 bits of SHA-256 over the parts, each after its length in eight bytes."""
+    parts = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()[:32]
+
+
+def answer(event, keys, name, group, topic):
+    """The signed answer: the first event that the group makes of the message. Its id derives from that, and hosts compute it again: so it
+    is the same whichever member answers, and whoever gets it twice can tell."""
     kind, subject, data = greet(event)
+    attempt, position = 0, 0
+    what = [kind, topic.split("/", 1)[1]]
     made = {
         "specversion": "1.0",
-        "id": hashlib.sha256(f"{event['id']} {name}".encode()).hexdigest()[:32],
+        "id": derived("message", str(len(what)), *what, group, event["id"], str(attempt), str(position)),
         "source": name,
         "type": kind,
         "topic": topic,
@@ -126,6 +135,10 @@ def answer(event, keys, name, topic):
         "datacontenttype": "application/json",
         "run": event["run"],
         "cause": event["id"],
+        "work": "message",
+        "owner": group,
+        "attempt": attempt,
+        "position": position,
         "data": data,
     }
     if subject is not None:
@@ -149,9 +162,9 @@ def main():
     parser.add_argument("--user", help="user name at the broker")
     parser.add_argument("--password-file", help="file with its password")
     parser.add_argument("--name", default="worker/greeter", help="who it is: HOST/BOT; different for each program")
-    parser.add_argument("--group", default="greeters", help="programs and bots of one group share the messages")
+    parser.add_argument("--group", default="greeters", help="programs and bots of one group share the messages, and their answers are the group's")
     parser.add_argument("--watch", default="foundry/commits", metavar="TOPIC")
-    parser.add_argument("--publish-to", default="foundry/greetings", metavar="TOPIC")
+    parser.add_argument("--publish-to", default="foundry/greetings", metavar="TOPIC", help="with the prefix of one level, foundry")
     parser.add_argument("--gnupg-home", required=True, metavar="DIR", help="keyring with the key that signs")
     parser.add_argument("--key", required=True, help="the key that signs what it publishes")
     parser.add_argument("--trusted", required=True, metavar="FILE", help="keyring (not armoured) of those whose events it handles")
@@ -168,7 +181,7 @@ def main():
         except Refused as why:
             print(f"refused a message: {why}", file=sys.stderr, flush=True)
             return
-        sent = publisher.publish(args.publish_to, answer(event, keys, args.name, args.publish_to), qos=1)
+        sent = publisher.publish(args.publish_to, answer(event, keys, args.name, args.group, args.publish_to), qos=1)
         sent.wait_for_publish()
         print(f"greeted {event['id']}", flush=True)
         # Here the message is acknowledged. Whoever dies before this gets it again, or another member of the group does.

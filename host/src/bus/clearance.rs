@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::claims::{Key, Meaning};
 use super::peers::{Heard, Inner, locked, now};
-use crate::event::derive_id;
+use crate::event::Origin;
 use crate::keys::Duty;
 use crate::ledger::LedgerError;
 
@@ -159,15 +159,10 @@ impl Question {
     /// Ask until all have answered, or been waited for long enough.
     async fn ask(self) {
         let (sender, mut answers) = mpsc::unbounded_channel();
-        let id = derive_id(&[
-            "question",
-            &self.inner.own.host,
-            &self.key.0,
-            &self.key.1,
-            &rand::random::<u64>().to_string(),
-        ]);
+        let question = Origin::of_its_own(&self.inner.own.host);
+        let id = question.id(&[]);
         locked(&self.inner.askers).insert(id.clone(), sender);
-        let verdict = self.verdict_of(&id, &mut answers).await;
+        let verdict = self.verdict_of(&question, &mut answers).await;
         locked(&self.inner.askers).remove(&id);
         if verdict == Verdict::Clear {
             let mut claims = locked(&self.inner.claims);
@@ -179,7 +174,7 @@ impl Question {
         self.verdict.send_replace(verdict);
     }
 
-    async fn verdict_of(&self, id: &str, answers: &mut mpsc::UnboundedReceiver<Heard>) -> Verdict {
+    async fn verdict_of(&self, question: &Origin, answers: &mut mpsc::UnboundedReceiver<Heard>) -> Verdict {
         let begun = Instant::now();
         let mut granted = BTreeSet::new();
         let mut open: BTreeMap<String, Instant> = loop {
@@ -204,7 +199,7 @@ impl Question {
             }
             let asked = locked(&self.inner.claims).since(&self.key);
             for peer in open.keys() {
-                self.inner.ask(peer, id, &self.key, asked);
+                self.inner.ask(peer, question, &self.key, asked);
             }
             let next = Instant::now() + pause;
             pause = (pause * 2).min(PAUSE.1);
@@ -244,9 +239,7 @@ impl Question {
     /// The other hosts of the group that may do its work. Presence says who is in a group, and anybody may say that.
     async fn others(&self) -> Result<Vec<String>, LedgerError> {
         let mut peers = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await?;
-        if let Some(work) = &self.work {
-            peers.retain(|peer| self.inner.may_do(peer, work));
-        }
+        peers.retain(|peer| self.inner.may_have_done(peer, &self.key.0, self.work.as_ref()));
         Ok(peers)
     }
 

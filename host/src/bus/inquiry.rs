@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::client_id::client_id_of_part;
 use super::connection::{Backoff, ConnectionOptions};
 use super::holder::{Answer, Arrival, Holder, Known, Word, arrival, online_start};
-use crate::event::{Event, OutgoingEvent, Refusal, Topics, Verifier, derive_id};
+use crate::event::{Event, Origin, OutgoingEvent, Refusal, Topics, Verifier};
 use crate::keys::{SignError, Signer};
 
 /// How often what is known is looked at.
@@ -161,13 +161,15 @@ impl Inquiry {
 /// # Errors
 /// [`SignError`] if the key can't sign.
 pub(super) fn signed(host: &str, topics: &Topics, signer: &Signer, word: &Word) -> Result<Vec<u8>, SignError> {
+    let origin = Origin::of_its_own(host);
     let outgoing = OutgoingEvent {
-        id: derive_id(&["name", host, &rand::random::<u64>().to_string()]),
+        id: origin.id(&[]),
         topic: format!("peers/{host}"),
         event_type: word.event_type().to_owned(),
         subject: None,
         run: "peers".to_owned(),
         cause: None,
+        origin,
         data: word.data(),
     };
     Event::of(outgoing, &format!("{host}/peers"), topics).sign(signer)

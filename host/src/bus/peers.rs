@@ -24,7 +24,7 @@ use super::holder::{Holder, Word, online_start};
 use super::inquiry::signed;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
-use crate::event::{CLOCK_SKEW, Event, LONGEST_TOPIC, OutgoingEvent, Verifier, derive_id, is_id};
+use crate::event::{CLOCK_SKEW, Event, LONGEST_TOPIC, Origin, OutgoingEvent, Verifier, is_id};
 use crate::keys::{Duty, Signer};
 use crate::ledger::Ledger;
 
@@ -198,12 +198,18 @@ impl Inner {
         }
     }
 
-    /// Whether a host may have done a kind of work: one of whom nothing is known yet may not either.
-    pub(super) fn may_do(&self, host: &str, work: &Duty) -> bool {
+    /// Whether a host may have handled a message for a group, as far as its keys say what it may do. One of whom nothing is known
+    /// yet may not do the work of a stock bot, and may do that of others.
+    pub(super) fn may_have_done(&self, host: &str, group: &str, work: Option<&Duty>) -> bool {
         let trusted = self.verifier.trust.now();
-        trusted
-            .duties_of(host)
-            .any(|may| may.contains(work) || may.contains(&Duty::All))
+        let mut bindings = trusted.bindings_of(host).peekable();
+        if bindings.peek().is_none() {
+            return work.is_none();
+        }
+        bindings.any(|binding| {
+            let has_duty = |work| binding.may.contains(work) || binding.may.contains(&Duty::All);
+            binding.groups.include(group) && work.is_none_or(has_duty)
+        })
     }
 
     async fn hear(&self, event: Event) {
@@ -250,11 +256,10 @@ impl Inner {
                 }
             }
         }
-        let id = derive_id(&["answer", &self.own.host, question]);
         self.send(
             peer,
             ANSWER,
-            &id,
+            Origin::of_its_own(&self.own.host),
             Some(question),
             About {
                 group: key.0.clone(),
@@ -265,11 +270,11 @@ impl Inner {
         );
     }
 
-    pub(super) fn ask(&self, peer: &str, question: &str, key: &Key, asked: Moment) {
+    pub(super) fn ask(&self, peer: &str, question: &Origin, key: &Key, asked: Moment) {
         self.send(
             peer,
             QUESTION,
-            question,
+            question.clone(),
             None,
             About {
                 group: key.0.clone(),
@@ -280,17 +285,18 @@ impl Inner {
         );
     }
 
-    fn send(&self, to: &str, event_type: &str, id: &str, cause: Option<&str>, about: About) {
+    fn send(&self, to: &str, event_type: &str, origin: Origin, cause: Option<&str>, about: About) {
         let Ok(Value::Object(data)) = serde_json::to_value(about) else {
             return;
         };
         let outgoing = OutgoingEvent {
-            id: id.to_owned(),
+            id: origin.id(&[]),
             topic: format!("peers/{to}"),
             event_type: event_type.to_owned(),
             subject: None,
             run: "peers".to_owned(),
             cause: cause.map(ToOwned::to_owned),
+            origin,
             data,
         };
         match Event::of(outgoing, &format!("{}/peers", self.own.host), &self.verifier.topics).sign(&self.signer) {

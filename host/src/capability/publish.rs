@@ -3,7 +3,7 @@
 use foundry_broker::killpoint;
 
 use crate::capability::topic_grants::NotAllowed;
-use crate::event::{OutgoingEvent, is_type, schema};
+use crate::event::{OutgoingEvent, Place, is_type, schema};
 use crate::runtime::{Invocation, wit};
 
 use wit::publish::{Error, Event};
@@ -52,13 +52,14 @@ impl Invocation {
             ));
         }
         schema::check(&event.event_type, &data).map_err(|e| Error::Invalid(e.to_string()))?;
-        let (work, what) = (self.work(), [event.event_type.as_str(), topic.as_str()]);
-        let id = match &event.key {
-            Some(key) => work.keyed(&what, key),
-            None => work
-                .positioned(&what, self.effects.events.len())
-                .ok_or_else(|| Error::Invalid("an event of a timer needs a key".to_owned()))?,
+        let place = match event.key {
+            Some(key) => Place::Key(key),
+            None => Place::Position(u32::try_from(self.effects.events.len()).unwrap_or(u32::MAX)),
         };
+        let origin = self
+            .origin(place)
+            .ok_or_else(|| Error::Invalid("an event of a timer needs a key".to_owned()))?;
+        let id = origin.id(&[&event.event_type, &topic]);
         let run = match &self.message {
             Some(message) => message.run.clone(),
             None => id.get(..12).unwrap_or(&id).to_owned(),
@@ -71,6 +72,7 @@ impl Invocation {
             subject: event.subject,
             run,
             cause,
+            origin,
             data,
         })
     }

@@ -135,7 +135,7 @@ struct Import {
     #[arg(long, conflicts_with = "host")]
     own: bool,
     /// Take all messages keys of a farm, as `key export --farm` wrote them, each bound to its host
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "own", "from_gnupg"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "role", "host", "may", "group", "own", "from_gnupg"])]
     farm: Option<PathBuf>,
     /// Take this key out of your GnuPG keyring, secret part and all
     #[arg(long, value_name = "KEY")]
@@ -402,6 +402,7 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
                 key.roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(","),
                 host(key),
                 key.may.to_string(),
+                groups(key),
                 key.algorithm.clone(),
                 state.to_owned(),
                 key.expires.map_or("never".to_owned(), day),
@@ -416,6 +417,7 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
             "ROLES",
             "HOST",
             "MAY",
+            "GROUPS",
             "KIND",
             "STATE",
             "EXPIRES",
@@ -423,6 +425,14 @@ fn show(keys: &[KeyInfo], context: &mut Context) -> Result<(), CliError> {
         ],
         &rows,
     )
+}
+
+/// The groups in which that host may work.
+fn groups(key: &KeyInfo) -> String {
+    match key.host {
+        Some(_) => key.groups.to_string(),
+        None => "-".to_owned(),
+    }
 }
 
 /// The host that has a messages key.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use crate::keys::{Binding, Duties, KeyInfo, KeyStore, Role, Whose};
+use crate::keys::{Binding, Duties, Groups, KeyInfo, KeyStore, NotAGroup, Role, Whose};
 
 /// Whose a messages key is.
 #[derive(Debug, clap::Args)]
@@ -13,8 +13,11 @@ use crate::keys::{Binding, Duties, KeyInfo, KeyStore, Role, Whose};
 or TYPE@TOPIC for another topology: an event type, or the beginning of some with a final *, on a
 topic without prefix, with MQTT's wildcards.
 
+What was said of the key before is replaced: without --group the host may work in any group again.
+
 Examples:
   foundry-host key allow builder-1@example.org --host builder-1 --may build
+  foundry-host key allow KEY --host i386 --may build --group pub/buildbot_i386
   foundry-host key allow KEY --host amd64 --may build,foundry.build.v1@builds-2"
 )]
 pub(super) struct Allow {
@@ -26,6 +29,9 @@ pub(super) struct Allow {
     /// What that host may say; repeat, or separate by commas, for more
     #[arg(long, required = true, value_name = "DUTY")]
     may: Vec<Duties>,
+    /// A group (endpoint) that its bots may work in; repeat for more [default: any]
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    group: Vec<String>,
 }
 
 /// Whose the messages keys of an import are.
@@ -38,11 +44,14 @@ pub(super) struct Bound {
     /// by commas, for more
     #[arg(long, value_name = "DUTY", requires = "host")]
     may: Vec<Duties>,
+    /// A group (endpoint) that its bots may work in; repeat for more [default: any]
+    #[arg(long, value_name = "GROUP", requires = "host", value_parser = group)]
+    group: Vec<String>,
 }
 
 /// Bind a key.
 pub(super) fn allow(store: &KeyStore, args: Allow) -> Result<KeyInfo, CliError> {
-    let binding = binding(&args.host, args.may)?;
+    let binding = binding(&args.host, args.may, args.group)?;
     Ok(store.allow(&args.key, &binding)?)
 }
 
@@ -54,10 +63,10 @@ impl Bound {
         };
         if !roles.contains(&Role::Messages) {
             return Err(CliError::usage(
-                "only messages keys belong to a host (add `--role messages`, or leave `--host` and `--may` out)",
+                "only messages keys belong to a host (add `--role messages`, or leave `--host`, `--may` and `--group` out)",
             ));
         }
-        binding(&host, self.may).map(Some)
+        binding(&host, self.may, self.group).map(Some)
     }
 }
 
@@ -73,8 +82,13 @@ pub(super) fn whose<'a>(binding: Option<&'a Binding>, own: bool, roles: &[Role])
     }
 }
 
-fn binding(host: &str, may: Vec<Duties>) -> Result<Binding, CliError> {
-    Binding::new(host, may.into_iter().collect()).map_err(CliError::usage)
+fn binding(host: &str, may: Vec<Duties>, groups: Vec<String>) -> Result<Binding, CliError> {
+    let binding = Binding::new(host, may.into_iter().collect()).map_err(CliError::usage)?;
+    Ok(binding.in_groups(Groups::of(groups).map_err(CliError::usage)?))
+}
+
+fn group(text: &str) -> Result<String, NotAGroup> {
+    Groups::of([text.to_owned()]).map(|_| text.to_owned())
 }
 
 /// Take over all keys of a farm's file.

@@ -137,6 +137,7 @@ mod tests {
             subject: None,
             time: time.to_owned(),
             cause: None,
+            group: None,
             data: json!({}),
         }
     }

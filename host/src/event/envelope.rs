@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::topics::Topics;
+use super::origin::{Attributes, Origin};
+use super::topics::{LONGEST_TOPIC, Topics};
 use crate::keys::{SignError, Signer};
 
 /// The CloudEvents version that we speak.
@@ -41,6 +42,9 @@ pub struct Event {
     /// Id of the message that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// What its id derives from. Older hosts did not say it.
+    #[serde(flatten)]
+    pub derivation: Attributes,
     /// A JSON object.
     pub data: Map<String, Value>,
 }
@@ -60,6 +64,8 @@ pub struct OutgoingEvent {
     pub run: String,
     /// The message that led to it.
     pub cause: Option<String>,
+    /// What its id derives from.
+    pub origin: Origin,
     /// A JSON object.
     pub data: Map<String, Value>,
 }
@@ -79,8 +85,15 @@ impl Event {
             datacontenttype: Some("application/json".to_owned()),
             run: outgoing.run,
             cause: outgoing.cause,
+            derivation: outgoing.origin.into(),
             data: outgoing.data,
         }
+    }
+
+    /// What its id derives from; none if it does not say that, or nothing that could be.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        self.derivation.origin(&self.run, self.cause.as_deref())
     }
 
     /// The signed event, as it is published.
@@ -112,6 +125,13 @@ impl Event {
         }
         if self.source.len() > 200 || self.source.chars().any(char::is_control) {
             return Err("its source is longer than 200 bytes, or has control characters".to_owned());
+        }
+        // The record of runs keeps it.
+        let owner = self.derivation.owner();
+        if owner.is_some_and(|owner| owner.len() > LONGEST_TOPIC || owner.chars().any(char::is_control)) {
+            return Err(format!(
+                "its owner is longer than {LONGEST_TOPIC} bytes, or has control characters"
+            ));
         }
         Ok(())
     }

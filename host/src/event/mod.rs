@@ -3,6 +3,9 @@
 mod claim;
 mod envelope;
 mod id;
+#[cfg(test)]
+mod model;
+mod origin;
 pub mod policy;
 pub mod schema;
 mod topics;
@@ -11,7 +14,8 @@ mod verifier;
 pub(crate) use claim::Claim;
 pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
 pub(crate) use envelope::{is_plain as is_id, is_type};
-pub(crate) use id::{Work, derive_id};
-pub use policy::{Rule, of_stage};
+pub(crate) use origin::ATTEMPT;
+pub use origin::{Attributes, Origin, Place};
+pub use policy::{Rule, Upgraded, of_stage};
 pub use topics::{FAILURES, LONGEST_TOPIC, Topics, group_of};
 pub use verifier::{CLOCK_SKEW, Cure, Refusal, Verifier};

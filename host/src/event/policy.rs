@@ -8,6 +8,11 @@ use super::envelope::Event;
 use super::topics::{FAILURES, Topics};
 use crate::keys::{Binding, Duties, Duty, Fingerprint};
 
+mod fit;
+mod origin;
+
+use fit::{fits_topic, fits_type};
+
 /// The type of failures.
 const FAILURE: &str = "foundry.failure.v1";
 
@@ -32,6 +37,15 @@ const CONTROL: [&str; 2] = ["control", "jobs"];
 
 /// Topics where hosts ask each other.
 const PEERS: &str = "peers/";
+
+/// Since when this host does what it did not do before. What it signed itself before that may do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upgraded {
+    /// It names topics in events.
+    pub topics: OffsetDateTime,
+    /// It says in events what their ids derive from.
+    pub origins: OffsetDateTime,
+}
 
 /// Who said something: the holder of a key.
 #[derive(Debug, Clone)]
@@ -93,16 +107,15 @@ pub enum Rule {
     /// The key is another host's.
     #[error(
         "it says that it is of {source_name}, and is signed by key {key} of host {host} (if the key has moved, run \
-         `foundry-host key allow {key} --host NAME --may {}`)",
-        if .may.is_empty() { "DUTY".to_owned() } else { .may.to_string() }
+         `foundry-host key allow {key} --host NAME --may {may}`)"
     )]
     OtherHost {
         /// The key.
         key: Fingerprint,
         /// The host that it is bound to.
         host: String,
-        /// What that host may say.
-        may: Duties,
+        /// What that host may say, as `key allow` is told.
+        may: String,
         /// The event's source.
         source_name: String,
     },
@@ -121,8 +134,8 @@ pub enum Rule {
         may: Duties,
         /// The event's type, and the topic without prefix: one text, since refusals travel by value.
         what: String,
-        /// What would be enough.
-        wanted: Duties,
+        /// What would be enough, as `key allow` is told.
+        wanted: String,
     },
     /// The failure is of a bot that the host has not.
     #[error(
@@ -139,8 +152,50 @@ pub enum Rule {
         may: Duties,
         /// The failure's stage.
         stage: String,
-        /// What would be enough.
-        wanted: Duties,
+        /// What would be enough, as `key allow` is told.
+        wanted: String,
+    },
+    /// It does not say what its id derives from.
+    #[error(
+        "it does not say what its id derives from, as events of older versions did not (upgrade host {host}, then push the commit \
+         again, or have it built again; a program that is no foundry-host has to send the attributes `work`, `owner` and what \
+         belongs to them)"
+    )]
+    NoOrigin {
+        /// The host that it says it is of.
+        host: String,
+    },
+    /// It has the id of another event.
+    #[error(
+        "its id {id} is not the one that it has by its own words: {why} (host {host} may have been taken over: look into it, and \
+         take its key away with `foundry-host key remove {key}` if so)"
+    )]
+    OthersId {
+        /// The key.
+        key: Fingerprint,
+        /// The host.
+        host: String,
+        /// The event's id.
+        id: String,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// It is work of a group in which the host may not work.
+    #[error(
+        "host {host} may work in {groups}, and so not in {group} (if it should, run `foundry-host key allow {key} --host {host} \
+         --may {wanted}`)"
+    )]
+    OthersGroup {
+        /// The key.
+        key: Fingerprint,
+        /// The host.
+        host: String,
+        /// The groups in which it may work.
+        groups: String,
+        /// The group.
+        group: String,
+        /// What would be enough, as `key allow` is told.
+        wanted: String,
     },
 }
 
@@ -156,18 +211,24 @@ impl Rule {
             Self::OtherHost { .. } => "other-host",
             Self::NotAllowed { .. } => "duty",
             Self::OthersFailure { .. } => "stage",
+            Self::NoOrigin { .. } => "no-origin",
+            Self::OthersId { .. } => "id",
+            Self::OthersGroup { .. } => "group",
         }
     }
 
     /// Whether another trust store could come to another decision.
     #[must_use]
     pub fn is_about_trust(&self) -> bool {
-        !matches!(self, Self::OtherTopic { .. } | Self::NoTopic { .. })
+        !matches!(
+            self,
+            Self::OtherTopic { .. } | Self::NoTopic { .. } | Self::NoOrigin { .. } | Self::OthersId { .. }
+        )
     }
 }
 
-/// Decides whether a speaker may say an event on the full topic that it came on. `upgraded` is when this host began to name
-/// topics in events.
+/// Decides whether a speaker may say an event on the full topic that it came on. `upgraded` is since when this host's own events
+/// have all that events have to have.
 ///
 /// # Errors
 /// The [`Rule`] that it breaks.
@@ -176,7 +237,7 @@ pub fn decide(
     event: &Event,
     came_on: &str,
     topics: &Topics,
-    upgraded: OffsetDateTime,
+    upgraded: Upgraded,
 ) -> Result<(), Rule> {
     let topic = topics.short(came_on);
     match &event.topic {
@@ -187,7 +248,7 @@ pub fn decide(
                 came_on: came_on.to_owned(),
             });
         }
-        None if is_from_before(speaker, event, topic, upgraded) => {}
+        None if is_from_before(speaker, event, topic, upgraded.topics) => {}
         None => {
             return Err(Rule::NoTopic {
                 host: presentable(event.host()),
@@ -204,11 +265,12 @@ pub fn decide(
         return Err(Rule::OtherHost {
             key: speaker.key,
             host: binding.host().to_owned(),
-            may: binding.may.clone(),
+            may: flags(binding, &binding.may),
             source_name: event.source.clone(),
         });
     }
-    allowed(speaker, binding, event, topic)
+    allowed(speaker, binding, event, topic)?;
+    origin::check(speaker, binding, event, topic, upgraded.origins)
 }
 
 fn allowed(speaker: &Speaker, binding: &Binding, event: &Event, topic: &str) -> Result<(), Rule> {
@@ -229,7 +291,7 @@ fn allowed(speaker: &Speaker, binding: &Binding, event: &Event, topic: &str) -> 
                 host,
                 may: may.clone(),
                 stage: stage.unwrap_or_default().to_owned(),
-                wanted: with(may, needs),
+                wanted: flags(binding, &with(may, needs)),
             }),
             _ => Ok(()),
         };
@@ -239,7 +301,7 @@ fn allowed(speaker: &Speaker, binding: &Binding, event: &Event, topic: &str) -> 
         host,
         may: may.clone(),
         what: format!("{event_type} on {topic}"),
-        wanted: with(may, what_allows(event_type, topic)),
+        wanted: flags(binding, &with(may, what_allows(event_type, topic))),
     })
 }
 
@@ -260,6 +322,15 @@ fn covers(duty: &Duty, event_type: &str, topic: &str) -> bool {
 
 fn with(may: &Duties, another: Duty) -> Duties {
     may.iter().cloned().chain([another]).collect()
+}
+
+/// Duties, and the groups of a binding, as `key allow` is told behind `--may`.
+fn flags(binding: &Binding, may: &Duties) -> String {
+    let may = match may.is_empty() {
+        true => "DUTY".to_owned(),
+        false => may.to_string(),
+    };
+    format!("{may}{}", binding.groups.flags())
 }
 
 /// Duties as a message names them.
@@ -314,28 +385,6 @@ fn is_from_before(speaker: &Speaker, event: &Event, topic: &str, upgraded: Offse
         }
     };
     speaker.is_own && is_at_home && event.moment().is_ok_and(|made| made < upgraded)
-}
-
-fn fits_type(pattern: &str, event_type: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => event_type.starts_with(beginning),
-        None => pattern == event_type,
-    }
-}
-
-/// MQTT 5, section 4.7.1: `+` is any level, and a final `#` any number of them, the parent included.
-fn fits_topic(filter: &str, topic: &str) -> bool {
-    let mut levels = topic.split('/');
-    for level in filter.split('/') {
-        if level == "#" {
-            return true;
-        }
-        match levels.next() {
-            Some(actual) if level == "+" || level == actual => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 /// A host's name out of an event that need not be what it says, fit for a command line.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::envelope::{Event, MAX_EVENT};
-use super::policy::{self, Rule, Speaker};
+use super::policy::{self, Rule, Speaker, Upgraded};
 use super::schema::{self, SchemaError};
 use super::topics::Topics;
 use crate::keys::{Binding, Fingerprint, Trust, TrustedKeys, VerifyError};
@@ -108,8 +108,8 @@ pub struct Verifier {
     pub topics: Topics,
     /// Older events are refused.
     pub max_age: Duration,
-    /// When it began to name topics in events; older events of its own do without.
-    pub upgraded: OffsetDateTime,
+    /// Since when its own events have all that events have to have.
+    pub upgraded: Upgraded,
 }
 
 impl Verifier {

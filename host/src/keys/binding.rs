@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::duty::Duties;
+use super::groups::Groups;
 
 /// The one host that a key belongs to, and what that host may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub struct Binding {
     host: String,
     /// What it may say.
     pub may: Duties,
+    /// The groups that its bots may work in.
+    pub groups: Groups,
 }
 
 /// The text is not the name of a host.
@@ -23,7 +26,7 @@ pub struct NotAHost {
 }
 
 impl Binding {
-    /// Binds to a host.
+    /// Binds to a host, which may work in any group.
     ///
     /// # Errors
     /// [`NotAHost`] if no host can be called so.
@@ -37,15 +40,23 @@ impl Binding {
         Ok(Self {
             host: host.to_owned(),
             may,
+            groups: Groups::any(),
         })
     }
 
-    /// The binding of a host's own key: nobody else has it, so it may say everything.
+    /// The same for a host that may work in these groups.
+    #[must_use]
+    pub fn in_groups(self, groups: Groups) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// The binding of a host's own key: nobody else has it, so it may say everything, of any group.
     #[must_use]
     pub fn own(host: &str) -> Self {
         Self {
             host: host.to_owned(),
             may: Duties::all(),
+            groups: Groups::any(),
         }
     }
 

@@ -12,13 +12,16 @@ use super::duty::Duties;
 use super::error::KeyError;
 use super::files;
 use super::fingerprint::Fingerprint;
+use super::groups::Groups;
 use super::info::KeyInfo;
 use super::role::Role;
 use super::secret::SecretBytes;
 use super::stored_key::StoredKey;
 
-/// The version of the metadata files that this version writes, and the newest it reads. The first had no host.
-const FORMAT: u32 = 2;
+/// The newest version of the metadata files that this version reads. The first had no host, the second no groups. A binding to
+/// groups would be lost on who does not know of them: such files have the third version, and others the second.
+const FORMAT: u32 = 3;
+const FORMAT_WITHOUT_GROUPS: u32 = 2;
 
 /// What the file beside a key says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +32,8 @@ struct Metadata {
     host: Option<String>,
     #[serde(default, skip_serializing_if = "Duties::is_empty")]
     may: Duties,
+    #[serde(default, skip_serializing_if = "Groups::are_any")]
+    groups: Groups,
 }
 
 /// A key, its roles, and to which host it belongs.
@@ -43,6 +48,10 @@ impl Entry {
         let binding = self.binding.clone();
         KeyInfo {
             host: binding.as_ref().map(|binding| binding.host().to_owned()),
+            groups: binding
+                .as_ref()
+                .map(|binding| binding.groups.clone())
+                .unwrap_or_default(),
             may: binding.map(|binding| binding.may).unwrap_or_default(),
             ..self.key.info(self.roles.clone(), Timestamp::now())
         }
@@ -55,10 +64,11 @@ impl Entry {
                 key: self.key.certificate.label(),
                 host: known.host().to_owned(),
                 command: format!(
-                    "foundry-host key allow {} --host {} --may {}",
+                    "foundry-host key allow {} --host {} --may {}{}",
                     self.key.fingerprint(),
                     binding.host(),
-                    binding.may
+                    binding.may,
+                    binding.groups.flags()
                 ),
             }),
             _ => {
@@ -139,21 +149,27 @@ impl Entry {
     pub fn save(&self, directory: &Path) -> Result<(), KeyError> {
         let fingerprint = self.key.fingerprint();
         files::write(directory, &key_name(fingerprint), self.armored()?.expose())?;
-        let metadata = Metadata {
-            format: FORMAT,
-            roles: self.roles.clone(),
-            host: self.binding.as_ref().map(|binding| binding.host().to_owned()),
-            may: self
-                .binding
-                .as_ref()
-                .map(|binding| binding.may.clone())
-                .unwrap_or_default(),
-        };
-        let text = serde_json::to_vec_pretty(&metadata).map_err(|error| KeyError::OpenPgp {
+        let text = serde_json::to_vec_pretty(&self.metadata()).map_err(|error| KeyError::OpenPgp {
             what: "write the roles of the key",
             reason: error.to_string(),
         })?;
         files::write(directory, &metadata_name(fingerprint), &text)
+    }
+
+    fn metadata(&self) -> Metadata {
+        let binding = self.binding.as_ref();
+        let groups = binding.map(|binding| binding.groups.clone()).unwrap_or_default();
+        Metadata {
+            format: if groups.are_any() {
+                FORMAT_WITHOUT_GROUPS
+            } else {
+                FORMAT
+            },
+            roles: self.roles.clone(),
+            host: binding.map(|binding| binding.host().to_owned()),
+            may: binding.map(|binding| binding.may.clone()).unwrap_or_default(),
+            groups,
+        }
     }
 
     /// Roles first: after a crash in between the key is of no effect.
@@ -190,7 +206,11 @@ fn load_metadata(directory: &Path, fingerprint: Fingerprint) -> Result<(BTreeSet
     }
     let metadata: Metadata = serde_json::from_slice(&text).map_err(damaged)?;
     let binding = metadata.host.map(|host| Binding::new(&host, metadata.may)).transpose();
-    Ok((metadata.roles, binding.map_err(|error| damaged_by(error.to_string()))?))
+    let binding = binding.map_err(|error| damaged_by(error.to_string()))?;
+    Ok((
+        metadata.roles,
+        binding.map(|binding| binding.in_groups(metadata.groups)),
+    ))
 }
 
 fn key_name(fingerprint: Fingerprint) -> String {

@@ -1,7 +1,8 @@
 //! All messages keys of a farm in one file, so that a host trusts the others in one step.
 //!
-//! Format 1 is JSON: `{"format": 1, "keys": [{"host": "head", "may": ["watch"], "key": "-----BEGIN PGP…"}]}`. What it does not
-//! know it refuses.
+//! Format 1 is JSON: `{"format": 1, "keys": [{"host": "head", "may": ["watch"], "key": "-----BEGIN PGP…"}]}`. Format 2 has
+//! `"groups": ["pub/buildbot"]` at a key that is bound to some; a file without such a key is of format 1. What it does not know
+//! it refuses.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,17 @@ use super::entry::Entry;
 use super::error::KeyError;
 use super::files::ChangeLock;
 use super::fingerprint::Fingerprint;
+use super::groups::Groups;
 use super::info::KeyInfo;
 use super::role::Role;
 use super::store::KeyStore;
 use super::stored_key::StoredKey;
 
-/// The version of the files that this version writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// The newest version of the files that this version reads.
+const FORMAT: u32 = 2;
+
+/// The version of a file that older versions can read as it is meant.
+const FORMAT_WITHOUT_GROUPS: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +41,8 @@ struct Farm {
 struct Member {
     host: String,
     may: Duties,
+    #[serde(default, skip_serializing_if = "Groups::are_any")]
+    groups: Groups,
     /// The public key in armour.
     key: String,
 }
@@ -56,7 +63,9 @@ impl KeyStore {
         if keys.is_empty() {
             return Err(KeyError::NoFarm);
         }
-        let farm = Farm { format: FORMAT, keys };
+        let is_old = keys.iter().all(|member| member.groups.are_any());
+        let format = if is_old { FORMAT_WITHOUT_GROUPS } else { FORMAT };
+        let farm = Farm { format, keys };
         let mut text = serde_json::to_vec_pretty(&farm).map_err(|error| KeyError::OpenPgp {
             what: "write the farm's keys",
             reason: error.to_string(),
@@ -109,6 +118,7 @@ fn member(entry: &Entry) -> Result<Option<Member>, KeyError> {
     Ok(Some(Member {
         host: binding.host().to_owned(),
         may: binding.may.clone(),
+        groups: binding.groups.clone(),
         key: armored.map_err(|error| KeyError::OpenPgp {
             what: "export the public key",
             reason: error.to_string(),
@@ -146,5 +156,5 @@ fn bound_key(member: Member) -> Result<(StoredKey, Binding), KeyError> {
             "it has a secret part, which belongs on its own host alone".to_owned(),
         ));
     }
-    Ok((key, binding))
+    Ok((key, binding.in_groups(member.groups)))
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::duty::Duties;
 use super::fingerprint::{Fingerprint, KeyId};
+use super::groups::Groups;
 use super::role::Role;
 
 /// Where a key is.
@@ -67,6 +68,8 @@ pub struct KeyInfo {
     pub host: Option<String>,
     /// What that host may say.
     pub may: Duties,
+    /// The groups that its bots may work in; any for a key that is bound to no host as well.
+    pub groups: Groups,
 }
 
 impl KeyInfo {

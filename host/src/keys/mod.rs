@@ -34,6 +34,7 @@ mod files;
 mod fingerprint;
 mod generate;
 mod gnupg;
+mod groups;
 mod info;
 mod locate;
 mod passphrase;
@@ -58,6 +59,8 @@ pub use event_signature::{NotCanonical, SIGNATURE_MEMBER, SIGNER_MEMBER, canonic
 pub use fingerprint::{Fingerprint, KeyId, NotAFingerprint};
 pub use generate::{Algorithm, NewKey};
 pub use gnupg::{GnupgError, GnupgKey};
+pub(crate) use groups::is_plain as is_plain_group;
+pub use groups::{Groups, NotAGroup};
 pub use info::{KeyInfo, Location};
 pub use locate::Believed;
 pub use passphrase::{PASSPHRASE_FILE_VARIABLE, PassphraseError, PassphraseSource, Prompt};

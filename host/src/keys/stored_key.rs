@@ -14,6 +14,7 @@ use super::certificate::{Certificate, Component, moment};
 use super::duty::Duties;
 use super::error::{KeyError, UnusableKey};
 use super::fingerprint::{Fingerprint, KeyQuery};
+use super::groups::Groups;
 use super::info::{KeyInfo, Location};
 use super::passphrase::PassphraseSource;
 use super::role::Role;
@@ -248,6 +249,7 @@ impl StoredKey {
             roles,
             host: None,
             may: Duties::default(),
+            groups: Groups::any(),
         }
     }
 

@@ -13,7 +13,6 @@ use time::OffsetDateTime;
 use super::binding::Binding;
 use super::certificate::{Certificate, Component, moment};
 use super::cleartext::{self, NotClearSigned};
-use super::duty::Duties;
 use super::error::rfc3339;
 use super::event_signature::NotCanonical;
 use super::fingerprint::Fingerprint;
@@ -166,11 +165,9 @@ impl TrustedKeys {
     }
 
     /// What the keys of a host may say, one for each of its keys.
-    pub fn duties_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Duties> {
+    pub fn bindings_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Binding> {
         let bindings = self.bindings.values().filter_map(|(binding, _)| binding.as_ref());
-        bindings
-            .filter(move |binding| binding.host() == host)
-            .map(|binding| &binding.may)
+        bindings.filter(move |binding| binding.host() == host)
     }
 
     /// Whether the store has the secret part of a key.

@@ -9,6 +9,7 @@ use super::dead_letters::{self, DeadLetter, Revived};
 use super::outbox;
 use super::{Ledger, LedgerError};
 use super::{runs, state};
+use crate::event::ATTEMPT;
 use crate::run::EventRow;
 use crate::runtime::{Seen, Sight, StateWrite};
 
@@ -160,8 +161,7 @@ impl Ledger {
     pub async fn settled_elsewhere(&self, group: &str, id: &str) -> Result<(), LedgerError> {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
-            c.prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
-                .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+            note_settled(c, &group, &id)?;
             Ok(())
         })
         .await
@@ -181,8 +181,16 @@ impl Ledger {
 }
 
 fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ?")?
-        .exists(params![group, id])
+    c.prepare_cached("SELECT 1 FROM processed WHERE grp = ? AND id = ? AND attempt = ?")?
+        .exists(params![group, id, ATTEMPT])
+}
+
+/// Returns whether it was not settled before.
+fn note_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
+    let noted = c
+        .prepare_cached("INSERT OR IGNORE INTO processed (grp, id, attempt, at) VALUES (?, ?, ?, ?)")?
+        .execute(params![group, id, ATTEMPT, OffsetDateTime::now_utc().unix_timestamp()])?;
+    Ok(noted > 0)
 }
 
 /// Before anything is changed. A message that is settled already is not stale: nothing of it is to take effect.
@@ -219,15 +227,12 @@ fn settle(c: &Connection, settlement: &Settlement) -> rusqlite::Result<Option<ou
         }
         // It was settled when it was given up.
         if let Some((group, id)) = settlement.message.as_ref().filter(|_| anew) {
-            c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ?")?
-                .execute(params![group, id])?;
+            c.prepare_cached("DELETE FROM processed WHERE grp = ? AND id = ? AND attempt = ?")?
+                .execute(params![group, id, ATTEMPT])?;
         }
     }
     if let Some((group, id)) = &settlement.message {
-        let settled = c
-            .prepare_cached("INSERT OR IGNORE INTO processed VALUES (?, ?, ?)")?
-            .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
-        if settled == 0 {
+        if !note_settled(c, group, id)? {
             // Somebody else of the group on this host had the same message in hand, and was faster.
             return Ok(Some(outbox::Size::default()));
         }

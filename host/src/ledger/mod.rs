@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
-use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::event::Upgraded;
 pub use crate::run::{EventRow, Run, RunStatus};
 pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
@@ -82,7 +82,7 @@ impl From<rusqlite::Error> for LedgerError {
 #[derive(Clone)]
 pub struct Ledger {
     queue: mpsc::Sender<Box<dyn writer::Piece>>,
-    topics_since: OffsetDateTime,
+    upgraded: Upgraded,
     outbox_changed: Arc<Notify>,
     outbox_level: Arc<watch::Sender<OutboxStatus>>,
     dead_letters_requeued: Arc<Notify>,
@@ -101,22 +101,25 @@ impl Ledger {
         let mut connection = Connection::open(path).map_err(open)?;
         schema::prepare(&mut connection, path)?;
         let level = outbox::measure(&connection).map_err(open)?;
-        let topics_since = schema::since(&connection, "topic-in-events").map_err(open)?;
+        let upgraded = Upgraded {
+            topics: schema::since(&connection, "topic-in-events").map_err(open)?,
+            origins: schema::since(&connection, "origin-in-events").map_err(open)?,
+        };
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::spawn(move || writer::write(connection, work));
         Ok(Self {
             queue,
-            topics_since,
+            upgraded,
             outbox_changed: Arc::new(Notify::new()),
             outbox_level: Arc::new(watch::Sender::new(OutboxStatus::of(level, OutboxLimits::default()))),
             dead_letters_requeued: Arc::new(Notify::new()),
         })
     }
 
-    /// Since when the events of this host name their topic: since its ledger was brought to version 4.
+    /// Since when the events of this host have all that events have to have: since its ledger was brought to versions 4 and 5.
     #[must_use]
-    pub fn topics_since(&self) -> OffsetDateTime {
-        self.topics_since
+    pub fn upgraded(&self) -> Upgraded {
+        self.upgraded
     }
 
     /// Do a piece of work inside the next transaction. It may be done more than once, and has effects in the file alone.

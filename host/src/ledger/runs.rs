@@ -5,16 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Ledger, LedgerError};
 use crate::run::{EventRow, Run};
 
-/// An event is on record once. Ids can be computed before their events are there, so that any host could take the place of
-/// a commit, on which all that follows rests: a commit takes its place back.
-const INSERT: &str = "
-    INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET run = excluded.run, type = excluded.type, topic = excluded.topic, source = excluded.source,
-        subject = excluded.subject, time = excluded.time, cause = excluded.cause, data = excluded.data
-    WHERE excluded.type = 'foundry.commit.v1' AND events.type <> 'foundry.commit.v1'";
-
+/// An event is on record once: what comes a second time under its id is a repetition, since ids are checked.
 pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
-    c.prepare_cached(INSERT)?.execute(params![
+    c.prepare_cached(&format!(
+        "INSERT OR IGNORE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ))?
+    .execute(params![
         event.id,
         event.run,
         event.event_type,
@@ -23,16 +19,17 @@ pub(super) fn insert(c: &Connection, event: &EventRow) -> rusqlite::Result<()> {
         event.subject,
         event.time,
         event.cause,
+        event.group,
         event.data.to_string(),
     ])?;
     Ok(())
 }
 
 /// The columns of an event, in the order in which [`row`] reads them.
-pub(super) const COLUMNS: &str = "id, run, type, topic, source, subject, time, cause, data";
+pub(super) const COLUMNS: &str = "id, run, type, topic, source, subject, time, cause, grp, data";
 
 pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
-    let data: String = row.get(8)?;
+    let data: String = row.get(9)?;
     Ok(EventRow {
         id: row.get(0)?,
         run: row.get(1)?,
@@ -42,6 +39,7 @@ pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         subject: row.get(5)?,
         time: row.get(6)?,
         cause: row.get(7)?,
+        group: row.get(8)?,
         data: serde_json::from_str(&data).unwrap_or_default(),
     })
 }
@@ -127,56 +125,38 @@ fn newest_of_commit(c: &Connection, commit: &str) -> rusqlite::Result<Option<Str
 
 /// In the order in which this host saw them: rows are only ever added.
 fn events_of(c: &Connection, run: &str) -> rusqlite::Result<Vec<EventRow>> {
-    c.prepare_cached(
-        "SELECT id, run, type, topic, source, subject, time, cause, data FROM events WHERE run = ?
-         ORDER BY rowid",
-    )?
-    .query_map([run], row)?
-    .collect()
+    c.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE run = ? ORDER BY rowid"))?
+        .query_map([run], row)?
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn event(event_type: &str, source: &str) -> EventRow {
+    fn event(source: &str) -> EventRow {
         EventRow {
             id: "c1".to_owned(),
             run: "c1".to_owned(),
-            event_type: event_type.to_owned(),
-            topic: "commits".to_owned(),
+            event_type: "foundry.build.v1".to_owned(),
+            topic: "builds".to_owned(),
             source: source.to_owned(),
             subject: None,
             time: "2026-11-30T12:00:00Z".to_owned(),
             cause: None,
-            data: serde_json::json!({}),
+            group: Some("pub/buildbot".to_owned()),
+            data: serde_json::json!({ "a": 1 }),
         }
-    }
-
-    async fn recorded(events: &[EventRow]) -> EventRow {
-        let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
-        for event in events {
-            ledger.record_event(event.clone()).await.unwrap();
-        }
-        ledger.causes(Some("c1".to_owned())).await.unwrap().remove(0)
     }
 
     #[tokio::test]
-    async fn a_commit_takes_its_place_from_whoever_computed_its_id() {
-        let (commit, squatter) = (
-            event("foundry.commit.v1", "head/watch"),
-            event("foundry.failure.v1", "b1/x"),
-        );
-        assert_eq!(recorded(&[squatter.clone(), commit.clone()]).await, commit);
-        assert_eq!(recorded(&[commit.clone(), squatter.clone()]).await, commit);
-        let later = event("foundry.commit.v1", "b1/watch");
-        assert_eq!(
-            recorded(&[commit.clone(), later]).await,
-            commit,
-            "the first commit stays"
-        );
-        let other = event("foundry.build.v1", "b2/build");
-        assert_eq!(recorded(&[squatter.clone(), other]).await, squatter);
+    async fn an_event_is_on_record_as_it_came_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for source in ["b1/build", "b2/build"] {
+            ledger.record_event(event(source)).await.unwrap();
+        }
+        let run = ledger.run("c1").await.unwrap().unwrap();
+        assert_eq!(run.events, [event("b1/build")]);
     }
 }

@@ -86,6 +86,22 @@ const MIGRATIONS: [&str; 5] = [
     ALTER TABLE dead_letters ADD COLUMN anew INTEGER NOT NULL DEFAULT 1;
 ",
     "
+    -- Events that are older do not say what their ids derive from.
+    INSERT INTO since VALUES ('origin-in-events', CAST(strftime('%s', 'now') AS INTEGER) + 1);
+
+    -- The group whose work an event is; NULL if it is no work of a message, or older.
+    ALTER TABLE events ADD COLUMN grp TEXT;
+
+    -- A settled message that is tried again is settled once for each attempt.
+    CREATE TABLE settled (
+        grp TEXT NOT NULL, id TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, at INTEGER NOT NULL,
+        PRIMARY KEY (grp, id, attempt)
+    ) WITHOUT ROWID;
+    INSERT INTO settled (grp, id, at) SELECT grp, id, at FROM processed;
+    DROP TABLE processed;
+    ALTER TABLE settled RENAME TO processed;
+    CREATE INDEX processed_at ON processed (at);
+
     -- Which bound a dead letter counts for: messages that were refused may be anybody's, and have one of their own.
     ALTER TABLE dead_letters ADD COLUMN class TEXT NOT NULL DEFAULT 'message';
     UPDATE dead_letters SET class = CASE WHEN kind = 'outbox' THEN 'outbox' WHEN id IS NULL THEN 'refused' ELSE 'message' END;
@@ -148,6 +164,45 @@ mod tests {
     use super::super::Ledger;
     use super::*;
 
+    /// What a ledger of version 4 had of two messages that were settled, and of an event.
+    const OLD_RECORD: &str = "
+        INSERT INTO processed VALUES ('pub/signbot', 'b1', 1764500000), ('pub/distbot', 'b1', 1764500001);
+        INSERT INTO events VALUES ('b1', 'r1', 'foundry.build.v1', 'builds', 'head/build', 'hello 1.0',
+            '2026-11-30T12:00:00Z', 'c1', '{}');
+        INSERT INTO since VALUES ('topic-in-events', 1764490000);";
+
+    #[tokio::test]
+    async fn an_older_ledger_keeps_what_was_settled_and_notes_since_when_events_say_what_their_ids_derive_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let old = Connection::open(&path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(4) {
+            old.execute_batch(migration).unwrap();
+        }
+        old.execute_batch("DELETE FROM since").unwrap();
+        old.execute_batch(OLD_RECORD).unwrap();
+        old.pragma_update(None, "user_version", 4).unwrap();
+        drop(old);
+
+        let before = OffsetDateTime::now_utc();
+        let ledger = Ledger::open(&path).unwrap();
+        let upgraded = ledger.upgraded();
+        assert_eq!(upgraded.topics.unix_timestamp(), 1_764_490_000, "that was earlier");
+        assert!(
+            upgraded.origins >= before - time::Duration::SECOND,
+            "{}",
+            upgraded.origins
+        );
+        for group in ["pub/signbot", "pub/distbot"] {
+            assert!(ledger.known(group, "b1").await.unwrap().settled, "{group}");
+        }
+        assert!(!ledger.known("pub/signbot", "b2").await.unwrap().settled);
+        let run = ledger.run("r1").await.unwrap().unwrap();
+        assert_eq!((run.events[0].id.as_str(), &run.events[0].group), ("b1", &None));
+        drop(ledger);
+        assert_eq!(Ledger::open(&path).unwrap().upgraded(), upgraded, "it stays");
+    }
+
     /// What a ledger of version 3 had of a refused message, and of one that the operator had requeued.
     const OLD_LETTERS: &str = "
         INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, requeued) VALUES
@@ -168,7 +223,7 @@ mod tests {
 
         let before = OffsetDateTime::now_utc();
         let ledger = Ledger::open(&path).unwrap();
-        let since = ledger.topics_since();
+        let since = ledger.upgraded().topics;
         assert!(since >= before - time::Duration::SECOND, "{since}");
         let letters = ledger.dead_letters().await.unwrap();
         let cures: Vec<_> = letters.iter().map(|letter| (letter.requeued, letter.cure)).collect();
@@ -190,7 +245,7 @@ mod tests {
         assert_eq!(totals.await.unwrap(), ((1, 2), (1, 2)), "what was there is counted");
         drop(ledger);
         assert_eq!(
-            Ledger::open(&path).unwrap().topics_since(),
+            Ledger::open(&path).unwrap().upgraded().topics,
             since,
             "it stays at every later start"
         );

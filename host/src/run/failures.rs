@@ -68,7 +68,7 @@ fn weigh(event: &EventRow, causes: &Causes<'_>, done: &Done<'_>) -> Weight {
         // buildbot was sent something that is no commit, for instance: that is no build of this run.
         return Weight::Beside;
     }
-    if done.has_succeeded(stage, event) {
+    if done.has_succeeded(stage, event) || done.has_another_member_succeeded(stage, event) {
         return Weight::Outdated;
     }
     if !is_refusal(event) {
@@ -90,6 +90,11 @@ pub(super) fn is_refusal(event: &EventRow) -> bool {
     event.data.get("refused").and_then(Value::as_bool) == Some(true)
 }
 
+/// The host that says an event.
+fn host(event: &EventRow) -> &str {
+    event.source.split_once('/').map_or(&event.source, |(host, _)| host)
+}
+
 /// A text of a failure's data.
 pub(super) fn text<'a>(event: &'a EventRow, key: &str) -> Option<&'a str> {
     event.data.get(key).and_then(Value::as_str)
@@ -102,6 +107,8 @@ struct Done<'a> {
     answers: BTreeSet<(&'a str, &'a str)>,
     /// With the stage and the bot that did it.
     by_whom: BTreeSet<(&'a str, Stage, &'a str)>,
+    /// With the stage, the group whose work it was, and the hosts that did it.
+    by_group: BTreeMap<(&'a str, Stage, &'a str), BTreeSet<&'a str>>,
     /// With the stage.
     stages: BTreeSet<(&'a str, Stage)>,
     /// The furthest stage that any event of the run tells of.
@@ -118,6 +125,10 @@ impl<'a> Done<'a> {
             done.answers.insert((cause, &event.source));
             if let Some(stage) = stage {
                 done.by_whom.insert((cause, stage, &event.source));
+                if let Some(group) = event.group.as_deref() {
+                    let hosts = done.by_group.entry((cause, stage, group)).or_default();
+                    hosts.insert(host(event));
+                }
                 done.stages.insert((cause, stage));
             }
         }
@@ -135,6 +146,16 @@ impl<'a> Done<'a> {
     fn has_succeeded(&self, stage: Stage, failure: &'a EventRow) -> bool {
         let cause = failure.cause.as_deref();
         cause.is_some_and(|cause| self.by_whom.contains(&(cause, stage, failure.source.as_str())))
+    }
+
+    /// Whether a member of the same group on another host did this stage for the same message: a member that dies, or lies,
+    /// spoils nothing that another one did. What one host says in both ways is left as it is.
+    fn has_another_member_succeeded(&self, stage: Stage, failure: &'a EventRow) -> bool {
+        let (Some(cause), Some(group)) = (failure.cause.as_deref(), failure.group.as_deref()) else {
+            return false;
+        };
+        let hosts = self.by_group.get(&(cause, stage, group));
+        hosts.is_some_and(|hosts| hosts.iter().any(|other| *other != host(failure)))
     }
 
     /// Whether anybody did this stage for the same message.

@@ -46,6 +46,9 @@ pub struct EventRow {
     pub time: String,
     /// The message that led to it.
     pub cause: Option<String>,
+    /// The group whose work it is. None if it is no work of a message, or of an older host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Its data.
     pub data: serde_json::Value,
 }
@@ -63,6 +66,7 @@ impl EventRow {
             subject: event.subject.clone(),
             time: event.time.clone(),
             cause: event.cause.clone(),
+            group: event.origin().and_then(|origin| origin.group().map(ToOwned::to_owned)),
             data: serde_json::Value::Object(event.data.clone()),
         }
     }

@@ -55,6 +55,9 @@ fn way(text: &str) -> Vec<EventRow> {
 }
 
 fn event(step: &str, id: String, cause: Option<String>) -> EventRow {
+    let (step, group) = step
+        .split_once(" in ")
+        .map_or((step, None), |(step, group)| (step, Some(group)));
     let (said, source) = step.split_once(" by ").unwrap_or((step, ""));
     let words: Vec<_> = said.split(' ').collect();
     let (what, rest) = words.split_first().unwrap();
@@ -82,6 +85,7 @@ fn event(step: &str, id: String, cause: Option<String>) -> EventRow {
         subject: None,
         time: "2026-11-30T09:00:00Z".to_owned(),
         cause,
+        group: group.map(ToOwned::to_owned),
         data,
     }
 }

@@ -18,6 +18,7 @@ fn event(id: &str, what: &str, source: &str, cause: Option<&str>, time: (u8, u8)
         subject: Some(format!("{what} {id}")),
         time: format!("2026-11-30T09:{minute:02}:{second:02}Z"),
         cause: cause.map(ToOwned::to_owned),
+        group: None,
         data: json!({ "repository": "r", "branch": "main", "ref": "a".repeat(40) }),
     }
 }

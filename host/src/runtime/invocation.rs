@@ -13,7 +13,7 @@ use super::journal::{Journal, Said};
 use super::wasi::{self, Clock};
 use crate::capability::topic_grants::Outlets;
 use crate::capability::{Grants, Services};
-use crate::event::Work;
+use crate::event::{ATTEMPT, Origin, Place};
 
 /// A bot as its capabilities see it. Shared by all of its instances.
 pub struct BotContext {
@@ -137,15 +137,25 @@ impl Invocation {
         self.clock.now()
     }
 
-    /// The work in hand: what the ids of its events and mails derive from.
-    pub(crate) fn work(&self) -> Work<'_> {
-        match (&self.message, &self.bot.stock) {
-            (Some(message), _) => Work::Message {
-                group: &message.group,
-                input: &message.id,
-            },
-            (None, Some(stock)) => Work::StockTimer { bot: stock },
-            (None, None) => Work::Timer { bot: &self.bot.name },
+    /// What the id of an event, or of a mail, of the work in hand derives from. None for a timer's without a key: ticks have no
+    /// identity, so that nothing would tell a repetition from new work.
+    pub(crate) fn origin(&self, place: Place) -> Option<Origin> {
+        match (&self.message, &self.bot.stock, place) {
+            (Some(message), _, place) => Some(Origin::Message {
+                group: message.group.clone(),
+                input: message.id.clone(),
+                attempt: ATTEMPT,
+                place,
+            }),
+            (None, Some(stock), Place::Key(key)) => Some(Origin::StockTimer {
+                bot: stock.clone(),
+                key,
+            }),
+            (None, None, Place::Key(key)) => Some(Origin::Timer {
+                bot: self.bot.name.clone(),
+                key,
+            }),
+            (None, _, Place::Position(_)) => None,
         }
     }
 

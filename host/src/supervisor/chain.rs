@@ -83,6 +83,7 @@ mod tests {
             subject: None,
             time: String::new(),
             cause: cause.map(ToOwned::to_owned),
+            group: None,
             data: json!({ "repository": "https://example.org/hello.git", "branch": "main", "ref": "a".repeat(40) }),
         }
     }

@@ -17,7 +17,7 @@ use super::turns::{LONGEST_TURN, StateTurn, Turns};
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
 use crate::capability::Level;
-use crate::event::{Cure, Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
+use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, of_stage};
 use crate::keys::{Duty, Signer};
 use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settled, Settlement};
 use crate::runtime::wit::types::Message;
@@ -406,13 +406,19 @@ impl Handler {
             dead: Some(DeadLetter { cure, ..dead }),
             ..Settlement::default()
         };
+        let origin = Origin::GivenUp {
+            group: group.to_owned(),
+            input: event.id.clone(),
+            attempt: ATTEMPT,
+        };
         let failure = OutgoingEvent {
-            id: Work::given_up(group, &event.id),
+            id: origin.id(&[]),
             topic: FAILURES.to_owned(),
             event_type: "foundry.failure.v1".to_owned(),
             subject: event.subject.clone(),
             run: event.run.clone(),
             cause: Some(event.id.clone()),
+            origin,
             data: self.failure_data(event, attempts, reason),
         };
         if let Err(error) = self.publish(failure, &mut settlement) {

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::message::Handler;
 use crate::bus::Delivery;
 use crate::capability::Level;
-use crate::event::{Claim, FAILURES, OutgoingEvent, Refusal, Work};
+use crate::event::{Claim, FAILURES, Origin, OutgoingEvent, Refusal};
 use crate::ledger::{DeadLetter, Settlement};
 
 /// Failure events about refused messages that a bot publishes within [`HOUR`], at most: whoever may publish at the broker can
@@ -86,21 +86,32 @@ impl Handler {
         let topic = self.link.topics.short(&delivery.topic);
         // What is said of failures would be said for ever.
         let claim = Claim::of(&delivery.payload).filter(|_| topic != FAILURES)?;
-        let group = self.instances.bot().group_of(topic);
-        let id = Work::refused(group, &claim.run, rule, &claim.key);
+        let origin = Origin::Refused {
+            group: self.instances.bot().group_of(topic).to_owned(),
+            run: claim.run.clone(),
+            rule: rule.to_owned(),
+            key: claim.key.clone(),
+        };
+        let id = origin.id(&[]);
         let ledger = &self.link.ledger;
         let is_told = self.until_written(|| ledger.is_recorded(&id)).await;
         if is_told || !self.refusals.take(Instant::now()) {
             return None;
         }
         let mut settlement = Settlement::default();
-        if let Err(error) = self.publish(self.failure_of(id, claim, topic, refusal), &mut settlement) {
+        if let Err(error) = self.publish(self.failure_of((id, origin), claim, topic, refusal), &mut settlement) {
             tracing::error!(bot = self.name(), %error, "cannot sign a failure event");
         }
         Some(settlement)
     }
 
-    fn failure_of(&self, id: String, claim: Claim, topic: &str, refusal: &Refusal) -> OutgoingEvent {
+    fn failure_of(
+        &self,
+        (id, origin): (String, Origin),
+        claim: Claim,
+        topic: &str,
+        refusal: &Refusal,
+    ) -> OutgoingEvent {
         let reason = format!(
             "refused an event of the type {:?} by {:?} on {topic}: {refusal}",
             claim.event_type, claim.source
@@ -122,6 +133,7 @@ impl Handler {
             subject: claim.subject,
             run: claim.run,
             cause: claim.id,
+            origin,
             data,
         }
     }

@@ -74,7 +74,7 @@ impl Host {
             trust,
             topics: topics.clone(),
             max_age: config.messages.max_age,
-            upgraded: ledger.topics_since(),
+            upgraded: ledger.upgraded(),
         });
         if let Some(broker) = &broker {
             for (topic, endpoint) in &config.messages.expect {

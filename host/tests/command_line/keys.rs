@@ -104,6 +104,17 @@ fn keys_go_from_one_host_to_another() {
     assert_eq!(changed[0]["may"], json!(["watch", "sign", "publish", "x.*@reports"]));
     let listed = other.ok(&["key", "list"]);
     assert!(listed.contains("uno   watch,sign,publish,x.*@reports"), "{listed}");
+    assert_eq!(changed[0]["groups"], serde_json::Value::Null);
+    assert!(listed.contains("watch,sign,publish,x.*@reports  any "), "{listed}");
+    let bind = ["key", "allow", "one", "--host", "uno", "--may", "build"];
+    let groups = ["--group", "pub/buildbot_i386", "--group", "pub/a"];
+    let changed = other.json(&[&bind[..], &groups[..]].concat());
+    assert_eq!(changed[0]["groups"], json!(["pub/a", "pub/buildbot_i386"]));
+    let listed = other.ok(&["key", "list"]);
+    assert!(listed.contains("uno   build  pub/a,pub/buildbot_i386  "), "{listed}");
+    let said = other.run(&[&bind[..], &["--group", "a b"]].concat());
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("such as pub/buildbot_i386"), "{}", said.err);
     for wrong in ["rule", "", "watch,"] {
         let said = other.run(&["key", "allow", "one", "--host", "one", "--may", wrong]);
         assert_eq!(said.code, 2, "{wrong}: {}", said.err);

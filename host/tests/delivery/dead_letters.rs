@@ -6,7 +6,7 @@ use foundry_host::bus::BrokerAddress;
 use foundry_host::ledger::{DeadLetterKind, LetterNumber};
 use serde_json::json;
 
-use crate::support::{TestHost, eventually, owner_of, publish, spec};
+use crate::support::{TestHost, eventually, id_of, owner_of, publish, spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_given_up_is_handled_once_when_it_is_requeued() {
@@ -48,7 +48,8 @@ async fn a_message_that_fails_again_is_a_dead_letter_again() {
             .find(|letter| letter.seq != first.seq)
     })
     .await;
-    assert_eq!((second.id.as_deref(), second.requeued), (Some("d1"), false));
+    let id = id_of("hostile-in", "d1", "test.order.v1");
+    assert_eq!((second.id, second.requeued), (Some(id), false));
     assert_eq!(host.dead_letters().await.len(), 1);
 }
 

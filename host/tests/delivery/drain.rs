@@ -8,8 +8,13 @@ use foundry_host::control::{Answer, Client, Request, Service};
 use foundry_host::supervisor::Host;
 use serde_json::json;
 
-use crate::support::{eventually, publish, signed, signed_as, spec};
+use crate::support::{eventually, id_of, publish, signed, signed_as, spec};
 use crate::{at, broker};
+
+async fn is_settled(host: &Host) -> bool {
+    let id = id_of("hostile-in", "w1", "test.order.v1");
+    host.ledger().known("hostile", &id).await.unwrap().settled
+}
 
 /// A host whose bot has work in hand that takes a while, and its broker.
 async fn at_work(directory: &std::path::Path, drain: Duration) -> (Host, foundry_broker::Broker) {
@@ -30,7 +35,7 @@ async fn a_message_in_hand_is_finished_and_published_before_the_host_stops() {
     let directory = tempfile::tempdir().unwrap();
     let (host, broker) = at_work(directory.path(), Duration::from_secs(60)).await;
     host.shutdown().await;
-    assert!(host.ledger().known("hostile", "w1").await.unwrap().settled);
+    assert!(is_settled(&host).await);
     assert_eq!(host.ledger().outbox(0, 10, Vec::new()).await.unwrap(), []);
     let groups = broker.operator().groups().await;
     let left: usize = groups.iter().map(|group| group.waiting + group.leased).sum();
@@ -91,7 +96,7 @@ async fn a_message_that_takes_too_long_goes_back_to_its_group() {
     let directory = tempfile::tempdir().unwrap();
     let (host, broker) = at_work(directory.path(), Duration::ZERO).await;
     host.shutdown().await;
-    assert!(!host.ledger().known("hostile", "w1").await.unwrap().settled);
+    assert!(!is_settled(&host).await);
     eventually("it waits for another member", async || {
         let groups = broker.operator().groups().await;
         groups.iter().any(|group| group.waiting == 1).then_some(())

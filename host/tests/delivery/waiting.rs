@@ -12,13 +12,18 @@ use serde_json::json;
 
 use crate::mosquitto::Mosquitto;
 use crate::presence::{Victim, status_becomes};
-use crate::support::{config, event, eventually, owner_of, publish, signed, signed_as, spec};
+use crate::support::{config, eventually, id_of, owner_of, publish, signed, signed_as, spec};
 use crate::{at, broker};
 
 const TOPIC: &str = "foundry/hostile-in";
 
 pub fn order(state: &Path, id: &str, what: &str) -> Vec<u8> {
     signed(state, "hostile-in", id, "test.order.v1", json!({ "do": what }))
+}
+
+/// The id of such an order.
+fn told(name: &str) -> String {
+    id_of("hostile-in", name, "test.order.v1")
 }
 
 pub async fn load(host: &Host) {
@@ -29,14 +34,14 @@ async fn answered(host: &Host, id: &str) {
     eventually(&format!("{id} is handled"), async || {
         let runs = host.ledger().runs(100).await.unwrap();
         let mut events = runs.into_iter().flat_map(|run| run.events);
-        events.find(|event| event.topic == "hostile-out" && event.cause.as_deref() == Some(id))
+        events.find(|event| event.topic == "hostile-out" && event.cause == Some(told(id)))
     })
     .await;
 }
 
 async fn attempts(host: &Host, id: &str, expected: u32) {
     eventually(&format!("{expected} attempts at {id}"), async || {
-        let attempts = host.ledger().attempts("hostile", id).await.unwrap();
+        let attempts = host.ledger().attempts("hostile", &told(id)).await.unwrap();
         (attempts == expected).then_some(())
     })
     .await;
@@ -178,7 +183,7 @@ async fn a_dead_builder_does_not_keep_the_healthy_ones_from_other_work() {
     assert!(status.detail.unwrap().contains("waits for victim"), "it still waits");
     let runs = host.ledger().runs(100).await.unwrap();
     let mut events = runs.into_iter().flat_map(|run| run.events);
-    let of_doubtful = events.find(|event| event.topic == "hostile-out" && event.cause.as_deref() == Some("doubtful"));
+    let of_doubtful = events.find(|event| event.topic == "hostile-out" && event.cause == Some(told("doubtful")));
     assert_eq!(of_doubtful, None, "it has had no effect");
     host.shutdown().await;
     drop(victim);
@@ -220,10 +225,7 @@ async fn a_waiting_message_goes_to_another_member_when_its_host_dies() {
         .output()
         .unwrap();
     let received: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        received["id"],
-        event("hostile-in", "bad", "test.order.v1", json!({})).id
-    );
+    assert_eq!(received["id"], told("bad"));
     drop(victim);
     broker.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use foundry_host::supervisor::{BotSource, BotSpec, LoadFailure};
 use serde_json::{Value, json};
 
-use super::support::{TestHost, eventually};
+use super::support::{TestHost, eventually, id_of};
 
 /// A test guest as its operator loads it who grants nothing.
 fn ungranted(guest: &str) -> BotSpec {
@@ -32,10 +32,11 @@ async fn order(host: &TestHost, id: &str, topic: &str, event_type: &str, data: V
 
 /// The reason why an order was given up.
 async fn refusal(host: &TestHost, id: &str) -> String {
+    let id = id_of("hostile-in", id, "test.order.v1");
     eventually("the event is refused", async || {
         let mut letters = host.dead_letters().await.into_iter();
         letters
-            .find(|dead| dead.id.as_deref() == Some(id))
+            .find(|dead| dead.id.as_ref() == Some(&id))
             .map(|dead| dead.reason)
     })
     .await
@@ -212,9 +213,10 @@ async fn a_bot_tells_of_no_failure_but_its_own() {
         "{reason}"
     );
     order(&host, "f2", "failures", "foundry.failure.v1", failure("hostile")).await;
+    let told = id_of("hostile-in", "f2", "test.order.v1");
     eventually("its own failure is told", async || {
         let mut events = host.events().await.into_iter();
-        events.find(|event| event.topic == "failures" && event.cause.as_deref() == Some("f2"))
+        events.find(|event| event.topic == "failures" && event.cause.as_ref() == Some(&told))
     })
     .await;
 }

@@ -9,7 +9,7 @@ use foundry_host::supervisor::{BotSource, BotSpec, Condition};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::support::{TestHost, eventually, granted_all_topics};
+use super::support::{TestHost, eventually, granted_all_topics, id_of};
 
 /// What the bot is told, how `foundry-host test` ends, what the dead letter says, and after how many attempts.
 struct Case {
@@ -59,6 +59,11 @@ const CASES: [Case; 10] = [
 
 /// The order that only a limit of time ends. It is for a bot of its own, whose short limit no honest work has to keep.
 const ENDLESS: &str = "loop";
+
+/// The topic of the bot that is told to do something.
+fn topic_of(what: &str) -> &'static str {
+    if what == ENDLESS { "endless" } else { "orders" }
+}
 
 /// Failures of its code that quarantine a bot, at three for each message.
 const LAST_STRAWS: [&str; 3] = ["straw0", "straw1", "straw2"];
@@ -140,7 +145,7 @@ impl Scene<'_> {
     }
 
     async fn tell(&self, id: &str, order: Value) {
-        let topic = if order["do"] == ENDLESS { "endless" } else { "orders" };
+        let topic = topic_of(order["do"].as_str().unwrap());
         let event = self.host.signed(topic, id, "test.order.v1", order);
         self.host.publish(topic, event).await;
     }
@@ -149,9 +154,10 @@ impl Scene<'_> {
         let (id, next) = (format!("misdeed{number}"), format!("work{number}"));
         let what = case.what;
         self.tell(&id, self.order(what, case.url)).await;
+        let told = id_of(topic_of(what), &id, "test.order.v1");
         let letter = eventually(what, async || {
             let letters = self.host.dead_letters().await;
-            letters.into_iter().find(|dead| dead.id.as_deref() == Some(&id))
+            letters.into_iter().find(|dead| dead.id.as_ref() == Some(&told))
         })
         .await;
         assert!(letter.reason.contains(case.reason), "{what}: {}", letter.reason);

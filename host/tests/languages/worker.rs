@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use foundry_host::keys::{Binding, KeyStore, Role};
+use foundry_host::keys::{Binding, Groups, KeyStore, Role};
 use foundry_host::supervisor::Host;
 use serde_json::json;
 
-use super::support::{TestHost, config, eventually, spec};
+use super::support::{TestHost, config, eventually, id_of, spec};
 
 /// Debian's own interpreter, which has Debian's paho.
 const PYTHON: &str = "/usr/bin/python3";
@@ -82,7 +82,8 @@ async fn plain_programs_take_part_in_a_group() {
     // A host learns when it starts whom it believes.
     let directory = tempfile::tempdir().unwrap();
     let may = "example.greeting.v1@greetings".parse().unwrap();
-    let binding = Binding::new("worker", may).unwrap();
+    let groups = Groups::of(["pub/greeters".to_owned()]).unwrap();
+    let binding = Binding::new("worker", may).unwrap().in_groups(groups);
     let store = KeyStore::open(directory.path().join("keys")).unwrap();
     store
         .import_bound(&gpg(keys.path(), &["--export"]), &[Role::Messages], Some(&binding))
@@ -119,7 +120,8 @@ async fn plain_programs_take_part_in_a_group() {
                 .find(|event| event.run == run && event.topic == "relay-out")
         })
         .await;
-        assert_eq!(event.data["text"], format!("hello, {id}"));
+        let told = id_of("orders", id, "test.order.v1");
+        assert_eq!(event.data["text"], format!("hello, {told}"));
     }
     let relayed = host
         .events()

@@ -22,7 +22,7 @@ use foundry_host::ledger::DeadLetter;
 use foundry_host::supervisor::{Host, HostConfig};
 use serde_json::{Value, json};
 use server::{SmtpServer, field};
-use support::{TestHost, eventually, spec};
+use support::{TestHost, eventually, id_of, spec};
 
 /// What `foundry.toml` says of mail, as [`Config`] reads it.
 fn settings(directory: &Path, scheme: &str, port: u16, ca: &str) -> MailSettings {
@@ -147,10 +147,11 @@ async fn host(server: &SmtpServer) -> TestHost {
     TestHost { host, directory }
 }
 
-async fn dead_letter(host: &TestHost, id: &str) -> DeadLetter {
-    eventually(id, async || {
+async fn dead_letter(host: &TestHost, name: &str) -> DeadLetter {
+    let id = id_of("orders", name, "test.order.v1");
+    eventually(name, async || {
         let letters = host.dead_letters().await;
-        letters.into_iter().find(|dead| dead.id.as_deref() == Some(id))
+        letters.into_iter().find(|dead| dead.id.as_ref() == Some(&id))
     })
     .await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::package::Deb;
 use crate::ring::{self, Ring};
-use crate::support::eventually;
+use crate::support::{eventually, id_of};
 use crate::world::{Distbot, World, message_about, sign_data, sign_message, signed_by, stated, statement};
 
 fn keys(world: &World) -> KeyStore {
@@ -357,9 +357,10 @@ async fn an_event_by_a_messages_key_alone_publishes_nothing() {
     for (id, data) in [("evil-1", data.clone()), ("evil-2", stated_by(&own, data))] {
         host.publish("signs", host.signed("signs", id, "foundry.sign.v1", data))
             .await;
+        let told = id_of("signs", id, "foundry.sign.v1");
         let letter = eventually("a dead letter", async || {
             let letters = host.dead_letters().await.into_iter();
-            letters.into_iter().find(|letter| letter.id.as_deref() == Some(id))
+            letters.into_iter().find(|letter| letter.id.as_ref() == Some(&told))
         })
         .await;
         assert!(

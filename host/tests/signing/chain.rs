@@ -40,7 +40,9 @@ async fn a_build_of_another_commit_than_its_cause_is_not_signed() {
     let bench = Bench::new().await;
     let files = [package(bench.files.path())];
     bench.commit("commit-1", "moved", "experimental").await;
-    bench.build("moved", Some("commit-1"), "master", &files).await;
+    bench
+        .build("moved", Some(&commit_id("commit-1")), "master", &files)
+        .await;
     let failure = bench.result("moved", "failures").await;
     let reason = failure["reason"].as_str().unwrap();
     assert_eq!(
@@ -48,7 +50,9 @@ async fn a_build_of_another_commit_than_its_cause_is_not_signed() {
         "not signed: it is of the branch \"master\", and the announced one is \"experimental\""
     );
     // Neither is a build that borrows the commit of another run.
-    bench.build("borrowed", Some("commit-1"), "experimental", &files).await;
+    bench
+        .build("borrowed", Some(&commit_id("commit-1")), "experimental", &files)
+        .await;
     let failure = bench.result("borrowed", "failures").await;
     let reason = failure["reason"].as_str().unwrap();
     assert!(
@@ -63,11 +67,14 @@ async fn a_build_that_overtakes_its_commit_is_signed_when_that_comes() {
     let bench = Bench::new().await;
     let mut logs = bench.host.host.logs();
     let files = [package(bench.files.path())];
-    bench.build("early", Some("commit-1"), "master", &files).await;
+    bench
+        .build("early", Some(&commit_id("commit-1")), "master", &files)
+        .await;
+    let missing = format!("not signed yet: this host has no event {}", commit_id("commit-1"));
     let waits = tokio::time::timeout(Duration::from_secs(60), async {
         loop {
             let line = logs.recv().await.unwrap();
-            if line.line.contains("not signed yet: this host has no event commit-1") {
+            if line.line.contains(&missing) {
                 return;
             }
         }
@@ -88,11 +95,12 @@ async fn a_bot_between_builder_and_signbot_does_not_break_the_chain() {
         "check-1",
         "org.example.check.v1",
         "run-linted",
-        Some("commit-1"),
+        Some(&commit_id("commit-1")),
         json!({ "fine": true }),
     );
     bench.host.publish("builds", between).await;
-    bench.build("linted", Some("check-1"), "master", &files).await;
+    let checked = id_of("builds", "check-1", "org.example.check.v1");
+    bench.build("linted", Some(&checked), "master", &files).await;
     bench.result("linted", "signs").await;
 }
 
@@ -104,7 +112,8 @@ async fn a_builder_is_not_asked_what_became_of_a_build_that_is_to_be_signed() {
     // It has said that it is in signbot's group, which anybody may say, and has asked about this build before.
     let ledger = bench.host.host.ledger();
     assert!(ledger.remember_peer("pub/signbot", "b1").await.unwrap());
-    assert!(ledger.promise("pub/signbot", "asked").await.unwrap());
+    let asked = id_of("builds", "asked", "foundry.build.v1");
+    assert!(ledger.promise("pub/signbot", &asked).await.unwrap());
     let files = [package(bench.files.path())];
     // An answer could be that it is settled; without any, the build would wait for the whole patience.
     bench.announce("asked", "master", &files).await;

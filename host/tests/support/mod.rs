@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use foundry_host::bus::BrokerAddress;
 use foundry_host::capability::Grants;
 use foundry_host::capability::topic_grants::Outlets;
-use foundry_host::event::{Event, OutgoingEvent, Topics};
-use foundry_host::keys::{Binding, Duties, Encoding, KeyStore, NewKey, PassphraseSource, Role, Signer};
+use foundry_host::event::{Event, Origin, OutgoingEvent, Topics};
+use foundry_host::keys::{Binding, Duties, Encoding, Groups, KeyStore, NewKey, PassphraseSource, Role, Signer};
 use foundry_host::ledger::{DeadLetter, EventRow};
 use foundry_host::runtime::{Admitted, BotContext, Engine, Instances, Limits};
 use foundry_host::supervisor::{BotSource, BotSpec, BrokerChoice, Host, HostConfig, LONGEST_MESSAGE, MessagesConfig};
@@ -46,7 +46,7 @@ impl TestHost {
         self.host.load(spec(name)).await.unwrap();
     }
 
-    /// An event for a topic (without prefix), signed with the host's own key.
+    /// An event for a topic (without prefix), signed with the host's own key. Its id is [`id_of`] its name.
     pub fn signed(&self, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
         signed(self.directory.path(), topic, id, event_type, data)
     }
@@ -130,13 +130,13 @@ pub fn granted_all_topics(mut spec: BotSpec) -> BotSpec {
 }
 
 /// An event for a topic (without prefix), signed with the key of the host `test` in a directory.
-pub fn signed(state: &Path, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
-    signed_as("test", state, topic, id, event_type, data)
+pub fn signed(state: &Path, topic: &str, name: &str, event_type: &str, data: Value) -> Vec<u8> {
+    signed_as("test", state, topic, name, event_type, data)
 }
 
 /// The same, of the host of that name.
-pub fn signed_as(host: &str, state: &Path, topic: &str, id: &str, event_type: &str, data: Value) -> Vec<u8> {
-    let event = changed(event(topic, id, event_type, data), |event| {
+pub fn signed_as(host: &str, state: &Path, topic: &str, name: &str, event_type: &str, data: Value) -> Vec<u8> {
+    let event = changed(event(topic, name, event_type, data), |event| {
         event.source = format!("{host}/tester");
     });
     event.sign(&signer(state)).unwrap()
@@ -157,10 +157,18 @@ pub fn signer(state: &Path) -> Arc<Signer> {
 
 /// A host gets to know another host's key, and believes it in some things.
 pub fn introduce(name: &str, state: &Path, may: &str, to: &Path) {
+    introduce_in(&[], name, state, may, to);
+}
+
+/// The same of a host that may work in these groups alone.
+pub fn introduce_in(groups: &[&str], name: &str, state: &Path, may: &str, to: &Path) {
     let key = signer(state).fingerprint().to_string();
     let ours = KeyStore::open(state.join("keys")).unwrap();
     let public = ours.export_public(&key, Encoding::Armored).unwrap();
-    let binding = Binding::new(name, may.parse::<Duties>().unwrap()).unwrap();
+    let groups = Groups::of(groups.iter().map(|group| (*group).to_owned())).unwrap();
+    let binding = Binding::new(name, may.parse::<Duties>().unwrap())
+        .unwrap()
+        .in_groups(groups);
     let theirs = KeyStore::open(to.join("keys")).unwrap();
     theirs.import_bound(&public, &[Role::Messages], Some(&binding)).unwrap();
 }
@@ -171,18 +179,37 @@ pub fn changed(mut event: Event, change: impl FnOnce(&mut Event)) -> Event {
     event
 }
 
-pub fn event(topic: &str, id: &str, event_type: &str, data: Value) -> Event {
+/// An event as the timer of a bot `tester` publishes it, under a key. Its run is named after the key.
+pub fn event(topic: &str, name: &str, event_type: &str, data: Value) -> Event {
+    event_of(origin(name), None, topic, name, event_type, data)
+}
+
+/// An event of an origin, with the message that led to it.
+pub fn event_of(origin: Origin, cause: Option<String>, topic: &str, run: &str, event_type: &str, data: Value) -> Event {
     let data: Map<String, Value> = serde_json::from_value(data).unwrap();
     let outgoing = OutgoingEvent {
-        id: id.to_owned(),
+        id: origin.id(&[event_type, topic]),
         topic: topic.to_owned(),
         event_type: event_type.to_owned(),
         subject: None,
-        run: format!("run-{id}"),
-        cause: None,
+        run: format!("run-{run}"),
+        cause,
+        origin,
         data,
     };
     Event::of(outgoing, "test/tester", &Topics::new("foundry"))
+}
+
+/// The id of the event that [`event`] makes.
+pub fn id_of(topic: &str, name: &str, event_type: &str) -> String {
+    origin(name).id(&[event_type, topic])
+}
+
+fn origin(name: &str) -> Origin {
+    Origin::Timer {
+        bot: "tester".to_owned(),
+        key: name.to_owned(),
+    }
 }
 
 /// The broker of a host that runs with a state directory, for whoever may read that.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::letter::MAX_TEXT;
 use super::{Letter, MailError};
 use crate::capability::tape::{self, Answer, Exchange, MailFailure};
-use crate::event::Work;
+use crate::event::{Origin, Place};
 use crate::runtime::{Invocation, wit};
 
 use wit::mail::{Error, Message};
@@ -56,19 +56,21 @@ impl Invocation {
     fn letter(&mut self, message: Message) -> Result<Letter, MailError> {
         let position = self.mails;
         self.mails = self.mails.saturating_add(1);
-        let work = match self.work() {
-            message @ Work::Message { .. } => message,
+        let place = match message.key {
+            Some(key) => Place::Key(key),
+            None => Place::Position(position),
+        };
+        let origin = match self.origin(place) {
             // Each bot writes its own mails at its own times: a daily report of two hosts is two mails.
-            Work::StockTimer { .. } | Work::Timer { .. } => Work::Timer { bot: &self.bot.source },
+            Some(Origin::StockTimer { key, .. } | Origin::Timer { key, .. }) => Some(Origin::Timer {
+                bot: self.bot.source.clone(),
+                key,
+            }),
+            origin => origin,
         };
-        let id = match &message.key {
-            Some(key) => work.keyed(&["mail"], key),
-            None => work
-                .positioned(&["mail"], position as usize)
-                .ok_or_else(|| MailError::BadRequest("a mail of a timer needs a key".to_owned()))?,
-        };
+        let origin = origin.ok_or_else(|| MailError::BadRequest("a mail of a timer needs a key".to_owned()))?;
         Ok(Letter {
-            id,
+            id: origin.id(&["mail"]),
             to: message.to,
             subject: message.subject,
             text: message.text,

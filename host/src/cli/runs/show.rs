@@ -243,6 +243,7 @@ mod tests {
             subject: subject.map(ToOwned::to_owned),
             time: time.to_owned(),
             cause: None,
+            group: None,
             data: Value::Null,
         };
         let events = [

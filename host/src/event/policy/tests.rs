@@ -3,10 +3,14 @@ use serde_json::json;
 use time::Duration;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::OutgoingEvent;
+use super::super::{Origin, OutgoingEvent};
 use super::*;
+use crate::keys::Groups;
 
-const UPGRADED: OffsetDateTime = time::macros::datetime!(2026-12-01 12:00 UTC);
+const UPGRADED: Upgraded = Upgraded {
+    topics: time::macros::datetime!(2026-12-01 12:00 UTC),
+    origins: time::macros::datetime!(2026-12-11 12:00 UTC),
+};
 
 fn key() -> Fingerprint {
     "00112233445566778899aabbccddeeff00112233".parse().unwrap()
@@ -18,13 +22,18 @@ fn topics() -> Topics {
 
 fn event(host: &str, event_type: &str, topic: &str) -> Event {
     let data = json!({ "stage": "lintbot", "reason": "r" });
+    let origin = Origin::Timer {
+        bot: "bot".to_owned(),
+        key: "k".to_owned(),
+    };
     let outgoing = OutgoingEvent {
-        id: "e1".to_owned(),
+        id: origin.id(&[event_type, topic]),
         topic: topic.to_owned(),
         event_type: event_type.to_owned(),
         subject: None,
         run: "r1".to_owned(),
         cause: None,
+        origin,
         data: data.as_object().unwrap().clone(),
     };
     Event::of(outgoing, &format!("{host}/bot"), &topics())
@@ -165,6 +174,19 @@ fn the_remedy_of_a_missing_duty_is_the_command_that_gives_it() {
 }
 
 #[test]
+fn a_remedy_leaves_the_groups_as_they_are() {
+    let mut speaker = bound("build");
+    let groups = Groups::of(["pub/b".to_owned(), "pub/a".to_owned()]).unwrap();
+    speaker.binding = speaker.binding.map(|binding| binding.in_groups(groups));
+    let [undutiful, moved] = [("b1", "foundry.sign.v1", "signs"), ("b2", "foundry.build.v1", "builds")];
+    for ((host, event_type, topic), may) in [(undutiful, "build,sign"), (moved, "build")] {
+        let rule = decision(&speaker, &event(host, event_type, topic), topic).unwrap_err();
+        let remedy = format!("--may {may} --group pub/a --group pub/b`");
+        assert!(rule.to_string().contains(&remedy), "{rule}");
+    }
+}
+
+#[test]
 fn an_event_counts_on_the_topic_that_it_names_alone() {
     let event = event("b1", "foundry.build.v1", "builds");
     for came_on in ["signs", "builds-2", "builds/x"] {
@@ -199,7 +221,7 @@ fn an_event_from_before_the_upgrade_counts_on_a_single_machine() {
         "another host's"
     );
     let late = changed(old.clone(), |event| {
-        event.time = (UPGRADED + Duration::SECOND).format(&Rfc3339).unwrap();
+        event.time = (UPGRADED.topics + Duration::SECOND).format(&Rfc3339).unwrap();
     });
     assert_eq!(
         decision(&own, &late, "builds").unwrap_err().name(),

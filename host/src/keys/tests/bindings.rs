@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::keys::{Binding, Duties, KeyError, Whose};
+use crate::keys::{Binding, Duties, Groups, KeyError, Whose};
 
 fn store(bench: &Bench, name: &str) -> KeyStore {
     KeyStore::open(bench.path(name)).unwrap()
@@ -167,6 +167,64 @@ fn a_key_from_before_keys_had_hosts_is_read_and_believed_in_nothing() {
     assert_eq!(written, expected);
 }
 
+fn in_groups(host: &str, may: &str, groups: &[&str]) -> Binding {
+    let groups = groups.iter().map(|group| (*group).to_owned());
+    bound(host, may).in_groups(Groups::of(groups).unwrap())
+}
+
+/// What format 3 wrote of a key that is bound to groups. Format 2 is the same without `groups`.
+const IN_GROUPS: &str = "{\n  \"format\": 3,\n  \"roles\": [\n    \"messages\"\n  ],\n  \"host\": \"b1\",\n  \"may\": [\n    \"build\"\n  ],\n  \"groups\": [\n    \"pub/a\",\n    \"pub/b\"\n  ]\n}";
+
+#[test]
+fn a_binding_to_groups_is_kept_in_a_format_that_who_knows_no_groups_refuses() {
+    let bench = Bench::new();
+    let ((ours, ..), (_, key, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let two = in_groups("b1", "build", &["pub/b", "pub/a"]);
+    ours.import_bound(&public, &[Role::Messages], Some(&two)).unwrap();
+    let file = ours.directory().join(format!("{}.json", key.fingerprint));
+    assert_eq!(fs::read_to_string(&file).unwrap(), IN_GROUPS);
+    assert_eq!(binding(&ours.trusted(Role::Messages).unwrap(), &key), Some(two.clone()));
+    // The public key again: its groups stay, and so does the way to change its host.
+    ours.import(&public, &[Role::Messages]).unwrap();
+    assert_eq!(ours.find_stored("b1").unwrap().groups, two.groups);
+    let moved = in_groups("b2", "build", &["pub/c"]);
+    let refused = ours.import_bound(&public, &[Role::Messages], Some(&moved)).unwrap_err();
+    assert!(
+        refused.to_string().contains("--host b2 --may build --group pub/c`"),
+        "{refused}"
+    );
+    // Without groups the file is as it was before there were any.
+    let any = ours.allow("b1", &bound("b1", "build")).unwrap();
+    assert!(any.groups.are_any());
+    let written: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let expected = serde_json::json!({ "format": 2, "roles": ["messages"], "host": "b1", "may": ["build"] });
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn groups_travel_in_the_farms_file_and_one_without_groups_is_as_it_was() {
+    let bench = Bench::new();
+    let ((head, own, _), (b1, of_b1, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let format = || {
+        let farm: serde_json::Value = serde_json::from_slice(&head.export_farm().unwrap()).unwrap();
+        (farm["format"].clone(), farm["keys"].clone())
+    };
+    head.allow(&own.fingerprint.to_string(), &bound("head", "head"))
+        .unwrap();
+    let (number, keys) = format();
+    assert_eq!(number, 1);
+    let members: Vec<_> = keys[0].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(members, ["host", "key", "may"]);
+    let one = in_groups("b1", "build", &["pub/buildbot_i386"]);
+    head.import_bound(&public, &[Role::Messages], Some(&one)).unwrap();
+    let (number, keys) = format();
+    assert_eq!(number, 2);
+    let of = keys.as_array().unwrap().iter().find(|key| key["host"] == "b1").unwrap();
+    assert_eq!(of["groups"], serde_json::json!(["pub/buildbot_i386"]));
+    b1.import_farm(&head.export_farm().unwrap()).unwrap();
+    assert_eq!(binding(&b1.trusted(Role::Messages).unwrap(), &of_b1), Some(one));
+}
+
 #[test]
 fn a_farms_file_makes_each_host_known_to_each() {
     let bench = Bench::new();
@@ -240,7 +298,7 @@ fn a_farms_file_that_is_none_is_refused_whole() {
     };
     for (change, word) in [
         (
-            &(|farm: &mut serde_json::Value| farm["format"] = 2.into()) as &dyn Fn(&mut serde_json::Value),
+            &(|farm: &mut serde_json::Value| farm["format"] = 3.into()) as &dyn Fn(&mut serde_json::Value),
             "newer foundry-host",
         ),
         (&|farm: &mut serde_json::Value| farm["more"] = 1.into(), "more"),
@@ -255,6 +313,10 @@ fn a_farms_file_that_is_none_is_refused_whole() {
         (
             &|farm: &mut serde_json::Value| farm["keys"][0]["may"] = serde_json::json!(["rule"]),
             "rule",
+        ),
+        (
+            &|farm: &mut serde_json::Value| farm["keys"][0]["groups"] = serde_json::json!(["a b"]),
+            "is not a group",
         ),
         (
             &|farm: &mut serde_json::Value| farm["keys"][0]["may"] = serde_json::json!([]),

@@ -1,0 +1,81 @@
+//! Whether an event has the id that its work has, and whether its host may do that work.
+
+use time::OffsetDateTime;
+
+use super::super::envelope::Event;
+use super::super::origin::Origin;
+use super::super::topics::FAILURES;
+use super::{CONTROL, FAILURE, PEERS, Rule, Speaker, presentable};
+use crate::keys::{Binding, is_plain_group};
+
+/// Checks an event on a topic (without prefix) that its host may say there, as far as its type goes. Before `upgraded` this host's
+/// own events did not say what their ids derive from.
+pub(super) fn check(
+    speaker: &Speaker,
+    binding: &Binding,
+    event: &Event,
+    topic: &str,
+    upgraded: OffsetDateTime,
+) -> Result<(), Rule> {
+    if event.derivation.are_missing() {
+        let is_from_before = speaker.is_own && event.moment().is_ok_and(|made| made < upgraded);
+        return match is_from_before {
+            true => Ok(()),
+            false => Err(Rule::NoOrigin {
+                host: presentable(event.host()),
+            }),
+        };
+    }
+    let origin = fitting(event, topic).map_err(|why| Rule::OthersId {
+        key: speaker.key,
+        host: binding.host().to_owned(),
+        id: event.id.clone(),
+        why,
+    })?;
+    match origin.group() {
+        Some(group) if !binding.groups.include(group) => Err(others_group(speaker, binding, group)),
+        _ => Ok(()),
+    }
+}
+
+/// The origin that an event names and that its id derives from, or what does not fit.
+fn fitting(event: &Event, topic: &str) -> Result<Origin, &'static str> {
+    let origin = event
+        .origin()
+        .ok_or("what it says of its work is incomplete, or contradicts itself")?;
+    match &origin {
+        Origin::Own { .. } if !has_ids_of_its_own(topic) => return Err("ids on this topic derive from work"),
+        Origin::Own { host, .. } if host != event.host() => return Err("it is another host's own"),
+        // These ids have no type and no topic in them.
+        Origin::GivenUp { .. } | Origin::Refused { .. } if event.event_type != FAILURE || topic != FAILURES => {
+            return Err("that work makes failures, on their topic");
+        }
+        _ => {}
+    }
+    match origin.id(&[&event.event_type, topic]) == event.id {
+        true => Ok(origin),
+        false => Err("type, topic, run, cause and work make another one"),
+    }
+}
+
+/// Whether what is said on a topic derives from nothing that others would repeat.
+fn has_ids_of_its_own(topic: &str) -> bool {
+    topic.starts_with(PEERS) || CONTROL.contains(&topic)
+}
+
+fn others_group(speaker: &Speaker, binding: &Binding, group: &str) -> Rule {
+    let shown = match is_plain_group(group) {
+        true => group,
+        false => "GROUP",
+    };
+    Rule::OthersGroup {
+        key: speaker.key,
+        host: binding.host().to_owned(),
+        groups: binding.groups.to_string(),
+        group: shown.to_owned(),
+        wanted: format!("{} --group {shown}", super::flags(binding, &binding.may)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
