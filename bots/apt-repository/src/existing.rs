@@ -7,7 +7,7 @@ use crate::deb::decompress;
 use crate::descriptions::{Descriptions, Topic, TranslationName};
 use crate::failure::Failure;
 use crate::generations::Records;
-use crate::host::{Host, Transaction};
+use crate::host::Transaction;
 use crate::index::{Index, IndexError, IndexName};
 use crate::release::{Listed, Release};
 use crate::settings::Settings;
@@ -249,20 +249,21 @@ impl<'a> Existing<'a> {
         )))
     }
 
-    /// See that an index is what the suite's `Release` says, if that lists it: one that was cut off lacks packages without a
-    /// word.
+    /// See that an index is no shorter than the suite's `Release` says, if that lists it: one that was cut off lacks packages
+    /// without a word. What another program has changed may be longer.
     ///
     /// # Errors
-    /// [`Failure::Repository`] if it is something else, or can't be unpacked.
-    pub fn require_whole(&self, name: &IndexName, host: &dyn Host) -> Result<(), Failure> {
+    /// [`Failure::Repository`] if it is shorter, or can't be unpacked.
+    pub fn require_whole(&self, name: &IndexName) -> Result<(), Failure> {
         let (Some(listed), Some(text)) = (self.listed(name), self.index_text(name)?) else {
             return Ok(());
         };
-        if host.digest(text.as_bytes()).sha256 == listed.sha256 {
+        let (size, promised) = (text.len() as u64, listed.size);
+        if size >= promised {
             return Ok(());
         }
-        let path = self.path(&name.to_string());
-        Err(unreadable(&path, &"it is not what its Release says"))
+        let why = format!("it has {size} bytes, and {promised} are promised");
+        Err(unreadable(&self.path(&name.to_string()), &why))
     }
 
     fn read_release(&self) -> Result<Option<Release>, Failure> {

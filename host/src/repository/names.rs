@@ -145,7 +145,7 @@ impl Desk {
         existing.require_release()?;
         let mut held = Vec::new();
         for index in existing.names() {
-            existing.require_whole(&index, &self.native)?;
+            existing.require_whole(&index)?;
             let packages = existing.index(&index)?.unwrap_or_default();
             let of = packages.entries().iter().filter_map(|entry| Held::of(&index, entry));
             held.extend(of.filter(|held| names.contains(recorded_name(&held.package))));

@@ -44,7 +44,7 @@ impl Update<'_> {
         let mut held = Vec::new();
         for name in existing.names() {
             if self.pieces(&existing, &name)?.is_none() {
-                existing.require_whole(&name, self.host)?;
+                existing.require_whole(&name)?;
             }
             let index = self.packages(&existing, &name, packages)?;
             held.extend(index.entries().iter().filter_map(|entry| Held::of(&name, entry)));
