@@ -241,12 +241,10 @@ impl Question {
         }
     }
 
-    /// The other hosts of the group that may do its work. Presence says who is in a group, and anybody may say that.
+    /// The other hosts of the group that may do its work. Each host says itself in which groups it is.
     async fn others(&self) -> Result<Vec<String>, LedgerError> {
         let mut peers = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await?;
-        if let Some(work) = &self.work {
-            peers.retain(|peer| self.inner.may_do(peer, work));
-        }
+        peers.retain(|peer| self.inner.may_do(peer, self.work.as_ref()));
         Ok(peers)
     }
 

@@ -5,20 +5,29 @@ use time::OffsetDateTime;
 use super::common::Context;
 use super::error::CliError;
 use super::output::{Tint, age, printable};
+use crate::bus::LeftOut;
 use crate::control::{Answer, ListedBot, Request};
 
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Bots are listed as far as this host knows the keys of their hosts. How many are left out, and the command that
+helps, is said on standard error.
+
+Examples:
   foundry-host list
-  foundry-host list --json | jq -r '.[] | select(.status != \"running\") | .bot'")]
+  foundry-host list --json | jq -r '.[] | select(.status != \"running\") | .bot'"
+)]
 pub struct Args {}
 
 /// Print the bots, all or those of one component.
 pub async fn run(component: Option<&str>, context: &mut Context) -> Result<(), CliError> {
-    let Answer::Bots(mut bots) = context.client().ask(Request::List).await? else {
+    let Answer::Bots { mut bots, left_out } = context.client().ask(Request::List).await? else {
         return Err(super::surprised());
     };
+    for line in told(&left_out) {
+        context.note(line);
+    }
     bots.retain(|bot| component.is_none_or(|component| bot.presence.component == component));
     if context.common.json {
         return context.out.json(&bots);
@@ -51,6 +60,24 @@ pub async fn run(component: Option<&str>, context: &mut Context) -> Result<(), C
         }
     }
     Ok(())
+}
+
+/// What a person is told of bots that are not in the list.
+fn told(left_out: &LeftOut) -> Vec<String> {
+    if left_out.bots == 0 {
+        return Vec::new();
+    }
+    let more = if left_out.more { " or more" } else { "" };
+    let (bots, are) = match left_out.bots {
+        1 => ("bot", "is"),
+        _ => ("bots", "are"),
+    };
+    let count = format!(
+        "{}{more} {bots} {are} left out, of hosts that are not believed here; what they say of themselves is refused:",
+        left_out.bots
+    );
+    let reasons = left_out.reasons.iter().map(|reason| format!("  {reason}"));
+    [count].into_iter().chain(reasons).collect()
 }
 
 fn row(bot: &ListedBot, now: OffsetDateTime) -> Vec<String> {

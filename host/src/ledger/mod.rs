@@ -11,6 +11,7 @@ mod outbox;
 mod peers;
 mod runs;
 mod schema;
+mod starts;
 mod state;
 
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ use super::chain::{self, Standing};
 use super::places::Place;
 use super::refuse::Refusals;
 use super::waits::Waits;
-use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
+use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers};
 use crate::capability::Level;
 use crate::event::{Event, FAILURES, OutgoingEvent, Topics, Verifier, Work, of_stage};
 use crate::keys::{Duty, Signer};
@@ -48,6 +48,7 @@ pub(super) struct Link {
     pub(super) verifier: Arc<Verifier>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
+    pub(super) herald: Herald,
     pub(super) clock: BrokerClock,
 }
 
