@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use time::{Duration, OffsetDateTime};
 
 use super::{Ledger, LedgerError};
@@ -29,22 +29,11 @@ impl Ledger {
             if c.prepare_cached(known)?.execute(params![group, host])? > 0 {
                 return Ok(true);
             }
-            c.prepare_cached(
-                "DELETE FROM peers WHERE (SELECT count(*) FROM peers WHERE host = ?2) >= ?1 AND (grp, host) IN
-                    (SELECT grp, host FROM peers WHERE host = ?2 AND gone IS NOT NULL ORDER BY gone LIMIT 1)",
-            )?
-            .execute(params![MOST_OF_HOST, host])?;
-            c.prepare_cached(
-                "DELETE FROM peers WHERE (SELECT count(*) FROM peers) >= ? AND (grp, host) IN
-                    (SELECT grp, host FROM peers WHERE gone IS NOT NULL ORDER BY gone LIMIT 1)",
-            )?
-            .execute([MOST])?;
-            let room = "INSERT INTO peers (grp, host) SELECT ?1, ?2 WHERE (SELECT count(*) FROM peers) < ?3
-                AND (SELECT count(*) FROM peers WHERE host = ?2) < ?4";
-            let added = c
-                .prepare_cached(room)?
-                .execute(params![group, host, MOST, MOST_OF_HOST])?;
-            Ok(added > 0)
+            if !make_room(c, &host)? {
+                return Ok(false);
+            }
+            let added = "INSERT INTO peers (grp, host) VALUES (?, ?)";
+            Ok(c.prepare_cached(added)?.execute(params![group, host])? > 0)
         })
         .await
     }
@@ -94,6 +83,22 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// Forget a membership for one more of a host, if there are too many. Returns whether there is room then.
+fn make_room(c: &Connection, host: &str) -> rusqlite::Result<bool> {
+    let count = "SELECT count(*), coalesce(sum(host = ?), 0) FROM peers";
+    let (all, of_host): (u32, u32) = c
+        .prepare_cached(count)?
+        .query_row([host], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let whose = match (of_host >= MOST_OF_HOST, all >= MOST) {
+        (true, _) => Some(host),
+        (false, true) => None,
+        (false, false) => return Ok(true),
+    };
+    let forget = "DELETE FROM peers WHERE (grp, host) IN (SELECT grp, host FROM peers
+        WHERE gone IS NOT NULL AND (?1 IS NULL OR host = ?1) ORDER BY gone LIMIT 1)";
+    Ok(c.prepare_cached(forget)?.execute([whose])? > 0)
 }
 
 #[cfg(test)]
