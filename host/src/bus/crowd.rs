@@ -33,8 +33,8 @@ struct Member {
 pub(super) struct Change {
     /// Who is there now as it was not before.
     pub(super) now: Option<Presence>,
-    /// How those had presented themselves that are there no more.
-    pub(super) left: Vec<Presence>,
+    /// How one had presented itself that took its leave.
+    pub(super) left: Option<Presence>,
     /// Why it is not known who presented himself.
     pub(super) full: Option<Full>,
 }
@@ -51,10 +51,8 @@ pub(super) enum Full {
 impl Crowd {
     /// A bot presents itself, or takes its leave. A word that was outdone changes nothing.
     pub(super) fn hear(&mut self, word: Word<Presence>) -> Change {
-        let mut change = Change {
-            left: self.begins(&word.what.host, word.rank),
-            ..Change::default()
-        };
+        self.begins(&word.what.host, word.rank);
+        let mut change = Change::default();
         let key = (word.what.host.clone(), word.what.bot.clone());
         let known = self.bots.get(&key);
         if self.is_of_earlier_start(&word) || known.is_some_and(|known| !word.replaces(&known.word)) {
@@ -68,7 +66,7 @@ impl Crowd {
             let before = self.put(key, word);
             match is_there(&now) {
                 true => change.now = Some(now),
-                false => change.left.extend(before),
+                false => change.left = before,
             }
         }
         change
@@ -82,20 +80,16 @@ impl Crowd {
         is_there(&before).then_some(before)
     }
 
-    /// A host spoke in a start. Bots of its earlier starts that did not come back are there no more.
-    pub(super) fn begins(&mut self, host: &str, rank: Rank) -> Vec<Presence> {
+    /// A host spoke in a start. Bots of its earlier starts that did not come back are not shown any more. They did not take
+    /// their leave either: what they settled is asked about.
+    pub(super) fn begins(&mut self, host: &str, rank: Rank) {
         let known = self.starts.entry(host.to_owned()).or_insert(rank);
         if rank.start == known.start {
             known.began = known.began.max(rank.began);
-            return Vec::new();
+        } else if rank.is_of_later_start(known) {
+            *known = rank;
+            self.bots.retain(|(of, _), _| of != host);
         }
-        if !rank.is_of_later_start(known) {
-            return Vec::new();
-        }
-        *known = rank;
-        let of_host = |key: &(String, String)| key.0 == host;
-        let outdone = self.bots.extract_if(.., |key, _| of_host(key));
-        outdone.map(|(_, member)| member.word.what).filter(is_there).collect()
     }
 
     /// All that are there or offline, by host and name.
@@ -183,7 +177,7 @@ mod tests {
         let mut crowd = Crowd::default();
         hear(&mut crowd, "h", "b", "running", 1);
         let change = crowd.hear(word("h", "b", "gone", (1, 1, 2)));
-        assert_eq!(change.left.len(), 1);
+        assert_eq!(change.left.unwrap().status, "running");
         assert_eq!(bots(&crowd), []);
         hear(&mut crowd, "h", "b", "running", 1);
         assert_eq!(bots(&crowd), []);
@@ -192,15 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn bots_of_an_earlier_start_are_gone_once_the_host_speaks_in_a_later_one() {
+    fn bots_of_an_earlier_start_are_not_shown_once_the_host_speaks_in_a_later_one() {
         let mut crowd = Crowd::default();
         for bot in ["stays", "goes"] {
             crowd.hear(word("h", bot, "offline", (1, 9, 1)));
         }
         crowd.hear(word("other", "b", "running", (1, 4, 1)));
         let change = crowd.hear(word("h", "stays", "running", (2, 3, 1)));
-        let left: Vec<_> = change.left.iter().map(|bot| bot.bot.as_str()).collect();
-        assert_eq!(left, ["goes", "stays"], "both are asked about until they come back");
+        assert_eq!(change.left, None, "what they settled is still asked about");
         assert_eq!(bots(&crowd), [("stays", "running"), ("b", "running")]);
         // Of a bot that this crowd does not know.
         crowd.hear(word("h", "older", "running", (1, 9, 7)));

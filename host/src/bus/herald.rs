@@ -4,7 +4,7 @@
 //! newest; but one that comes later sees only what the broker keeps. So a host looks at its own topics, and where the last
 //! word is not its own present one it says that again. Nobody can make it do that more often than once in [`ROUND`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,8 +55,19 @@ struct Said {
     turn: u64,
     /// What holds at present, by full topic.
     words: BTreeMap<String, Current>,
-    /// Topics whose last word was somebody else's.
-    disturbed: BTreeSet<String>,
+    /// Topics whose last word does not hold.
+    disturbed: BTreeMap<String, Disturbance>,
+}
+
+/// What came instead of what holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    /// What nobody believes.
+    Unproven,
+    /// A word of this start from before, which those believe that have heard no later one.
+    OfThisStart,
+    /// A word of another start.
+    OfAnother,
 }
 
 /// A word that holds at present.
@@ -145,21 +156,30 @@ impl Herald {
     /// Note what came on one of this host's topics. `rank` is the place of the word, if it was verified to be this host's.
     /// Returns when this start has to have begun for its words to count, if another start of this host outdid it.
     pub(super) fn heard(&self, topic: &str, payload: &[u8], rank: Option<Rank>) -> Option<u64> {
+        let start = self.inner.own.start;
+        let disturbance = match rank {
+            None => Disturbance::Unproven,
+            Some(rank) if rank.start == start => Disturbance::OfThisStart,
+            Some(_) => Disturbance::OfAnother,
+        };
         let mut said = self.said();
         let holds = match said.words.get(topic) {
             Some(current) => current.payload == payload || current.will.as_deref() == Some(payload),
-            // The host's own word comes with its connection.
-            None => payload.is_empty() || topic == self.topic(&Subject::Host),
+            // The host's own word comes with its connection, and its bots of an earlier start are about to be loaded.
+            None => {
+                let comes = topic == self.topic(&Subject::Host) || disturbance == Disturbance::OfAnother;
+                comes || payload.is_empty()
+            }
         };
         if holds {
             said.disturbed.remove(topic);
         } else if said.disturbed.len() < MOST {
-            said.disturbed.insert(topic.to_owned());
+            said.disturbed.insert(topic.to_owned(), disturbance);
             self.inner.disturbed.notify_one();
         }
         let own = Rank {
             began: said.began,
-            start: self.inner.own.start,
+            start,
             turn: 0,
         };
         rank.filter(|rank| rank.is_of_later_start(&own))
@@ -171,7 +191,11 @@ impl Herald {
     pub(super) fn begin_at(&self, began: u64) {
         let mut said = self.said();
         said.began = said.began.max(began);
-        let all: Vec<_> = said.words.keys().cloned().collect();
+        let all: Vec<_> = said
+            .words
+            .keys()
+            .map(|topic| (topic.clone(), Disturbance::OfAnother))
+            .collect();
         said.disturbed.extend(all);
         drop(said);
         self.inner.disturbed.notify_one();
@@ -194,10 +218,11 @@ impl Herald {
     /// What holds on the topics whose last word was another one.
     fn corrections(&self) -> Vec<LiveMessage> {
         let disturbed = std::mem::take(&mut self.said().disturbed);
-        disturbed.iter().flat_map(|topic| self.correction(topic)).collect()
+        let corrections = disturbed.iter().flat_map(|(topic, by)| self.correction(topic, *by));
+        corrections.collect()
     }
 
-    fn correction(&self, topic: &str) -> Vec<LiveMessage> {
+    fn correction(&self, topic: &str, by: Disturbance) -> Vec<LiveMessage> {
         tracing::debug!(topic, "says again what somebody else replaced");
         let current = self
             .said()
@@ -205,7 +230,7 @@ impl Herald {
             .get(topic)
             .map(|word| (word.subject.clone(), word.turn));
         let Some((subject, turn)) = current else {
-            return self.removal(topic);
+            return self.removal(topic, by);
         };
         let Some(payload) = self.signed(&subject, turn, None) else {
             return Vec::new();
@@ -217,7 +242,10 @@ impl Herald {
     }
 
     /// This host has no such bot: what older versions left, or what somebody sent again, goes.
-    fn removal(&self, topic: &str) -> Vec<LiveMessage> {
+    fn removal(&self, topic: &str, by: Disturbance) -> Vec<LiveMessage> {
+        if by != Disturbance::OfThisStart {
+            return vec![retained(topic.to_owned(), Vec::new())];
+        }
         let bot = self.inner.topics.short(topic).rsplit('/').next().unwrap_or_default();
         self.farewell(&Presence {
             host: self.inner.own.host.clone(),

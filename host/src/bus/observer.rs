@@ -171,12 +171,8 @@ impl Recorder {
         let mut crowd = self.bots.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         if event.topic.as_deref() == Some(&topics.host(event.host())) {
             let word = presence::of_host(event, topics)?;
-            let left = crowd.begins(&word.what.host, word.rank);
-            let change = Change {
-                left,
-                ..Change::default()
-            };
-            return Some((word.rank, change));
+            crowd.begins(&word.what.host, word.rank);
+            return Some((word.rank, Change::default()));
         }
         let word = presence::of_bot(event, topics)?;
         Some((word.rank, crowd.hear(word)))
@@ -208,7 +204,7 @@ impl Recorder {
         if let Some(full) = &change.full {
             self.say_full(full);
         }
-        for left in &change.left {
+        if let Some(left) = &change.left {
             self.noted(self.left(left).await);
         }
         if let Some(now) = &change.now {

@@ -104,3 +104,23 @@ fn row(bot: &ListedBot, now: OffsetDateTime) -> Vec<String> {
         age(now, &presence.since),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bots_that_are_left_out_are_counted_and_the_reasons_follow() {
+        assert_eq!(told(&LeftOut::default()), [""; 0]);
+        let left_out = |bots, more| LeftOut {
+            bots,
+            more,
+            reasons: vec!["it is signed by key K (run `foundry-host key import`)".to_owned()],
+        };
+        let one = told(&left_out(1, false));
+        assert!(one[0].starts_with("1 bot is left out"), "{one:?}");
+        assert_eq!(one[1], "  it is signed by key K (run `foundry-host key import`)");
+        let many = told(&left_out(256, true));
+        assert!(many[0].starts_with("256 or more bots are left out"), "{many:?}");
+    }
+}

@@ -54,12 +54,14 @@ impl World {
             introduce(known, &directory.path().join(known), "all", directory.path());
         }
         let host = Host::start(at(directory.path(), address.clone())).await.unwrap();
-        Self {
+        let world = Self {
             directory,
             address,
             host,
             markers: std::cell::Cell::new(100),
-        }
+        };
+        world.settled().await;
+        world
     }
 
     fn state(&self, name: &str) -> PathBuf {
@@ -89,7 +91,8 @@ impl World {
         marker["component"] = json!(component);
         marker["group"] = Value::Null;
         let word = self.signed("bots/other/marker", "other", "other", marker);
-        publish(&self.address, "foundry/bots/other/marker", word).await;
+        // Kept, for a host that has not subscribed yet.
+        retain(&self.address, "bots/other/marker", word).await;
         eventually("the marker is seen", async || {
             let mut everyone = self.host.everyone().into_iter();
             everyone.any(|bot| bot.component == component).then_some(())

@@ -61,13 +61,35 @@ fn bots_that_somebody_invents_are_removed_no_more_than_some_at_a_time() {
         herald.heard(&format!("foundry/bots/h/x{number}"), b"{}", None);
     }
     let corrections = herald.corrections();
-    assert_eq!(
-        corrections.len(),
-        2 * MOST,
-        "each is gone, and then nothing is kept of it"
+    assert_eq!(corrections.len(), MOST);
+    assert!(
+        corrections
+            .iter()
+            .all(|removal| removal.payload.is_empty() && removal.retain)
     );
-    assert_eq!(said(&corrections[0].payload)["status"], "gone");
-    assert_eq!(corrections[1].payload, b"");
+}
+
+#[test]
+fn a_bot_that_was_stopped_is_said_to_be_gone_again_when_somebody_brings_its_word_back() {
+    let herald = herald();
+    let (card, visit) = begun(&herald);
+    card.leave();
+    let turn = visit.turn;
+    let rank = |start: u64| {
+        Some(Rank {
+            began: 100,
+            start,
+            turn,
+        })
+    };
+    herald.heard(TOPIC, &visit.hello, rank(herald.inner.own.start));
+    let [gone, removal] = herald.corrections().try_into().unwrap();
+    assert_eq!(said(&gone.payload)["status"], "gone");
+    assert!(said(&gone.payload)["turn"].as_u64() > Some(turn));
+    assert_eq!(removal.payload, b"");
+    // A bot of an earlier start may just not be loaded yet.
+    herald.heard(TOPIC, &visit.hello, rank(herald.inner.own.start ^ 1));
+    assert_eq!(herald.corrections().len(), 0);
 }
 
 #[test]
