@@ -11,8 +11,8 @@ use crate::control::{Answer, ListedBot, Request};
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Bots are listed as far as this host knows the keys of their hosts. How many are left out, and the command that
-helps, is said on standard error.
+    after_help = "Bots are listed as far as this host knows the keys of their hosts. How many are left out, and the
+command that helps, is said on standard error.
 
 Examples:
   foundry-host list
