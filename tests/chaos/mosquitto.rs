@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-const PAGE: &str = include_str!("../../docs/external-broker.md");
+/// The page.
+pub const PAGE: &str = include_str!("../../docs/external-broker.md");
 
 /// The documented configuration, with a directory and a port of the test's own.
 pub fn configuration(directory: &Path, port: u16) -> String {

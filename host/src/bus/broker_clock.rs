@@ -76,7 +76,6 @@ impl BrokerClock {
     async fn ask(&self, options: &ConnectionOptions) {
         let options = ConnectionOptions {
             persistent: false,
-            will: None,
             ..options.clone()
         };
         let (client, mut events) = options.client();

@@ -236,7 +236,7 @@ impl Question {
         }
     }
 
-    /// The other hosts of the group that may do its work. Presence says who is in a group, and anybody may say that.
+    /// The other hosts of the group that may do its work. Each host says itself in which groups it is.
     async fn others(&self) -> Result<Vec<String>, LedgerError> {
         let mut peers = self.inner.ledger.peers(&self.key.0, OffsetDateTime::now_utc()).await?;
         peers.retain(|peer| self.inner.may_have_done(peer, &self.key.0, self.work.as_ref()));

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rumqttc::v5::mqttbytes::v5::ConnAck;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_clock::BrokerClock;
@@ -58,7 +57,6 @@ impl Concerns {
 
     /// Watch a broker that counts what it drops, as Mosquitto does. One that doesn't, or doesn't show it, is left alone.
     pub fn watch(&self, options: ConnectionOptions, cancel: CancellationToken) {
-        let (_, hello) = watch::channel(None);
         let consumer = Consumer {
             options: ConnectionOptions {
                 persistent: false,
@@ -66,7 +64,7 @@ impl Concerns {
                 ..options
             },
             filters: vec![DROPPED.to_owned()],
-            hello,
+            presence: None,
             places: None,
         };
         let concerns = self.clone();

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::concerns::Concerns;
+use super::herald::Visit;
 use super::take_overs::TakeOvers;
 use crate::tls::ClientTls;
 
@@ -117,8 +118,6 @@ pub struct ConnectionOptions {
     pub persistent: bool,
     /// Messages that may be unacknowledged at the same time.
     pub receive_maximum: u16,
-    /// Retained message that the broker publishes if the connection breaks: topic and payload.
-    pub will: Option<(String, Vec<u8>)>,
     /// TLS, ready to use, where the broker's address asks for it.
     pub tls: Option<Arc<ClientConfig>>,
     /// How long there may be silence before the broker is asked for a sign of life.
@@ -137,13 +136,20 @@ impl ConnectionOptions {
 
     /// Make a client. It connects when its event loop is polled.
     pub(super) fn client(&self) -> (AsyncClient, EventLoop) {
-        AsyncClient::new(self.mqtt(), REQUESTS)
+        self.client_of(None, None)
     }
 
-    /// The same, for a member of groups that can hold so many messages by now.
-    pub(super) fn client_with_places(&self, places: u16) -> (AsyncClient, EventLoop) {
+    /// The same, for one whose end the broker tells of (its will, retained), and for a member of groups that can hold so many
+    /// messages by now.
+    pub(super) fn client_of(&self, visit: Option<&Visit>, places: Option<u16>) -> (AsyncClient, EventLoop) {
         let mut options = self.mqtt();
-        options.set_user_properties(vec![(PLACES_PROPERTY.to_owned(), places.to_string())]);
+        if let Some(places) = places {
+            options.set_user_properties(vec![(PLACES_PROPERTY.to_owned(), places.to_string())]);
+        }
+        if let Some(visit) = visit {
+            let (topic, will) = (&visit.topic, visit.will.clone());
+            options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true, None));
+        }
         AsyncClient::new(options, REQUESTS)
     }
 
@@ -163,9 +169,6 @@ impl ConnectionOptions {
         }
         if let Some((user, password)) = &self.broker.login {
             options.set_credentials(user, password);
-        }
-        if let Some((topic, payload)) = &self.will {
-            options.set_last_will(LastWill::new(topic, payload.clone(), QoS::AtLeastOnce, true, None));
         }
         options
     }

@@ -11,6 +11,7 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
+use super::herald::Card;
 use super::publisher::AGAIN_PROPERTY;
 use crate::ledger::{DeadLetter, Revived};
 
@@ -104,8 +105,8 @@ pub struct Consumer {
     pub options: ConnectionOptions,
     /// Filters, `$share/…` ones among them.
     pub filters: Vec<String>,
-    /// Messages to publish, retained, once subscribed: topic and payload.
-    pub hello: watch::Receiver<Option<(String, Vec<u8>)>>,
+    /// Who presents himself over it.
+    pub presence: Option<Card>,
     /// How many messages can be held by now, where that is less than the receive maximum. The embedded broker is told, so
     /// that it gives the others to idle members.
     pub places: Option<watch::Receiver<u16>>,
@@ -206,11 +207,9 @@ impl Consumer {
         cancel: &CancellationToken,
     ) -> End {
         let mut places = self.places.clone();
-        let (client, mut events) = match &mut places {
-            Some(places) => self.options.client_with_places(*places.borrow_and_update()),
-            None => self.options.client(),
-        };
-        let mut hello = self.hello.clone();
+        let held = places.as_mut().map(|places| *places.borrow_and_update());
+        let visit = self.presence.as_ref().and_then(Card::visit);
+        let (client, mut events) = self.options.client_of(visit.as_ref(), held);
         // Whether the broker wants to know of the places.
         let mut told = false;
         let mut unanswered = 0usize;
@@ -218,12 +217,8 @@ impl Consumer {
             let event = tokio::select! {
                 event = events.poll() => event,
                 () = cancel.cancelled() => {
-                    goodbye(&client, &mut events, &mut hello).await;
+                    goodbye(&client, &mut events, self.presence.as_ref()).await;
                     return End::Cancelled;
-                }
-                Ok(()) = hello.changed() => {
-                    say_hello(&client, &mut hello);
-                    continue;
                 }
                 Some(number) = changed(&mut places), if told => {
                     if client.try_publish(PLACES_TOPIC, QoS::AtMostOnce, false, number.to_string()).is_err() {
@@ -265,7 +260,11 @@ impl Consumer {
                     if unanswered == 0 {
                         state.send_replace(ConsumerState::Subscribed);
                     }
-                    say_hello(&client, &mut hello);
+                    if let (Some(card), Some(visit)) = (&self.presence, &visit) {
+                        card.begin(visit);
+                        // What a full queue has no room for, the host says again when it finds something else in its place.
+                        let _ = client.try_publish(&visit.topic, QoS::AtLeastOnce, true, visit.hello.clone());
+                    }
                 }
                 Ok(Event::Incoming(Packet::SubAck(ack))) => {
                     let refusal = ack
@@ -309,17 +308,10 @@ enum End {
     Broken(String),
 }
 
-fn say_hello(client: &AsyncClient, hello: &mut watch::Receiver<Option<(String, Vec<u8>)>>) {
-    if let Some((topic, payload)) = hello.borrow_and_update().clone() {
-        // Presence is refreshed with the next change; a full queue must not block the session.
+/// Take the leave and end the session in order, so that the broker doesn't publish the will.
+async fn goodbye(client: &AsyncClient, events: &mut EventLoop, presence: Option<&Card>) {
+    for (topic, payload) in presence.into_iter().flat_map(Card::leave) {
         let _ = client.try_publish(topic, QoS::AtLeastOnce, true, payload);
-    }
-}
-
-/// Take the presence back and end the session in order, so that the broker doesn't publish the will.
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop, hello: &mut watch::Receiver<Option<(String, Vec<u8>)>>) {
-    if let Some((topic, _)) = hello.borrow_and_update().clone() {
-        let _ = client.try_publish(topic, QoS::AtLeastOnce, true, Vec::new());
     }
     let _ = client.try_disconnect();
     let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;

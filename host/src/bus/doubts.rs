@@ -1,17 +1,17 @@
 //! Hosts whose word is not believed: said once for each, where the operator sees it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Refusal;
 
 /// Doubts that are remembered. Who invents keys is not worth more room, nor more lines of the log.
 const MOST: usize = 256;
 
-/// What other hosts said and was refused.
-#[derive(Debug, Default)]
-pub(super) struct Doubts {
-    said: Mutex<BTreeSet<String>>,
+/// What other hosts said and was refused. Clones share what they said of it.
+#[derive(Debug, Clone, Default)]
+pub struct Doubts {
+    said: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Doubts {

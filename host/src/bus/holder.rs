@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::presence::{self, HostPresence};
 use super::publisher::KEEP_ALIVE;
 
 /// Type of the question.
@@ -128,21 +129,17 @@ impl Word {
     }
 }
 
-/// The start of which a host's presence says that it is online; none if it says something else.
-pub(super) fn online_start(presence: &[u8]) -> Option<u64> {
-    let presence: Value = serde_json::from_slice(presence).ok()?;
-    let is_online = presence.get("status")?.as_str()? == "online";
-    // One of an older host has no number.
-    let start = presence.get("start").and_then(Value::as_u64).unwrap_or_default();
-    is_online.then_some(start)
-}
+/// What a host presented itself with.
+pub(super) type Presented = presence::Word<HostPresence>;
 
 /// What a starting host has heard by now.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     /// Since when its question is known to have passed the broker.
     pub(super) passed: Option<Duration>,
-    /// Whether the presence under its name says online.
+    /// The newest presence under its name that can be believed.
+    pub(super) presence: Option<Presented>,
+    /// Whether that says online.
     pub(super) online: bool,
     /// Whether it said so at some time.
     pub(super) was_online: bool,
@@ -150,6 +147,18 @@ pub(super) struct Known {
     pub(super) answer: Option<Answer>,
     /// Why an answer could not be believed.
     pub(super) unproven: Option<String>,
+}
+
+impl Known {
+    /// A host presents itself under the name of the `own` one.
+    pub(super) fn see(&mut self, word: Presented, own: &Holder) {
+        if self.presence.as_ref().is_some_and(|known| !word.replaces(known)) {
+            return;
+        }
+        self.online = word.is_online() && word.rank.start != own.start;
+        self.was_online |= self.online;
+        self.presence = Some(word);
+    }
 }
 
 /// How a host comes to its name.
@@ -306,15 +315,20 @@ mod tests {
     }
 
     #[test]
-    fn presence_of_hosts_before_and_after_there_were_start_numbers_is_understood() {
-        let before = br#"{"host":"head","status":"online","version":"0.1.0"}"#;
-        let now = br#"{"host":"head","status":"online","version":"0.2.0","identity":"i","start":7}"#;
-        let gone = br#"{"host":"head","status":"offline","version":"0.2.0","identity":"i","start":7}"#;
-        assert_eq!(online_start(before), Some(0));
-        assert_eq!(online_start(now), Some(7));
-        for none in [&gone[..], b"", b"null"] {
-            assert_eq!(online_start(none), None);
-        }
+    fn presence_that_was_outdone_is_not_believed_when_it_is_sent_again() {
+        let word = |status: &str, turn: u64| -> Presented {
+            let word = serde_json::json!({
+                "host": "head", "status": status, "version": "0.2.0", "identity": "i",
+                "began": 1_796_000_000, "start": 7, "turn": turn,
+            });
+            serde_json::from_value(word).unwrap()
+        };
+        let (own, mut known) = (own(), Known::default());
+        known.see(word("online", 1), &own);
+        assert!(known.online);
+        known.see(word("offline", 1), &own);
+        known.see(word("online", 1), &own);
+        assert!(!known.online && known.was_online);
     }
 
     #[test]

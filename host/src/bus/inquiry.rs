@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use super::client_id::client_id_of_part;
 use super::connection::{Backoff, ConnectionOptions};
-use super::holder::{Answer, Arrival, Holder, Known, Word, arrival, online_start};
+use super::holder::{Answer, Arrival, Holder, Known, Presented, Word, arrival};
+use super::presence;
 use crate::event::{Event, Origin, OutgoingEvent, Refusal, Topics, Verifier};
 use crate::keys::{SignError, Signer};
 
@@ -113,8 +114,9 @@ impl Inquiry {
 
     fn hear(&self, publish: &Publish, known: &mut Known, at: Duration, is_running: bool, line: &Line) {
         if publish.topic == self.verifier.topics.host(&self.own.host) {
-            known.online = online_start(&publish.payload).is_some_and(|start| start != self.own.start);
-            known.was_online |= known.online;
+            if let Some(word) = self.presented(publish) {
+                known.see(word, &self.own);
+            }
             return;
         }
         match self.verified(publish) {
@@ -132,6 +134,15 @@ impl Inquiry {
                 }
             }
         }
+    }
+
+    /// What can be believed of who presents himself under this host's name.
+    fn presented(&self, publish: &Publish) -> Option<Presented> {
+        let topic = String::from_utf8_lossy(&publish.topic);
+        let verified = self
+            .verifier
+            .verify(&publish.payload, &topic, OffsetDateTime::now_utc());
+        presence::of_host(verified.ok()?, &self.verifier.topics)
     }
 
     fn is_for_this_start(&self, answer: &Answer) -> bool {
@@ -191,7 +202,6 @@ impl Line {
             client_id: client_id_of_part(host, &format!("start-{start:x}")),
             persistent: false,
             receive_maximum: 64,
-            will: None,
             ..inquiry.connection.clone()
         };
         let (client, poll) = options.client();

@@ -1,52 +1,42 @@
 //! What this host knows of the others: who is there, and which events went by.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
-use super::crowd::{Crowd, Full, MAX_PRESENCE};
-use crate::event::Verifier;
+use super::crowd::{Change, Crowd, Full};
+use super::doubts::Doubts;
+use super::herald::Herald;
+use super::presence::{self, MAX_PRESENCE, Presence, Rank};
+use super::unheard::{LeftOut, Unheard};
+use crate::event::policy::presented_on;
+use crate::event::{Event, Refusal, Verifier};
+use crate::keys::TrustedKeys;
 use crate::ledger::{EventRow, Ledger, LedgerError};
 
 /// Messages that may be unacknowledged at the observer.
 const RECEIVE_MAXIMUM: u16 = 256;
 
-/// A bot, as it presents itself on `foundry/bots/<host>/<bot>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Presence {
-    /// Its host.
-    pub host: String,
-    /// Its name there.
-    pub bot: String,
-    /// What it is: `buildbot`.
-    pub component: String,
-    /// `starting`, `running`, `quarantined`, `stopping`, or `offline` once its host is gone.
-    pub status: String,
-    /// Why, where there is something to say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// Its group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Topics that it reads.
-    #[serde(default)]
-    pub reads: Vec<String>,
-    /// Topics that it publishes to.
-    #[serde(default)]
-    pub publishes: Vec<String>,
-    /// Since when it is loaded, RFC 3339.
-    pub since: String,
-}
+/// How often it is looked whether the trusted keys are others.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Keeps the presence of all bots, and the events of all hosts.
 pub struct Observer {
-    bots: Arc<Mutex<Crowd>>,
+    bots: Arc<Bots>,
+}
+
+/// The bots that are known, and those that nobody believes to be any.
+#[derive(Debug)]
+struct Bots {
+    verifier: Arc<Verifier>,
+    crowd: Mutex<Crowd>,
+    unheard: Mutex<Unheard>,
 }
 
 impl Observer {
@@ -56,118 +46,258 @@ impl Observer {
         options: ConnectionOptions,
         event_topics: &[String],
         verifier: Arc<Verifier>,
+        (herald, doubts): (Herald, Doubts),
         ledger: Ledger,
         cancel: CancellationToken,
     ) -> (Self, watch::Receiver<ConsumerState>) {
-        let bots = Arc::new(Mutex::default());
         let topics = &verifier.topics;
-        let mut filters = vec![topics.full("bots/+/+")];
+        let mut filters = vec![topics.full("hosts/+"), topics.full("bots/+/+")];
         filters.extend(event_topics.iter().map(|topic| topics.full(topic)));
-        let (_, hello) = watch::channel(None);
-        let options = ConnectionOptions {
-            receive_maximum: RECEIVE_MAXIMUM,
-            ..options
-        };
-        let (deliveries, state, _task) = Consumer {
-            options,
+        let consumer = Consumer {
+            options: ConnectionOptions {
+                receive_maximum: RECEIVE_MAXIMUM,
+                ..options
+            },
             filters,
-            hello,
+            presence: None,
             places: None,
-        }
-        .start(cancel);
+        };
+        let (deliveries, state, _task) = consumer.start(cancel);
+        let bots = Arc::new(Bots {
+            verifier: Arc::clone(&verifier),
+            crowd: Mutex::default(),
+            unheard: Mutex::default(),
+        });
         let recorder = Recorder {
             bots: Arc::clone(&bots),
             said_full: AtomicBool::new(false),
             verifier,
+            herald,
+            doubts,
             ledger,
         };
         tokio::spawn(recorder.run(deliveries));
         (Self { bots }, state)
     }
 
-    /// All bots that are known on the broker, by host and name.
+    /// The bots of all hosts that this one believes, by host and name.
     #[must_use]
     pub fn bots(&self) -> Vec<Presence> {
-        self.bots
-            .lock()
-            .map(|bots| bots.all().cloned().collect())
-            .unwrap_or_default()
+        let crowd = self.bots.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = crowd.all().filter(|bot| self.bots.verifier.knows(&bot.host));
+        known.cloned().collect()
+    }
+
+    /// The bots that are left out of them.
+    #[must_use]
+    pub fn left_out(&self) -> LeftOut {
+        let unheard = self.bots.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.left_out()
     }
 }
 
 struct Recorder {
-    bots: Arc<Mutex<Crowd>>,
+    bots: Arc<Bots>,
     /// Whether it was said that there are too many bots to know.
     said_full: AtomicBool,
     verifier: Arc<Verifier>,
+    herald: Herald,
+    doubts: Doubts,
     ledger: Ledger,
 }
 
 impl Recorder {
     async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
-        while let Some(delivery) = deliveries.recv().await {
-            let topic = self.verifier.topics.short(&delivery.topic);
-            if topic.starts_with("bots/") {
-                self.presence(topic, &delivery.payload).await;
-            } else {
-                self.event(&delivery).await;
+        let mut look = tokio::time::interval(LOOK);
+        let mut known = self.verifier.trust.now();
+        self.forget_unknown(&known).await;
+        loop {
+            tokio::select! {
+                delivery = deliveries.recv() => {
+                    let Some(delivery) = delivery else { return };
+                    self.receive(&delivery).await;
+                    delivery.acknowledge();
+                }
+                _ = look.tick() => {
+                    let now = self.verifier.trust.now();
+                    let is_other = !Arc::ptr_eq(&known, &now);
+                    if is_other {
+                        self.forget_unknown(&now).await;
+                        self.note_known().await;
+                    }
+                    self.reconsider(is_other).await;
+                    known = now;
+                }
             }
-            delivery.acknowledge();
         }
     }
 
-    async fn presence(&self, topic: &str, payload: &[u8]) {
-        // A bot speaks for itself only.
-        let presence = Some(payload)
-            .filter(|payload| payload.len() <= MAX_PRESENCE)
-            .and_then(|payload| serde_json::from_slice::<Presence>(payload).ok())
-            .filter(|presence| topic == format!("bots/{}/{}", presence.host, presence.bot));
-        let left = {
-            let Ok(mut bots) = self.bots.lock() else { return };
-            match presence.clone().map(|presence| bots.enter(topic, presence)) {
-                Some(Ok(before)) => before,
-                Some(Err(Full)) => return self.say_full(),
-                None => bots.leave(topic),
-            }
+    async fn receive(&self, delivery: &Delivery) {
+        match presented_on(self.verifier.topics.short(&delivery.topic)) {
+            Some(host) => self.presence(&delivery.topic, host, &delivery.payload).await,
+            None => self.event(delivery).await,
+        }
+    }
+
+    /// Somebody presents a host or a bot of that name. Nobody but the host itself is believed, and nothing that was said before
+    /// what is known. What the broker removes says nothing either: anybody may have had it removed.
+    async fn presence(&self, topic: &str, host: &str, payload: &bytes::Bytes) {
+        let verified = match payload.len() {
+            1..=MAX_PRESENCE => Some(self.verifier.verify(payload, topic, OffsetDateTime::now_utc())),
+            _ => None,
         };
-        if let Err(error) = self.membership(presence.as_ref(), left.as_ref()).await {
+        let word = match verified {
+            Some(Ok(event)) => self.word(event),
+            Some(Err(refusal)) => {
+                self.refused(topic, payload, &refusal);
+                None
+            }
+            None => None,
+        };
+        if host == self.verifier.host {
+            self.own(topic, payload, word.as_ref().map(|(rank, _)| *rank)).await;
+        }
+        match word {
+            Some((_, change)) => self.changed(change).await,
+            None if payload.is_empty() => self.unheard().forget(topic),
+            None => {}
+        }
+    }
+
+    /// Take in what a verified event says.
+    fn word(&self, event: Event) -> Option<(Rank, Change)> {
+        let topics = &self.verifier.topics;
+        self.unheard().forget(event.topic.as_deref().unwrap_or_default());
+        let mut crowd = self.bots.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.topic.as_deref() == Some(&topics.host(event.host())) {
+            let word = presence::of_host(event, topics)?;
+            crowd.begins(&word.what.host, word.rank);
+            return Some((word.rank, Change::default()));
+        }
+        let word = presence::of_bot(event, topics)?;
+        Some((word.rank, crowd.hear(word)))
+    }
+
+    /// What may become acceptable is kept until then, and told of; the rest is nobody's.
+    fn refused(&self, topic: &str, payload: &bytes::Bytes, refusal: &Refusal) {
+        let Some(cure) = refusal.cure(OffsetDateTime::now_utc()) else {
+            tracing::debug!(topic, %refusal, "somebody presents a host or a bot, and is not believed");
+            return self.unheard().forget(topic);
+        };
+        self.doubts.note(refusal);
+        let is_bot = self.verifier.topics.short(topic).starts_with("bots/");
+        self.unheard().keep(topic, payload, is_bot, cure, refusal.to_string());
+    }
+
+    /// See to it that the broker keeps this host's own words on its topics.
+    async fn own(&self, topic: &str, payload: &[u8], rank: Option<Rank>) {
+        let Some(began) = self.herald.heard(topic, payload, rank) else {
+            return;
+        };
+        match self.ledger.begin_start(began).await {
+            Ok(began) => self.herald.begin_at(began),
+            Err(error) => tracing::warn!(%error, "cannot note that another start has this host's name"),
+        }
+    }
+
+    async fn changed(&self, change: Change) {
+        if let Some(full) = &change.full {
+            self.say_full(full);
+        }
+        if let Some(left) = &change.left {
+            self.noted(self.left(left).await);
+        }
+        if let Some(now) = &change.now {
+            self.noted(self.joined(now).await);
+        }
+    }
+
+    fn noted(&self, result: Result<(), LedgerError>) {
+        if let Err(error) = result {
             tracing::warn!(%error, "cannot note who else is in a group");
         }
     }
 
-    fn say_full(&self) {
-        if !self.said_full.swap(true, Ordering::Relaxed) {
-            tracing::warn!("there are too many bots on the broker: those that came last are not in the list");
+    /// Note that another host has a member of a group, also one that is away: it may have settled what comes here again.
+    async fn joined(&self, bot: &Presence) -> Result<(), LedgerError> {
+        if let Some(group) = self.others_group(bot)
+            && !self.ledger.remember_peer(group, &bot.host).await?
+        {
+            tracing::debug!(group, host = bot.host, "not remembered: too many hosts are in groups");
         }
+        Ok(())
     }
 
-    /// Note which other hosts have a member of which group, also of those that are away: they may have settled what
-    /// comes here again. One that takes its leave is forgotten after a while.
-    async fn membership(&self, now: Option<&Presence>, before: Option<&Presence>) -> Result<(), LedgerError> {
-        let group_of = |presence: &Presence| presence.group.clone().filter(|_| presence.host != self.verifier.host);
-        if let Some((presence, group)) = now.and_then(|presence| Some((presence, group_of(presence)?))) {
-            if !self.ledger.remember_peer(&group, &presence.host).await? {
-                tracing::debug!(
-                    group,
-                    host = presence.host,
-                    "not remembered: too many hosts are in groups"
-                );
-            }
-            return Ok(());
-        }
-        let Some((left, group)) = before.and_then(|left| Some((left, group_of(left)?))) else {
+    /// A host whose last member of a group took its leave is forgotten after a while.
+    async fn left(&self, bot: &Presence) -> Result<(), LedgerError> {
+        let Some(group) = self.others_group(bot) else {
             return Ok(());
         };
-        let has_another = self.bots.lock().is_ok_and(|bots| {
-            bots.all()
-                .any(|other| other.host == left.host && other.group.as_ref() == Some(&group))
-        });
+        let has_another = {
+            let crowd = self.bots.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            crowd
+                .all()
+                .any(|other| other.host == bot.host && other.group.as_deref() == Some(group))
+        };
         if has_another {
             return Ok(());
         }
-        self.ledger
-            .peer_left(&group, &left.host, OffsetDateTime::now_utc())
-            .await
+        self.ledger.peer_left(group, &bot.host, OffsetDateTime::now_utc()).await
+    }
+
+    /// The group that another host's bot is in.
+    fn others_group<'a>(&self, bot: &'a Presence) -> Option<&'a str> {
+        bot.group.as_deref().filter(|_| bot.host != self.verifier.host)
+    }
+
+    /// Hosts that no key is bound to any more, or never was, are waited for no longer.
+    async fn forget_unknown(&self, trusted: &TrustedKeys) {
+        let known = trusted.hosts().map(ToOwned::to_owned).collect();
+        self.noted(self.ledger.forget_peers_but(known).await);
+    }
+
+    /// Note those in groups whose keys are known by now.
+    async fn note_known(&self) {
+        let known: Vec<_> = {
+            let crowd = self.bots.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = crowd.all().filter(|bot| self.verifier.knows(&bot.host));
+            known.cloned().collect()
+        };
+        for bot in known {
+            self.noted(self.joined(&bot).await);
+        }
+    }
+
+    /// Look again at what was refused.
+    async fn reconsider(&self, trust_changed: bool) {
+        let refused = self.unheard().take(trust_changed, OffsetDateTime::now_utc());
+        for (topic, payload) in refused {
+            if let Some(host) = presented_on(self.verifier.topics.short(&topic)).map(ToOwned::to_owned) {
+                self.presence(&topic, &host, &payload).await;
+            }
+        }
+    }
+
+    fn unheard(&self) -> MutexGuard<'_, Unheard> {
+        // Nothing panics while it holds this.
+        self.bots.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say_full(&self, full: &Full) {
+        if self.said_full.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match full {
+            Full::All => {
+                tracing::warn!("there are too many bots on the broker: those that came last are not in the list")
+            }
+            Full::OfHost(host) => {
+                tracing::warn!(
+                    host,
+                    "the host presents too many bots: those that came last are not in the list"
+                );
+            }
+        }
     }
 
     /// Refused events are the business of the bots they were meant for; here they are just not recorded.

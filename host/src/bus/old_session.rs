@@ -49,28 +49,28 @@ impl OldSession {
             options: ConnectionOptions {
                 client_id: format!("foundry-{host}-{bot}"),
                 persistent: true,
-                will: None,
                 ..connection.clone()
             },
             filters: filters.to_vec(),
         }
     }
 
-    /// Take it up. Its messages come as long as there are any; an unacknowledged one waits for the next start.
-    pub fn start(self, cancel: CancellationToken) -> (mpsc::Receiver<Delivery>, JoinHandle<()>) {
+    /// Take it up. Its messages come as long as there are any; an unacknowledged one waits for the next start. The task tells
+    /// whether there is no such session any more.
+    pub fn start(self, cancel: CancellationToken) -> (mpsc::Receiver<Delivery>, JoinHandle<bool>) {
         let (deliveries, receiver) = mpsc::channel(usize::from(self.options.receive_maximum).max(1));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
             loop {
                 match self.connection(&deliveries, &cancel).await {
-                    End::Absent => return,
+                    End::Absent => return true,
                     End::Empty => return self.remove().await,
-                    End::Cancelled => return,
+                    End::Cancelled => return false,
                     End::Broken(why) => tracing::debug!(client = self.options.client_id, why, "not taken up"),
                 }
                 tokio::select! {
                     () = backoff.pause() => {}
-                    () = cancel.cancelled() => return,
+                    () = cancel.cancelled() => return false,
                 }
             }
         });
@@ -124,8 +124,8 @@ impl OldSession {
         end
     }
 
-    /// Remove the session: one that starts clean and does not last takes its place.
-    async fn remove(&self) {
+    /// Remove the session: one that starts clean and does not last takes its place. Returns whether it did.
+    async fn remove(&self) -> bool {
         let options = ConnectionOptions {
             persistent: false,
             ..self.options.clone()
@@ -135,9 +135,11 @@ impl OldSession {
             while !matches!(events.poll().await?, Event::Incoming(Packet::ConnAck(_))) {}
             Ok::<(), ConnectionError>(())
         };
-        if let Ok(Ok(())) = timeout(QUIET, connected).await {
+        let is_connected = matches!(timeout(QUIET, connected).await, Ok(Ok(())));
+        if is_connected {
             goodbye(&client, &mut events).await;
         }
+        is_connected
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,9 @@ use super::clearance::Clearance;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, Delivery};
 use super::doubts::Doubts;
-use super::holder::{Holder, Word, online_start};
+use super::holder::{Holder, Word};
 use super::inquiry::signed;
+use super::presence;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
 use crate::event::{CLOCK_SKEW, Event, LONGEST_TOPIC, Origin, OutgoingEvent, Verifier, is_id};
@@ -94,7 +95,6 @@ impl Peers {
         patience: Duration,
         cancel: CancellationToken,
     ) -> Self {
-        let (_, hello) = watch::channel(None);
         let take_overs = options.take_overs.clone();
         let consumer = Consumer {
             options: ConnectionOptions {
@@ -104,7 +104,7 @@ impl Peers {
                 ..options
             },
             filters: vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)],
-            hello,
+            presence: None,
             places: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
@@ -124,6 +124,12 @@ impl Peers {
         });
         tokio::spawn(Arc::clone(&inner).listen(deliveries));
         Self { inner }
+    }
+
+    /// What was said of hosts that are not believed.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        self.inner.doubts.clone()
     }
 
     /// A message is here; `again` if it may have been elsewhere before. Only hosts that have the duty `work`, if one is named,
@@ -160,8 +166,13 @@ impl Inner {
     /// Not every broker says that it gives a session to another client, but the other one shows itself. What the broker has
     /// kept may be from before this start.
     fn presence(&self, delivery: &Delivery) {
-        let other = online_start(&delivery.payload).is_some_and(|start| start != self.own.start);
-        if other && !delivery.retained {
+        let now = OffsetDateTime::now_utc();
+        let Ok(event) = self.verifier.verify(&delivery.payload, &delivery.topic, now) else {
+            return;
+        };
+        let word = presence::of_host(event, &self.verifier.topics);
+        let is_other = word.is_some_and(|word| word.is_online() && word.rank.start != self.own.start);
+        if is_other && !delivery.retained {
             self.take_overs.suspect();
         }
     }
@@ -199,16 +210,15 @@ impl Inner {
     }
 
     /// Whether a host may have handled a message for a group, as far as its keys say what it may do. One of whom nothing is known
-    /// yet may not do the work of a stock bot, and may do that of others.
+    /// yet may not, and one whose key was removed may not any more.
     pub(super) fn may_have_done(&self, host: &str, group: &str, work: Option<&Duty>) -> bool {
         let trusted = self.verifier.trust.now();
-        let mut bindings = trusted.bindings_of(host).peekable();
-        if bindings.peek().is_none() {
-            return work.is_none();
-        }
-        bindings.any(|binding| {
-            let has_duty = |work| binding.may.contains(work) || binding.may.contains(&Duty::All);
-            binding.groups.include(group) && work.is_none_or(has_duty)
+        trusted.bindings_of(host).any(|binding| {
+            let may = match work {
+                Some(work) => binding.may.contains(work) || binding.may.contains(&Duty::All),
+                None => !binding.may.is_empty(),
+            };
+            may && binding.groups.include(group)
         })
     }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::flight::{Carried, Fate, Flight, Keeping};
+use super::herald::{Card, Visit};
 use super::packet_size::packet_size;
 use crate::ledger::{Ledger, LedgerError, OutboxRow, Size};
 
@@ -83,7 +84,7 @@ impl Publisher {
     #[must_use]
     pub fn start(
         options: ConnectionOptions,
-        hello: Option<LiveMessage>,
+        presence: Option<Card>,
         patience: Patience,
         ledger: Ledger,
         cancel: CancellationToken,
@@ -93,7 +94,7 @@ impl Publisher {
         let (gone, goners) = mpsc::unbounded_channel();
         let line = Line {
             options,
-            hello,
+            presence,
             ledger,
             live: queue,
             status,
@@ -121,7 +122,7 @@ impl Publisher {
 /// The publisher's end of the line to the broker.
 struct Line {
     options: ConnectionOptions,
-    hello: Option<LiveMessage>,
+    presence: Option<Card>,
     ledger: Ledger,
     live: mpsc::Receiver<LiveMessage>,
     status: watch::Sender<PublisherStatus>,
@@ -173,7 +174,8 @@ impl Line {
 
     /// One connection. Whatever was unacknowledged at its end is sent again by the next one, from the ledger.
     async fn connection(&mut self, flight: &mut Flight, backoff: &mut Backoff) -> String {
-        let (client, mut events) = self.options.client();
+        let visit = self.presence.as_ref().and_then(Card::visit);
+        let (client, mut events) = self.options.client_of(visit.as_ref(), None);
         let mut largest = None;
         let mut connected = false;
         flight.reconnected();
@@ -193,7 +195,7 @@ impl Line {
                         largest = largest_packet(&connack);
                         self.options.concerns.note(&connack, None);
                         flight.at_broker(self.patience.readers, self.keeping(&connack));
-                        self.greet(&client);
+                        self.greet(&client, visit.as_ref());
                         true
                     }
                     Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => {
@@ -228,7 +230,7 @@ impl Line {
         }
     }
 
-    fn greet(&mut self, client: &AsyncClient) {
+    fn greet(&mut self, client: &AsyncClient, visit: Option<&Visit>) {
         if std::mem::take(&mut self.warned) {
             tracing::info!(broker = ?self.options.broker, "connected to the broker again");
         }
@@ -236,8 +238,9 @@ impl Line {
             status.connected = true;
             status.trouble = None;
         });
-        if let Some(hello) = &self.hello {
-            send_live(client, hello);
+        if let (Some(card), Some(visit)) = (&self.presence, visit) {
+            card.begin(visit);
+            let _ = client.try_publish(&visit.topic, QoS::AtMostOnce, true, visit.hello.clone());
         }
     }
 

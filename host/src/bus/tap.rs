@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, ConsumerState, Delivery};
 use crate::event::Verifier;
+use crate::event::policy::presented_on;
 
 /// Messages that a slow onlooker may be behind before some are left out.
 const BACKLOG: usize = 1024;
@@ -39,7 +40,7 @@ pub enum Seal {
     Verified,
     /// Bots would refuse it; why.
     Refused(String),
-    /// Presence and live logs carry no signature.
+    /// Live logs carry no signature, and the removal of presence is no word of anybody.
     Unsigned,
 }
 
@@ -51,11 +52,10 @@ pub fn tap(
     verifier: Arc<Verifier>,
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
-    let (_, hello) = watch::channel(None);
     let consumer = Consumer {
         options,
         filters: vec![verifier.topics.full(filter)],
-        hello,
+        presence: None,
         places: None,
     };
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
@@ -87,7 +87,8 @@ pub fn tap(
 
 fn see(delivery: &Delivery, verifier: &Verifier) -> Sighting {
     let topic = verifier.topics.short(&delivery.topic);
-    let seal = if ["logs/", "hosts/", "bots/"].iter().any(|own| topic.starts_with(own)) {
+    let is_removal = delivery.payload.is_empty() && presented_on(topic).is_some();
+    let seal = if topic.starts_with("logs/") || is_removal {
         Seal::Unsigned
     } else {
         match verifier.verify(&delivery.payload, &delivery.topic, OffsetDateTime::now_utc()) {

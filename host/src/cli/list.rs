@@ -5,20 +5,29 @@ use time::OffsetDateTime;
 use super::common::Context;
 use super::error::CliError;
 use super::output::{Tint, age, printable};
+use crate::bus::LeftOut;
 use crate::control::{Answer, ListedBot, Request};
 
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Bots are listed as far as this host knows the keys of their hosts. How many are left out, and the
+command that helps, is said on standard error.
+
+Examples:
   foundry-host list
-  foundry-host list --json | jq -r '.[] | select(.status != \"running\") | .bot'")]
+  foundry-host list --json | jq -r '.[] | select(.status != \"running\") | .bot'"
+)]
 pub struct Args {}
 
 /// Print the bots, all or those of one component.
 pub async fn run(component: Option<&str>, context: &mut Context) -> Result<(), CliError> {
-    let Answer::Bots(mut bots) = context.client().ask(Request::List).await? else {
+    let Answer::Bots { mut bots, left_out } = context.client().ask(Request::List).await? else {
         return Err(super::surprised());
     };
+    for line in told(&left_out) {
+        context.note(line);
+    }
     bots.retain(|bot| component.is_none_or(|component| bot.presence.component == component));
     if context.common.json {
         return context.out.json(&bots);
@@ -53,6 +62,24 @@ pub async fn run(component: Option<&str>, context: &mut Context) -> Result<(), C
     Ok(())
 }
 
+/// What a person is told of bots that are not in the list.
+fn told(left_out: &LeftOut) -> Vec<String> {
+    if left_out.bots == 0 {
+        return Vec::new();
+    }
+    let more = if left_out.more { " or more" } else { "" };
+    let (bots, are) = match left_out.bots {
+        1 => ("bot", "is"),
+        _ => ("bots", "are"),
+    };
+    let count = format!(
+        "{}{more} {bots} {are} left out, of hosts that are not believed here; what they say of themselves is refused:",
+        left_out.bots
+    );
+    let reasons = left_out.reasons.iter().map(|reason| format!("  {reason}"));
+    [count].into_iter().chain(reasons).collect()
+}
+
 fn row(bot: &ListedBot, now: OffsetDateTime) -> Vec<String> {
     let ListedBot { presence, local } = bot;
     let count = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
@@ -76,4 +103,24 @@ fn row(bot: &ListedBot, now: OffsetDateTime) -> Vec<String> {
         count(local.map(|local| local.in_hand)),
         age(now, &presence.since),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bots_that_are_left_out_are_counted_and_the_reasons_follow() {
+        assert_eq!(told(&LeftOut::default()), [""; 0]);
+        let left_out = |bots, more| LeftOut {
+            bots,
+            more,
+            reasons: vec!["it is signed by key K (run `foundry-host key import`)".to_owned()],
+        };
+        let one = told(&left_out(1, false));
+        assert!(one[0].starts_with("1 bot is left out"), "{one:?}");
+        assert_eq!(one[1], "  it is signed by key K (run `foundry-host key import`)");
+        let many = told(&left_out(256, true));
+        assert!(many[0].starts_with("256 or more bots are left out"), "{many:?}");
+    }
 }

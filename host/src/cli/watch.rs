@@ -12,7 +12,7 @@ use crate::control::{Answer, HostStatus, Request};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each line begins with what the message's signature is worth: `ok` if bots would handle it, `REFUSED`
-with the reason if they would not, `-` for presence and live logs, which are not signed.
+with the reason if they would not, `-` for live logs, which are not signed.
 
 Examples:
   foundry-host watch
@@ -84,7 +84,7 @@ fn summary(topic: &str, payload: &Value) -> Vec<String> {
     let parts = if topic.starts_with("logs/") {
         vec![field("level"), field("line")]
     } else if topic.starts_with("bots/") || topic.starts_with("hosts/") {
-        vec![field("status"), field("component"), field("detail")]
+        vec![data("status"), data("component"), data("detail")]
     } else if payload.get("type").is_some() {
         let place = data("repository").map(|repository| match data("branch") {
             Some(branch) => format!("{repository}#{branch}"),

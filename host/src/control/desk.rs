@@ -90,7 +90,10 @@ impl Desk {
             Request::Replace(spec) => self.load(*spec, Manner::InPlace).await,
             Request::Grants { bot } => Ok(Answer::InForce(Box::new(self.host.in_force(&bot)?))),
             Request::Stop { bot, component } => self.stop(&bot, component.as_deref()).await,
-            Request::List => Ok(Answer::Bots(self.list())),
+            Request::List => Ok(Answer::Bots {
+                bots: self.list(),
+                left_out: self.host.left_out(),
+            }),
             Request::Runs { limit } => {
                 let backlog = groups::backlog(&self.host).await;
                 let runs = self.host.ledger().runs(limit).await?.into_iter();

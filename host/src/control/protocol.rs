@@ -12,14 +12,14 @@ use foundry_broker::{BacklogStatus, DeadLetter as GroupDeadLetter, GroupStatus};
 use serde::{Deserialize, Serialize};
 
 use super::unread::ShownRun;
-use crate::bus::{Presence, Sighting};
+use crate::bus::{LeftOut, Presence, Sighting};
 use crate::capability::LogLine;
 use crate::ledger::{DeadLetter, LetterNumber, Size};
 use crate::supervisor::{BotSpec, BotStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// How often a host says that it is still at work on a request.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -142,7 +142,12 @@ pub enum Answer {
     /// What a bot may do and use.
     InForce(Box<InForce>),
     /// All bots.
-    Bots(Vec<ListedBot>),
+    Bots {
+        /// Those of hosts that are believed.
+        bots: Vec<ListedBot>,
+        /// The others.
+        left_out: LeftOut,
+    },
     /// A log line.
     Line(LogLine),
     /// Subscribed: from here on nothing is missed.

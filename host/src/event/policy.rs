@@ -2,8 +2,12 @@
 //!
 //! Pure: the signer's binding, the event and its topic come in, *yes* or the rule that was broken goes out.
 
+mod presented;
+
 use time::OffsetDateTime;
 
+pub(super) use self::presented::lasts;
+pub use self::presented::{BOT_PRESENCE, HOST_PRESENCE, presented_on};
 use super::envelope::Event;
 use super::topics::{FAILURES, Topics};
 use crate::keys::{Binding, Duties, Duty, Fingerprint};
@@ -137,6 +141,17 @@ pub enum Rule {
         /// What would be enough, as `key allow` is told.
         wanted: String,
     },
+    /// The topic is where another host presents itself, or the event is no presence.
+    #[error(
+        "host {host} may present itself and its own bots, and so no {what} (no duty allows that: whoever has the host's key made \
+         it; if somebody took the key, run `foundry-host key remove` with it)"
+    )]
+    Presence {
+        /// The host.
+        host: String,
+        /// The event's type, and the topic without prefix.
+        what: String,
+    },
     /// The failure is of a bot that the host has not.
     #[error(
         "host {host} may {}, and so not say that {stage} failed (if it should, run `foundry-host key allow {key} --host \
@@ -210,6 +225,7 @@ impl Rule {
             Self::Unbound { .. } => "unbound-key",
             Self::OtherHost { .. } => "other-host",
             Self::NotAllowed { .. } => "duty",
+            Self::Presence { .. } => "presence",
             Self::OthersFailure { .. } => "stage",
             Self::NoOrigin { .. } => "no-origin",
             Self::OthersId { .. } => "id",
@@ -222,7 +238,11 @@ impl Rule {
     pub fn is_about_trust(&self) -> bool {
         !matches!(
             self,
-            Self::OtherTopic { .. } | Self::NoTopic { .. } | Self::NoOrigin { .. } | Self::OthersId { .. }
+            Self::OtherTopic { .. }
+                | Self::NoTopic { .. }
+                | Self::NoOrigin { .. }
+                | Self::OthersId { .. }
+                | Self::Presence { .. }
         )
     }
 }
@@ -275,10 +295,15 @@ pub fn decide(
 
 fn allowed(speaker: &Speaker, binding: &Binding, event: &Event, topic: &str) -> Result<(), Rule> {
     let (may, event_type) = (&binding.may, event.event_type.as_str());
+    let anybody = !may.is_empty();
+    if let Some(of) = presented_on(topic)
+        && anybody
+    {
+        return presented::presents(binding.host(), of, event_type, topic);
+    }
     if may.iter().any(|duty| covers(duty, event_type, topic)) {
         return Ok(());
     }
-    let anybody = !may.is_empty();
     if anybody && is_between_hosts(event_type, topic) {
         return Ok(());
     }

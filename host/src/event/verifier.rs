@@ -113,7 +113,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Check a message that came on a full topic: its size, form, signature, signer, age and data.
+    /// Check a message that came on a full topic: its size, form, signature, signer, age (but for presence, which lasts) and
+    /// data.
     ///
     /// # Errors
     /// A [`Refusal`] that says what is wrong, and what helps.
@@ -139,11 +140,17 @@ impl Verifier {
             let time = event.time;
             return Err(Refusal::Early { time, made, now });
         }
-        if made < now - self.max_age {
+        if made < now - self.max_age && !policy::lasts(&event, self.topics.short(topic)) {
             return Err(Refusal::Stale(event.time));
         }
         schema::check(&event.event_type, &event.data)?;
         Ok(event)
+    }
+
+    /// Whether a host is one whose word counts: this one, or one that a key is bound to which may say something.
+    #[must_use]
+    pub fn knows(&self, host: &str) -> bool {
+        host == self.host || self.trust.now().bindings_of(host).any(|binding| !binding.may.is_empty())
     }
 
     /// A secret key in this host's store is this host's, unless somebody bound it to another. What the others believe of it

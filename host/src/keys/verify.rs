@@ -170,6 +170,12 @@ impl TrustedKeys {
         bindings.filter(move |binding| binding.host() == host)
     }
 
+    /// The hosts that some key is bound to, and that may say something.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let bindings = self.bindings.values().filter_map(|(binding, _)| binding.as_ref());
+        bindings.filter(|binding| !binding.may.is_empty()).map(Binding::host)
+    }
+
     /// Whether the store has the secret part of a key.
     #[must_use]
     pub fn is_secret(&self, key: Fingerprint) -> bool {

@@ -10,6 +10,7 @@ mod outbox;
 mod peers;
 mod runs;
 mod schema;
+mod starts;
 mod state;
 mod writer;
 

@@ -89,8 +89,16 @@ impl Inner {
             (resolved, routes),
             instances,
         );
+        prepared.old_session = self.old_session(name, &prepared.filters).await;
         prepared.status.notes.extend(self.notes_on_keys(prepared.party()).await);
         Ok(prepared)
+    }
+
+    /// What an older version of the host may have left of a bot, until nothing was found of it once.
+    async fn old_session(&self, name: &str, filters: &[String]) -> Option<OldSession> {
+        // One that can't be known to be gone is looked for.
+        let may_be = self.has_old_sessions && !self.link.ledger.has_old_session_ended(name).await.unwrap_or(false);
+        may_be.then(|| OldSession::of(&self.link.host, name, &self.connection, filters))
     }
 
     /// Who signed the component, which the operator may insist on.
@@ -169,9 +177,7 @@ impl Inner {
             status,
             in_force,
             instances: spec.instances.max(1),
-            old_session: self
-                .has_old_sessions
-                .then(|| OldSession::of(&self.link.host, name, &self.connection, &filters)),
+            old_session: None,
             filters,
             timers: resolved.timers,
             connection: ConnectionOptions {

@@ -14,7 +14,7 @@ use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{
-    BrokerClock, ConnectionOptions, Consumer, ConsumerState, Delivery, LiveMessage, OldSession, Presence, Publisher,
+    BrokerClock, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -107,22 +107,20 @@ impl Prepared {
         let (cancel, abandon) = (CancellationToken::new(), CancellationToken::new());
         let condition = Arc::new(Mutex::new((Condition::Starting, None)));
         let health = Arc::clone(&self.handler.health);
-        let presence = self.presence("running", None);
-        let topic = self.handler.link.topics.bot(&presence.host, &presence.bot);
-        self.connection.will = Some((topic.clone(), payload(&self.presence("offline", None))));
+        let presence = Subject::Bot(Box::new(self.presence("running", None)));
         let places = Places::new(self.instances);
         self.connection.receive_maximum = places.most();
-        let (hello, hello_receiver) = watch::channel(Some((topic, payload(&presence))));
         let consumer = Consumer {
             options: self.connection.clone(),
             filters: std::mem::take(&mut self.filters),
-            hello: hello_receiver,
+            presence: Some(self.handler.link.herald.card(presence)),
             places: Some(places.held()),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();
         let (deliveries, session, session_task) = consumer.start(end_of_session.clone());
-        let old = self.old_session.take().map(|old| old.start(end_of_session.clone()));
+        let old = self.old_session.take();
+        let old = old.map(|old| take_up(old, &self.handler, end_of_session.clone()));
         let fixed = self.status.clone();
         let in_force = self.in_force.clone();
         let party = self.party();
@@ -134,7 +132,6 @@ impl Prepared {
             cancel: cancel.clone(),
             abandon: abandon.clone(),
             end_of_session,
-            _hello: hello,
         };
         let task = tokio::spawn(life.run(deliveries, session_task, old));
         RunningBot {
@@ -172,8 +169,23 @@ impl Prepared {
     }
 }
 
-fn payload(presence: &Presence) -> Vec<u8> {
-    serde_json::to_vec(presence).unwrap_or_default()
+/// Take up the session that an older version left. Once nothing is left of it, it is not looked for any more.
+fn take_up(
+    old: OldSession,
+    handler: &Arc<Handler>,
+    cancel: CancellationToken,
+) -> (mpsc::Receiver<Delivery>, JoinHandle<()>) {
+    let (deliveries, end) = old.start(cancel);
+    let handler = Arc::clone(handler);
+    let noted = tokio::spawn(async move {
+        if !matches!(end.await, Ok(true)) {
+            return;
+        }
+        if let Err(error) = handler.link.ledger.old_session_ended(handler.name()).await {
+            tracing::warn!(%error, "cannot note that an old session is gone; it is looked for again");
+        }
+    });
+    (deliveries, noted)
 }
 
 struct Life {
@@ -184,7 +196,6 @@ struct Life {
     cancel: CancellationToken,
     abandon: CancellationToken,
     end_of_session: CancellationToken,
-    _hello: watch::Sender<Option<(String, Vec<u8>)>>,
 }
 
 impl Life {
@@ -256,15 +267,14 @@ impl Life {
         let handler = &self.prepared.handler;
         handler.log(None, Level::Error, &format!("quarantined: {why}"));
         let presence = self.prepared.presence("quarantined", Some(why));
-        let topic = handler.link.topics.bot(&presence.host, &presence.bot);
-        let message = |payload| LiveMessage {
-            topic: topic.clone(),
-            payload,
-            retain: true,
-        };
-        self.prepared.publisher.live(message(payload(&presence)));
+        let (herald, publisher) = (&handler.link.herald, &self.prepared.publisher);
+        let said = herald.say(Subject::Bot(Box::new(presence.clone())));
+        said.into_iter().for_each(|word| publisher.live(word));
         self.cancel.cancelled().await;
-        self.prepared.publisher.live(message(Vec::new()));
+        herald
+            .farewell(&presence)
+            .into_iter()
+            .for_each(|word| publisher.live(word));
     }
 
     fn set(&self, now: (Condition, Option<String>)) {

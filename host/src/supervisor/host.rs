@@ -16,7 +16,9 @@ use super::inspector::Inspector;
 use super::message::Link;
 use super::registry::{Registry, Turn};
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
-use crate::bus::{BrokerAddress, ConnectionOptions, ConsumerState, Observer, Presence, Publisher, PublisherStatus};
+use crate::bus::{
+    BrokerAddress, ConnectionOptions, ConsumerState, LeftOut, Observer, Presence, Publisher, PublisherStatus,
+};
 use crate::capability::{LogLine, Services};
 use crate::event::Topics;
 use crate::ledger::Ledger;
@@ -223,10 +225,16 @@ impl Host {
         self.inner.bots.all(RunningBot::status)
     }
 
-    /// The bots of all hosts on the broker, as they present themselves.
+    /// The bots of all hosts on the broker that this one believes, as they present themselves.
     #[must_use]
     pub fn everyone(&self) -> Vec<Presence> {
         self.inner.observer.bots()
+    }
+
+    /// The bots that are left out of them, since nobody knows whose they are.
+    #[must_use]
+    pub fn left_out(&self) -> LeftOut {
+        self.inner.observer.left_out()
     }
 
     /// How a bot is.

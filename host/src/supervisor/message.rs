@@ -15,7 +15,7 @@ use super::places::Place;
 use super::refuse::Refusals;
 use super::turns::{LONGEST_TURN, StateTurn, Turns};
 use super::waits::Waits;
-use crate::bus::{BrokerClock, Clearance, Delivery, Peers};
+use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers};
 use crate::capability::Level;
 use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, of_stage};
 use crate::keys::{Duty, Signer};
@@ -50,6 +50,7 @@ pub(super) struct Link {
     pub(super) verifier: Arc<Verifier>,
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
+    pub(super) herald: Herald,
     pub(super) clock: BrokerClock,
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foundry_broker::Broker;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,8 @@ use super::registry::Registry;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use super::state_directory;
 use crate::bus::{
-    BrokerAddress, Concerns, ConnectionOptions, Holder, Inquiry, KEEP_ALIVE, LiveMessage, Observer, Patience, Peers,
-    Publisher, TakeOvers, client_id_of_part,
+    BrokerAddress, Concerns, ConnectionOptions, Herald, Holder, Inquiry, KEEP_ALIVE, Observer, Patience, Peers,
+    Publisher, Subject, TakeOvers, client_id_of_part,
 };
 use crate::capability::build::Builder;
 use crate::capability::git::{Git, GitConfig};
@@ -87,7 +88,6 @@ impl Host {
             client_id: client_id_of_part(&config.name, "host"),
             persistent: true,
             receive_maximum: 1,
-            will: None,
             tls,
             keep_alive: Duration::from_secs(20),
             concerns: Concerns::default(),
@@ -122,7 +122,17 @@ impl Host {
                 }
             }
         };
-        let publisher = start_publisher(connection_of("publisher"), &own, &topics, patience, &ledger, &cancel);
+        let began = ledger.begin_start(seconds_now()).await?;
+        let herald = Herald::new(own.clone(), topics.clone(), Arc::clone(&signer), began);
+        let options = ConnectionOptions {
+            // The outbox is the session: what was unacknowledged is sent again from there.
+            persistent: false,
+            keep_alive: KEEP_ALIVE,
+            ..connection_of("publisher")
+        };
+        let itself = Some(herald.card(Subject::Host));
+        let publisher = Publisher::start(options, itself, patience, ledger.clone(), cancel.clone()).0;
+        tokio::spawn(herald.clone().defend(publisher.clone(), cancel.clone()));
         let peers = Peers::start(
             connection_of("peers"),
             own,
@@ -137,6 +147,7 @@ impl Host {
             connection_of("observer"),
             &observed(&config.observe),
             Arc::clone(&verifier),
+            (herald.clone(), peers.doubts()),
             ledger.clone(),
             cancel.clone(),
         );
@@ -160,6 +171,7 @@ impl Host {
             verifier,
             ledger,
             peers,
+            herald,
             clock: connection.concerns.clock(),
         });
         Ok(Self {
@@ -282,36 +294,6 @@ fn message_keys(keys: &KeyStore, config: &HostConfig) -> Result<(Arc<Signer>, Ar
     Ok((signer, Arc::new(trust)))
 }
 
-/// The way out for events, and the host's own presence.
-fn start_publisher(
-    connection: ConnectionOptions,
-    own: &Holder,
-    topics: &Topics,
-    patience: Patience,
-    ledger: &Ledger,
-    cancel: &CancellationToken,
-) -> Publisher {
-    let topic = topics.host(&own.host);
-    let presence = |status: &str| {
-        let version = env!("CARGO_PKG_VERSION");
-        let Holder {
-            host, identity, start, ..
-        } = own;
-        serde_json::json!({ "host": host, "status": status, "version": version, "identity": identity, "start": start })
-            .to_string()
-            .into_bytes()
-    };
-    let options = ConnectionOptions {
-        // The outbox is the session: what was unacknowledged is sent again from there.
-        persistent: false,
-        keep_alive: KEEP_ALIVE,
-        will: Some((topic.clone(), presence("offline"))),
-        ..connection
-    };
-    let hello = LiveMessage {
-        topic,
-        payload: presence("online"),
-        retain: true,
-    };
-    Publisher::start(options, Some(hello), patience, ledger.clone(), cancel.clone()).0
+fn seconds_now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default()
 }

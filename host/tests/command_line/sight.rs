@@ -89,7 +89,7 @@ fn watch_of_everything_shows_presence() {
     let seen: Vec<_> = watch.output().take(3).collect();
     assert!(
         seen.iter()
-            .any(|line| line.starts_with("- bots/here/relay (retained)  running  relay")),
+            .any(|line| line.starts_with("ok bots/here/relay (retained)  running  relay")),
         "{seen:?}"
     );
 }

@@ -8,7 +8,7 @@ use foundry_host::bus::BrokerAddress;
 use rustix::process::{Pid, Signal, kill_process};
 
 #[path = "../../../tests/chaos/mosquitto.rs"]
-mod documented;
+pub mod documented;
 
 pub struct Mosquitto {
     pub directory: PathBuf,
@@ -19,13 +19,18 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// With further lines in its configuration.
     pub fn start(directory: &Path, more: &str) -> Self {
+        Self::configured(directory, |data, port| documented::configuration(data, port) + more)
+    }
+
+    /// With a configuration for a directory and a port.
+    pub fn configured(directory: &Path, conf: impl FnOnce(&Path, u16) -> String) -> Self {
         let mut mosquitto = Self {
             directory: directory.join("mosquitto"),
             port: free_port(),
             child: None,
         };
         std::fs::create_dir(&mosquitto.directory).unwrap();
-        let conf = documented::configuration(&mosquitto.directory, mosquitto.port) + more;
+        let conf = conf(&mosquitto.directory, mosquitto.port);
         std::fs::write(mosquitto.conf(), conf).unwrap();
         mosquitto.run();
         mosquitto

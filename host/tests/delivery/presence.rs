@@ -7,7 +7,7 @@ use foundry_host::bus::BrokerAddress;
 use foundry_host::supervisor::{Host, HostConfig};
 
 use crate::mosquitto::Mosquitto;
-use crate::support::{eventually, spec};
+use crate::support::{eventually, introduce, spec};
 use crate::{at, broker};
 
 /// A host as a process of its own, with a bot.
@@ -55,6 +55,7 @@ pub async fn status_becomes(host: &Host, of: &str, status: &str) {
 
 async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress) {
     let port = broker.port;
+    introduce("victim", &directory.join("victim"), "all", directory);
     let witness = Host::start(at(directory, broker)).await.unwrap();
     let mut victim = Victim::start(directory, port, "relay");
     status_becomes(&witness, "victim", "running").await;
@@ -95,6 +96,7 @@ async fn presence_comes_back_to_a_broker_that_has_forgotten_it() {
         name: "newcomer".to_owned(),
         ..at(other.path(), mosquitto.address())
     };
+    introduce("test", directory.path(), "all", other.path());
     let newcomer = Host::start(newcomer).await.unwrap();
     status_becomes(&newcomer, "test", "running").await;
     newcomer.shutdown().await;

@@ -5,7 +5,7 @@ use foundry_host::supervisor::Host;
 
 use crate::clones::Process;
 use crate::presence::status_becomes;
-use crate::support::eventually;
+use crate::support::{eventually, introduce};
 use crate::waiting::{load, order, publish_again};
 use crate::{at, broker};
 
@@ -21,6 +21,9 @@ async fn a_host_that_is_not_believed_is_named_once_with_the_command_that_helps()
         "[bots.hostile]\nuse = {component:?}\n[bots.hostile.grants]\nartifacts = true\nread = [\"#@#\"]\npublish = [\"#\"]\n"
     );
     let stranger = Process::with_bots(directory.path(), "stranger", address.port, &[], &bots);
+    // This one believes the other one, and asks it; it is not believed itself.
+    stranger.says("is ready").await;
+    introduce("builder", &directory.path().join("stranger"), "all", directory.path());
     status_becomes(&host, "builder", "running").await;
     let number = std::sync::atomic::AtomicU32::new(0);
     // The host asks the other one about each message that comes to it, and may have been there before.

@@ -11,7 +11,7 @@ use crate::load_source;
 use crate::mosquitto::Mosquitto;
 use crate::support::{eventually, spec};
 
-fn run(program: &str, directory: &Path, arguments: &str) {
+pub fn run(program: &str, directory: &Path, arguments: &str) {
     let output = Command::new(program)
         .args(arguments.split(' '))
         .current_dir(directory)
@@ -26,6 +26,11 @@ fn run(program: &str, directory: &Path, arguments: &str) {
 
 /// An authority, a certificate for this machine's broker, and one for a host.
 fn certificates(directory: &Path) {
+    certificates_for(directory, &["client"]);
+}
+
+/// An authority, a certificate for this machine's broker, and one for each of these names.
+pub fn certificates_for(directory: &Path, names: &[&str]) {
     let openssl = |arguments: &str| run("openssl", directory, arguments);
     std::fs::write(
         directory.join("san"),
@@ -37,7 +42,7 @@ fn certificates(directory: &Path) {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"
         ));
     }
-    for name in ["server", "client"] {
+    for name in ["server"].iter().chain(names) {
         openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
         ));

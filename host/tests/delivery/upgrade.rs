@@ -74,6 +74,15 @@ async fn what_waits_in_a_session_of_an_older_version_is_handled_and_no_more_come
     let host = Host::start(at(directory.path(), broker.clone())).await.unwrap();
     host.load(spec("hostile")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(13)).await;
+    assert!(host.ledger().has_old_session_ended("hostile").await.unwrap());
     host.shutdown().await;
+    drop(host);
     assert!(!resume(&broker, "foundry-test-hostile").await.2);
+    // That was the last time that it was looked for: whoever has such a session now keeps it.
+    leave_session(&broker, "foundry-test-hostile", "another/topic").await;
+    let host = Host::start(at(directory.path(), broker.clone())).await.unwrap();
+    host.load(spec("hostile")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    assert!(resume(&broker, "foundry-test-hostile").await.2);
+    host.shutdown().await;
 }

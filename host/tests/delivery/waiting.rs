@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::mosquitto::Mosquitto;
 use crate::presence::{Victim, status_becomes};
-use crate::support::{config, eventually, id_of, owner_of, publish, signed, signed_as, spec};
+use crate::support::{config, eventually, id_of, introduce, owner_of, publish, signed, signed_as, spec};
 use crate::{at, broker};
 
 const TOPIC: &str = "foundry/hostile-in";
@@ -164,6 +164,7 @@ async fn a_dead_builder_does_not_keep_the_healthy_ones_from_other_work() {
     config.drain = std::time::Duration::from_millis(100);
     let host = Host::start(config).await.unwrap();
     load(&host).await;
+    introduce("victim", &directory.path().join("victim"), "all", directory.path());
     let mut victim = Victim::start(directory.path(), address.port, "hostile");
     status_becomes(&host, "victim", "running").await;
     victim.0.kill().unwrap();

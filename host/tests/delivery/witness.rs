@@ -9,7 +9,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-/// What came, in its order: the topic without its first part, and what it said.
+/// What came, in its order: the topic without its first part, and what it said; of presence, the event's data.
 pub struct Witness {
     seen: Arc<Mutex<Vec<(String, Value)>>>,
     task: JoinHandle<()>,
@@ -39,8 +39,14 @@ impl Witness {
             while let Ok(event) = events.poll().await {
                 if let Event::Incoming(Packet::Publish(publish)) = event {
                     let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                    let said = serde_json::from_slice(&publish.payload).unwrap_or_default();
-                    kept.lock().unwrap().push((topic.replacen("foundry/", "", 1), said));
+                    let said: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
+                    let topic = topic.replacen("foundry/", "", 1);
+                    // What hosts say to each other is looked at as a whole.
+                    let said = match topic.starts_with("peers/") {
+                        true => said,
+                        false => said["data"].clone(),
+                    };
+                    kept.lock().unwrap().push((topic, said));
                 }
             }
         });

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use super::super::envelope::Event;
 use super::super::origin::Origin;
 use super::super::topics::FAILURES;
+use super::presented::presented_on;
 use super::{CONTROL, FAILURE, PEERS, Rule, Speaker, presentable};
 use crate::keys::{Binding, is_plain_group};
 
@@ -60,7 +61,7 @@ fn fitting(event: &Event, topic: &str) -> Result<Origin, &'static str> {
 
 /// Whether what is said on a topic derives from nothing that others would repeat.
 fn has_ids_of_its_own(topic: &str) -> bool {
-    topic.starts_with(PEERS) || CONTROL.contains(&topic)
+    topic.starts_with(PEERS) || CONTROL.contains(&topic) || presented_on(topic).is_some()
 }
 
 fn others_group(speaker: &Speaker, binding: &Binding, group: &str) -> Rule {

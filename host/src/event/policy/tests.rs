@@ -317,3 +317,46 @@ proptest! {
         prop_assert!(before.is_err() || after.is_ok(), "{:?}", after);
     }
 }
+
+#[test]
+fn whoever_has_a_duty_presents_itself_and_its_bots_and_nobody_else() {
+    for duties in ["build", "all", "x@y", "foundry.*@#"] {
+        assert!(may(duties, HOST_PRESENCE, "hosts/b1"), "{duties}");
+        assert!(may(duties, BOT_PRESENCE, "bots/b1/build"), "{duties}");
+        for (event_type, topic) in [
+            (HOST_PRESENCE, "hosts/b2"),
+            (BOT_PRESENCE, "bots/b2/build"),
+            (BOT_PRESENCE, "hosts/b1"),
+            (HOST_PRESENCE, "bots/b1/build"),
+            ("foundry.build.v1", "bots/b1/build"),
+        ] {
+            let refused = decision(&bound(duties), &event("b1", event_type, topic), topic);
+            assert!(
+                matches!(refused, Err(Rule::Presence { .. })),
+                "{duties}: {event_type} on {topic}: {refused:?}"
+            );
+        }
+    }
+    for (event_type, topic) in [(HOST_PRESENCE, "hosts/b1"), (BOT_PRESENCE, "bots/b1/build")] {
+        assert!(!may("", event_type, topic), "one that may say nothing");
+        let of_another = event("b2", event_type, topic);
+        let refused = decision(&bound("all"), &of_another, topic);
+        assert!(matches!(refused, Err(Rule::OtherHost { .. })), "{refused:?}");
+        assert!(!may("build", event_type, "builds"), "{event_type}");
+    }
+}
+
+#[test]
+fn topics_of_presence_name_their_host() {
+    for (topic, host) in [
+        ("hosts/b1", Some("b1")),
+        ("bots/b1/build", Some("b1")),
+        ("hosts/b1/x", None),
+        ("bots/b1", None),
+        ("bots/b1/build/x", None),
+        ("peers/b1", None),
+        ("builds", None),
+    ] {
+        assert_eq!(presented_on(topic), host, "{topic}");
+    }
+}
