@@ -17,6 +17,7 @@ mod old_session;
 mod packet_size;
 mod peers;
 mod publisher;
+mod record;
 mod take_overs;
 mod tap;
 
@@ -32,5 +33,6 @@ pub use observer::{Observer, Presence};
 pub use old_session::OldSession;
 pub use peers::Peers;
 pub use publisher::{AGAIN_PROPERTY, KEEP_ALIVE, LiveMessage, Patience, Publisher, PublisherStatus};
+pub(crate) use record::{record, row_of};
 pub use take_overs::TakeOvers;
 pub use tap::{Seal, Sighting, tap};

@@ -41,6 +41,9 @@ pub struct Event {
     /// Id of the message that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The event that announced the run's commit, as its host signed it; none if no commit led to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcement: Option<String>,
     /// A JSON object.
     pub data: Map<String, Value>,
 }
@@ -79,6 +82,7 @@ impl Event {
             datacontenttype: Some("application/json".to_owned()),
             run: outgoing.run,
             cause: outgoing.cause,
+            announcement: None,
             data: outgoing.data,
         }
     }
@@ -113,7 +117,7 @@ impl Event {
         if self.source.len() > 200 || self.source.chars().any(char::is_control) {
             return Err("its source is longer than 200 bytes, or has control characters".to_owned());
         }
-        Ok(())
+        self.check_announcement()
     }
 
     /// The name of the host that says it.
@@ -123,7 +127,7 @@ impl Event {
     }
 
     /// When it was made.
-    pub(super) fn moment(&self) -> Result<OffsetDateTime, String> {
+    pub(crate) fn moment(&self) -> Result<OffsetDateTime, String> {
         OffsetDateTime::parse(&self.time, &Rfc3339).map_err(|error| format!("time {:?}: {error}", self.time))
     }
 }

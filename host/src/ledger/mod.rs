@@ -12,6 +12,7 @@ mod peers;
 mod runs;
 mod schema;
 mod state;
+mod unrecorded;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
 pub use messages::{Known, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
+pub use unrecorded::Unrecorded;
 
 /// Work that may wait for the writer; more waits in its callers.
 const QUEUE: usize = 1024;
@@ -73,6 +75,7 @@ type Finish = Box<dyn FnOnce(Result<(), String>) + Send>;
 pub struct Ledger {
     queue: mpsc::Sender<Work>,
     topics_since: OffsetDateTime,
+    announcements_since: OffsetDateTime,
     outbox_changed: Arc<Notify>,
     outbox_level: Arc<watch::Sender<OutboxStatus>>,
     dead_letters_requeued: Arc<Notify>,
@@ -92,11 +95,13 @@ impl Ledger {
         schema::prepare(&mut connection, path)?;
         let level = outbox::measure(&connection).map_err(open)?;
         let topics_since = schema::since(&connection, "topic-in-events").map_err(open)?;
+        let announcements_since = schema::since(&connection, "announcement-in-events").map_err(open)?;
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::spawn(move || write(connection, work));
         Ok(Self {
             queue,
             topics_since,
+            announcements_since,
             outbox_changed: Arc::new(Notify::new()),
             outbox_level: Arc::new(watch::Sender::new(OutboxStatus::of(level, OutboxLimits::default()))),
             dead_letters_requeued: Arc::new(Notify::new()),
@@ -107,6 +112,12 @@ impl Ledger {
     #[must_use]
     pub fn topics_since(&self) -> OffsetDateTime {
         self.topics_since
+    }
+
+    /// Since when the events of this host carry the announcement of their commit: since its ledger was brought to version 5.
+    #[must_use]
+    pub fn announcements_since(&self) -> OffsetDateTime {
+        self.announcements_since
     }
 
     /// Do a piece of work inside the next transaction.

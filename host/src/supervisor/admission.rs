@@ -11,7 +11,7 @@ use super::error::LoadFailure;
 use super::host::Inner;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
-use super::refuse::Refusals;
+use super::refusals::Refusals;
 use super::rights::{self, Rights, limits};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};

@@ -17,6 +17,7 @@ mod options;
 mod order;
 mod places;
 mod reconsider;
+mod refusals;
 mod refuse;
 mod replace;
 mod rights;
