@@ -15,6 +15,7 @@ use super::refusals::Refusals;
 use super::rights::{self, Rights, limits};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
+use super::twins::Twins;
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
 use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
@@ -154,6 +155,7 @@ impl Inner {
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
             refusals: Refusals::default(),
+            twins: Twins::default(),
         };
         let filters: Vec<_> = routes
             .inputs

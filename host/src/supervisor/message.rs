@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use super::refusals::Refusals;
+use super::twins::Twins;
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Peers, record};
 use crate::capability::Level;
@@ -80,6 +81,7 @@ pub(super) struct Handler {
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
     pub(super) refusals: Refusals,
+    pub(super) twins: Twins,
 }
 
 /// What an attempt at a message came to.
@@ -128,7 +130,7 @@ impl Handler {
         let is_wanted = delivery.revived.is_some_and(|revived| revived.anew);
         if known.settled && !is_wanted {
             self.forget_letter(delivery).await;
-            tracing::debug!(bot = self.name(), id = event.id, "handled already");
+            self.handled_already(event, topic).await;
             return true;
         }
         let cleared = tokio::select! {

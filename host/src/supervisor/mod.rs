@@ -27,6 +27,7 @@ mod spec;
 mod start;
 mod timers;
 mod trial;
+mod twins;
 mod waits;
 
 pub use admission::is_bot_name;

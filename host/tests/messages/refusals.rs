@@ -82,3 +82,32 @@ async fn what_went_by_before_its_hosts_key_was_here_is_on_record_afterwards() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_event_under_the_id_of_one_that_was_handled_is_named_in_its_runs_log() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let said = |n: u32| host.signed("relay-in", "t1", "test.x.v1", json!({ "n": n }));
+    host.publish("relay-in", said(1)).await;
+    eventually("the first is handled", async || {
+        of_run(&host, "run-t1", "relay-out").await.pop()
+    })
+    .await;
+    for n in [1, 2, 2] {
+        host.publish("relay-in", said(n)).await;
+    }
+    let warnings = || {
+        let lines = host.host.services().logs.of_run("run-t1").unwrap();
+        let says = "has the id of one of test/tester, which is on record with another content";
+        lines.into_iter().filter(|line| line.line.contains(says)).count()
+    };
+    eventually("the log says so", async || (warnings() > 0).then_some(())).await;
+    host.publish("relay-in", host.signed("relay-in", "t2", "test.x.v1", json!({})))
+        .await;
+    eventually("what came after them is handled", async || {
+        of_run(&host, "run-t2", "relay-out").await.pop()
+    })
+    .await;
+    assert_eq!(warnings(), 1);
+    assert_eq!(of_run(&host, "run-t1", "relay-out").await.len(), 1);
+}
