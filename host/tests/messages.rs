@@ -8,6 +8,8 @@
     reason = "a test fails where it panics"
 )]
 
+#[path = "messages/refusals.rs"]
+mod refusals;
 mod support;
 
 use std::process::{Command, Output};

@@ -19,13 +19,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_host::capability::Artifact;
-use foundry_host::keys::{Encoding, KeyInfo, KeyStore, NewKey, Role};
+use foundry_host::event::Event;
+use foundry_host::keys::{Encoding, KeyInfo, KeyStore, NewKey, Role, Signer};
 use foundry_host::supervisor::{BotSource, BotSpec};
 use serde_json::{Value, json};
-use support::{TestHost, eventually, id_of, introduce};
+use support::{TestHost, changed, event, eventually, id_of, introduce, signer};
 
 const CONTROL: &str = "Source: hello\nSection: misc\nPriority: optional\nMaintainer: Test <test@example.org>\n\
     Standards-Version: 4.6.2\nRules-Requires-Root: no\n\n\
@@ -105,43 +107,37 @@ impl Bench {
     /// Announce a commit, and a build of it with these files.
     async fn announce(&self, id: &str, branch: &str, files: &[PathBuf]) {
         let commit = format!("commit-{id}");
-        self.commit(&commit, id, branch).await;
-        self.build(id, Some(&commit_id(&commit)), branch, files).await;
+        let announcement = commit_of(&commit, id, branch).sign(&self.signer()).unwrap();
+        self.host.publish("commits", announcement.clone()).await;
+        let build = self.build(id, Some(&commit_id(&commit)), branch, files).await;
+        self.publish("builds", carrying(build, &announcement)).await;
     }
 
-    /// Announce a commit, until the host has seen it: it may have started just now.
-    async fn commit(&self, id: &str, run: &str, branch: &str) {
-        let data = json!({ "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40) });
-        let run = format!("run-{run}");
-        let event = self.host.caused("commits", id, "foundry.commit.v1", &run, None, data);
-        eventually("the commit is on record", async || {
-            self.host.publish("commits", event.clone()).await;
-            let events = self.host.events().await;
-            events.iter().any(|event| event.id == commit_id(id)).then_some(())
-        })
-        .await;
+    /// The host's own key for messages.
+    fn signer(&self) -> Arc<Signer> {
+        signer(self.host.directory.path())
     }
 
-    /// Announce a build of these files that an event led to.
-    async fn build(&self, id: &str, cause: Option<&str>, branch: &str, files: &[PathBuf]) {
+    /// Publish an event, signed with the host's own key.
+    async fn publish(&self, topic: &str, event: Event) {
+        self.host.publish(topic, event.sign(&self.signer()).unwrap()).await;
+    }
+
+    /// A build of these files that an event led to. It carries no announcement.
+    async fn build(&self, id: &str, cause: Option<&str>, branch: &str, files: &[PathBuf]) -> Event {
         let mut artifacts = Vec::new();
         for file in files {
             let name = file.file_name().unwrap().to_str().unwrap();
             let store = &self.host.host.services().artifacts;
             artifacts.push(store.put_file(name, "application/octet-stream", file).await.unwrap());
         }
-        let event = self.host.caused(
-            "builds",
-            id,
-            "foundry.build.v1",
-            &format!("run-{id}"),
-            cause,
-            json!({
-                "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40), "source": "hello",
-                "version": "1.0", "architecture": "amd64", "artifacts": artifacts,
-            }),
-        );
-        self.host.publish("builds", event).await;
+        let data = json!({
+            "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40), "source": "hello",
+            "version": "1.0", "architecture": "amd64", "artifacts": artifacts,
+        });
+        changed(event("builds", id, "foundry.build.v1", data), |event| {
+            event.cause = cause.map(ToOwned::to_owned);
+        })
     }
 
     /// The data of the first event on a topic that came of a build.
@@ -181,6 +177,19 @@ impl Bench {
         fs::write(&path, keys(&self.host).export_public(&key, Encoding::Binary).unwrap()).unwrap();
         path
     }
+}
+
+/// The announcement of a commit in a run.
+fn commit_of(id: &str, run: &str, branch: &str) -> Event {
+    let data = json!({ "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40) });
+    changed(event("commits", id, "foundry.commit.v1", data), |event| {
+        event.run = format!("run-{run}");
+    })
+}
+
+/// An event that carries an announcement, as it was signed.
+fn carrying(event: Event, announcement: &[u8]) -> Event {
+    event.carrying(Some(std::str::from_utf8(announcement).unwrap()))
 }
 
 fn keys(host: &TestHost) -> KeyStore {

@@ -9,7 +9,9 @@ use mqtt_protocol_core::mqtt::packet::{Property, UserProperty};
 use proptest::prelude::*;
 
 use super::queue::Groups;
-use super::types::{Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal, SUSPECTS};
+use super::types::{
+    Delivery, Effect, EntryId, GroupId, GroupLimits, GroupStatus, Joining, Leaving, MemberId, Refusal, SUSPECTS,
+};
 use crate::message::{Message, QoS, SessionId, Timestamp};
 use crate::topic::{GroupKey, Subscribable, TopicName};
 

@@ -14,11 +14,12 @@ use super::crowd::{Change, Crowd, Full};
 use super::doubts::Doubts;
 use super::herald::Herald;
 use super::presence::{self, MAX_PRESENCE, Presence, Rank};
+use super::record::record;
 use super::unheard::{LeftOut, Unheard};
 use crate::event::policy::presented_on;
 use crate::event::{Event, Refusal, Verifier};
 use crate::keys::TrustedKeys;
-use crate::ledger::{EventRow, Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError};
 
 /// Messages that may be unacknowledged at the observer.
 const RECEIVE_MAXIMUM: u16 = 256;
@@ -300,17 +301,26 @@ impl Recorder {
         }
     }
 
-    /// Refused events are the business of the bots they were meant for; here they are just not recorded.
+    /// Refused events are the business of the bots they were meant for; here they are just not recorded. One whose reason may pass is
+    /// kept for then.
     async fn event(&self, delivery: &Delivery) {
         let topic = self.verifier.topics.short(&delivery.topic);
         let now = OffsetDateTime::now_utc();
-        match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
-            Ok(event) => {
-                if let Err(error) = self.ledger.record_event(EventRow::of(&event, topic)).await {
-                    tracing::warn!(%error, "cannot record an event");
+        let kept = match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
+            Ok(event) => record(&self.ledger, &self.verifier, &event, topic).await,
+            Err(refusal) => {
+                tracing::debug!(topic, %refusal, "not recorded");
+                match refusal.cure(now) {
+                    Some(cure) => {
+                        let ledger = &self.ledger;
+                        ledger.keep_unrecorded(&delivery.topic, &delivery.payload, cure).await
+                    }
+                    None => Ok(()),
                 }
             }
-            Err(refusal) => tracing::debug!(topic, %refusal, "not recorded"),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "cannot record an event");
         }
     }
 }

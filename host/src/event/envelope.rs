@@ -45,6 +45,9 @@ pub struct Event {
     /// What its id derives from. Older hosts did not say it.
     #[serde(flatten)]
     pub derivation: Attributes,
+    /// The event that announced the run's commit, as its host signed it; none if no commit led to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcement: Option<String>,
     /// A JSON object.
     pub data: Map<String, Value>,
 }
@@ -86,6 +89,7 @@ impl Event {
             run: outgoing.run,
             cause: outgoing.cause,
             derivation: outgoing.origin.into(),
+            announcement: None,
             data: outgoing.data,
         }
     }
@@ -133,7 +137,7 @@ impl Event {
                 "its owner is longer than {LONGEST_TOPIC} bytes, or has control characters"
             ));
         }
-        Ok(())
+        self.check_announcement()
     }
 
     /// The name of the host that says it.
@@ -143,7 +147,7 @@ impl Event {
     }
 
     /// When it was made.
-    pub(super) fn moment(&self) -> Result<OffsetDateTime, String> {
+    pub(crate) fn moment(&self) -> Result<OffsetDateTime, String> {
         OffsetDateTime::parse(&self.time, &Rfc3339).map_err(|error| format!("time {:?}: {error}", self.time))
     }
 }

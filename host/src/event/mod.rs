@@ -1,5 +1,6 @@
 //! Events: the signed envelope, where it may go and who may say what, ids, topics and schemas. Nothing here does I/O.
 
+mod announcement;
 mod claim;
 mod envelope;
 mod id;
@@ -11,6 +12,8 @@ pub mod schema;
 mod topics;
 mod verifier;
 
+pub(crate) use announcement::differing;
+pub use announcement::{COMMIT, MAX_ANNOUNCEMENT, Unannounced};
 pub(crate) use claim::Claim;
 pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
 pub(crate) use envelope::{is_plain as is_id, is_type};

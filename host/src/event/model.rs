@@ -214,6 +214,7 @@ impl<'a> Farm<'a> {
         let upgraded = Upgraded {
             topics: OffsetDateTime::UNIX_EPOCH,
             origins: OffsetDateTime::UNIX_EPOCH,
+            announcements: OffsetDateTime::UNIX_EPOCH,
         };
         let topic = event.topic.as_deref().unwrap();
         decide(&self.speaker(event, receiver), event, topic, &topics(), upgraded).is_ok()

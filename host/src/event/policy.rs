@@ -49,6 +49,8 @@ pub struct Upgraded {
     pub topics: OffsetDateTime,
     /// It says in events what their ids derive from.
     pub origins: OffsetDateTime,
+    /// Its events carry the announcement of their commit.
+    pub announcements: OffsetDateTime,
 }
 
 /// Who said something: the holder of a key.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::announcement::{COMMIT, MAX_ANNOUNCEMENT, Unannounced};
 use super::envelope::{Event, MAX_EVENT};
 use super::policy::{self, Rule, Speaker, Upgraded};
 use super::schema::{self, SchemaError};
@@ -22,6 +23,12 @@ pub enum Refusal {
     /// Larger than [`MAX_EVENT`].
     #[error("it has {0} bytes, more than an event may have")]
     TooLarge(usize),
+    /// An announcement that is larger than [`MAX_ANNOUNCEMENT`].
+    #[error(
+        "it has {0} bytes, and an event that announces a commit may have {MAX_ANNOUNCEMENT}, since all later events of its run \
+         carry it"
+    )]
+    LargeAnnouncement(usize),
     /// Not JSON, or not an event.
     #[error("it is not an event: {0}")]
     Malformed(String),
@@ -50,6 +57,9 @@ pub enum Refusal {
     /// Its data isn't what its type says.
     #[error("{0}")]
     Schema(#[from] SchemaError),
+    /// Nobody announced the commit that it is of.
+    #[error("{0}")]
+    Unannounced(#[from] Unannounced),
 }
 
 /// When a refused event may become acceptable without anybody sending it again.
@@ -68,6 +78,7 @@ impl Refusal {
     pub fn rule(&self) -> Option<&'static str> {
         match self {
             Self::TooLarge(_) | Self::Malformed(_) => None,
+            Self::LargeAnnouncement(_) => Some("size"),
             Self::Signature(error) => match error {
                 VerifyError::KeyExpired { .. } => Some("key-expired"),
                 VerifyError::KeyRevoked { .. } => Some("key-revoked"),
@@ -78,6 +89,25 @@ impl Refusal {
             Self::Stale(_) => Some("too-old"),
             Self::Early { .. } => Some("clock"),
             Self::Schema(_) => Some("data"),
+            Self::Unannounced(why) => Some(why.name()),
+        }
+    }
+
+    /// The key in this host's store that signed the message, if one did; `named` is the one that the message names as its signer.
+    #[must_use]
+    pub fn known_key<'a>(&'a self, named: &'a str) -> Option<&'a str> {
+        match self {
+            Self::TooLarge(_) | Self::Malformed(_) | Self::Rule(Rule::UnknownKey { .. }) => None,
+            // The signature itself was good in these cases.
+            Self::Signature(
+                VerifyError::KeyExpired { key, .. }
+                | VerifyError::KeyRevoked { key, .. }
+                | VerifyError::ImpossibleTime { key, .. },
+            ) => Some(key),
+            Self::Signature(_) => None,
+            // Whatever is judged after the signature: it is by the key that the message names.
+            Self::LargeAnnouncement(_) | Self::Rule(_) | Self::Stale(_) | Self::Early { .. } => Some(named),
+            Self::Schema(_) | Self::Unannounced(_) => Some(named),
         }
     }
 
@@ -90,7 +120,9 @@ impl Refusal {
             Self::Signature(VerifyError::KeyExpired { .. }) => Some(Cure::Trust),
             Self::Signature(VerifyError::ImpossibleTime { at, .. }) => comes(*at),
             Self::Early { made, .. } => comes(*made),
-            Self::TooLarge(_) | Self::Malformed(_) | Self::Signature(_) | Self::Stale(_) | Self::Schema(_) => None,
+            Self::Unannounced(Unannounced::Refused(refusal)) => refusal.cure(now),
+            Self::Unannounced(_) | Self::TooLarge(_) | Self::LargeAnnouncement(_) | Self::Malformed(_) => None,
+            Self::Signature(_) | Self::Stale(_) | Self::Schema(_) => None,
         }
     }
 }
@@ -128,6 +160,9 @@ impl Verifier {
         let signer = trusted.verify_event(&value).map_err(|error| refusal(error, &value))?;
         let event: Event = serde_json::from_value(value).map_err(malformed)?;
         event.check_form().map_err(Refusal::Malformed)?;
+        if event.event_type == COMMIT && payload.len() > MAX_ANNOUNCEMENT {
+            return Err(Refusal::LargeAnnouncement(payload.len()));
+        }
         let made = event.moment().map_err(Refusal::Malformed)?;
         policy::decide(
             &self.speaker(&trusted, signer),
@@ -150,7 +185,12 @@ impl Verifier {
     /// Whether a host is one whose word counts: this one, or one that a key is bound to which may say something.
     #[must_use]
     pub fn knows(&self, host: &str) -> bool {
-        host == self.host || self.trust.now().bindings_of(host).any(|binding| !binding.may.is_empty())
+        host == self.host
+            || self
+                .trust
+                .now()
+                .bindings_of(host)
+                .any(|binding| !binding.may.is_empty())
     }
 
     /// A secret key in this host's store is this host's, unless somebody bound it to another. What the others believe of it

@@ -232,7 +232,7 @@ fn make_room(c: &Connection, class: Class) -> rusqlite::Result<()> {
 }
 
 /// From when on, in seconds since 1970: a second that has begun is not over.
-fn moment(cure: Option<Cure>) -> Option<i64> {
+pub(super) fn moment(cure: Option<Cure>) -> Option<i64> {
     match cure {
         Some(Cure::At(at)) => Some(at.unix_timestamp() + 1),
         Some(Cure::Trust) | None => None,

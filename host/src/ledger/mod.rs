@@ -12,6 +12,7 @@ mod runs;
 mod schema;
 mod starts;
 mod state;
+mod unrecorded;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
 pub use messages::{Known, Settled, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
+pub use unrecorded::Unrecorded;
 
 /// Work that may wait for the writer; more waits in its callers.
 const QUEUE: usize = 1024;
@@ -105,6 +107,7 @@ impl Ledger {
         let upgraded = Upgraded {
             topics: schema::since(&connection, "topic-in-events").map_err(open)?,
             origins: schema::since(&connection, "origin-in-events").map_err(open)?,
+            announcements: schema::since(&connection, "announcement-in-events").map_err(open)?,
         };
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::spawn(move || writer::write(connection, work));

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Ledger, LedgerError};
+use crate::event::COMMIT;
 use crate::run::{EventRow, Run};
 
 /// An event is on record once: what comes a second time under its id is a repetition, since ids are checked.
@@ -61,6 +62,19 @@ impl Ledger {
         let id = id.to_owned();
         self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([&id]))
             .await
+    }
+
+    /// Whether a run's commit is on record: whoever made the run up could not have that.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn is_announced(&self, run: &str) -> Result<bool, LedgerError> {
+        let run = run.to_owned();
+        self.work(move |c| {
+            c.prepare_cached("SELECT 1 FROM events WHERE run = ? AND type = ?")?
+                .exists([run.as_str(), COMMIT])
+        })
+        .await
     }
 
     /// A run by its id or the beginning of one, or the run of a commit that this host saw last, by the beginning of its

@@ -117,6 +117,15 @@ const MIGRATIONS: [&str; 5] = [
     CREATE TRIGGER dead_letter_goes AFTER DELETE ON dead_letters BEGIN
         UPDATE dead_letter_totals SET count = count - 1, bytes = bytes - length(old.payload) WHERE class = old.class;
     END;
+
+    -- Builds that are older carry no announcement of their commit.
+    INSERT INTO since VALUES ('announcement-in-events', CAST(strftime('%s', 'now') AS INTEGER) + 1);
+
+    -- Events of others that were refused for a reason that may pass, for `runs`, and when to try them again, as for dead letters.
+    CREATE TABLE unrecorded (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,
+        retry_on_trust INTEGER NOT NULL, retry_at INTEGER
+    );
 ",
 ];
 
@@ -208,6 +217,39 @@ mod tests {
         INSERT INTO dead_letters (at, bot, topic, id, reason, attempts, payload, kind, requeued) VALUES
             ('2026-11-01T12:00:00Z', 'sign', 'foundry/builds', NULL, 'no such key', 0, x'7b7d', 'message', 0),
             ('2026-11-02T12:00:00Z', 'sign', 'foundry/builds', 'i2', 'gave up', 3, x'7b7d', 'message', 1);";
+
+    /// What a ledger of version 4 had of an upgrade, of a commit, and of a refused build that waits for a key.
+    const OLD_RUN: &str = "
+        UPDATE since SET at = 1764000000 WHERE what = 'topic-in-events';
+        INSERT INTO events VALUES ('c1', 'r1', 'foundry.commit.v1', 'commits', 'head/watch', NULL, '2026-11-20T12:00:00Z', NULL, '{}');
+        INSERT INTO dead_letters (at, bot, topic, reason, attempts, payload, kind, retry_on_trust) VALUES
+            ('2026-11-21T12:00:00Z', 'sign', 'foundry/builds', 'no such key', 0, x'7b7d', 'message', 1);";
+
+    #[tokio::test]
+    async fn a_ledger_of_version_4_notes_since_when_events_carry_announcements_and_keeps_the_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let old = Connection::open(&path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(4) {
+            old.execute_batch(migration).unwrap();
+        }
+        old.execute_batch(OLD_RUN).unwrap();
+        old.pragma_update(None, "user_version", 4).unwrap();
+        drop(old);
+
+        let before = OffsetDateTime::now_utc();
+        let ledger = Ledger::open(&path).unwrap();
+        let since = ledger.upgraded().announcements;
+        assert!(since >= before - time::Duration::SECOND, "{since}");
+        assert_eq!(ledger.upgraded().topics.unix_timestamp(), 1_764_000_000);
+        assert!(ledger.is_announced("r1").await.unwrap() && !ledger.is_announced("r2").await.unwrap());
+        let now = OffsetDateTime::now_utc();
+        assert_eq!(ledger.curable(0, true, now).await.unwrap().len(), 1);
+        assert_eq!(ledger.recordable(0, true, now).await.unwrap(), []);
+        drop(ledger);
+        let again = Ledger::open(&path).unwrap();
+        assert_eq!(again.upgraded().announcements, since, "it stays at every later start");
+    }
 
     #[tokio::test]
     async fn an_older_ledger_keeps_its_dead_letters_and_notes_when_it_was_upgraded() {

@@ -38,7 +38,7 @@ impl Ledger {
         let (what, at) = (format!("{OLD_SESSION_ENDED}{bot}"), OffsetDateTime::now_utc());
         self.work(move |c| {
             c.prepare_cached("INSERT OR IGNORE INTO since VALUES (?, ?)")?
-                .execute((what, at.unix_timestamp()))?;
+                .execute((&what, at.unix_timestamp()))?;
             Ok(())
         })
         .await
@@ -52,7 +52,7 @@ impl Ledger {
         let what = format!("{OLD_SESSION_ENDED}{bot}");
         self.work(move |c| {
             c.prepare_cached("SELECT count(*) > 0 FROM since WHERE what = ?")?
-                .query_row([what], |row| row.get(0))
+                .query_row([&what], |row| row.get(0))
         })
         .await
     }

@@ -11,11 +11,12 @@ use super::error::LoadFailure;
 use super::host::Inner;
 use super::message::{Handler, Health};
 use super::options::{self, Resolved};
-use super::refuse::Refusals;
+use super::refusals::Refusals;
 use super::rights::{self, Rights, limits};
 use super::signature;
 use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use super::turns::Turns;
+use super::twins::Twins;
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
 use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
@@ -166,6 +167,7 @@ impl Inner {
             health: Arc::new(Health::default()),
             refusals: Refusals::default(),
             turns: Turns::default(),
+            twins: Twins::default(),
         };
         let filters: Vec<_> = routes
             .inputs

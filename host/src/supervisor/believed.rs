@@ -108,7 +108,11 @@ impl Inner {
 
     fn parties_but(&self, name: &str) -> Vec<Party> {
         let parties = self.bots.all(RunningBot::party);
-        parties.into_iter().flatten().filter(|party| party.name != name).collect()
+        parties
+            .into_iter()
+            .flatten()
+            .filter(|party| party.name != name)
+            .collect()
     }
 }
 

@@ -1,70 +1,74 @@
 //! Whether a build is of a commit that was announced: signbot signs no other.
 //!
-//! A builder says which commit it built. That the commit was announced, the announcement itself says, an event of another
-//! host's key, which this host has on record.
+//! A builder says which commit it built. That the commit was announced, the announcement itself says, which the build carries: an
+//! event that another host's key signed (`docs/adr/0029-a-run-carries-its-announcement.md`). Builds from before that carry none,
+//! and are judged by what this host has on record.
 
+use time::OffsetDateTime;
+
+use super::message::Handler;
+use crate::bus::Delivery;
+use crate::event::{COMMIT, Event, Refusal, Unannounced, differing};
 use crate::ledger::{EventRow, MOST_CAUSES};
 
-/// The type of what announces a commit.
-const COMMIT: &str = "foundry.commit.v1";
+impl Handler {
+    /// The event of a delivery, if it may be handled: verified, and if it is a build for signbot, of a commit that was announced.
+    pub(super) async fn believed(&self, delivery: &Delivery) -> Result<Event, Refusal> {
+        let now = OffsetDateTime::now_utc();
+        let event = self.link.verifier.verify(&delivery.payload, &delivery.topic, now)?;
+        if self.instances.bot().stock.as_deref() == Some("signbot") && event.event_type == "foundry.build.v1" {
+            self.announced(&event, now).await?;
+        }
+        Ok(event)
+    }
 
-/// What has to agree, as the data of both events name it.
-const SAME: [(&str, &str); 3] = [("repository", "repository"), ("branch", "branch"), ("ref", "commit")];
+    async fn announced(&self, build: &Event, now: OffsetDateTime) -> Result<(), Unannounced> {
+        match self.link.verifier.announced(build, now) {
+            Err(Unannounced::Missing { .. }) if self.is_from_before(build) => {
+                let ledger = &self.link.ledger;
+                let causes = self.until_written(|| ledger.causes(build.cause.clone())).await;
+                led_to(&EventRow::of(build, ""), &causes)
+            }
+            judged => judged.map(drop),
+        }
+    }
 
-/// What follows from a build's causes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is of an announced commit.
-    Announced,
-    /// An event between the two is not here yet: events may overtake each other.
-    NotYet(String),
-    /// It never will be.
-    Refused(String),
+    /// Whether a build may have been made before its host could know that it has to carry an announcement.
+    fn is_from_before(&self, build: &Event) -> bool {
+        let since = self.link.ledger.upgraded().announcements;
+        build.moment().is_ok_and(|made| made < since)
+    }
 }
 
 /// Judge a build by its causes: the event that led to it, then the one that led to that, as far as this host knows them. Other
 /// bots may stand between builder and commit.
-pub(super) fn judge(build: &EventRow, causes: &[EventRow]) -> Standing {
+///
+/// # Errors
+/// What keeps it from being of a commit on record.
+fn led_to(build: &EventRow, causes: &[EventRow]) -> Result<(), Unannounced> {
     let mut last = build;
     for cause in causes {
         if cause.run != build.run {
-            let why = format!(
-                "its cause {} is of the run {}, and it is of {}",
-                cause.id, cause.run, build.run
-            );
-            return Standing::Refused(why);
+            return Err(Unannounced::Differs {
+                what: "run",
+                said: build.run.clone(),
+                announced: cause.run.clone(),
+            });
         }
         if cause.event_type == COMMIT {
-            return differs(build, cause).map_or(Standing::Announced, Standing::Refused);
+            let difference = differing(
+                |member| build.data.get(member)?.as_str(),
+                |member| cause.data.get(member)?.as_str(),
+            );
+            return difference.map_or(Ok(()), Err);
         }
         last = cause;
     }
-    if causes.len() >= MOST_CAUSES {
-        return Standing::Refused(format!("none of the {MOST_CAUSES} events that led to it is a commit"));
-    }
-    match &last.cause {
-        Some(missing) => Standing::NotYet(format!(
-            "this host has no event {missing} that led to it (if the topic of commits is not `commits` here, list it in \
-             messages.observe)"
-        )),
-        None => Standing::Refused(format!("no commit led to it: {} has no cause", last.id)),
-    }
-}
-
-/// What a build says of its commit that the announcement doesn't.
-fn differs(build: &EventRow, commit: &EventRow) -> Option<String> {
-    SAME.iter().find_map(|(field, name)| {
-        let (built, announced) = (build.data.get(field), commit.data.get(field));
-        let text =
-            |value: Option<&serde_json::Value>| value.and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-        (built != announced || built.is_none()).then(|| {
-            format!(
-                "it is of the {name} {:?}, and the announced one is {:?}",
-                text(built),
-                text(announced)
-            )
-        })
-    })
+    Err(Unannounced::OffRecord(match &last.cause {
+        _ if causes.len() >= MOST_CAUSES => format!("none of the {MOST_CAUSES} events that led to it is a commit"),
+        Some(missing) => format!("this host has no event {missing} that led to it"),
+        None => format!("no commit led to it: {} has no cause", last.id),
+    }))
 }
 
 #[cfg(test)]
@@ -97,25 +101,23 @@ mod tests {
     }
 
     #[test]
-    fn a_build_of_an_announced_commit_is_signed_whoever_stands_between() {
-        assert_eq!(judge(&build(), &[commit()]), Standing::Announced);
+    fn a_build_of_a_commit_on_record_is_signed_whoever_stands_between() {
+        led_to(&build(), &[commit()]).unwrap();
         let linted = event("linted", "foundry.build.v1", Some("build"));
-        assert_eq!(judge(&linted, &[build(), commit()]), Standing::Announced);
+        led_to(&linted, &[build(), commit()]).unwrap();
         let by_hand = event("checked", "org.example.check.v1", Some("commit"));
         let late = event("build", "foundry.build.v1", Some("checked"));
-        assert_eq!(judge(&late, &[by_hand, commit()]), Standing::Announced);
+        led_to(&late, &[by_hand, commit()]).unwrap();
     }
 
     #[test]
-    fn a_cause_that_is_missing_may_still_come() {
+    fn a_build_whose_cause_is_on_no_record_is_refused_and_the_cause_named() {
         for (build, causes) in [
             (build(), vec![]),
             (event("linted", "foundry.build.v1", Some("build")), vec![build()]),
         ] {
             let missing = causes.last().unwrap_or(&build).cause.clone().unwrap();
-            let Standing::NotYet(why) = judge(&build, &causes) else {
-                panic!("{build:?}")
-            };
+            let why = led_to(&build, &causes).unwrap_err().to_string();
             assert!(why.contains(&missing), "{why}");
         }
     }
@@ -123,9 +125,13 @@ mod tests {
     #[test]
     fn a_build_that_no_commit_led_to_is_refused() {
         let alone = event("build", "foundry.build.v1", None);
-        assert!(matches!(judge(&alone, &[]), Standing::Refused(_)));
+        assert!(led_to(&alone, &[]).is_err());
         let circle = event("dist", "foundry.dist.v1", None);
-        assert!(matches!(judge(&build(), &[circle]), Standing::Refused(_)));
+        assert!(led_to(&build(), &[circle]).is_err());
+        let long: Vec<_> = (0..MOST_CAUSES)
+            .map(|_| event("build", "foundry.build.v1", Some("build")))
+            .collect();
+        assert!(led_to(&build(), &long).is_err());
     }
 
     #[test]
@@ -133,18 +139,16 @@ mod tests {
         for field in ["repository", "branch", "ref"] {
             let mut other = commit();
             other.data[field] = json!("other");
-            let Standing::Refused(why) = judge(&build(), &[other]) else {
-                panic!("{field}")
-            };
+            let why = led_to(&build(), &[other]).unwrap_err().to_string();
             assert!(why.contains("\"other\""), "{why}");
         }
         let mut other = commit();
         other.run = "another".to_owned();
-        assert!(matches!(judge(&build(), &[other]), Standing::Refused(_)));
+        assert!(led_to(&build(), &[other]).is_err());
         let mut silent = commit();
         silent.data = json!({});
         let mut built = build();
         built.data = json!({});
-        assert!(matches!(judge(&built, &[silent]), Standing::Refused(_)));
+        assert!(led_to(&built, &[silent]).is_err());
     }
 }

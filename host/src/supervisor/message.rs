@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use foundry_broker::killpoint;
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::chain::{self, Standing};
 use super::places::Place;
-use super::refuse::Refusals;
+use super::refusals::Refusals;
 use super::turns::{LONGEST_TURN, StateTurn, Turns};
+use super::twins::Twins;
 use super::waits::Waits;
-use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers};
+use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers, record};
 use crate::capability::Level;
 use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, of_stage};
 use crate::keys::{Duty, Signer};
@@ -25,10 +24,6 @@ use crate::runtime::{Effects, Fault, Instances, Verdict};
 
 /// Attempts at a message whose handler asks for another one: with the backoff, about an hour.
 const MAX_RETRIES: u32 = 16;
-
-/// Attempts at a build whose commit is not on record: with the backoff, about two minutes. Events overtake each other by
-/// seconds, and whoever may tell of builds can make up causes that never come.
-const MAX_UNANNOUNCED: u32 = 8;
 
 /// Attempts at a message that makes the bot's code fail.
 const MAX_FAULTS: u32 = 3;
@@ -91,6 +86,7 @@ pub(super) struct Handler {
     pub(super) refusals: Refusals,
     /// Whose turn it is to change the state.
     pub(super) turns: Turns,
+    pub(super) twins: Twins,
 }
 
 /// What an attempt at a message came to.
@@ -106,9 +102,7 @@ impl Handler {
     pub(super) async fn deliver(&self, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) {
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
-        let now = OffsetDateTime::now_utc();
-        let verified = self.link.verifier.verify(&delivery.payload, &delivery.topic, now);
-        let is_over = match verified {
+        let is_over = match self.believed(delivery).await {
             Err(refusal) => {
                 self.refuse(delivery, &refusal).await;
                 true
@@ -141,7 +135,7 @@ impl Handler {
         let is_wanted = delivery.revived.is_some_and(|revived| revived.anew);
         if known.settled && !is_wanted {
             self.forget_letter(delivery).await;
-            tracing::debug!(bot = self.name(), id = event.id, "handled already");
+            self.handled_already(event, topic).await;
             return true;
         }
         let cleared = tokio::select! {
@@ -151,7 +145,7 @@ impl Handler {
         if !cleared {
             return self.settled_elsewhere(&group, event, delivery).await;
         }
-        self.until_written(|| ledger.record_event(EventRow::of(event, topic)))
+        self.until_written(|| record(ledger, &self.link.verifier, event, topic))
             .await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
@@ -241,8 +235,9 @@ impl Handler {
         delivery: &Delivery,
         (place, turn): (&mut Place, &mut Option<StateTurn>),
     ) -> Settlement {
+        let announcement = event.passes_on(&delivery.payload);
         loop {
-            match self.attempt_in_turn(message, event, turn).await {
+            match self.attempt_in_turn(message, announcement.as_deref(), turn).await {
                 Attempt::Settled(settlement) => return *settlement,
                 Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
@@ -273,8 +268,13 @@ impl Handler {
     }
 
     /// A turn is for work that is done at once.
-    async fn attempt_in_turn(&self, message: &Message, event: &Event, turn: &mut Option<StateTurn>) -> Attempt {
-        let mut attempt = pin!(self.attempt(message, event));
+    async fn attempt_in_turn(
+        &self,
+        message: &Message,
+        announcement: Option<&str>,
+        turn: &mut Option<StateTurn>,
+    ) -> Attempt {
+        let mut attempt = pin!(self.attempt(message, announcement));
         if turn.is_some() {
             if let Ok(attempt) = tokio::time::timeout(LONGEST_TURN, &mut attempt).await {
                 return attempt;
@@ -284,12 +284,9 @@ impl Handler {
         attempt.await
     }
 
-    async fn attempt(&self, message: &Message, event: &Event) -> Attempt {
-        if let Some(refused) = self.unannounced(event, &message.topic).await {
-            return refused;
-        }
+    async fn attempt(&self, message: &Message, announcement: Option<&str>) -> Attempt {
         match self.instances.handle(message).await {
-            Ok(Verdict::Done(effects)) => match self.settlement(effects) {
+            Ok(Verdict::Done(effects)) => match self.settlement(effects, announcement) {
                 Ok(settlement) => {
                     self.health.succeeded();
                     Attempt::Settled(Box::new(settlement))
@@ -331,29 +328,8 @@ impl Handler {
         }
     }
 
-    /// Why signbot does not get a build, now or at all: it signs only what was built of a commit that this host has seen
-    /// announced.
-    async fn unannounced(&self, event: &Event, topic: &str) -> Option<Attempt> {
-        let is_signbot = self.instances.bot().stock.as_deref() == Some("signbot");
-        if !is_signbot || event.event_type != "foundry.build.v1" {
-            return None;
-        }
-        let causes = self
-            .until_written(|| self.link.ledger.causes(event.cause.clone()))
-            .await;
-        match chain::judge(&EventRow::of(event, topic), &causes) {
-            Standing::Announced => None,
-            Standing::NotYet(why) => Some(Attempt::Again {
-                after: Duration::ZERO,
-                why: format!("not signed yet: {why}"),
-                limit: MAX_UNANNOUNCED,
-            }),
-            Standing::Refused(why) => Some(Attempt::GiveUp(format!("not signed: {why}"))),
-        }
-    }
-
-    /// What a handler's effects come to: signed events, and state.
-    pub(super) fn settlement(&self, effects: Effects) -> Result<Settlement, String> {
+    /// What a handler's effects come to: signed events, which carry that announcement, and state.
+    pub(super) fn settlement(&self, effects: Effects, announcement: Option<&str>) -> Result<Settlement, String> {
         let writes = effects.state_writes().collect();
         let mut settlement = Settlement {
             bot: self.name().to_owned(),
@@ -362,7 +338,7 @@ impl Handler {
             ..Settlement::default()
         };
         for outgoing in effects.events {
-            self.publish(outgoing, &mut settlement)
+            self.publish(outgoing, announcement, &mut settlement)
                 .map_err(|e| format!("cannot sign an event: {e}"))?;
         }
         Ok(settlement)
@@ -371,10 +347,11 @@ impl Handler {
     pub(super) fn publish(
         &self,
         outgoing: OutgoingEvent,
+        announcement: Option<&str>,
         settlement: &mut Settlement,
     ) -> Result<(), crate::keys::SignError> {
         let topic = outgoing.topic.clone();
-        let event = Event::of(outgoing, &self.instances.bot().source, &self.link.topics);
+        let event = Event::of(outgoing, &self.instances.bot().source, &self.link.topics).carrying(announcement);
         settlement
             .publish
             .push((self.link.topics.full(&topic), event.sign(&self.link.signer)?));
@@ -422,7 +399,8 @@ impl Handler {
             origin,
             data: self.failure_data(event, attempts, reason),
         };
-        if let Err(error) = self.publish(failure, &mut settlement) {
+        let announcement = event.passes_on(&delivery.payload);
+        if let Err(error) = self.publish(failure, announcement.as_deref(), &mut settlement) {
             tracing::error!(bot = self.name(), %error, "cannot sign a failure event");
         }
         settlement

@@ -18,6 +18,7 @@ mod options;
 mod order;
 mod places;
 mod reconsider;
+mod refusals;
 mod refuse;
 mod registry;
 mod replace;
@@ -30,6 +31,7 @@ mod state_directory;
 mod timers;
 mod trial;
 mod turns;
+mod twins;
 mod waits;
 
 pub use admission::is_bot_name;

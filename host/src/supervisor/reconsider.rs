@@ -1,5 +1,5 @@
-//! Refused messages that would be handled now: their signer's key is known by now, or their time has come. And those that
-//! distbot rejected since no packages key had signed them: keys have changed.
+//! Refused messages that would be handled now: their signer's key is known by now, or their time has come. Those that distbot rejected since no
+//! packages key had signed them: keys have changed. And refused events that `runs` is without.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::record;
 use crate::event::{Cure, Verifier};
 use crate::keys::{KeyInfo, KeyStore, Role, TrustedKeys};
-use crate::ledger::{DeadLetter, Ledger, LedgerError};
+use crate::ledger::{DeadLetter, Ledger, LedgerError, Unrecorded};
 
 /// How often it is looked whether something has changed.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -72,7 +73,12 @@ pub(super) async fn reconsider_refused(
             () = cancel.cancelled() => return,
         }
         let changed = seen.changed(verifier.trust.now(), &keys).await;
-        if let Err(error) = pass(&ledger, &verifier, changed).await {
+        let looked = async {
+            // First what happened, so that `runs` shows it in that order.
+            pass_unrecorded(&ledger, &verifier, changed.trust).await?;
+            pass(&ledger, &verifier, changed).await
+        };
+        if let Err(error) = looked.await {
             tracing::warn!(%error, "cannot look at the refused messages; trying again");
             seen = Seen::default();
         }
@@ -104,7 +110,7 @@ async fn reconsider(ledger: &Ledger, verifier: &Verifier, letter: DeadLetter) ->
             tracing::info!(
                 bot = letter.bot,
                 id = event.id,
-                "handling a message that had been refused"
+                "trying a message that had been refused"
             );
             // One that its bot rejected is settled, and has to be handled all the same.
             return match letter.id {
@@ -120,4 +126,32 @@ async fn reconsider(ledger: &Ledger, verifier: &Verifier, letter: DeadLetter) ->
         ledger.refused_again(letter.seq, reason, cure).await?;
     }
     Ok(())
+}
+
+/// All events that `runs` is without and that may have become acceptable, some at a time.
+async fn pass_unrecorded(ledger: &Ledger, verifier: &Verifier, trust_changed: bool) -> Result<(), LedgerError> {
+    let mut after = 0;
+    loop {
+        let now = OffsetDateTime::now_utc();
+        let events = ledger.recordable(after, trust_changed, now).await?;
+        let Some(last) = events.last() else {
+            return Ok(());
+        };
+        after = last.seq;
+        for event in events {
+            reconsider_unrecorded(ledger, verifier, event).await?;
+        }
+    }
+}
+
+async fn reconsider_unrecorded(ledger: &Ledger, verifier: &Verifier, kept: Unrecorded) -> Result<(), LedgerError> {
+    let now = OffsetDateTime::now_utc();
+    let cure = match verifier.verify(&kept.payload, &kept.topic, now) {
+        Ok(event) => {
+            record(ledger, verifier, &event, verifier.topics.short(&kept.topic)).await?;
+            None
+        }
+        Err(refusal) => refusal.cure(now),
+    };
+    ledger.still_unrecorded(kept.seq, cure).await
 }

@@ -1,51 +1,22 @@
 //! What becomes of a message that may not be handled: a dead letter, and a failure event in its run, so that nobody waits
 //! in vain for what comes of it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use time::OffsetDateTime;
 
 use super::message::Handler;
-use crate::bus::Delivery;
+use super::refusals::Budget;
+use crate::bus::{Delivery, row_of};
 use crate::capability::Level;
-use crate::event::{Claim, FAILURES, Origin, OutgoingEvent, Refusal};
-use crate::ledger::{DeadLetter, Settlement};
+use crate::event::{Claim, Event, FAILURES, Origin, OutgoingEvent, Refusal};
+use crate::ledger::{DeadLetter, EventRow, Settlement};
 
-/// Failure events about refused messages that a bot publishes within [`HOUR`], at most: whoever may publish at the broker can
-/// make up as many messages as he likes.
-const MOST: u32 = 60;
-
-/// The time that [`MOST`] is for.
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// How many refusals a bot has told of.
-#[derive(Debug, Default)]
-pub(super) struct Refusals {
-    told: Mutex<Option<Told>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    since: Instant,
-    count: u32,
-}
-
-impl Refusals {
-    /// Whether one more may be told.
-    fn take(&self, now: Instant) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = told.filter(|told| now.duration_since(told.since) < HOUR);
-        let current = current.unwrap_or(Told { since: now, count: 0 });
-        let may = current.count < MOST;
-        *told = Some(Told {
-            count: current.count + u32::from(may),
-            ..current
-        });
-        may
-    }
+/// The announcement that a refused message carries, which is believed though the message is not.
+struct Proof {
+    announcement: String,
+    row: EventRow,
 }
 
 impl Handler {
@@ -94,15 +65,42 @@ impl Handler {
         };
         let id = origin.id(&[]);
         let ledger = &self.link.ledger;
-        let is_told = self.until_written(|| ledger.is_recorded(&id)).await;
-        if is_told || !self.refusals.take(Instant::now()) {
+        if self.until_written(|| ledger.is_recorded(&id)).await {
             return None;
         }
-        let mut settlement = Settlement::default();
-        if let Err(error) = self.publish(self.failure_of((id, origin), claim, topic, refusal), &mut settlement) {
+        let proof = self.proof(&delivery.payload);
+        let is_announced = proof.is_some() || self.until_written(|| ledger.is_announced(&claim.run)).await;
+        let budget = Budget {
+            run: is_announced.then(|| claim.run.clone()),
+            key: refusal.known_key(&claim.key).map(ToOwned::to_owned),
+        };
+        if !self.refusals.take(budget, Instant::now()) {
+            return None;
+        }
+        let (announcement, row) = proof.map(|proof| (proof.announcement, proof.row)).unzip();
+        let mut settlement = Settlement {
+            events: row.into_iter().collect(),
+            ..Settlement::default()
+        };
+        let failure = self.failure_of((id, origin), claim, topic, refusal);
+        if let Err(error) = self.publish(failure, announcement.as_deref(), &mut settlement) {
             tracing::error!(bot = self.name(), %error, "cannot sign a failure event");
         }
         Some(settlement)
+    }
+
+    /// None of the message itself is proved: it has the size of an event, and no more is known.
+    fn proof(&self, payload: &[u8]) -> Option<Proof> {
+        let event: Event = serde_json::from_slice(payload).ok()?;
+        let announced = self
+            .link
+            .verifier
+            .announcement(&event, OffsetDateTime::now_utc())
+            .ok()?;
+        Some(Proof {
+            row: row_of(&announced, &self.link.verifier),
+            announcement: event.announcement?,
+        })
     }
 
     fn failure_of(
@@ -136,19 +134,5 @@ impl Handler {
             origin,
             data,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_refusals_are_told_in_an_hour_and_no_more() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        let told = |after: u64| refusals.take(start + Duration::from_secs(after));
-        assert_eq!((0..100).filter(|second| told(*second)).count(), 60);
-        assert!(!told(3599));
-        assert_eq!((3600..3700).filter(|second| told(*second)).count(), 60, "the next hour");
     }
 }

@@ -47,7 +47,7 @@ async fn tick(handler: &Handler, timer: &str) -> Settled {
             return Settled::Done;
         }
     };
-    let settlement = match handler.settlement(effects) {
+    let settlement = match handler.settlement(effects, None) {
         Ok(settlement) => settlement,
         Err(why) => {
             handler.log(None, Level::Error, &format!("{timer}: {why}"));

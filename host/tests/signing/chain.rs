@@ -1,5 +1,13 @@
-//! A build is signed only if a commit that this host has seen led to it.
+//! A build is signed only if it carries the announcement of its commit.
 
+use foundry_host::bus::{ConsumerState, Sighting};
+use foundry_host::ledger::{Run, RunStatus};
+use foundry_host::supervisor::{BrokerChoice, Host, HostConfig};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::mpsc::Receiver;
+
+use super::support::{config, spec};
 use super::*;
 
 /// Something small to sign.
@@ -22,86 +30,298 @@ async fn has_signed(bench: &Bench) -> bool {
     bench.host.events().await.iter().any(|event| event.topic == "signs")
 }
 
+/// Another host, as far as it has a key.
+struct Other {
+    name: &'static str,
+    state: tempfile::TempDir,
+}
+
+impl Other {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// What it says.
+    fn said(&self, event: Event) -> Vec<u8> {
+        let event = changed(event, |event| event.source = format!("{}/bot", self.name));
+        event.sign(&signer(self.state.path())).unwrap()
+    }
+
+    /// A host gets to know it.
+    fn is_introduced(&self, may: &str, to: &Path) {
+        introduce(self.name, self.state.path(), may, to);
+    }
+}
+
+/// A host of its own at the bench's broker.
+async fn start(bench: &Bench, name: &str, directory: &Path) -> Host {
+    let config = config(directory);
+    let broker = BrokerChoice::External(bench.host.host.broker().clone());
+    let name = name.to_owned();
+    Host::start(HostConfig { name, broker, ..config }).await.unwrap()
+}
+
+/// The messages on a topic of the bench's broker from now on.
+async fn sightings(bench: &Bench, topic: &str) -> Receiver<Sighting> {
+    let (sightings, mut state) = bench.host.host.watch(topic);
+    let is_there = |state: &ConsumerState| *state == ConsumerState::Subscribed;
+    state.wait_for(is_there).await.unwrap();
+    sightings
+}
+
+/// A run as a host shows it.
+async fn shown(host: &Host, run: &str) -> Run {
+    host.ledger().run(run).await.unwrap().unwrap()
+}
+
+/// Why the build of a run was not signed.
+async fn refused(bench: &Bench, id: &str) -> String {
+    let failure = bench.result(id, "failures").await;
+    assert_eq!(
+        (&failure["refused"], &failure["stage"]),
+        (&json!(true), &json!("signbot"))
+    );
+    failure["reason"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_no_commit_led_to_is_not_signed() {
+async fn a_build_without_the_announcement_of_its_commit_is_not_signed() {
     let bench = Bench::new().await;
-    let files = [package(bench.files.path())];
-    bench.build("made-up", None, "master", &files).await;
-    let failure = bench.result("made-up", "failures").await;
-    let reason = failure["reason"].as_str().unwrap();
-    assert!(reason.starts_with("not signed: no commit led to it"), "{reason}");
+    for (id, cause) in [("alone", None), ("made-up", Some("nothing"))] {
+        let build = bench.build(id, cause, "master", &[]).await;
+        bench.publish("builds", build).await;
+        let reason = refused(&bench, id).await;
+        assert!(reason.contains("it carries no announcement of its commit"), "{reason}");
+    }
     let letters = bench.host.dead_letters().await;
-    assert_eq!(letters[0].reason, reason);
+    assert!(letters.iter().all(|letter| letter.cure.is_none()), "{letters:?}");
     assert!(!has_signed(&bench).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_of_another_commit_than_its_cause_is_not_signed() {
+async fn a_build_that_carries_the_announcement_of_something_else_is_not_signed() {
     let bench = Bench::new().await;
+    let announcement = commit_of("commit-1", "moved", "experimental")
+        .sign(&bench.signer())
+        .unwrap();
+    let build = bench.build("moved", Some(&commit_id("commit-1")), "master", &[]).await;
+    bench.publish("builds", carrying(build, &announcement)).await;
+    let reason = refused(&bench, "moved").await;
+    let says = "it is of the branch \"master\", and the announcement is of \"experimental\"";
+    assert!(reason.contains(says), "{reason}");
+    // Neither is one that borrows the announcement of another run.
+    let build = bench
+        .build("borrowed", Some(&commit_id("commit-1")), "experimental", &[])
+        .await;
+    bench.publish("builds", carrying(build, &announcement)).await;
+    let reason = refused(&bench, "borrowed").await;
+    let says = "it is of the run \"run-borrowed\", and the announcement is of \"run-moved\"";
+    assert!(reason.contains(says), "{reason}");
+    assert!(!has_signed(&bench).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_of_made_up_commits_do_not_keep_honest_ones_waiting() {
+    const MADE_UP: usize = 40;
+    let bench = Bench::new().await;
+    let stolen = commit_of("commit-1", "stolen", "master").sign(&bench.signer()).unwrap();
+    for number in 0..MADE_UP {
+        let build = bench.build(&format!("m{number}"), Some("nothing"), "master", &[]).await;
+        let build = match number % 2 {
+            0 => build,
+            _ => carrying(build, &stolen),
+        };
+        bench.publish("builds", build).await;
+    }
     let files = [package(bench.files.path())];
-    bench.commit("commit-1", "moved", "experimental").await;
-    bench
-        .build("moved", Some(&commit_id("commit-1")), "master", &files)
+    bench.announce("honest", "master", &files).await;
+    bench.result("honest", "signs").await;
+    eventually("the others are refused for good", async || {
+        let letters = bench.host.dead_letters().await;
+        let is_final = letters
+            .iter()
+            .all(|letter| letter.cure.is_none() && letter.attempts == 0);
+        (is_final && letters.len() == MADE_UP).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_is_signed_once_the_announcing_hosts_key_is_there() {
+    let bench = Bench::new().await;
+    let head = Other::new("head");
+    let announcement = head.said(commit_of("commit-1", "late", "master"));
+    bench.host.publish("commits", announcement.clone()).await;
+    let files = [package(bench.files.path())];
+    let build = bench
+        .build("late", Some(&commit_id("commit-1")), "master", &files)
         .await;
-    let failure = bench.result("moved", "failures").await;
-    let reason = failure["reason"].as_str().unwrap();
+    bench.publish("builds", carrying(build, &announcement)).await;
+    let reason = refused(&bench, "late").await;
+    for part in [
+        "the announcement of its commit that it carries is refused",
+        "foundry-host key import --role messages --host head --may DUTY FILE",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    // Another key is no help: the announcement is refused again.
+    let mut logs = bench.host.host.logs();
+    Other::new("b7").is_introduced("watch", bench.host.directory.path());
+    let refused_again = tokio::time::timeout(Duration::from_secs(60), async {
+        while !logs
+            .recv()
+            .await
+            .unwrap()
+            .line
+            .contains("refused a message on foundry/builds")
+        {}
+    });
+    refused_again.await.unwrap();
+    assert!(!has_signed(&bench).await);
+    head.is_introduced("watch", bench.host.directory.path());
+    bench.result("late", "signs").await;
+    eventually("no dead letter is left", async || {
+        bench.host.dead_letters().await.is_empty().then_some(())
+    })
+    .await;
+    let run = shown(&bench.host.host, "run-late").await;
+    assert_eq!(run.state.status, RunStatus::Signed);
+    let commit = &run.events[0];
     assert_eq!(
-        reason,
-        "not signed: it is of the branch \"master\", and the announced one is \"experimental\""
+        (commit.id.clone(), commit.source.as_str(), commit.topic.as_str()),
+        (commit_id("commit-1"), "head/bot", "commits")
     );
-    // Neither is a build that borrows the commit of another run.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_first_starts_after_the_commit_signs_its_build_and_shows_the_commit() {
+    let bench = Bench::new().await;
+    bench.host.host.stop("signbot").await.unwrap();
+    let announcement = commit_of("commit-1", "before", "master").sign(&bench.signer()).unwrap();
+    bench.host.publish("commits", announcement.clone()).await;
+    let (directory, builder) = (tempfile::tempdir().unwrap(), Other::new("b1"));
+    introduce("test", bench.host.directory.path(), "watch", directory.path());
+    builder.is_introduced("build", directory.path());
+    let host = start(&bench, "signer", directory.path()).await;
+    let key = KeyStore::open(directory.path().join("keys"))
+        .unwrap()
+        .generate(Role::Packages, &NewKey::new("Packages <packages@example.org>"))
+        .unwrap();
+    host.load(signbot(&key.fingerprint.to_string())).await.unwrap();
+    let build = bench.build("before", Some(&commit_id("commit-1")), "master", &[]).await;
     bench
-        .build("borrowed", Some(&commit_id("commit-1")), "experimental", &files)
+        .host
+        .publish("builds", builder.said(carrying(build, &announcement)))
         .await;
-    let failure = bench.result("borrowed", "failures").await;
-    let reason = failure["reason"].as_str().unwrap();
+    let run = eventually("it is signed", async || {
+        let run = host.ledger().run("run-before").await.unwrap()?;
+        (run.state.status == RunStatus::Signed).then_some(run)
+    })
+    .await;
+    let sources: Vec<_> = run.events.iter().map(|event| event.source.as_str()).collect();
+    assert_eq!(sources, ["test/tester", "b1/bot", "signer/signbot"]);
+    assert_eq!(run.events[0].event_type, "foundry.commit.v1");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_by_a_host_that_may_announce_nothing_is_refused_until_it_may() {
+    let bench = Bench::new().await;
+    let builder = Other::new("b1");
+    builder.is_introduced("build", bench.host.directory.path());
+    let announcement = builder.said(commit_of("commit-1", "own", "master"));
+    let build = bench.build("own", Some(&commit_id("commit-1")), "master", &[]).await;
+    bench
+        .host
+        .publish("builds", builder.said(carrying(build, &announcement)))
+        .await;
+    let reason = refused(&bench, "own").await;
     assert!(
-        reason.contains("is of the run run-moved, and it is of run-borrowed"),
+        reason.contains("host b1 may build, and so no foundry.commit.v1 on commits"),
         "{reason}"
     );
     assert!(!has_signed(&bench).await);
+    builder.is_introduced("build,watch", bench.host.directory.path());
+    bench.result("own", "signs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_overtakes_its_commit_is_signed_when_that_comes() {
+async fn a_bot_between_builder_and_commit_hands_the_announcement_on_and_cannot_set_another() {
     let bench = Bench::new().await;
-    let mut logs = bench.host.host.logs();
-    let files = [package(bench.files.path())];
-    bench
-        .build("early", Some(&commit_id("commit-1")), "master", &files)
-        .await;
-    let missing = format!("not signed yet: this host has no event {}", commit_id("commit-1"));
-    let waits = tokio::time::timeout(Duration::from_secs(60), async {
-        loop {
-            let line = logs.recv().await.unwrap();
-            if line.line.contains(&missing) {
-                return;
-            }
-        }
+    let directory = tempfile::tempdir().unwrap();
+    introduce("test", bench.host.directory.path(), "watch", directory.path());
+    let gate = start(&bench, "gate", directory.path()).await;
+    gate.load(spec("relay").option("watch", "commits")).await.unwrap();
+    let mut passed = sightings(&bench, "relay-out").await;
+
+    // The bot publishes the data that it gets.
+    let commit = changed(commit_of("commit-1", "linted", "master"), |commit| {
+        commit.data.insert("announcement".to_owned(), json!("another"));
     });
-    waits.await.unwrap();
-    assert!(!has_signed(&bench).await);
-    bench.commit("commit-1", "early", "master").await;
-    bench.result("early", "signs").await;
+    let announcement = commit.sign(&bench.signer()).unwrap();
+    bench.host.publish("commits", announcement.clone()).await;
+    let passed = passed.recv().await.unwrap().payload;
+    assert_eq!(passed["data"]["announcement"], "another");
+    let carried = passed["announcement"].as_str().unwrap();
+    assert_eq!(carried.as_bytes(), announcement);
+
+    let build = bench.build("linted", passed["id"].as_str(), "master", &[]).await;
+    bench.publish("builds", carrying(build, carried.as_bytes())).await;
+    bench.result("linted", "signs").await;
+    gate.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bot_between_builder_and_signbot_does_not_break_the_chain() {
+async fn what_signbot_makes_of_a_build_carries_its_announcement() {
     let bench = Bench::new().await;
-    let files = [package(bench.files.path())];
-    bench.commit("commit-1", "linted", "master").await;
-    let between = bench.host.caused(
-        "builds",
-        "check-1",
-        "org.example.check.v1",
-        "run-linted",
-        Some(&commit_id("commit-1")),
-        json!({ "fine": true }),
-    );
-    bench.host.publish("builds", between).await;
-    let checked = id_of("builds", "check-1", "org.example.check.v1");
-    bench.build("linted", Some(&checked), "master", &files).await;
-    bench.result("linted", "signs").await;
+    let mut signed = sightings(&bench, "signs").await;
+    let mut failed = sightings(&bench, "failures").await;
+    bench.announce("signed", "master", &[]).await;
+    let announcement = signed.recv().await.unwrap().payload["announcement"].clone();
+    let announced: Value = serde_json::from_str(announcement.as_str().unwrap()).unwrap();
+    assert_eq!(announced["id"], commit_id("commit-signed"));
+    let odd = bench.files.path().join("odd_1.0_all.deb");
+    fs::write(&odd, "no package").unwrap();
+    bench.announce("odd", "master", &[odd]).await;
+    let announcement = failed.recv().await.unwrap().payload["announcement"].clone();
+    let announced: Value = serde_json::from_str(announcement.as_str().unwrap()).unwrap();
+    assert_eq!(announced["id"], commit_id("commit-odd"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waited_while_its_host_was_upgraded_is_judged_by_the_record() {
+    let bench = Bench::new().await;
+    let since = bench.host.host.ledger().upgraded().announcements;
+    let commit = commit_of("commit-1", "queued", "master");
+    eventually("the commit is on record", async || {
+        bench.publish("commits", commit.clone()).await;
+        let events = bench.host.events().await;
+        events
+            .iter()
+            .any(|event| event.id == commit_id("commit-1"))
+            .then_some(())
+    })
+    .await;
+    let build = async |id: &str, cause: &str, made: OffsetDateTime| {
+        let build = bench.build(id, Some(cause), "master", &[]).await;
+        changed(build, |build| build.time = made.format(&Rfc3339).unwrap())
+    };
+    let before = since - Duration::from_secs(1);
+    let of_run = |event: Event| changed(event, |event| event.run = "run-queued".to_owned());
+    let later = build("later", &commit_id("commit-1"), since).await;
+    bench.publish("builds", of_run(later)).await;
+    let reason = refused(&bench, "queued").await;
+    assert!(reason.contains("it carries no announcement"), "{reason}");
+    bench.publish("builds", build("gone", "nothing", before).await).await;
+    let reason = refused(&bench, "gone").await;
+    assert!(reason.contains("this host has no event nothing"), "{reason}");
+    assert!(!has_signed(&bench).await);
+    let queued = build("queued", &commit_id("commit-1"), before).await;
+    bench.publish("builds", of_run(queued)).await;
+    bench.result("queued", "signs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

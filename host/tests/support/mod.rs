@@ -51,22 +51,6 @@ impl TestHost {
         signed(self.directory.path(), topic, id, event_type, data)
     }
 
-    /// The same of a run, with the event that led to it.
-    pub fn caused(
-        &self,
-        topic: &str,
-        id: &str,
-        event_type: &str,
-        run: &str,
-        cause: Option<&str>,
-        data: Value,
-    ) -> Vec<u8> {
-        let mut event = event(topic, id, event_type, data);
-        run.clone_into(&mut event.run);
-        event.cause = cause.map(ToOwned::to_owned);
-        event.sign(&signer(self.directory.path())).unwrap()
-    }
-
     /// Publish bytes on a topic, as any MQTT client can that the broker lets in.
     pub async fn publish(&self, topic: &str, payload: Vec<u8>) {
         publish(self.host.broker(), &self.topics().full(topic), payload).await;

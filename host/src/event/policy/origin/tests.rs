@@ -9,6 +9,7 @@ use crate::keys::{Duties, Fingerprint, Groups};
 const UPGRADED: Upgraded = Upgraded {
     topics: time::macros::datetime!(2026-11-01 12:00 UTC),
     origins: time::macros::datetime!(2026-12-01 12:00 UTC),
+    announcements: OffsetDateTime::UNIX_EPOCH,
 };
 
 fn key() -> Fingerprint {
