@@ -376,7 +376,7 @@ fn lie(honest: &Event, story: usize) -> Event {
         }
     }
     // On a topic on which he may speak.
-    if story % 2 == 0 {
+    if story.is_multiple_of(2) {
         let (event_type, topic) = STEPS[1 + story % 3];
         (lie.event_type, lie.topic) = (event_type.to_owned(), Some(topics().full(topic)));
     }
