@@ -120,7 +120,7 @@ fn script(page: &str, root: &Path) -> String {
                 if terminal {
                     let command = block.trim().replacen("foundry-host", "exec foundry-host", 1);
                     writeln!(script, "{{ {command}; }} >host.log 2>&1 &\npids+=($!)").unwrap();
-                    script.push_str("until foundry-host status; do kill -0 \"${pids[-1]}\"; sleep 0.2; done\n");
+                    script.push_str("until foundry-host status | grep 'status   ready'; do kill -0 \"${pids[-1]}\"; sleep 0.2; done\n");
                 } else {
                     script.push_str(block);
                 }
