@@ -19,6 +19,8 @@ pub enum Way {
     Subscribe(&'static str),
     /// A session under a client identifier.
     Connect(&'static str),
+    /// A session that leaves a will on a topic, without the installation's prefix.
+    Will(&'static str),
 }
 
 /// What has to come of it.
@@ -27,6 +29,8 @@ pub enum End {
     Denied,
     /// The broker takes it, since a builder may say such things there; signbot refuses it, with these words.
     Refused(&'static str),
+    /// It is a lie that he can tell, and signbot signs it; distbot refuses it, with these words.
+    Unpublished(&'static str),
     /// The broker takes it, and nobody believes it or has any use for it.
     Nothing,
 }
@@ -62,6 +66,7 @@ pub fn all(thief: &Thief<'_>, loot: &Loot, builder: &str) -> Vec<Attempt> {
     attempts.wrong_times();
     attempts.no_events();
     attempts.failures_and_answers(builder);
+    attempts.what_he_was_given();
     attempts.list
 }
 
@@ -117,6 +122,9 @@ impl Attempts<'_> {
             "foundry/builder//peers",
         ] {
             self.add("takes another host's session", Way::Connect(client), End::Denied);
+        }
+        for topic in ["commits", "signs", "hosts/head"] {
+            self.add("has the broker say it when he is gone", Way::Will(topic), End::Denied);
         }
         for filter in ["foundry/peers/head", "foundry/peers/+", "foundry/#", "#", "$dead/#"] {
             let listen = Way::Subscribe(filter);
@@ -299,6 +307,17 @@ impl Attempts<'_> {
         let payload = self.failure("build", None);
         let way = Way::Publish("failures".to_owned(), payload);
         self.add("says that he himself failed", way, End::Nothing);
+    }
+
+    /// Here nothing is wrong but what is built: that all else was refused for the reason that is named, this shows.
+    fn what_he_was_given(&mut self) {
+        let payload = self.says("builds", "foundry.build.v1", |_| ());
+        let end = End::Unpublished("the binary package sudo has Essential: yes");
+        self.add(
+            "builds what nobody wants of a commit that he was given",
+            Way::Publish("builds".to_owned(), payload),
+            end,
+        );
     }
 
     fn failure(&self, stage: &str, source: Option<String>) -> Vec<u8> {

@@ -178,7 +178,8 @@ impl Farm {
 
     /// The run of a commit, if it was announced. Others may claim to be of that commit.
     pub fn run_of(&self, pushed: &Pushed) -> Option<Value> {
-        let is_announced = |event: &Value| event["type"] == "foundry.commit.v1" && event["data"]["ref"] == pushed.commit;
+        let is_announced =
+            |event: &Value| event["type"] == "foundry.commit.v1" && event["data"]["ref"] == pushed.commit;
         let mut runs = self.runs().into_iter();
         runs.find(|run| run["events"].as_array().unwrap().iter().any(is_announced))
     }

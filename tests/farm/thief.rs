@@ -102,13 +102,11 @@ impl<'a> Thief<'a> {
         code(&output, "Subscribed (mid: 1): ").unwrap_or_else(|| panic!("no answer: {output:?}"))
     }
 
-    /// What the broker says to a client of that identifier.
-    pub fn connect_as(&self, client_id: &str) -> u8 {
+    /// What the broker says to a client with those arguments.
+    pub fn connect(&self, arguments: &[&str]) -> u8 {
         let mut connect = client(self.farm, self.machine, "mosquitto_pub");
-        let output = connect
-            .args(["-d", "-i", client_id, "-t", "foundry/jobs", "-n"])
-            .output()
-            .unwrap();
+        connect.args(["-d", "-t", "foundry/jobs", "-n"]).args(arguments);
+        let output = connect.output().unwrap();
         code(&output, "received CONNACK (").unwrap_or_else(|| panic!("no answer: {output:?}"))
     }
 
