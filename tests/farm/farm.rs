@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::archive::pool;
-use crate::machine::Machine;
+use crate::machine::{Machine, eventually};
 use crate::network::Network;
 use crate::package::run;
 use crate::sources::{Pushed, Sources};
@@ -213,7 +213,8 @@ impl Farm {
 
     /// Asks again and again until there is an answer.
     pub fn eventually<T>(&self, what: &str, ask: impl Fn() -> Option<T>) -> T {
-        self.head.eventually(what, ask)
+        let machines: Vec<_> = [&self.head].into_iter().chain(&self.others).collect();
+        eventually(what, &machines, ask)
     }
 
     /// Reasons of the dead letters on the head.

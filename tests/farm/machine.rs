@@ -131,19 +131,24 @@ impl Machine {
 
     /// Asks again and again until there is an answer.
     pub fn eventually<T>(&self, what: &str, ask: impl Fn() -> Option<T>) -> T {
-        let start = Instant::now();
-        loop {
-            if let Some(answer) = ask() {
-                return answer;
-            }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "never happened: {what}; {} said:\n{}",
-                self.name,
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(200));
+        eventually(what, &[self], ask)
+    }
+}
+
+/// Asks again and again until there is an answer; without one, what the hosts of those machines printed says more.
+pub fn eventually<T>(what: &str, machines: &[&Machine], ask: impl Fn() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
         }
+        if start.elapsed() > PATIENCE {
+            let logs = machines
+                .iter()
+                .map(|machine| format!("\n{} said:\n{}", machine.name, machine.log()));
+            panic!("never happened: {what}{}", logs.collect::<String>());
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

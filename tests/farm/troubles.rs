@@ -35,6 +35,12 @@ fn no_commit_of_a_farm_in_trouble_is_without_a_result_or_a_visible_failure() {
     all.extend(a_copy_of_a_builder(&mut farm));
     all.extend(a_builder_that_dies_in_the_middle(&farm));
     assert_eq!(farm.pool(), archive::of(&all));
+    let built = builds_of(&farm, ONE) + builds_of(&farm, TWO);
+    assert!(
+        (all.len()..=all.len() + 1).contains(&built),
+        "{built} builds of {} commits",
+        all.len()
+    );
     for pushed in &all {
         has_come_through_once(&farm, pushed);
     }
@@ -100,7 +106,9 @@ fn a_clock_that_is_set_while_its_host_is_connected(farm: &Farm, clock: &Clock) -
         "nothing was built again"
     );
     clock.set_ahead(0);
-    vec![pushed]
+    let right = farm.sources.push("right-again");
+    farm.await_published(&right);
+    vec![pushed, right]
 }
 
 /// The copy ends and says why; the original goes on.
