@@ -23,7 +23,6 @@ mod signing_host;
 mod sources;
 mod stolen_builder;
 #[path = "../../host/tests/support/mod.rs"]
-#[allow(dead_code, reason = "one of several users")]
 mod support;
 mod thief;
 mod troubles;
