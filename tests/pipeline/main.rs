@@ -14,6 +14,7 @@ mod failures;
 mod farm;
 mod first_pipeline;
 mod git_server;
+mod hijack;
 mod kill;
 mod load_balancing;
 mod original;
