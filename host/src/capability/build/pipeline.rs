@@ -122,7 +122,9 @@ impl Job<'_> {
             give(&build, owner)?;
             give(&tmp, owner)?;
         }
-        scratch.file(FILTER, seccomp::filter())?;
+        let architecture = request.architecture.as_deref();
+        let architecture = architecture.or(self.shared.machine.architecture.as_deref());
+        scratch.file(FILTER, seccomp::filter(architecture))?;
         scratch.file("hosts", "127.0.0.1 localhost foundry-build\n::1 localhost\n")?;
         Ok(package)
     }
