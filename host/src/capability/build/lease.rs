@@ -98,7 +98,19 @@ pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Resu
     let archives = state.join("archives");
     for entry in fs::read_dir(&archives).attempt("read", &archives)? {
         let path = entry.attempt("read", &archives)?.path();
-        if path.extension().is_some_and(|ending| ending == "deb") && is_older(&path, ARCHIVE_KEPT) {
+        // Before each set of sources had a directory of its own, packages were in this one.
+        if path.is_dir() {
+            sweep_packages(&path, false)?;
+        }
+    }
+    sweep_packages(&archives, true)
+}
+
+/// Removes packages that were fetched long ago, or all.
+fn sweep_packages(dir: &Path, all: bool) -> Result<(), BuildError> {
+    for entry in fs::read_dir(dir).attempt("read", dir)? {
+        let path = entry.attempt("read", dir)?.path();
+        if path.extension().is_some_and(|ending| ending == "deb") && (all || is_older(&path, ARCHIVE_KEPT)) {
             fs::remove_file(&path).attempt("remove", &path)?;
         }
     }
