@@ -168,14 +168,22 @@ impl Job<'_> {
             fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).attempt("change", &dir)?;
         }
         scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
-        let passwords = scratch.dir("passwords")?;
-        sandbox::copy_passwords(&passwords)?;
+        self.copy_passwords()?;
         if let Some(owner) = self.stage.installer(role) {
             for name in ["layer", "work", "cache", "passwords"] {
                 give(&scratch.path().join(name), owner)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts the passwords for mirrors where those who fetch see them.
+    pub fn copy_passwords(&self) -> Result<(), BuildError> {
+        let passwords = self.scratch.path().join("passwords");
+        if !passwords.is_dir() {
+            self.scratch.dir("passwords")?;
+        }
+        sandbox::copy_passwords(&passwords)
     }
 
     /// The directory for packages of the target's sources.
@@ -269,7 +277,7 @@ fn own_sources(base: &Path) -> Vec<Vec<u8>> {
 
 /// Gives a layer over the machine's root the machine's data as far as sandboxes may see it, without its people.
 fn copy_machine(root: &Root, layer: &Path) -> Result<(), BuildError> {
-    sandbox::copy_data(layer)?;
+    sandbox::copy_data(Purpose::Install, layer)?;
     for (accounts, passwords, fields) in NO_LOGIN {
         let text = sandbox::system_accounts(&root.text(&format!("etc/{accounts}")));
         public_file(&layer.join("etc").join(accounts), text.as_bytes(), 0o644)?;
@@ -353,7 +361,7 @@ impl Extra {
 }
 
 /// Makes directories that everyone may enter, whatever the process's umask: an overlay shows their modes.
-fn public_dir(path: &Path) -> Result<(), BuildError> {
+pub(super) fn public_dir(path: &Path) -> Result<(), BuildError> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = path;
     while !at.exists() {
@@ -370,7 +378,7 @@ fn public_dir(path: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn public_file(path: &Path, content: &[u8], mode: u32) -> Result<(), BuildError> {
+pub(super) fn public_file(path: &Path, content: &[u8], mode: u32) -> Result<(), BuildError> {
     if let Some(parent) = path.parent() {
         public_dir(parent)?;
     }

@@ -22,6 +22,7 @@ mod archives;
 mod binding;
 mod cgroup;
 mod changes;
+mod data;
 mod error;
 mod job;
 mod layer;
@@ -136,7 +137,7 @@ impl Builder {
         // Builds of a root host run as somebody else, who has to get through to his own directory.
         let mode = if machine.is_root { 0o711 } else { 0o700 };
         make_dir(&state, mode)?;
-        for name in ["archives", "builds", "layers", "roots"] {
+        for name in ["archives", "builds", "data", "layers", "roots"] {
             make_dir(&state.join(name), mode)?;
         }
         let stage = Stage::new(&state, &machine, settings.build_id);

@@ -11,7 +11,7 @@ use super::machine;
 use super::package::SourcePackage;
 use super::pipeline::tree_name;
 use super::request::{Backend, BuildKind};
-use super::sandbox::{self, BUILD_USER, Root};
+use super::sandbox::{self, BUILD_USER, Purpose, Root};
 
 /// The order in which backends are tried: the cheapest first.
 const ORDER: [Backend; 3] = [Backend::HostRoot, Backend::HostRootLayered, Backend::OwnRoot];
@@ -50,11 +50,12 @@ impl Job<'_> {
         let tree = format!("/build/{}", tree_name(package));
         match backend {
             Backend::HostRoot => {
+                let (root, lock) = self.machine_root()?;
                 let place = Place {
                     backend,
-                    root: Root::over(Path::new("/")),
+                    root,
                     tree,
-                    leases: Vec::new(),
+                    leases: vec![lock],
                 };
                 self.write_accounts(&place.root)?;
                 if self.request.kind.has_binaries() {
@@ -64,7 +65,7 @@ impl Job<'_> {
             }
             Backend::HostRootLayered => {
                 let mut state = host_packages();
-                state.extend(sandbox::data_digest());
+                state.extend(sandbox::data_digest(Purpose::Install));
                 let (root, lock) = self.layered(package, backend, Root::over(Path::new("/")), &state)?;
                 Ok(Place {
                     backend,

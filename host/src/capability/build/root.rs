@@ -161,7 +161,7 @@ impl Job<'_> {
         scratch.file("mirrors.sources", sources)?;
         scratch.file("transport.conf", transport())?;
         scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
-        sandbox::copy_passwords(&scratch.dir("passwords")?)?;
+        self.copy_passwords()?;
         scratch.dir("bootstrap")?;
         let target = scratch.dir("root")?;
         if let Some(owner) = self.stage.installer(Role::Installer) {

@@ -7,6 +7,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::view::Purpose;
+
 /// Of `/etc`, what programs that compile, test and pack read: configuration that packages bring, and that holds no
 /// passwords. The accounts and the hosts are files of our own.
 pub(super) const ETC: &[&str] = &[
@@ -147,6 +149,14 @@ pub(super) const VAR_LIB: &[&str] = &[
 
 /// dpkg's database, below `/var/lib`.
 pub(super) const DPKG: &str = "dpkg";
+
+/// What is shown of `/etc` for a purpose.
+pub(super) fn etc(purpose: Purpose) -> &'static [&'static [&'static str]] {
+    match purpose {
+        Purpose::Build => &[ETC],
+        Purpose::Bootstrap | Purpose::Fetch | Purpose::Install => &[ETC, ETC_FOR_PACKAGES],
+    }
+}
 
 /// Of the listed names, those that are in the directory `top` and that everyone may read; relative to it, sorted.
 pub(super) fn present(top: &Path, lists: &[&[&str]]) -> Vec<PathBuf> {

@@ -1,5 +1,6 @@
 //! Copies of what sandboxes may see of this machine's own `/etc` and `/var/lib`: a layer over the machine's root has
-//! its own, so that packages can change them, and nothing else of the machine's shows through.
+//! its own, so that packages can change them, and nothing else of the machine's shows through. Builds without a layer
+//! share one, as a sandbox with a hundred mounts takes longer to make than all the rest of it.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -9,31 +10,33 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::super::error::{Attempt as _, BuildError};
-use super::allowed::{self, ETC, ETC_FOR_PACKAGES, PASSWORDS, VAR_LIB};
+use super::allowed::{self, PASSWORDS, VAR_LIB};
+use super::view::Purpose;
 
-/// The directories that are copied, and what of them.
-const COPIED: [(&str, &str, &[&[&str]]); 2] = [
-    ("/etc", "etc", &[ETC, ETC_FOR_PACKAGES]),
-    ("/var/lib", "var-lib", &[VAR_LIB]),
-];
+/// The directories of which something is copied, with their names in a layer, and the names of what is copied.
+fn copied(purpose: Purpose) -> [(&'static Path, &'static str, &'static [&'static [&'static str]]); 2] {
+    [
+        (Path::new("/etc"), "etc", allowed::etc(purpose)),
+        (Path::new("/var/lib"), "var-lib", &[VAR_LIB]),
+    ]
+}
 
-/// Copies what is allowed into a layer's own parts.
-pub(in super::super) fn copy_data(layer: &Path) -> Result<(), BuildError> {
-    for (top, name, lists) in COPIED {
-        let (top, to) = (Path::new(top), layer.join(name));
+/// Copies what is allowed for a purpose into `to`, as a layer has it.
+pub(in super::super) fn copy_data(purpose: Purpose, to: &Path) -> Result<(), BuildError> {
+    for (top, name, lists) in copied(purpose) {
         for path in allowed::present(top, lists) {
-            copy(top, &to, &path)?;
+            copy(top, &to.join(name), &path)?;
         }
     }
     Ok(())
 }
 
 /// A digest that changes when what is copied does: of names, sizes and times.
-pub(in super::super) fn data_digest() -> Vec<u8> {
+pub(in super::super) fn data_digest(purpose: Purpose) -> Vec<u8> {
     let mut hash = Sha256::new();
-    for (top, _, lists) in COPIED {
-        for name in allowed::present(Path::new(top), lists) {
-            add(&mut hash, &Path::new(top).join(name));
+    for (top, _, lists) in copied(purpose) {
+        for name in allowed::present(top, lists) {
+            add(&mut hash, &top.join(name));
         }
     }
     hash.finalize().to_vec()
@@ -130,10 +133,14 @@ fn copy_one(from: &Path, to: &Path, kind: &Metadata) -> io::Result<()> {
     } else {
         fs::copy(from, to)?;
     }
-    // Only root may give files away, and only root has a layer over the machine's root.
-    lchown(to, Some(kind.uid()), Some(kind.gid()))?;
+    // Only root may give files away. For an ordinary user's builds it makes no difference whose they are.
+    if rustix::process::getuid().is_root() {
+        lchown(to, Some(kind.uid()), Some(kind.gid()))?;
+    }
     if !kind.is_symlink() {
-        fs::set_permissions(to, Permissions::from_mode(kind.mode() & 0o1777))?;
+        // What is in a directory is still to be copied.
+        let needed = if kind.is_dir() { 0o700 } else { 0 };
+        fs::set_permissions(to, Permissions::from_mode(kind.mode() & 0o1777 | needed))?;
     }
     if kind.is_file() {
         fs::File::options()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::super::stage::Overlay;
-use super::allowed::{self, DPKG, ETC, ETC_FOR_PACKAGES, VAR_LIB};
+use super::allowed::{self, DPKG, VAR_LIB};
 use super::plan::Plan;
 use super::view::Purpose;
 
@@ -57,6 +57,8 @@ impl Part {
 pub(in super::super) struct Root {
     base: PathBuf,
     layer: Option<PathBuf>,
+    /// A copy of what sandboxes see of the machine's own data, where there is no layer that has one.
+    data: Option<PathBuf>,
     parts: Vec<Part>,
     /// `bin -> usr/bin`.
     links: Vec<(PathBuf, PathBuf)>,
@@ -68,6 +70,7 @@ impl Root {
         let mut root = Self {
             base: base.to_owned(),
             layer: None,
+            data: None,
             parts: Vec::new(),
             links: Vec::new(),
         };
@@ -108,6 +111,13 @@ impl Root {
             add("var/lib/apt", PartKind::ForApt);
         }
         self.layer = Some(layer.to_owned());
+        self
+    }
+
+    /// The machine's own root with a copy of its data, which builds see in place of them.
+    #[must_use]
+    pub fn with_data(mut self, data: &Path) -> Self {
+        self.data = Some(data.to_owned());
         self
     }
 
@@ -186,8 +196,14 @@ impl Root {
         for (link, to) in &self.links {
             plan.link(link, to);
         }
-        if self.is_host() && self.layer.is_none() {
-            show_allowed(plan, purpose);
+        match &self.data {
+            Some(data) => {
+                plan.show(&data.join("etc"), "/etc");
+                plan.show(&data.join("var-lib"), "/var/lib");
+                plan.show(Path::new("/var/lib/dpkg"), "/var/lib/dpkg");
+            }
+            None if self.is_host() && self.layer.is_none() => show_allowed(plan, purpose),
+            None => {}
         }
     }
 
@@ -222,11 +238,7 @@ pub(in super::super) fn is_among_programs(path: &Path) -> bool {
 
 /// Shows what is allowed of this machine's own /etc and /var/lib.
 fn show_allowed(plan: &mut Plan<'_>, purpose: Purpose) {
-    let lists: &[&[&str]] = match purpose {
-        Purpose::Build => &[ETC],
-        _ => &[ETC, ETC_FOR_PACKAGES],
-    };
-    for (top, lists) in [("/etc", lists), ("/var/lib", &[VAR_LIB, &[DPKG]])] {
+    for (top, lists) in [("/etc", allowed::etc(purpose)), ("/var/lib", &[VAR_LIB, &[DPKG]])] {
         let top = Path::new(top);
         for name in allowed::present(top, lists) {
             let path = top.join(name);
