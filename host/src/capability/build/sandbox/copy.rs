@@ -13,19 +13,35 @@ use super::super::error::{Attempt as _, BuildError};
 use super::allowed::{self, PASSWORDS, VAR_LIB};
 use super::view::Purpose;
 
-/// The directories of which something is copied, with their names in a layer, and the names of what is copied.
-fn copied(purpose: Purpose) -> [(&'static Path, &'static str, &'static [&'static [&'static str]]); 2] {
+/// A directory of which something is copied.
+struct Copied {
+    top: &'static Path,
+    /// Its name in a layer.
+    part: &'static str,
+    /// The names of what is copied.
+    lists: &'static [&'static [&'static str]],
+}
+
+fn copied(purpose: Purpose) -> [Copied; 2] {
     [
-        (Path::new("/etc"), "etc", allowed::etc(purpose)),
-        (Path::new("/var/lib"), "var-lib", &[VAR_LIB]),
+        Copied {
+            top: Path::new("/etc"),
+            part: "etc",
+            lists: allowed::etc(purpose),
+        },
+        Copied {
+            top: Path::new("/var/lib"),
+            part: "var-lib",
+            lists: &[VAR_LIB],
+        },
     ]
 }
 
 /// Copies what is allowed for a purpose into `to`, as a layer has it.
 pub(in super::super) fn copy_data(purpose: Purpose, to: &Path) -> Result<(), BuildError> {
-    for (top, name, lists) in copied(purpose) {
-        for path in allowed::present(top, lists) {
-            copy(top, &to.join(name), &path)?;
+    for one in copied(purpose) {
+        for path in allowed::present(one.top, one.lists) {
+            copy(one.top, &to.join(one.part), &path)?;
         }
     }
     Ok(())
@@ -34,9 +50,9 @@ pub(in super::super) fn copy_data(purpose: Purpose, to: &Path) -> Result<(), Bui
 /// A digest that changes when what is copied does: of names, sizes and times.
 pub(in super::super) fn data_digest(purpose: Purpose) -> Vec<u8> {
     let mut hash = Sha256::new();
-    for (top, _, lists) in copied(purpose) {
-        for name in allowed::present(top, lists) {
-            add(&mut hash, &top.join(name));
+    for one in copied(purpose) {
+        for name in allowed::present(one.top, one.lists) {
+            add(&mut hash, &one.top.join(name));
         }
     }
     hash.finalize().to_vec()
