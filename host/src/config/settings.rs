@@ -401,7 +401,7 @@ pub(super) const BUILDS_USER_ID: Setting = setting(
     "number",
     Some("1900000000"),
     "",
-    "User and group id that builds have when the host runs as root. Nobody else may have it.",
+    "User and group id that builds have when the host runs as root. Nobody else may have it, nor, where root has no range in `/etc/subuid` and `/etc/subgid`, the 65,536 after it.",
 );
 pub(super) const BOT_USE: Setting = setting(
     "bots.NAME",

@@ -11,9 +11,9 @@ use super::error::{Attempt as _, BuildError, Exit, Unavailable};
 use super::lease::Lock;
 use super::log::Log;
 use super::request::{Backend, BuildRequest, Phase, PhaseTime};
-use super::sandbox::{self, BuildSandbox, InstallSandbox, Root};
+use super::sandbox::{self, BuildSandbox, Purpose, Root, View};
 use super::scratch::Scratch;
-use super::stage::{FILTER, Launch, Overlay, Role, Stage, StageError};
+use super::stage::{FILTER, Launch, Overlay, Role, Stage, StageError, words};
 use super::supervise::{self, Ended, Watch};
 use super::usage::Disk;
 
@@ -42,6 +42,15 @@ pub(super) struct Place {
     /// Keeps the layer or root from being removed while it is used.
     #[expect(dead_code, reason = "held for its effect")]
     pub leases: Vec<Lock>,
+}
+
+/// Where packages are installed.
+pub(super) struct Target<'a> {
+    pub backend: Backend,
+    /// The root, with the layer that takes them.
+    pub root: &'a Root,
+    /// Where packages of its sources are kept once they are fetched.
+    pub archives: &'a Path,
 }
 
 impl Job<'_> {
@@ -80,11 +89,9 @@ impl Job<'_> {
     pub fn run(&mut self, place: &Place, command: &[&str]) -> Result<(), BuildError> {
         let limits = &self.request.limits;
         let jobs = self.shared.settings.jobs.unwrap_or(self.shared.machine.cpus);
+        let inside = |path: &Path| self.stage.inside(path);
         let sandbox = BuildSandbox {
-            root: &place.root,
-            state: &self.shared.state,
-            scratch: self.scratch.path(),
-            inside: &|path| self.stage.inside(path),
+            view: self.view(&place.root, &inside, Path::new("")),
             directory: &place.tree,
             environment: &sandbox::environment(jobs, self.request.source_date_epoch),
             processes: limits.processes,
@@ -102,27 +109,28 @@ impl Job<'_> {
         self.run(place, &command)
     }
 
-    /// Runs a command that changes the root's layer.
-    pub fn install(
-        &mut self,
-        backend: Backend,
-        root: &Root,
-        network: bool,
-        command: &[String],
-    ) -> Result<(), BuildError> {
+    /// Runs a command that fetches packages for the root's layer, or installs them into it.
+    pub fn install(&mut self, to: &Target<'_>, purpose: Purpose, command: &[String]) -> Result<(), BuildError> {
         let scratch = self.scratch.path();
-        let sandbox = InstallSandbox {
+        let inside = |path: &Path| self.stage.inside(path);
+        let mut sandbox = sandbox::install_sandbox(&self.view(to.root, &inside, to.archives), purpose);
+        sandbox.extend(words(command));
+        let overlays = to
+            .root
+            .changing_overlays(&scratch.join("work"), &scratch.join("merged"));
+        let environment = sandbox::install_environment(purpose.has_network());
+        self.chain(to.backend, Role::of(to.backend), &overlays, &environment, &sandbox)
+    }
+
+    /// What a sandbox of this build is put together from.
+    pub fn view<'a>(&'a self, root: &'a Root, inside: &'a dyn Fn(&Path) -> PathBuf, archives: &'a Path) -> View<'a> {
+        View {
             root,
-            state: &self.shared.state,
-            scratch,
-            archives: &self.state("archives"),
-            inside: &|path| self.stage.inside(path),
-            network,
-        };
-        let words = sandbox.command(command);
-        let overlays = root.changing_overlays(&scratch.join("work"), &scratch.join("merged"));
-        let environment = sandbox::install_environment(network);
-        self.chain(backend, Role::Installer, &overlays, &environment, &words)
+            scratch: self.scratch.path(),
+            archives,
+            private: &self.shared.private,
+            inside,
+        }
     }
 
     /// Runs a sandbox to its end.

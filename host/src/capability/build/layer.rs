@@ -1,6 +1,7 @@
 //! Puts build dependencies into a layer above a root, once for all builds that need the same ones.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,15 +9,50 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::apt::{self, Source};
+use super::archives;
 use super::error::{Attempt as _, BuildError};
-use super::job::Job;
+use super::job::{Job, Target};
 use super::lease::{Lock, lock_path};
 use super::package::SourcePackage;
+use super::pipeline::give;
 use super::request::Backend;
-use super::sandbox::Root;
+use super::sandbox::{self, Purpose, Root};
+use super::stage::Role;
 
 /// Keeps services from being started by the packages that bring them.
 const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+
+/// What layers are made of: one that was made otherwise is not used.
+const FORMAT: &[u8] = b"foundry layer 2";
+
+/// What the account of somebody who never logs in has after the password, in `/etc/shadow` and in `/etc/gshadow`.
+const NO_LOGIN: [(&str, &str, &str); 2] = [("passwd", "shadow", "19000:0:99999:7:::"), ("group", "gshadow", ":")];
+
+/// Installs what is fetched. apt can't lock what it may not change, and dpkg locks its own.
+const INSTALL: [&str; 7] = [
+    "apt-get",
+    "-q",
+    "-o",
+    "Debug::NoLocking=1",
+    "--no-download",
+    "satisfy",
+    "--",
+];
+
+/// The directories of a build that hold what apt caches, and are /tmp where it runs; `nothing` is a place of fetched
+/// packages without any.
+const CACHE: [(&str, u32); 5] = [
+    ("cache", 0o755),
+    ("cache/apt", 0o755),
+    ("cache/tmp", 0o1777),
+    ("cache/tmp/nothing", 0o755),
+    ("cache/tmp/nothing/partial", 0o755),
+];
+
+/// Writes to /tmp/list what apt wants to fetch, where nothing is fetched yet. What it says goes to the log if it fails.
+const LIST: &str = "\
+apt-get -q --print-uris -o Acquire::ForceHash=SHA256 -o Dir::Cache::archives=/tmp/nothing satisfy -- \"$@\" \\
+    >/tmp/list || { status=$?; cat /tmp/list; exit $status; }";
 
 impl Job<'_> {
     /// The root with the build dependencies of the package over it, and the lock that keeps the layer in place.
@@ -34,7 +70,7 @@ impl Job<'_> {
         let wanted = apt::satisfy(&package.relations.depends(kind), &package.relations.conflicts(kind));
         let extra = Extra::read(self)?;
         let mut hash = Sha256::new();
-        for part in [state, base.base().as_os_str().as_encoded_bytes()] {
+        for part in [FORMAT, state, base.base().as_os_str().as_encoded_bytes()] {
             hash.update(Sha256::digest(part));
         }
         for text in wanted.iter().chain(&extra.stanzas) {
@@ -45,15 +81,16 @@ impl Job<'_> {
         }
         let layer = self.state("layers").join(hex::encode(hash.finalize()));
 
-        for (_, name) in base.parts() {
-            public_dir(&self.scratch.path().join("merged").join(name))?;
+        let root = base.clone().with_layer(&layer);
+        for part in root.parts() {
+            public_dir(&self.scratch.path().join("merged").join(part.name()))?;
         }
         loop {
             let lock = self.wait(&lock_path(&layer), false)?;
             if layer.is_dir() {
                 lock.touch();
                 self.note("the build dependencies are there from an earlier build")?;
-                return Ok((base.with_layer(&layer), lock));
+                return Ok((root, lock));
             }
             drop(lock);
             let lock = self.wait(&lock_path(&layer), true)?;
@@ -61,10 +98,16 @@ impl Job<'_> {
                 continue;
             }
             let made = self.scratch.path().join("layer");
-            self.make_layer(backend, &base.clone().with_layer(&made), &made, &wanted, &extra)?;
+            let archives = self.archives(backend, &base, &extra)?;
+            let target = Target {
+                backend,
+                root: &base.clone().with_layer(&made),
+                archives: &archives,
+            };
+            self.make_layer(&target, &made, &wanted, &extra)?;
             fs::rename(&made, &layer).attempt("rename", &made)?;
             lock.share();
-            return Ok((base.with_layer(&layer), lock));
+            return Ok((root, lock));
         }
     }
 
@@ -93,78 +136,115 @@ impl Job<'_> {
 
     fn make_layer(
         &mut self,
-        backend: Backend,
-        root: &Root,
+        target: &Target<'_>,
         layer: &Path,
         wanted: &[String],
         extra: &Extra,
     ) -> Result<(), BuildError> {
-        for (_, name) in root.parts() {
+        for part in target.root.parts() {
             for top in ["layer", "work"] {
-                public_dir(&self.scratch.path().join(top).join(&name))?;
+                public_dir(&self.scratch.path().join(top).join(part.name()))?;
             }
         }
-        self.scratch.dir("cache")?;
-        let resolv = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        self.scratch.file("resolv", &resolv)?;
-
-        let own = fs::read_to_string(root.base().join("etc/apt/apt.conf")).unwrap_or_default();
-        public_file(
-            &layer.join("etc/apt/apt.conf"),
-            apt::configuration(&own).as_bytes(),
-            0o644,
-        )?;
-        // A minimal root has no such file, and the sandbox needs one to put its own over.
-        public_file(&layer.join("etc/hosts"), b"127.0.0.1 localhost\n", 0o644)?;
-        public_file(&layer.join("usr/sbin/policy-rc.d"), NO_SERVICES.as_bytes(), 0o755)?;
-        for (index, stanza) in extra.stanzas.iter().enumerate() {
-            let name = format!("etc/apt/sources.list.d/foundry-{index}.sources");
-            public_file(&layer.join(name), stanza.as_bytes(), 0o644)?;
+        if target.root.is_host() {
+            copy_machine(target.root, layer)?;
         }
-        for (name, key) in &extra.keyrings {
-            public_file(&layer.join(name.trim_start_matches('/')), key, 0o644)?;
-        }
-
-        self.fetch(backend, root, wanted, !extra.stanzas.is_empty())?;
-        self.apt_get(backend, root, false, &["--no-download", "satisfy", "--"], wanted)?;
+        write_settings(target.root, layer, extra)?;
+        self.prepare_to_install(Role::of(target.backend))?;
+        self.fetch(target, wanted, !extra.stanzas.is_empty())?;
+        let command = command(&INSTALL, wanted);
+        self.apt(target, Purpose::Install, &command)?;
+        without_rights(layer).attempt("change", layer)?;
         // A build has no use for the indices, and they are the larger part of many layers.
-        self.stage
-            .remove(&layer.join("var-lib/apt/lists"))
-            .attempt("remove", layer)
+        let lists = layer.join("var-lib-apt");
+        self.stage.remove(&lists).attempt("remove", &lists)
+    }
+
+    /// Makes the directories that those who install write to, and gives them what they change.
+    fn prepare_to_install(&self, role: Role) -> Result<(), BuildError> {
+        let scratch = &self.scratch;
+        for (name, mode) in CACHE {
+            let dir = scratch.dir(name)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).attempt("change", &dir)?;
+        }
+        scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
+        self.copy_passwords()?;
+        if let Some(owner) = self.stage.installer(role) {
+            for name in ["layer", "work", "cache", "passwords"] {
+                give(&scratch.path().join(name), owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the passwords for mirrors where those who fetch see them.
+    pub fn copy_passwords(&self) -> Result<(), BuildError> {
+        let passwords = self.scratch.path().join("passwords");
+        if !passwords.is_dir() {
+            self.scratch.dir("passwords")?;
+        }
+        sandbox::copy_passwords(&passwords)
+    }
+
+    /// The directory for packages of the target's sources.
+    fn archives(&self, backend: Backend, base: &Root, extra: &Extra) -> Result<PathBuf, BuildError> {
+        let owner = self.stage.installer(Role::of(backend));
+        let mut sources = vec![format!("{owner:?}").into_bytes()];
+        sources.extend(own_sources(base.base()));
+        sources.extend(extra.stanzas.iter().map(|text| text.clone().into_bytes()));
+        sources.extend(extra.keyrings.iter().map(|(_, key)| key.clone()));
+        let dir = archives::dir_of(&self.state("archives"), &sources);
+        public_dir(&dir)?;
+        if let Some(owner) = owner {
+            give(&dir, owner)?;
+        }
+        Ok(dir)
     }
 
     /// Fetches packages, with indices that are fresh if need be.
-    fn fetch(&mut self, backend: Backend, root: &Root, wanted: &[String], update: bool) -> Result<(), BuildError> {
+    fn fetch(&mut self, target: &Target<'_>, wanted: &[String], update: bool) -> Result<(), BuildError> {
         // apt has a lock of its own for its archives, and gives up at once when somebody else holds it.
-        let _lock = self.wait(&self.state("archives.lock"), true)?;
-        let download = ["--download-only", "satisfy", "--"];
+        let _lock = self.wait(&lock_path(target.archives), true)?;
         if !update {
-            match self.apt_get(backend, root, true, &download, wanted) {
+            match self.fetch_as_listed(target, wanted) {
                 Err(BuildError::Dependencies { .. }) => self.note("trying again with fresh package lists")?,
                 other => return other,
             }
         }
-        self.apt_get(backend, root, true, &["update"], &[])?;
-        self.apt_get(backend, root, true, &download, wanted)
+        self.apt(target, Purpose::Fetch, &command(&["apt-get", "-q", "update"], &[]))?;
+        self.fetch_as_listed(target, wanted)
     }
 
-    fn apt_get(
-        &mut self,
-        backend: Backend,
-        root: &Root,
-        network: bool,
-        words: &[&str],
-        wanted: &[String],
-    ) -> Result<(), BuildError> {
-        let mut command: Vec<String> = ["apt-get", "-q"].iter().chain(words).map(ToString::to_string).collect();
-        command.extend_from_slice(wanted);
-        match self.install(backend, root, network, &command) {
+    /// Fetches what is not there yet, or is not what the signed index says.
+    fn fetch_as_listed(&mut self, target: &Target<'_>, wanted: &[String]) -> Result<(), BuildError> {
+        self.apt(target, Purpose::Fetch, &command(&["sh", "-c", LIST, "sh"], wanted))?;
+        let listed = archives::read_list(&self.scratch.path().join("cache/tmp/list"))?;
+        if archives::lacking(target.archives, &listed)?.is_empty() {
+            return Ok(());
+        }
+        let command = command(&["apt-get", "-q", "--download-only", "satisfy", "--"], wanted);
+        self.apt(target, Purpose::Fetch, &command)?;
+        match archives::lacking(target.archives, &listed)? {
+            missing if missing.is_empty() => Ok(()),
+            missing => Err(BuildError::Dependencies {
+                missing: missing
+                    .iter()
+                    .map(|name| format!("{name} (not fetched as the signed index has it)"))
+                    .collect(),
+                unreachable: false,
+                tail: self.log.tail(),
+            }),
+        }
+    }
+
+    fn apt(&mut self, target: &Target<'_>, purpose: Purpose, command: &[String]) -> Result<(), BuildError> {
+        match self.install(target, purpose, command) {
             Err(BuildError::Failed { tail, .. }) => {
                 let mut missing: Vec<String> = self.log.recent().filter_map(apt::complaint).collect();
                 missing.dedup();
                 let unreachable = missing.iter().any(|one| one.contains("Failed to fetch"));
                 if missing.is_empty() {
-                    missing.push(format!("apt-get failed at `{}`", words.join(" ")));
+                    missing.push(format!("apt-get failed ({purpose})"));
                 }
                 Err(BuildError::Dependencies {
                     missing,
@@ -175,6 +255,81 @@ impl Job<'_> {
             other => other,
         }
     }
+}
+
+fn command(words: &[&str], wanted: &[String]) -> Vec<String> {
+    let words = words.iter().map(ToString::to_string);
+    words.chain(wanted.iter().cloned()).collect()
+}
+
+/// The texts of a root's own package sources.
+fn own_sources(base: &Path) -> Vec<Vec<u8>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(base.join("etc/apt/sources.list.d"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.push(base.join("etc/apt/sources.list"));
+    files.sort();
+    files.iter().filter_map(|file| fs::read(file).ok()).collect()
+}
+
+/// Gives a layer over the machine's root the machine's data as far as sandboxes may see it, without its people.
+fn copy_machine(root: &Root, layer: &Path) -> Result<(), BuildError> {
+    sandbox::copy_data(Purpose::Install, layer)?;
+    for (accounts, passwords, fields) in NO_LOGIN {
+        let text = sandbox::system_accounts(&root.text(&format!("etc/{accounts}")));
+        public_file(&layer.join("etc").join(accounts), text.as_bytes(), 0o644)?;
+        let text = sandbox::without_passwords(&text, fields);
+        public_file(&layer.join("etc").join(passwords), text.as_bytes(), 0o640)?;
+    }
+    for below in ["dpkg", "apt"] {
+        public_dir(&layer.join("var-lib").join(below))?;
+    }
+    Ok(())
+}
+
+/// Writes what apt is told, and what keeps packages from starting services.
+fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildError> {
+    let own = root.text("etc/apt/apt.conf");
+    let settings = apt::configuration(&own);
+    public_file(&layer.join("etc/apt/apt.conf"), settings.as_bytes(), 0o644)?;
+    // A minimal root has no such file, and the sandbox needs one to put its own over.
+    public_file(&layer.join("etc/hosts"), b"127.0.0.1 localhost\n", 0o644)?;
+    public_file(&layer.join("usr/sbin/policy-rc.d"), NO_SERVICES.as_bytes(), 0o755)?;
+    for (index, stanza) in extra.stanzas.iter().enumerate() {
+        let name = format!("etc/apt/sources.list.d/foundry-{index}.sources");
+        public_file(&layer.join(name), stanza.as_bytes(), 0o644)?;
+    }
+    for (name, key) in &extra.keyrings {
+        public_file(&layer.join(name.trim_start_matches('/')), key, 0o644)?;
+    }
+    Ok(())
+}
+
+/// Takes from programs in a tree what lets who runs them become somebody else. No sandbox heeds it, and the tree lies on
+/// the machine's own file system. Nobody else changes the tree meanwhile.
+pub(super) fn without_rights(top: &Path) -> io::Result<()> {
+    let mut pending = vec![top.to_owned()];
+    while let Some(dir) = pending.pop() {
+        // Of an ordinary user's layers, some directories and files belong to ids that have no rights over him.
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.metadata()?;
+            let mode = kind.permissions().mode();
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if kind.is_file() && mode & 0o6000 != 0 {
+                match fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode & 0o1777)) {
+                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the request adds to the machine's own package sources.
@@ -206,7 +361,7 @@ impl Extra {
 }
 
 /// Makes directories that everyone may enter, whatever the process's umask: an overlay shows their modes.
-fn public_dir(path: &Path) -> Result<(), BuildError> {
+pub(super) fn public_dir(path: &Path) -> Result<(), BuildError> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = path;
     while !at.exists() {
@@ -223,7 +378,7 @@ fn public_dir(path: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn public_file(path: &Path, content: &[u8], mode: u32) -> Result<(), BuildError> {
+pub(super) fn public_file(path: &Path, content: &[u8], mode: u32) -> Result<(), BuildError> {
     if let Some(parent) = path.parent() {
         public_dir(parent)?;
     }

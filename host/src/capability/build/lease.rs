@@ -1,6 +1,6 @@
-//! Things that builds share and that are costly to make: layers and roots. Each is a directory below `layers` or
-//! `roots` with a lock file beside it. Whoever uses it holds the lock together with others; whoever makes or
-//! removes it holds it alone.
+//! Things that builds share and that are costly to make: layers, roots, and copies of the machine's data. Each is a
+//! directory below `layers`, `roots` or `data` with a lock file beside it. Whoever uses it holds the lock together with
+//! others; whoever makes or removes it holds it alone.
 
 use std::fs::{self, File};
 use std::io;
@@ -80,9 +80,13 @@ pub(super) fn lock_path(dir: &Path) -> PathBuf {
     name.into()
 }
 
-/// Removes layers that nobody has used for long, roots that are too old, and packages fetched long ago.
+/// Removes layers and copies of data that nobody has used for long, roots that are too old, and packages fetched long ago.
 pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Result<(), BuildError> {
-    for (name, kept) in [("layers", LAYER_KEPT), ("roots", root_max_age + LAYER_KEPT)] {
+    for (name, kept) in [
+        ("data", LAYER_KEPT),
+        ("layers", LAYER_KEPT),
+        ("roots", root_max_age + LAYER_KEPT),
+    ] {
         let parent = state.join(name);
         for entry in fs::read_dir(&parent).attempt("read", &parent)? {
             let dir = entry.attempt("read", &parent)?.path();
@@ -98,7 +102,19 @@ pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Resu
     let archives = state.join("archives");
     for entry in fs::read_dir(&archives).attempt("read", &archives)? {
         let path = entry.attempt("read", &archives)?.path();
-        if path.extension().is_some_and(|ending| ending == "deb") && is_older(&path, ARCHIVE_KEPT) {
+        // Before each set of sources had a directory of its own, packages were in this one.
+        if path.is_dir() {
+            sweep_packages(&path, false)?;
+        }
+    }
+    sweep_packages(&archives, true)
+}
+
+/// Removes packages that were fetched long ago, or all.
+fn sweep_packages(dir: &Path, all: bool) -> Result<(), BuildError> {
+    for entry in fs::read_dir(dir).attempt("read", dir)? {
+        let path = entry.attempt("read", dir)?.path();
+        if path.extension().is_some_and(|ending| ending == "deb") && (all || is_older(&path, ARCHIVE_KEPT)) {
             fs::remove_file(&path).attempt("remove", &path)?;
         }
     }
@@ -121,7 +137,7 @@ mod tests {
     #[test]
     fn a_layer_in_use_survives_the_sweep_and_an_old_one_does_not() {
         let state = tempfile::tempdir().unwrap();
-        for name in ["layers/used", "layers/old", "layers/new", "roots", "archives"] {
+        for name in ["layers/used", "layers/old", "layers/new", "roots", "archives", "data"] {
             fs::create_dir_all(state.path().join(name)).unwrap();
         }
         let dir = |name: &str| state.path().join("layers").join(name);

@@ -7,6 +7,9 @@ use std::process::Command;
 /// Where tools are looked for, and the only PATH that anything started from here ever has.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How many ids a Debian system uses: 0 to 65535.
+pub(super) const DEBIAN_IDS: u32 = 65_536;
+
 /// The facts about the machine that decide how a build can be done.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
@@ -16,16 +19,17 @@ pub(super) struct Machine {
     /// `amd64`.
     pub architecture: Option<String>,
     pub cpus: usize,
-    /// The first id and the count of the ids that an ordinary user may map, if any.
+    /// The ids that /etc/subuid and /etc/subgid give the host's user, if any.
     pub sub_ids: Option<SubIds>,
+    /// Whether ids here are the machine's own, and not those of a container with ids of its own.
+    pub has_all_ids: bool,
 }
 
-/// The ranges that /etc/subuid and /etc/subgid give a user.
+/// The first ids of ranges that are as large as a Debian system needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SubIds {
     pub uid: u32,
     pub gid: u32,
-    pub count: u32,
 }
 
 impl Machine {
@@ -40,8 +44,31 @@ impl Machine {
             architecture: dpkg_architecture(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             sub_ids: sub_ids(uid.as_raw()),
+            has_all_ids: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everything(&map)),
         }
     }
+
+    /// The ids of those who install packages into roots of our own. A root host has always some: those of /etc/subuid,
+    /// or else those after `build_id`. In a container whose ids are its own, root is not the machine's, and there may
+    /// be no others: None.
+    pub fn installer_ids(&self, build_id: u32) -> Option<SubIds> {
+        if !self.is_root {
+            return self.sub_ids;
+        }
+        if !self.has_all_ids {
+            return None;
+        }
+        let after = build_id
+            .checked_add(1)
+            .filter(|first| first.checked_add(DEBIAN_IDS).is_some());
+        let first = after.unwrap_or_else(|| build_id.saturating_sub(DEBIAN_IDS));
+        Some(self.sub_ids.unwrap_or(SubIds { uid: first, gid: first }))
+    }
+}
+
+/// Whether a process's map of ids is the one that the machine begins with.
+fn maps_everything(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The tool's path, or None where it is not installed.
@@ -148,11 +175,27 @@ fn sub_ids(uid: u32) -> Option<SubIds> {
         sub_range(&text, name.as_deref(), uid)
     };
     let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
-    Some(SubIds {
-        uid: uids.0,
-        gid: gids.0,
-        count: uids.1.min(gids.1),
-    })
+    Some(SubIds { uid: uids, gid: gids })
+}
+
+/// The command by which this host's user gets a range of ids that is nobody's yet.
+pub(super) fn grant_ids() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let uid = rustix::process::getuid().as_raw();
+    let user = user_name(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
+    grant_line(&user, &[read("/etc/subuid"), read("/etc/subgid")])
+}
+
+fn grant_line(user: &str, granted: &[String]) -> String {
+    const FIRST: u32 = 100_000;
+    let ends = granted.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let mut parts = line.trim().split(':').skip(1);
+        let start: u32 = parts.next()?.parse().ok()?;
+        start.checked_add(parts.next()?.parse().ok()?)
+    });
+    let first = ends.fold(FIRST, u32::max);
+    let range = format!("{first}-{}", first.saturating_add(DEBIAN_IDS - 1));
+    format!("usermod --add-subuids {range} --add-subgids {range} {user}")
 }
 
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
@@ -164,14 +207,14 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
 }
 
 /// The first range of a subuid file that belongs to the user and is large enough for a Debian system.
-fn sub_range(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
+fn sub_range(text: &str, name: Option<&str>, uid: u32) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut parts = line.trim().split(':');
         let owner = parts.next()?;
         let start = parts.next()?.parse().ok()?;
         let count: u32 = parts.next()?.parse().ok()?;
         let mine = Some(owner) == name || owner.parse() == Ok(uid);
-        (mine && count >= 65_535).then_some((start, count))
+        (mine && count >= DEBIAN_IDS - u32::from(uid != 0)).then_some(start)
     })
 }
 
@@ -182,13 +225,41 @@ mod tests {
     #[test]
     fn ranges_are_found_by_name_and_by_number() {
         let text = "other:1:65536\nbob:100000:10\nbob:200000:65536\n1001:300000:65536\n";
-        assert_eq!(sub_range(text, Some("bob"), 7), Some((200_000, 65_536)));
-        assert_eq!(sub_range(text, None, 1001), Some((300_000, 65_536)));
+        assert_eq!(sub_range(text, Some("bob"), 7), Some(200_000));
+        assert_eq!(sub_range(text, None, 1001), Some(300_000));
         assert_eq!(sub_range(text, Some("eve"), 5), None);
         assert_eq!(
             user_name("root:x:0:0::/root:/bin/sh\nbob:x:7:7::/:/bin/sh\n", 7).as_deref(),
             Some("bob")
         );
+    }
+
+    #[test]
+    fn the_range_to_grant_is_nobodys() {
+        assert_eq!(
+            grant_line("bob", &[String::new(), "eve:165536:65536\nx:1:2\nbroken".to_owned()]),
+            "usermod --add-subuids 231072-296607 --add-subgids 231072-296607 bob"
+        );
+        assert!(grant_line("bob", &[]).contains("--add-subuids 100000-165535 "));
+    }
+
+    #[test]
+    fn roots_ids_are_those_after_the_builds_and_never_the_machines_own() {
+        let machine = |has_all_ids, sub_ids| Machine {
+            is_root: true,
+            codename: None,
+            architecture: None,
+            cpus: 1,
+            sub_ids,
+            has_all_ids,
+        };
+        let ids = |first| Some(SubIds { uid: first, gid: first });
+        assert_eq!(machine(true, None).installer_ids(1_900_000_000), ids(1_900_000_001));
+        assert_eq!(machine(true, ids(100_000)).installer_ids(1_900_000_000), ids(100_000));
+        assert_eq!(machine(false, ids(100_000)).installer_ids(1_900_000_000), None);
+        assert_eq!(machine(true, None).installer_ids(u32::MAX), ids(u32::MAX - DEBIAN_IDS));
+        assert!(maps_everything("         0          0 4294967295\n"));
+        assert!(!maps_everything("         0     100000      65536\n"));
     }
 
     #[test]

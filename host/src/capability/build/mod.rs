@@ -18,9 +18,11 @@
 //! parent of every process in it: the kernel ends those processes when that thread dies, and so when the host does.
 
 mod apt;
+mod archives;
 mod binding;
 mod cgroup;
 mod changes;
+mod data;
 mod error;
 mod job;
 mod layer;
@@ -110,24 +112,32 @@ pub struct Builder {
 struct Shared {
     /// The directory for running builds, and for what later builds can use again.
     state: PathBuf,
+    /// Directories that no sandbox may see: what is beside `state`, which is the host's, and the home of its user.
+    private: Vec<PathBuf>,
     settings: Settings,
     machine: Machine,
 }
 
 impl Builder {
     /// Prepares the directory `state`, which is made if it isn't there, and removes what builds of a host that was
-    /// killed have left in it.
+    /// killed have left in it. No build sees the directory that it is in, nor `$HOME`.
     ///
     /// # Errors
     /// [`BuildError::Io`] if the directory can't be used. What else builds need is looked for when one is asked for.
     pub fn new(state: &Path, settings: Settings) -> Result<Self, BuildError> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        Self::at(state, home.as_deref(), settings)
+    }
+
+    /// The same for a user with this home.
+    fn at(state: &Path, home: Option<&Path>, settings: Settings) -> Result<Self, BuildError> {
         let machine = Machine::look();
         make_dir(state, 0o700)?;
         let state = state.canonicalize().attempt("find", state)?;
         // Builds of a root host run as somebody else, who has to get through to his own directory.
         let mode = if machine.is_root { 0o711 } else { 0o700 };
         make_dir(&state, mode)?;
-        for name in ["archives", "builds", "layers", "roots"] {
+        for name in ["archives", "builds", "data", "layers", "roots"] {
             make_dir(&state.join(name), mode)?;
         }
         let stage = Stage::new(&state, &machine, settings.build_id);
@@ -138,6 +148,7 @@ impl Builder {
         }
         Ok(Self {
             shared: Arc::new(Shared {
+                private: private(&state, home),
                 state,
                 settings,
                 machine,
@@ -203,6 +214,12 @@ impl Output {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// The directories that no sandbox may see, each by its one true name.
+fn private(state: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let places = state.parent().into_iter().chain(home);
+    places.filter_map(|place| place.canonicalize().ok()).collect()
 }
 
 /// Makes sure of a directory and its mode.

@@ -38,6 +38,23 @@ pub(super) fn build(
     token: &CancellationToken,
     observer: Box<dyn Observer>,
 ) -> Result<BuildReport, BuildError> {
+    let stop = || token.is_cancelled();
+    let mut job = begin(shared, request, &stop, observer)?;
+    let outcome = job.build();
+    let path = job.log_path();
+    let finished = job.log.finish().attempt("write", path);
+    let report = outcome?;
+    finished?;
+    Ok(report)
+}
+
+/// A build of which nothing is done yet.
+pub(super) fn begin<'a>(
+    shared: &'a Shared,
+    request: &'a BuildRequest,
+    stop: &'a dyn Fn() -> bool,
+    observer: Box<dyn Observer>,
+) -> Result<Job<'a>, BuildError> {
     let begun = Instant::now();
     if let Some(why) = request.fault() {
         return Err(BuildError::BadRequest { why });
@@ -46,10 +63,10 @@ pub(super) fn build(
     let scratch = Scratch::create(&shared.state.join("builds"), &stage)?;
     let log_path = request.output.join("build.log");
     let log = Log::create(&log_path, request.limits.log, observer).attempt("create", &log_path)?;
-    let mut job = Job {
+    Ok(Job {
         shared,
         request,
-        stop: &|| token.is_cancelled(),
+        stop,
         group: Group::create(&scratch.group_name(), &request.limits),
         disk: Disk::watch(Job::written(scratch.path()), request.limits.disk),
         stage,
@@ -58,12 +75,7 @@ pub(super) fn build(
         log,
         phase: Phase::Prepare,
         times: Vec::new(),
-    };
-    let outcome = job.build();
-    let finished = job.log.finish().attempt("write", &log_path);
-    let report = outcome?;
-    finished?;
-    Ok(report)
+    })
 }
 
 impl Job<'_> {
@@ -104,7 +116,7 @@ impl Job<'_> {
     }
 
     /// Copies the tree into its place, and makes the files around it.
-    fn prepare(&mut self) -> Result<SourcePackage, BuildError> {
+    pub fn prepare(&mut self) -> Result<SourcePackage, BuildError> {
         let request = self.request;
         let scratch = &self.scratch;
         if self.stage.owner().is_some() {
@@ -119,10 +131,12 @@ impl Job<'_> {
         fs::rename(&copied, &named).attempt("rename", &copied)?;
         copy_upstream(&request.upstream, &build, &package)?;
         if let Some(owner) = self.stage.owner() {
-            give(&build, owner)?;
-            give(&tmp, owner)?;
+            give(&build, (owner, owner))?;
+            give(&tmp, (owner, owner))?;
         }
-        scratch.file(FILTER, seccomp::filter())?;
+        let architecture = request.architecture.as_deref();
+        let architecture = architecture.or(self.shared.machine.architecture.as_deref());
+        scratch.file(FILTER, seccomp::filter(architecture))?;
         scratch.file("hosts", "127.0.0.1 localhost foundry-build\n::1 localhost\n")?;
         Ok(package)
     }
@@ -199,17 +213,17 @@ fn has_upstream(build: &Path, stem: &str) -> Result<bool, BuildError> {
     Ok(false)
 }
 
-/// Makes somebody the owner of a tree, links themselves included.
-fn give(top: &Path, owner: u32) -> Result<(), BuildError> {
+/// Makes a user and a group the owners of a tree, links themselves included.
+pub(super) fn give(top: &Path, (user, group): (u32, u32)) -> Result<(), BuildError> {
     let mut pending = vec![top.to_owned()];
     while let Some(dir) = pending.pop() {
-        lchown(&dir, Some(owner), Some(owner)).attempt("change", &dir)?;
+        lchown(&dir, Some(user), Some(group)).attempt("change", &dir)?;
         for entry in fs::read_dir(&dir).attempt("read", &dir)? {
             let entry = entry.attempt("read", &dir)?;
             if entry.file_type().attempt("read", entry.path())?.is_dir() {
                 pending.push(entry.path());
             } else {
-                lchown(entry.path(), Some(owner), Some(owner)).attempt("change", entry.path())?;
+                lchown(entry.path(), Some(user), Some(group)).attempt("change", entry.path())?;
             }
         }
     }

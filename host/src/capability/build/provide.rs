@@ -11,7 +11,7 @@ use super::machine;
 use super::package::SourcePackage;
 use super::pipeline::tree_name;
 use super::request::{Backend, BuildKind};
-use super::sandbox::{self, BUILD_USER, Root};
+use super::sandbox::{self, BUILD_USER, Purpose, Root};
 
 /// The order in which backends are tried: the cheapest first.
 const ORDER: [Backend; 3] = [Backend::HostRoot, Backend::HostRootLayered, Backend::OwnRoot];
@@ -50,11 +50,12 @@ impl Job<'_> {
         let tree = format!("/build/{}", tree_name(package));
         match backend {
             Backend::HostRoot => {
+                let (root, lock) = self.machine_root()?;
                 let place = Place {
                     backend,
-                    root: Root::over(Path::new("/")),
+                    root,
                     tree,
-                    leases: Vec::new(),
+                    leases: vec![lock],
                 };
                 self.write_accounts(&place.root)?;
                 if self.request.kind.has_binaries() {
@@ -63,7 +64,9 @@ impl Job<'_> {
                 Ok(place)
             }
             Backend::HostRootLayered => {
-                let (root, lock) = self.layered(package, backend, Root::over(Path::new("/")), &host_packages())?;
+                let mut state = host_packages();
+                state.extend(sandbox::data_digest(Purpose::Install));
+                let (root, lock) = self.layered(package, backend, Root::over(Path::new("/")), &state)?;
                 Ok(Place {
                     backend,
                     root,
@@ -92,11 +95,7 @@ impl Job<'_> {
         }
         match backend {
             Backend::HostRoot => self.host_root_fault(),
-            Backend::HostRootLayered => self.host_root_fault().or_else(|| {
-                (!self.shared.machine.is_root).then(|| {
-                    "only root can lay packages over this machine's own root (run the host as root)".to_owned()
-                })
-            }),
+            Backend::HostRootLayered => self.host_root_fault().or_else(|| self.layer_fault()),
             Backend::OwnRoot => self.own_root_fault(),
         }
     }
@@ -109,9 +108,29 @@ impl Job<'_> {
             let own = own.as_deref().unwrap_or("of no name");
             (asked != own).then(|| format!("the build is for {what} {asked}, and this machine is {own}"))
         };
+        if let Some(place) = self.shared.state.parent().filter(|place| sandbox::is_programs(place)) {
+            return Some(format!(
+                "the state directory is {}, which builds have to see (choose another with --state)",
+                place.display()
+            ));
+        }
         differs(&self.request.suite, &machine.codename, "the suite")
             .or_else(|| differs(&self.request.architecture, &machine.architecture, "the architecture"))
             .or_else(machine::packaging_fault)
+    }
+
+    /// Why nothing can be laid over this machine's own root.
+    fn layer_fault(&self) -> Option<String> {
+        if !self.shared.machine.is_root {
+            return Some("only root can lay packages over this machine's own root (run the host as root)".to_owned());
+        }
+        let state = &self.shared.state;
+        sandbox::is_among_programs(state).then(|| {
+            format!(
+                "{} is among the programs over which packages would be laid (choose another state directory with --state)",
+                state.display()
+            )
+        })
     }
 
     /// Asks dpkg whether the build dependencies are installed.
@@ -135,15 +154,14 @@ impl Job<'_> {
         }
     }
 
-    /// Writes the users and groups that the sandbox shows: those of the root without its people.
-    fn write_accounts(&self, root: &Root) -> Result<(), BuildError> {
-        let read = |name| fs::read_to_string(root.file(name)).unwrap_or_default();
-        let user = format!("build:x:{BUILD_USER}:{BUILD_USER}:build:/nonexistent:/bin/sh");
-        let group = format!("build:x:{BUILD_USER}:");
-        self.scratch
-            .file("passwd", sandbox::accounts(&read("etc/passwd"), &user))?;
-        self.scratch
-            .file("group", sandbox::accounts(&read("etc/group"), &group))?;
+    /// Writes the users and groups that the sandbox shows: those of the root without its people, and the build's own.
+    pub fn write_accounts(&self, root: &Root) -> Result<(), BuildError> {
+        let user = format!("build:x:{BUILD_USER}:{BUILD_USER}:build:/nonexistent:/bin/sh\n");
+        let group = format!("build:x:{BUILD_USER}:\n");
+        for (name, own) in [("passwd", user), ("group", group)] {
+            let system = sandbox::system_accounts(&root.text(&format!("etc/{name}")));
+            self.scratch.file(name, system + &own)?;
+        }
         Ok(())
     }
 }

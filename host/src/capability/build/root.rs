@@ -1,7 +1,9 @@
 //! Roots of our own: a minimal Debian system per suite and architecture, made by mmdebstrap from this machine's own
 //! mirrors, and made anew when it is old.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::apt::{self, Source};
 use super::error::{Attempt as _, BuildError, Unavailable};
 use super::job::Job;
+use super::layer::without_rights;
 use super::lease::{Lock, lock_path};
 use super::machine;
+use super::pipeline::give;
 use super::request::Backend;
-use super::sandbox::{self, BootstrapSandbox, Root};
+use super::sandbox::{self, Root};
 use super::stage::Role;
 
 impl Job<'_> {
@@ -27,10 +31,10 @@ impl Job<'_> {
                 return Some("`newuidmap` is not installed (install the package uidmap)".to_owned());
             }
             if machine.sub_ids.is_none() {
-                return Some(
-                    "this user has no range of ids (run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` as root)"
-                        .to_owned(),
-                );
+                return Some(format!(
+                    "this user has no range of ids (run `{}` as root)",
+                    machine::grant_ids()
+                ));
             }
         }
         let Some(suite) = self.suite() else {
@@ -102,6 +106,7 @@ impl Job<'_> {
                     .ok()
             });
             if let Some(made) = made
+                && self.is_ours(&path)
                 && newest.as_ref().is_none_or(|(time, _)| made > *time)
             {
                 newest = Some((made, path));
@@ -113,27 +118,23 @@ impl Job<'_> {
             .map(|(_, path)| path))
     }
 
+    /// Whether a root belongs to the ids that install packages now. One that was made under others can't be changed.
+    fn is_ours(&self, root: &Path) -> bool {
+        let owner = self.stage.installer(Role::Installer).map(|(user, _)| user);
+        let own = rustix::process::getuid().as_raw();
+        fs::symlink_metadata(root).is_ok_and(|kind| kind.uid() == owner.unwrap_or(own))
+    }
+
     /// Makes a root in the build's own directory.
     fn bootstrap(&mut self, suite: &str, architecture: &str) -> Result<PathBuf, BuildError> {
         let sources = sources_for(&host_sources(), self.shared.machine.codename.as_deref(), suite);
-        let hooks = hooks(&sources);
-        let sources: String = sources.iter().map(|source| format!("{}\n", source.stanza())).collect();
-        self.scratch.file("mirrors.sources", &sources)?;
-        self.scratch.file("transport.conf", transport())?;
-        self.scratch
-            .file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
-        self.scratch.dir("bootstrap")?;
-        let target = self.scratch.dir("root")?;
-        let sandbox = BootstrapSandbox {
-            root: &Root::over(Path::new("/")),
-            state: &self.shared.state,
-            scratch: self.scratch.path(),
-            inside: &|path| self.stage.inside(path),
-        };
-        let words = sandbox.command(suite, architecture, &hooks);
-        let environment = sandbox::install_environment(true);
-        match self.chain(Backend::OwnRoot, Role::Installer, &[], &environment, &words) {
-            Ok(()) => Ok(target),
+        let stanzas: String = sources.iter().map(|source| format!("{}\n", source.stanza())).collect();
+        let target = self.prepare_bootstrap(&stanzas)?;
+        match self.run_bootstrap(&sandbox::mmdebstrap(suite, architecture, &hooks(&sources))) {
+            Ok(()) => {
+                without_rights(&target).attempt("change", &target)?;
+                Ok(target)
+            }
             Err(BuildError::Failed { .. }) => {
                 let said = self
                     .log
@@ -151,6 +152,34 @@ impl Job<'_> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Makes what a bootstrap sees, and returns the directory that becomes the root.
+    pub fn prepare_bootstrap(&mut self, sources: &str) -> Result<PathBuf, BuildError> {
+        self.write_accounts(&Root::over(Path::new("/")))?;
+        let scratch = &self.scratch;
+        scratch.file("mirrors.sources", sources)?;
+        scratch.file("transport.conf", transport())?;
+        scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
+        self.copy_passwords()?;
+        scratch.dir("bootstrap")?;
+        let target = scratch.dir("root")?;
+        if let Some(owner) = self.stage.installer(Role::Installer) {
+            for name in ["root", "bootstrap", "passwords"] {
+                give(&scratch.path().join(name), owner)?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// Runs a command where a root is made.
+    pub fn run_bootstrap(&mut self, command: &[OsString]) -> Result<(), BuildError> {
+        let host = Root::over(Path::new("/"));
+        let inside = |path: &Path| self.stage.inside(path);
+        let mut words = sandbox::bootstrap_sandbox(&self.view(&host, &inside, Path::new("")));
+        words.extend_from_slice(command);
+        let environment = sandbox::install_environment(true);
+        self.chain(Backend::OwnRoot, Role::Installer, &[], &environment, &words)
     }
 }
 

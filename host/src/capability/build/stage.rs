@@ -3,7 +3,7 @@
 //! Every link executes the next one in the same process, so that one pid stands for the whole chain:
 //!
 //! 1. root only: a private mount namespace in which the state directory lies at /mnt, whatever is above it;
-//! 2. setpriv: the kernel ends the chain when the host dies; for a build that root runs, another user id;
+//! 2. setpriv: the kernel ends the chain when the host dies; where root runs it, another user id;
 //! 3. for layers or several ids: a user namespace in which overlays can be mounted;
 //! 4. a gate: the chain waits until the host has written the id map and put it into its control group;
 //! 5. bwrap, which makes the sandbox, and in it prlimit and the command.
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::machine::{self, Machine, SubIds};
+use super::request::Backend;
 use super::scratch;
 
 /// What the chain says when its namespaces are made and wait for their ids, and when its overlays are mounted.
@@ -26,7 +27,8 @@ const MOUNTED: &[u8] = b"mounted\n";
 pub(super) const FILTER: &str = "filter";
 
 /// Waits for the ids, mounts the overlays, waits for the go, then becomes the sandbox. The first argument is the file
-/// that bwrap finds at descriptor 9; then each pair is one overlay.
+/// that bwrap finds at descriptor 9; then comes `closed` if what runs may make no user namespaces; then each pair is one
+/// overlay.
 ///
 /// bash, since sh can't close the descriptors above 9. The host's own are closed already; these are what somebody left
 /// open when they started the host.
@@ -39,6 +41,11 @@ echo made
 read -r go || exit 125
 filter=$1
 shift
+if [ \"$1\" = closed ]; then
+    # Only a program that is started under the new ids has rights over them.
+    sh -c 'echo 0 >/proc/sys/user/max_user_namespaces' || exit 125
+    shift
+fi
 while [ \"$1\" != -- ]; do
     mount -t overlay overlay -o \"$1\" \"$2\" || exit 125
     shift 2
@@ -56,8 +63,25 @@ const BIND: &str = "mount --bind \"$1\" /mnt && shift && exec \"$@\"";
 pub(super) enum Role {
     /// Runs what the package's authors wrote: one plain user, nothing else.
     Builder,
-    /// Installs packages: root of a user namespace, over as many ids as a Debian system uses.
+    /// Installs packages into a root of our own: root of a user namespace, over as many ids as a Debian system uses,
+    /// none of which is anybody's on the machine.
     Installer,
+    /// Installs packages over the machine's own root, whose files belong to the machine's ids, and so with those.
+    MachineInstaller,
+}
+
+impl Role {
+    /// Who installs packages for a way of building.
+    pub fn of(backend: Backend) -> Self {
+        match backend {
+            Backend::OwnRoot => Self::Installer,
+            Backend::HostRoot | Backend::HostRootLayered => Self::MachineInstaller,
+        }
+    }
+
+    fn has_several_ids(self) -> bool {
+        self != Self::Builder
+    }
 }
 
 /// An overlay to be mounted before the sandbox is made.
@@ -115,13 +139,29 @@ impl Stage {
             state: state.to_owned(),
             is_root: machine.is_root,
             build_id,
-            sub_ids: machine.sub_ids,
+            sub_ids: machine.installer_ids(build_id),
         }
+    }
+
+    /// Who root is, outside, for those who install packages in this role: user and group. None: ourselves.
+    pub fn installer(&self, role: Role) -> Option<(u32, u32)> {
+        self.sub_ids
+            .filter(|_| self.is_root && role == Role::Installer)
+            .map(|ids| (ids.uid, ids.gid))
     }
 
     /// The user id that owns what a build may write, where it is not our own.
     pub fn owner(&self) -> Option<u32> {
         self.is_root.then_some(self.build_id)
+    }
+
+    /// Who a chain of root's is, outside, before it makes a namespace. None: ourselves.
+    fn runs_as(&self, role: Role) -> Option<(u32, u32)> {
+        match role {
+            Role::Builder => self.owner().map(|user| (user, user)),
+            Role::Installer => self.installer(role),
+            Role::MachineInstaller => None,
+        }
     }
 
     /// Where a path below the state directory is found from inside the chain.
@@ -134,8 +174,7 @@ impl Stage {
 
     /// Brings a chain to its gate.
     pub fn start(&self, launch: &Launch<'_>) -> Result<Waiting, StageError> {
-        let several_ids = launch.role == Role::Installer;
-        let words = self.chain(launch, several_ids)?;
+        let words = self.chain(launch)?;
         let (output, writer) = io::pipe().map_err(|e| StageError::Io("create", "a pipe".into(), e))?;
         let copy = writer
             .try_clone()
@@ -162,7 +201,7 @@ impl Stage {
         drop(command);
 
         let mut waiting = Waiting { child, output };
-        match self.lead(&mut waiting, several_ids) {
+        match self.lead(&mut waiting, launch.role) {
             Ok(()) => Ok(waiting),
             Err(why) => {
                 let _ = waiting.child.kill();
@@ -173,10 +212,10 @@ impl Stage {
     }
 
     /// Leads a chain through its namespaces to the gate.
-    fn lead(&self, waiting: &mut Waiting, several_ids: bool) -> Result<(), StageError> {
+    fn lead(&self, waiting: &mut Waiting, role: Role) -> Result<(), StageError> {
         waiting.expect(MADE)?;
-        if several_ids {
-            self.map_ids(waiting.child.id())?;
+        if role.has_several_ids() {
+            self.map_ids(waiting.child.id(), role)?;
         }
         waiting
             .go()
@@ -184,26 +223,35 @@ impl Stage {
         waiting.expect(MOUNTED)
     }
 
-    fn chain(&self, launch: &Launch<'_>, several_ids: bool) -> Result<Vec<OsString>, StageError> {
+    fn chain(&self, launch: &Launch<'_>) -> Result<Vec<OsString>, StageError> {
         let mut words: Vec<OsString> = Vec::new();
         let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
-        let build_id = self.build_id.to_string();
         if self.is_root {
             say(&["unshare", "--mount", "--propagation", "private", "sh", "-c", BIND, "sh"]);
             words.push(self.state.clone().into());
         }
         let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
         say(&["setpriv", "--pdeathsig", "KILL"]);
-        if self.is_root && launch.role == Role::Builder {
-            say(&["--reuid", &build_id, "--regid", &build_id, "--clear-groups"]);
+        if let Some((user, group)) = self.runs_as(launch.role) {
+            say(&[
+                "--reuid",
+                &user.to_string(),
+                "--regid",
+                &group.to_string(),
+                "--clear-groups",
+            ]);
         }
-        if several_ids {
+        if launch.role.has_several_ids() {
             say(&["unshare", "--user", "--mount"]);
         } else if !launch.overlays.is_empty() {
             say(&["unshare", "--user", "--map-root-user", "--mount"]);
         }
         say(&["bash", "-c", GATE, "bash"]);
         words.push(self.inside(launch.filter).into());
+        // A build's own sandbox is such a namespace, and closes itself.
+        if launch.role.has_several_ids() {
+            words.push("closed".into());
+        }
         for overlay in launch.overlays {
             words.push(self.overlay_options(overlay)?);
             words.push(self.inside(&overlay.target).into());
@@ -241,11 +289,13 @@ impl Stage {
         Ok(path)
     }
 
-    fn map_ids(&self, pid: u32) -> Result<(), StageError> {
+    fn map_ids(&self, pid: u32, role: Role) -> Result<(), StageError> {
         if self.is_root {
-            for file in ["uid_map", "gid_map"] {
+            let (uid, gid) = self.installer(role).unwrap_or_default();
+            for (file, first) in [("uid_map", uid), ("gid_map", gid)] {
                 let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-                fs::write(&path, "0 0 65536\n").map_err(|error| StageError::Io("write", path, error))?;
+                fs::write(&path, format!("0 {first} {}\n", machine::DEBIAN_IDS))
+                    .map_err(|error| StageError::Io("write", path, error))?;
             }
             return Ok(());
         }
@@ -258,7 +308,7 @@ impl Stage {
         ];
         for (tool, id, start) in own {
             let output = Command::new(tool)
-                .args([pid, 0, id, 1, 1, start, sub.count.min(65_535)].map(|number| number.to_string()))
+                .args([pid, 0, id, 1, 1, start, machine::DEBIAN_IDS - 1].map(|number| number.to_string()))
                 .env_clear()
                 .env("PATH", machine::PATH)
                 .output()

@@ -95,7 +95,7 @@ fn look(pid: u32, watch: &mut Watch<'_>, now: Instant) -> Result<(), Ended> {
     if now >= watch.deadline {
         return Err(Ended::TimedOut);
     }
-    match watch.disk.check(now) {
+    match watch.disk.check(now, pid) {
         DiskState::Fine => {}
         DiskState::Exceeded => return Err(Ended::OutOfDisk { host_full: false }),
         DiskState::HostFull => return Err(Ended::OutOfDisk { host_full: true }),

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Space on the host's disk that a build never gets, whatever its own limit.
 const RESERVE: u64 = 512 << 20;
+/// Of the files that the host's disk can hold, one of so many is never a build's.
+const RESERVED_FILES: u64 = 50;
+/// What a file takes at least, in bytes: one without content has a place in the disk's table of files all the same.
+const SMALLEST_FILE: u64 = 4096;
 
 /// What one line of a process's `/proc/PID/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,20 @@ impl Family {
         self.members
             .iter()
             .fold(0, |sum: u64, stat| sum.saturating_add(proportional(stat).unwrap_or(0)))
+    }
+
+    /// The disk space, in bytes, of files on the disk `dev` that are open and have no name any more.
+    pub fn unnamed(&self, dev: u64) -> u64 {
+        let mut seen: HashSet<u64> = HashSet::new();
+        let open = self
+            .members
+            .iter()
+            .flat_map(|stat| fs::read_dir(format!("/proc/{}/fd", stat.pid)));
+        open.flatten()
+            .flatten()
+            .filter_map(|entry| fs::metadata(entry.path()).ok())
+            .filter(|kind| kind.is_file() && kind.nlink() == 0 && kind.dev() == dev && seen.insert(kind.ino()))
+            .fold(0, |sum, kind| sum.saturating_add(taken(&kind)))
     }
 
     /// Whether the family's memory is over `limit`.
@@ -159,13 +177,15 @@ impl Disk {
         }
     }
 
-    /// Looks, and counts the files only if the free space leaves a doubt, or after a while.
-    pub fn check(&mut self, now: Instant) -> DiskState {
-        let Some(free) = self.places.first().and_then(|place| rustix::fs::statvfs(place).ok()) else {
+    /// Looks, and counts the files only if the free space leaves a doubt, or after a while. `ancestor` is the process
+    /// whose descendants are the build.
+    pub fn check(&mut self, now: Instant, ancestor: u32) -> DiskState {
+        let Some(disk) = self.places.first().and_then(|place| rustix::fs::statvfs(place).ok()) else {
             return DiskState::Fine;
         };
-        let free = free.f_bavail.saturating_mul(free.f_frsize);
-        if free < RESERVE {
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Where files need no table, none are counted.
+        if free < RESERVE || disk.f_favail < disk.f_files / RESERVED_FILES {
             return DiskState::HostFull;
         }
         // All that has vanished from the disk since the last count, as if the build had taken it.
@@ -174,7 +194,13 @@ impl Disk {
             return DiskState::Fine;
         }
         let begun = Instant::now();
-        self.counted = count(&self.places);
+        let dev = self
+            .places
+            .first()
+            .and_then(|place| fs::metadata(place).ok())
+            .map(|kind| kind.dev());
+        let unnamed = dev.map_or(0, |dev| Family::of(ancestor).unnamed(dev));
+        self.counted = count(&self.places).saturating_add(unnamed);
         self.free_then = free;
         // Counting never takes more than a tenth of the time, except while others fill the disk.
         self.next_count = now + (begun.elapsed() * 10).max(Duration::from_secs(2));
@@ -186,6 +212,11 @@ impl Disk {
     }
 }
 
+/// What a file takes on the disk, in bytes.
+fn taken(kind: &fs::Metadata) -> u64 {
+    kind.blocks().saturating_mul(512).max(SMALLEST_FILE)
+}
+
 /// The disk space of everything below some directories, in bytes; a file with two names is counted once.
 fn count(places: &[PathBuf]) -> u64 {
     let mut seen: HashSet<(u64, u64)> = HashSet::new();
@@ -195,7 +226,7 @@ fn count(places: &[PathBuf]) -> u64 {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let Ok(kind) = entry.metadata() else { continue };
             if kind.nlink() < 2 || kind.is_dir() || seen.insert((kind.dev(), kind.ino())) {
-                sum = sum.saturating_add(kind.blocks().saturating_mul(512));
+                sum = sum.saturating_add(taken(&kind));
             }
             if kind.is_dir() {
                 pending.push(entry.path());
@@ -242,6 +273,15 @@ mod tests {
         ];
         let pids: Vec<i32> = descendants(&everyone, 1).iter().map(|stat| stat.pid).collect();
         assert_eq!(pids, [2, 4, 5]);
+    }
+
+    #[test]
+    fn a_file_without_content_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..100 {
+            fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        assert_eq!(count(&[dir.path().to_owned()]), 100 * SMALLEST_FILE);
     }
 
     #[test]

@@ -1,25 +1,18 @@
 //! The sandbox of a build.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
 use super::super::machine;
 use super::super::stage::words;
-use super::root::{Root, hide};
-use super::{SHARED_MEMORY, SMALL, isolated};
+use super::isolated;
+use super::view::{Purpose, View};
 
 /// The id that a build has inside its sandbox.
 pub(in super::super) const BUILD_USER: u32 = 1000;
 
 /// The sandbox of a build: a plain user without a network, who can write to the build's directory and nowhere else.
 pub(in super::super) struct BuildSandbox<'a> {
-    pub root: &'a Root,
-    /// The host's state, which no sandbox sees.
-    pub state: &'a Path,
-    /// The build's own directory, with `build`, `tmp`, `merged`, `passwd`, `group` and `hosts` in it.
-    pub scratch: &'a Path,
-    /// Where a path of the host's is when the sandbox is made.
-    pub inside: &'a dyn Fn(&Path) -> PathBuf,
+    pub view: View<'a>,
     /// Where the command starts.
     pub directory: &'a str,
     pub environment: &'a [(String, String)],
@@ -45,32 +38,8 @@ impl BuildSandbox<'_> {
         for (name, value) in self.environment {
             out.extend(words(&["--setenv", name, value]));
         }
-        self.root
-            .arguments(&mut out, "--ro-bind", self.inside, &self.scratch.join("merged"));
-        hide(&mut out, &self.root.hidden(self.state, true), true);
-        out.extend(words(&["--proc", "/proc", "--dev", "/dev"]));
-        out.extend(words(&[
-            "--size",
-            SHARED_MEMORY,
-            "--perms",
-            "1777",
-            "--tmpfs",
-            "/dev/shm",
-        ]));
-        out.extend(words(&["--remount-ro", "/dev", "--size", SMALL, "--tmpfs", "/run"]));
-        let own = |name: &str| (self.inside)(&self.scratch.join(name));
-        for (name, to) in [
-            ("passwd", "/etc/passwd"),
-            ("group", "/etc/group"),
-            ("hosts", "/etc/hosts"),
-        ] {
-            out.extend(words(&[Path::new("--ro-bind"), &own(name), Path::new(to)]));
-        }
-        for (name, to) in [("build", "/build"), ("tmp", "/tmp"), ("tmp", "/var/tmp")] {
-            out.extend(words(&[Path::new("--bind"), &own(name), Path::new(to)]));
-        }
-        // The rest is made of directories that hold the mounts above; a build has nothing to write there.
-        out.extend(words(&["--remount-ro", "/", "--chdir", self.directory, "--"]));
+        out.extend(self.view.plan(Purpose::Build).into_words());
+        out.extend(words(&["--chdir", self.directory, "--"]));
         out.extend(words(&[
             "prlimit".to_owned(),
             format!("--nproc={}", self.processes),
@@ -106,10 +75,9 @@ pub(in super::super) fn environment(jobs: usize, source_date_epoch: Option<i64>)
     pairs
 }
 
-/// The users of a root without its people: system accounts stay, and the build gets a name.
-pub(in super::super) fn accounts(text: &str, build_line: &str) -> String {
-    let mut kept: String = text
-        .lines()
+/// The users of a root without its people: system accounts stay.
+pub(in super::super) fn system_accounts(text: &str) -> String {
+    text.lines()
         .filter(|line| {
             line.split(':')
                 .nth(2)
@@ -117,10 +85,17 @@ pub(in super::super) fn accounts(text: &str, build_line: &str) -> String {
                 .is_some_and(|id| id < BUILD_USER || id == 65_534)
         })
         .map(|line| format!("{line}\n"))
-        .collect();
-    kept.push_str(build_line);
-    kept.push('\n');
-    kept
+        .collect()
+}
+
+/// Entries of `/etc/shadow` or `/etc/gshadow` for accounts, none of which has a password. `fields` comes after the
+/// password.
+pub(in super::super) fn without_passwords(accounts: &str, fields: &str) -> String {
+    accounts
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .map(|name| format!("{name}:*:{fields}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -130,9 +105,11 @@ mod tests {
     #[test]
     fn people_are_no_part_of_the_sandbox() {
         let text = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/zsh\nbroken\nnobody:x:65534:65534::/:/bin/false\n";
+        let accounts = system_accounts(text);
         assert_eq!(
-            accounts(text, "build:x:1000:1000::/nonexistent:/bin/sh"),
-            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\nbuild:x:1000:1000::/nonexistent:/bin/sh\n"
+            accounts,
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n"
         );
+        assert_eq!(without_passwords(&accounts, "::"), "root:*:::\nnobody:*:::\n");
     }
 }

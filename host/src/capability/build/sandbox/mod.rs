@@ -1,25 +1,25 @@
-//! The bwrap command lines: what a build, an installation and a bootstrap see, and what they don't. Pure, but for
+//! The bwrap command lines: what a build, an installation and a bootstrap see, and what they may do. Pure, but for
 //! looking which paths exist.
 
+mod allowed;
 mod bootstrap;
 mod build;
+mod copy;
 mod install;
+mod plan;
 mod root;
+mod view;
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
 
 use super::stage::words;
 
-pub(super) use bootstrap::BootstrapSandbox;
-pub(super) use build::{BUILD_USER, BuildSandbox, accounts, environment};
-pub(super) use install::InstallSandbox;
-pub(super) use root::Root;
-
-/// Sizes of the memory file systems, in bytes.
-const SMALL: &str = "16777216";
-const SHARED_MEMORY: &str = "268435456";
+pub(super) use bootstrap::{bootstrap_sandbox, mmdebstrap};
+pub(super) use build::{BUILD_USER, BuildSandbox, environment, system_accounts, without_passwords};
+pub(super) use copy::{copy_data, copy_passwords, data_digest};
+pub(super) use install::install_sandbox;
+pub(super) use root::{Root, is_among_programs, is_programs};
+pub(super) use view::{Purpose, View};
 
 /// What all sandboxes have in common. The system calls' filter is file descriptor 9.
 fn isolated() -> Vec<OsString> {
@@ -36,20 +36,6 @@ fn isolated() -> Vec<OsString> {
         "--hostname",
         "foundry-build",
     ])
-}
-
-/// Shows where names are looked up. The name of that file may be a link into /run, which is empty here.
-fn resolver(out: &mut Vec<OsString>, base: &Path, file: &Path) {
-    let name = Path::new("/etc/resolv.conf");
-    let link = fs::read_link(base.join("etc/resolv.conf")).map(|link| Path::new("/etc").join(link));
-    let target = match link {
-        Ok(link) if link.starts_with("/run") => link,
-        Ok(link) => link
-            .strip_prefix("/etc/..")
-            .map_or_else(|_| name.to_owned(), |rest| Path::new("/").join(rest)),
-        Err(_) => name.to_owned(),
-    };
-    out.extend(words(&[Path::new("--ro-bind"), file, &target]));
 }
 
 /// The environment of what installs packages: with the machine's way to its mirrors, if it may use it.

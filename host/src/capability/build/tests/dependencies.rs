@@ -1,10 +1,11 @@
 //! Build dependencies are provided without touching the machine.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{Backend, BuildError};
+use super::super::{Backend, BuildError, Settings};
 use super::fixture::Sample;
 use super::repository::Repository;
 
@@ -98,6 +99,99 @@ fn dependency_from_an_extra_repository_is_checked_against_its_keyring() {
     }
 }
 
+/// What a hostile package does when it is installed, to others that are installed later.
+const POISON: &str = "\
+#!/bin/sh
+for place in /var/cache/apt/archives /var/cache/apt/archives/partial /var/lib/apt/lists/../../../cache/apt/archives; do
+    (: >$place/hello_2.10-3_amd64.deb) 2>/dev/null && echo POISONED $place
+done
+rm -f /var/cache/apt/archives/*.deb
+mount -o remount,rw /var/cache/apt/archives 2>/dev/null && echo REMOUNTED
+mv /var/lib/apt /var/lib/apt-before && ln -s /etc /var/lib/apt && echo LINKED
+cp /bin/sh /usr/bin/stranger && chmod 6755 /usr/bin/stranger && echo made a program that is root
+exit 0
+";
+
+#[test]
+fn a_script_of_a_package_changes_nothing_that_other_builds_install() {
+    if !is_root() {
+        return;
+    }
+    let shared = tempfile::tempdir().unwrap();
+    let repository = Repository::with_script("foundry-test-dependency", POISON);
+    let mut hostile = Sample::running("@true");
+    hostile.control("Build-Depends: foundry-test-dependency");
+    hostile.shared_state = Some(shared.path().join("build"));
+    hostile.limits.wall_time = Duration::from_secs(300);
+    let mut request = hostile.request();
+    request.repositories = vec![repository.source()];
+    request.keyrings = vec![repository.keyring("right")];
+    hostile.build_with(request, Default::default()).unwrap();
+    let log = hostile.log();
+    for word in ["POISONED", "REMOUNTED", "LINKED"] {
+        assert!(!log.lines().any(|line| line.starts_with(word)), "{log}");
+    }
+
+    // The program is on the machine's own disk, and does what anybody's program does.
+    assert!(log.contains("made a program that is root\n"), "{log}");
+    let programs = found(&shared.path().join("build/layers"), "stranger");
+    assert_eq!(programs.len(), 1);
+    let mode = fs::metadata(&programs[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o755);
+
+    let mut honest = needing(ABSENT);
+    honest.shared_state = hostile.shared_state.clone();
+    honest.build().unwrap();
+    assert!(honest.log().contains("Hello, world!\n"), "{}", honest.log());
+    let place = |name: &str| {
+        found(&shared.path().join("build/archives"), name)[0]
+            .parent()
+            .unwrap()
+            .to_owned()
+    };
+    assert_ne!(
+        place("foundry-test-dependency_1_all.deb"),
+        place("hello_"),
+        "packages of other sources are kept apart"
+    );
+}
+
+#[test]
+fn a_fetched_package_that_is_not_what_the_index_says_is_fetched_again() {
+    if !is_root() {
+        return;
+    }
+    let sample = needing(ABSENT);
+    sample.build().unwrap();
+    let package = found(&sample.state().join("archives"), "hello_").remove(0);
+    let right = fs::read(&package).unwrap();
+    let mut forged = right.clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    fs::write(&package, forged).unwrap();
+    fs::remove_dir_all(sample.state().join("layers")).unwrap();
+
+    sample.build().unwrap();
+    assert!(sample.log().contains("Hello, world!\n"), "{}", sample.log());
+    assert!(fs::read(&package).unwrap() == right);
+}
+
+/// The files below a directory whose names begin so.
+fn found(top: &Path, start: &str) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                pending.push(entry.path());
+            } else if entry.file_name().to_str().unwrap().starts_with(start) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn a_machine_that_cannot_provide_dependencies_says_what_it_lacks() {
     let mut sample = needing("no-such-package-anywhere (>= 3)");
@@ -148,4 +242,16 @@ fn root_of_its_own_is_made_once_and_used_again() {
     let again = sample.build().unwrap();
     assert!(!sample.log().contains("making a root"), "{}", sample.log());
     println!("first {:?}, again {:?}", first.phases, again.phases);
+    if is_root() {
+        // Nobody in it was the machine's root, or anybody of the machine's.
+        for program in ["usr/bin/dpkg", "usr/bin/su"] {
+            let root = fs::read_dir(sample.state().join("roots")).unwrap();
+            let root = root
+                .map(|entry| entry.unwrap().path())
+                .find(|path| path.is_dir())
+                .unwrap();
+            let kind = fs::metadata(root.join(program)).unwrap();
+            assert!(kind.uid() > Settings::DEFAULT_BUILD_ID && kind.permissions().mode() & 0o6000 == 0);
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Sample {
     /// A directory that several samples share, for layers and roots; by default each has its own.
     pub shared_state: Option<PathBuf>,
     pub backend: Option<Backend>,
+    /// The home of the host's user.
+    pub home: Option<PathBuf>,
 }
 
 /// debian/rules of a package that does in `binary` what `script` says, without debhelper.
@@ -64,6 +66,7 @@ impl Sample {
             kind: BuildKind::Full,
             shared_state: None,
             backend: None,
+            home: None,
         };
         fs::create_dir(sample.output()).unwrap();
         sample.file("debian/source/format", format!("{format}\n"));
@@ -133,7 +136,7 @@ impl Sample {
             backend: self.backend,
             ..Settings::default()
         };
-        Builder::new(&self.state(), settings).unwrap()
+        Builder::at(&self.state(), self.home.as_deref(), settings).unwrap()
     }
 
     /// Builds, and checks that nothing of it is left.

@@ -85,6 +85,23 @@ fn build_that_fills_the_disk_is_ended() {
 }
 
 #[test]
+fn build_that_hides_what_it_writes_is_ended() {
+    for script in [
+        // Files that have no name any more, and files that have nothing but a name.
+        "@for i in 1 2 3 4; do perl -e 'open my $$f, \"+>\", \"hidden$$ARGV[0]\"; unlink \"hidden$$ARGV[0]\"; print $$f \"x\" x 1000000 for 1..40; $$f->flush; sleep 3600' $$i & done; wait",
+        "@mkdir many; perl -e 'for (1..40000) { open my $$f, \">\", \"many/$$_\" }'; sleep 3600",
+    ] {
+        let mut sample = Sample::running(script);
+        sample.limits.disk = 100 << 20;
+        let error = sample.build().unwrap_err();
+        assert!(
+            matches!(error, BuildError::DiskLimit { limit, host_full: false, .. } if limit == 100 << 20),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn build_that_eats_memory_is_ended() {
     let mut sample = Sample::running("@perl -e 'my @a; while (1) { push @a, \"x\" x 1000000 }'");
     sample.limits.memory = 200 << 20;

@@ -18,6 +18,11 @@ impl Repository {
     /// A repository with one package, whose only program has its name. Two keys exist, `right` and `wrong`; it is
     /// signed by the right one.
     pub fn with_package(name: &str) -> Self {
+        Self::with_script(name, "#!/bin/sh\n")
+    }
+
+    /// The same, whose package runs a script when it is installed.
+    pub fn with_script(name: &str, postinst: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let repository = Self {
@@ -25,7 +30,7 @@ impl Repository {
             dir,
         };
         let site = repository.path("site");
-        repository.package(name, &site);
+        repository.package(name, postinst, &site);
 
         let packages = repository.run("dpkg-scanpackages", &["--multiversion", "."], &site);
         fs::write(site.join("Packages"), &packages).unwrap();
@@ -62,6 +67,11 @@ impl Repository {
         repository
     }
 
+    /// The line that names it.
+    pub fn source(&self) -> String {
+        format!("deb http://{}/ ./", self.address)
+    }
+
     pub fn keyring(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.asc"))
     }
@@ -72,7 +82,7 @@ impl Repository {
         path
     }
 
-    fn package(&self, name: &str, site: &Path) {
+    fn package(&self, name: &str, postinst: &str, site: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
         let tree = self.path("package");
         fs::create_dir_all(tree.join("DEBIAN")).unwrap();
@@ -82,8 +92,14 @@ impl Repository {
         );
         fs::write(tree.join("DEBIAN/control"), control).unwrap();
         let program = tree.join("usr/bin").join(name);
-        fs::write(&program, "#!/bin/sh\necho came from the repository\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = tree.join("DEBIAN/postinst");
+        for (path, text) in [
+            (program, "#!/bin/sh\necho came from the repository\n"),
+            (script, postinst),
+        ] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         self.run(
             "dpkg-deb",
             &["--root-owner-group", "--build", tree.to_str().unwrap(), "."],
