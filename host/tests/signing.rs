@@ -209,10 +209,10 @@ fn states_them(bench: &Bench, signed: &Value, directory: &Path, keyring: &Path) 
     fs::write(&document, signed["statement"].as_str().unwrap()).unwrap();
     run(Command::new("gpgv").arg("--keyring").arg(keyring).arg(&document));
     let stated = fs::read_to_string(&document).unwrap();
-    let commit = "a".repeat(40);
+    let (commit, build) = ("a".repeat(40), id_of("builds", "one", "foundry.build.v1"));
     let head = format!(
         "Format: foundry-statement-1\nRepository: /srv/hello.git\nBranch: master\nCommit: {commit}\nSource: hello\n\
-         Version: 1.0\nArchitecture: amd64\nBuilder: test\nBuild: one\nChecksums-Sha256:\n"
+         Version: 1.0\nArchitecture: amd64\nBuilder: test\nBuild: {build}\nChecksums-Sha256:\n"
     );
     assert!(stated.contains(&head), "{stated}");
     let sums = run(Command::new("sh")

@@ -195,10 +195,10 @@ fn metadata_of_a_newer_version_is_refused_by_name() {
         fs::read_to_string(&path).unwrap(),
         "{\n  \"format\": 2,\n  \"roles\": [\n    \"packages\"\n  ]\n}"
     );
-    fs::write(&path, r#"{"format": 3, "roles": {"shape": "unknown"}}"#).unwrap();
+    fs::write(&path, r#"{"format": 4, "roles": {"shape": "unknown"}}"#).unwrap();
     let refused = store.list().unwrap_err();
     assert!(
-        matches!(refused, KeyError::Format { found: 3, known: 2, .. }),
+        matches!(refused, KeyError::Format { found: 4, known: 3, .. }),
         "{refused}"
     );
     // A key without metadata (a crash while it was added) is listed, and of no use.
