@@ -423,3 +423,27 @@ async fn a_bot_that_was_stopped_leaves_nothing_at_the_broker() {
     host.shutdown().await;
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_has_said_nothing_new_for_longer_than_events_last_is_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let world = World::start(BrokerAddress::local(broker.address())).await;
+    let topic = "bots/builder/build";
+    let word = event(
+        topic,
+        "p1",
+        "foundry.bot-presence.v1",
+        bot("builder", "build", "running", 1),
+    );
+    let word = changed(word, |word| {
+        word.source = "builder/build".to_owned();
+        word.time = "2026-01-01T00:00:00Z".to_owned();
+    });
+    let word = word.sign(&signer(&world.state("builder"))).unwrap();
+    publish(&world.address, &format!("foundry/{topic}"), word).await;
+    world.settled().await;
+    assert_eq!(world.listed(), ["builder/build running"]);
+    world.host.shutdown().await;
+    broker.stop().await;
+}
