@@ -5,7 +5,7 @@ use foundry_host::supervisor::Host;
 
 use crate::clones::Process;
 use crate::presence::status_becomes;
-use crate::support::{eventually, introduce};
+use crate::support::{eventually, introduce, signer};
 use crate::waiting::{load, order, publish_again};
 use crate::{at, broker};
 
@@ -36,11 +36,7 @@ async fn a_host_that_is_not_believed_is_named_once_with_the_command_that_helps()
             .then_some(())
     })
     .await;
-    let key = foundry_host::keys::KeyStore::open(directory.path().join("keys"))
-        .unwrap()
-        .list()
-        .unwrap()[0]
-        .fingerprint;
+    let key = signer(directory.path()).fingerprint();
     let said = stranger.said();
     let warnings: Vec<_> = said
         .lines()
