@@ -133,7 +133,8 @@ fn cancelled_build_leaves_nothing() {
     let begun = Instant::now();
     let error = sample.build_with(sample.request(), cancel).unwrap_err();
     assert!(matches!(error, BuildError::Cancelled), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    // It would have slept for an hour.
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
