@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use apt_repository::existing::Existing;
 use apt_repository::failure::Failure;
 use apt_repository::host::Transaction as _;
+use apt_repository::names::claim::Unread;
 use apt_repository::names::held::Held;
 use apt_repository::names::store::Records;
 use apt_repository::names::{Names, recorded_name};
@@ -110,8 +111,8 @@ impl Desk {
         // A record replaces what the archive holds as its memory.
         let (held, unread) = self.held(&names)?;
         let is_decided = |permission: &&Permission| allowed && matches!(permission, Permission::Binary { .. });
-        if let (Some((_, why)), false) = (unread.first(), unknown.iter().all(is_decided)) {
-            return Err(Failure::Repository(why.clone()).into());
+        if let (Some(suite), false) = (unread.first(), unknown.iter().all(is_decided)) {
+            return Err(Failure::Repository(suite.why.clone()).into());
         }
         records.names.remember(&held);
         let mut changed = permissions.to_vec();
@@ -119,13 +120,13 @@ impl Desk {
         if !changed.is_empty() && records.write(&self.transaction)? {
             self.transaction.commit(&[])?;
         }
-        let unread = unread.into_iter().map(|(suite, _)| suite).collect();
+        let unread = unread.into_iter().map(|suite| suite.codename).collect();
         Ok(Decided { changed, unread })
     }
 
     /// What the suites have of binary packages, by the names that they are recorded by; and the suites that can't be read, each
     /// with why.
-    fn held(&self, names: &BTreeSet<&str>) -> Result<(Vec<Held>, Vec<(String, String)>), RepositoryError> {
+    fn held(&self, names: &BTreeSet<&str>) -> Result<(Vec<Held>, Vec<Unread>), RepositoryError> {
         let (mut held, mut unread) = (Vec::new(), Vec::new());
         if names.is_empty() {
             return Ok((held, unread));
@@ -133,7 +134,7 @@ impl Desk {
         for suite in self.suites_and_remains()? {
             match self.held_by(&suite, names) {
                 Ok(of_suite) => held.extend(of_suite),
-                Err(Failure::Repository(why)) => unread.push((suite, why)),
+                Err(Failure::Repository(why)) => unread.push(Unread { codename: suite, why }),
                 Err(other) => return Err(other.into()),
             }
         }
