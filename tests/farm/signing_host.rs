@@ -9,7 +9,6 @@ use crate::package::run;
 use crate::support::signer;
 
 #[test]
-#[ignore = "signbot's host does not get a commit again that it refused: a run's events have to carry their announcement"]
 fn a_signing_host_that_learns_late_whom_to_believe_signs_what_was_built_meanwhile() {
     let Some(network) = Network::new() else { return };
     let users = [("builder", "builder"), ("signer", "host")];
