@@ -42,7 +42,7 @@ pub struct Attempt {
     pub end: End,
 }
 
-/// The number of a message, which is its id as well.
+/// The number of a message: its id derives from that, and it is in the message.
 pub fn id(number: usize) -> String {
     format!("thief-{number:03}")
 }
@@ -75,7 +75,7 @@ impl Attempts<'_> {
         self.list.push(Attempt { what, way, end });
     }
 
-    /// An event of the announced commit's run, with his packages in it.
+    /// An event of the announced commit's run, with his packages and the commit's announcement in it.
     fn says(&self, topic: &str, kind: &str, change: impl FnOnce(&mut Event)) -> Vec<u8> {
         let change = |event: &mut Event| {
             self.loot.in_its_run(event);
@@ -140,8 +140,8 @@ impl Attempts<'_> {
     }
 
     fn builds_of_nothing(&mut self) {
-        self.build("builds what no commit led to", "no commit led to it", |event| {
-            event.cause = None;
+        self.build("builds what nobody announced", "it carries no announcement", |event| {
+            event.announcement = None;
         });
         self.build("builds a commit that he made up", "", |event| {
             event.cause = Some("0123456789abcdef0123456789abcdef".to_owned());
@@ -149,15 +149,15 @@ impl Attempts<'_> {
         });
         self.build(
             "builds another commit than the announced one",
-            "the announced one is",
+            "and the announcement is of",
             |event| {
                 event.data.insert("ref".to_owned(), json!("f".repeat(40)));
             },
         );
-        self.build("builds for another branch", "the announced one is", |event| {
+        self.build("builds for another branch", "and the announcement is of", |event| {
             event.data.insert("branch".to_owned(), json!("main"));
         });
-        self.build("builds for another repository", "the announced one is", |event| {
+        self.build("builds for another repository", "and the announcement is of", |event| {
             event
                 .data
                 .insert("repository".to_owned(), json!("https://example.org/sudo.git"));
@@ -169,9 +169,9 @@ impl Attempts<'_> {
                 event.run = "my-own".to_owned();
             },
         );
-        let payload = self.says("builds", "foundry.build.v1", |event| event.cause = None);
+        let payload = self.says("builds", "foundry.build.v1", |event| event.announcement = None);
         let stays = Way::Retain("builds".to_owned(), payload);
-        let end = End::Refused("no commit led to it");
+        let end = End::Refused("it carries no announcement");
         self.add("leaves a build for those who come later", stays, end);
     }
 
@@ -200,7 +200,8 @@ impl Attempts<'_> {
                 "no foundry.dist.v1 on builds",
             ),
         ] {
-            let payload = self.says("builds", kind, |_| ());
+            // A commit that carries another announcement is no event.
+            let payload = self.says("builds", kind, |event| event.announcement = None);
             self.add(what, Way::Publish("builds".to_owned(), payload), End::Refused(why));
         }
         let nobody = tempfile::tempdir().unwrap();
@@ -240,12 +241,10 @@ impl Attempts<'_> {
             End::Nothing,
         );
         let same_id = self.loot.of_build("id");
-        let (loot, data) = (self.loot, self.loot.data());
-        let payload = self.thief.says("builds", &same_id, "foundry.build.v1", data, |event| {
-            loot.in_its_run(event)
+        let why = "type, topic, run, cause and work make another one";
+        self.build("builds something else under the honest build's id", why, |event| {
+            event.id = same_id;
         });
-        let way = Way::Publish("builds".to_owned(), payload);
-        self.add("builds something else under the honest build's id", way, End::Nothing);
     }
 
     fn wrong_times(&mut self) {

@@ -52,11 +52,12 @@ impl Loot {
         })
     }
 
-    /// Makes an event one of the announced commit's run, caused by that commit.
+    /// Makes an event one of the announced commit's run, caused by that commit, whose announcement it carries.
     pub fn in_its_run(&self, event: &mut Event) {
         let text = |member: &str| self.commit[member].as_str().unwrap().to_owned();
         event.run = text("run");
         event.cause = Some(text("id"));
+        event.announcement = Some(self.commit.to_string());
     }
 }
 

@@ -24,7 +24,7 @@ async fn the_page_has_every_suite_whoever_publishes_in_it() {
         .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
         .await;
     trixie
-        .publish("main", &world.build(&[Deb::new("world", "1", "amd64")]).await)
+        .publish("main", &world.build(&[Deb::new("world", "2", "amd64")]).await)
         .await;
     assert_eq!(suites(&world.read("index.html")), ["testing", "trixie"]);
     done(&world, &["promote", "testing", "stable"]);
@@ -46,16 +46,16 @@ async fn a_damaged_suite_keeps_no_other_one_from_being_published() {
     let world = World::new().await;
     let testing = world.distbot(&[("codename", &["testing"])]).await;
     let trixie = world.distbot(&[("codename", &["trixie"])]).await;
-    testing
-        .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
-        .await;
+    // Both names are on record: what is damaged may have had others.
+    let known = [Deb::new("hello", "1", "amd64"), Deb::new("world", "1", "amd64")];
+    testing.publish("main", &world.build(&known).await).await;
     for file in world.everything().into_keys() {
         if file.to_str().unwrap().contains("dists/testing/main/binary-amd64/") {
             std::fs::write(file, "damaged").unwrap();
         }
     }
     trixie
-        .publish("main", &world.build(&[Deb::new("world", "1", "amd64")]).await)
+        .publish("main", &world.build(&[Deb::new("world", "2", "amd64")]).await)
         .await;
     assert_eq!(suites(&world.read("index.html")), ["trixie"]);
 }
