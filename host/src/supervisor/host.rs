@@ -213,10 +213,11 @@ impl Host {
             .take_while(|_| may_have_a_number)
             .map(|number| format!("{wanted}-{number}"));
         let claimed = self.inner.bots.claim(std::iter::once(wanted.clone()).chain(numbered));
-        claimed.ok_or_else(|| match spec.name {
-            Some(_) => LoadFailure::NameTaken(wanted),
-            None => LoadFailure::AlreadyLoaded(wanted),
-        })
+        let taken = match spec.name {
+            Some(_) => LoadFailure::NameTaken,
+            None => LoadFailure::AlreadyLoaded,
+        };
+        claimed.ok_or_else(|| taken(wanted))
     }
 
     /// The bots of this host, by name.

@@ -73,7 +73,7 @@ impl Seen {
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.chunk.update(now);
             self.size += now.len() as u64;
-            if self.size % CHUNK == 0 {
+            if self.size.is_multiple_of(CHUNK) {
                 self.chunks.push(self.chunk.finalize_reset().into());
             }
             bytes = later;
@@ -82,7 +82,7 @@ impl Seen {
 
     /// The digest in hex and the size of all of them, the part, and what the chunks were.
     pub(super) fn end(mut self) -> (String, u64, Vec<u8>, Chunks) {
-        if self.size % CHUNK != 0 {
+        if !self.size.is_multiple_of(CHUNK) {
             self.chunks.push(self.chunk.finalize().into());
         }
         let chunks = Chunks {
