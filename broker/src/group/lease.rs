@@ -49,7 +49,7 @@ impl Groups {
 
     /// The member's connection is gone: what it held goes to others. If it died, the attempt counts for the message that it had for longest, since
     /// that may be the reason; from the second time on that one waits as if it had been refused, so that a line that breaks again and again
-    /// uses up no attempts. Where members work at several at a time, the one that kills becomes the oldest when those before it are done or wait.
+    /// uses up its attempts in an hour and not in a second. Where members work at several at a time, the one that kills becomes the oldest when those before it are done or wait.
     pub fn leave(&mut self, member: MemberId, how: Leaving, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(gone) = self.members.remove(member) else {
             return;
@@ -62,7 +62,7 @@ impl Groups {
             Leaving::Died => SUSPECTS,
         };
         let mut touched = BTreeSet::new();
-        for (number, (id, group)) in gone.held.into_iter().enumerate() {
+        for (number, (id, group)) in gone.held().into_iter().enumerate() {
             let Some(mut entry) = self.end_lease(group, id, member) else {
                 continue;
             };

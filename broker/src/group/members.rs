@@ -16,10 +16,20 @@ pub(super) struct Membership {
 #[derive(Debug)]
 pub(super) struct Member {
     capacity: usize,
-    pub(super) held: BTreeMap<EntryId, GroupId>,
+    /// What it was given, with the running number of that.
+    held: BTreeMap<EntryId, (GroupId, u64)>,
     pub(super) groups: BTreeSet<GroupId>,
     /// When it was last given something, as a running number: the longest idle goes first.
     served: u64,
+}
+
+impl Member {
+    /// What it holds, that which it has had for longest first.
+    pub(super) fn held(&self) -> Vec<(EntryId, GroupId)> {
+        let mut held: Vec<_> = self.held.iter().collect();
+        held.sort_unstable_by_key(|(_, (_, turn))| *turn);
+        held.into_iter().map(|(id, (group, _))| (*id, *group)).collect()
+    }
 }
 
 /// All members of all groups.
@@ -59,7 +69,7 @@ impl Members {
     pub(super) fn forget(&mut self, group: GroupId) {
         for member in self.members.values_mut() {
             member.groups.remove(&group);
-            member.held.retain(|_, of| *of != group);
+            member.held.retain(|_, (of, _)| *of != group);
         }
     }
 
@@ -86,12 +96,13 @@ impl Members {
         self.turns += 1;
         if let Some(member) = self.members.get_mut(&id) {
             member.served = self.turns;
-            member.held.insert(entry, group);
+            member.held.insert(entry, (group, self.turns));
         }
     }
 
     /// Notes that `id` no longer holds `entry`; tells the group it was of.
     pub(super) fn take_back(&mut self, id: MemberId, entry: EntryId) -> Option<GroupId> {
-        self.members.get_mut(&id)?.held.remove(&entry)
+        let (group, _) = self.members.get_mut(&id)?.held.remove(&entry)?;
+        Some(group)
     }
 }

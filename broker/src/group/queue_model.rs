@@ -91,6 +91,8 @@ struct Copy {
     expires: Option<u64>,
     attempts: u32,
     held_by: Option<u64>,
+    /// The number of its delivery.
+    turn: u64,
     /// Refused, and not to be tried again before this time.
     delayed: Option<u64>,
     /// When the member has held it for too long.
@@ -115,6 +117,7 @@ struct Model {
     /// Refused for ever, and to be buried for it.
     hopeless: BTreeSet<i64>,
     now: u64,
+    turns: u64,
 }
 
 impl Model {
@@ -164,6 +167,8 @@ impl Model {
                     let copy = self.copies.get_mut(&entry.0).unwrap();
                     copy.attempts += 1;
                     prop_assert_eq!(copy.attempts, attempt);
+                    self.turns += 1;
+                    copy.turn = self.turns;
                     copy.held_by = Some(member);
                     copy.delayed = None;
                     let patient = &*key(copy.group).name == PATIENT;
@@ -301,6 +306,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         expires,
                         attempts: 0,
                         held_by: None,
+                        turn: 0,
                         delayed: None,
                         overdue: 0,
                         since: model.now,
@@ -371,7 +377,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(done, id.is_some());
             }
             Step::Leave { member, orderly } => {
-                for (number, id) in model.held(member).into_iter().enumerate() {
+                let mut held = model.held(member);
+                held.sort_by_key(|id| model.copies[id].turn);
+                for (number, id) in held.into_iter().enumerate() {
                     let counts = !orderly && number < SUSPECTS;
                     model.give_back(id, counts);
                     let copy = model.copies.get_mut(&id).unwrap();

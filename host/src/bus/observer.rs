@@ -304,9 +304,20 @@ impl Recorder {
     /// Refused events are the business of the bots they were meant for; here they are just not recorded. One whose reason may pass is
     /// kept for then.
     async fn event(&self, delivery: &Delivery) {
+        // What is acknowledged does not come again.
+        while let Err(error) = self.kept(delivery).await {
+            tracing::warn!(%error, "cannot record an event; trying again");
+            if matches!(error, LedgerError::Closed) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn kept(&self, delivery: &Delivery) -> Result<(), LedgerError> {
         let topic = self.verifier.topics.short(&delivery.topic);
         let now = OffsetDateTime::now_utc();
-        let kept = match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
+        match self.verifier.verify(&delivery.payload, &delivery.topic, now) {
             Ok(event) => record(&self.ledger, &self.verifier, &event, topic).await,
             Err(refusal) => {
                 tracing::debug!(topic, %refusal, "not recorded");
@@ -318,9 +329,6 @@ impl Recorder {
                     None => Ok(()),
                 }
             }
-        };
-        if let Err(error) = kept {
-            tracing::warn!(%error, "cannot record an event");
         }
     }
 }

@@ -67,7 +67,7 @@ impl Unheard {
     /// What may have become acceptable by now, to be looked at once more.
     pub(super) fn take(&mut self, trust_changed: bool, now: OffsetDateTime) -> Vec<(String, Bytes)> {
         let is_due = |word: &Refused| match word.cure {
-            Cure::Trust => trust_changed,
+            Cure::Trust | Cure::Packages => trust_changed,
             Cure::At(time) => time <= now,
         };
         let due: Vec<_> = self.words.extract_if(.., |_, word| is_due(word)).collect();

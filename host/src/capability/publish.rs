@@ -17,9 +17,14 @@ const MAX_DATA: usize = 256 * 1024;
 /// [`MAX_ANNOUNCEMENT`](crate::event::MAX_ANNOUNCEMENT).
 const MAX_COMMIT_DATA: usize = 24 * 1024;
 
+/// Longest key of an event, in bytes: it is in the envelope.
+const MAX_KEY: usize = 1024;
+
 impl wit::publish::Host for Invocation {
     async fn send(&mut self, event: Event) -> wasmtime::Result<Result<String, Error>> {
-        let bytes = event.data.len();
+        let bytes = event.data.len()
+            + event.subject.as_ref().map_or(0, String::len)
+            + event.key.as_ref().map_or(0, String::len);
         let event = match self.accept(event) {
             Ok(event) => event,
             Err(error) => return Ok(Err(error)),
@@ -45,6 +50,9 @@ impl Invocation {
         let topic = outlets.topic(&event.topic)?.to_owned();
         if event.data.len() > MAX_DATA {
             return Err(Error::TooLarge(MAX_DATA as u64));
+        }
+        if event.key.as_ref().is_some_and(|key| key.len() > MAX_KEY) {
+            return Err(Error::Invalid(format!("its key is longer than {MAX_KEY} bytes")));
         }
         let data = match serde_json::from_str(&event.data) {
             Ok(Value::Object(data)) => data,

@@ -19,7 +19,10 @@ impl wit::state::Host for Invocation {
             Ok(value) => value,
             Err(e) => return Ok(Err(Error::Unavailable(e.to_string()))),
         };
-        let noted = self.effects.saw(Sight::Value(key), || Seen::value(value.as_deref()));
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        let noted = self
+            .effects
+            .saw(Sight::Value(key), bytes, || Seen::value(value.as_deref()));
         Ok(noted
             .map(|()| value)
             .map_err(|too_much| Error::Unavailable(too_much.to_string())))
@@ -58,7 +61,10 @@ impl wit::state::Host for Invocation {
             Ok(keys) => keys,
             Err(e) => return Ok(Err(Error::Unavailable(e.to_string()))),
         };
-        let noted = self.effects.saw(Sight::Keys(prefix.clone()), || Seen::keys(&keys));
+        let bytes = keys.iter().map(|key| key.len() + 64).sum();
+        let noted = self
+            .effects
+            .saw(Sight::Keys(prefix.clone()), bytes, || Seen::keys(&keys));
         if let Err(too_much) = noted {
             return Ok(Err(Error::Unavailable(too_much.to_string())));
         }

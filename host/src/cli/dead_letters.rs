@@ -162,6 +162,7 @@ async fn show(number: LetterNumber, context: &mut Context) -> Result<(), CliErro
     let retried = match letter.cure {
         None => None,
         Some(Cure::Trust) => Some("when the trusted keys change".to_owned()),
+        Some(Cure::Packages) => Some("when the packages keys change".to_owned()),
         Some(Cure::At(at)) => Some(at.format(&Rfc3339).unwrap_or_default()),
     };
     if let Some(retried) = retried {

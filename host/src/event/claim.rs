@@ -53,7 +53,11 @@ impl Claim {
 }
 
 fn about(event: &Value) -> Map<String, Value> {
-    let data = event.get("data");
+    commit_of(event.get("data").and_then(Value::as_object))
+}
+
+/// What a failure may say of its commit: repository, branch and commit of an event's data, if they can be some.
+pub(crate) fn commit_of(data: Option<&Map<String, Value>>) -> Map<String, Value> {
     let members = ["repository", "branch", "ref"].into_iter().filter_map(|name| {
         let value = data?.get(name).filter(|value| value.is_string())?;
         Some((name.to_owned(), value.clone()))

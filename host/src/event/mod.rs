@@ -14,7 +14,7 @@ mod verifier;
 
 pub(crate) use announcement::differing;
 pub use announcement::{COMMIT, MAX_ANNOUNCEMENT, Unannounced};
-pub(crate) use claim::Claim;
+pub(crate) use claim::{Claim, commit_of};
 pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
 pub(crate) use envelope::{is_plain as is_id, is_type};
 pub(crate) use origin::ATTEMPT;

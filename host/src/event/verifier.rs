@@ -68,6 +68,8 @@ pub enum Refusal {
 pub enum Cure {
     /// Once the trusted keys, or what their hosts may say, are others.
     Trust,
+    /// Once the packages keys are others.
+    Packages,
     /// From that moment on.
     At(#[serde(with = "time::serde::rfc3339")] OffsetDateTime),
 }

@@ -10,8 +10,9 @@ use crate::event::Cure;
 
 /// Dead letters of a class that are kept, and bytes of their payloads; the oldest go first. Whoever may publish can have any number of messages refused: so
 /// these have a bound of their own, and push out nothing that a bot gave up.
-const MOST: [(Class, i64, i64); 3] = [
+const MOST: [(Class, i64, i64); 4] = [
     (Class::Message, 10_000, 256 * 1024 * 1024),
+    (Class::Known, 10_000, 64 * 1024 * 1024),
     (Class::Refused, 10_000, 64 * 1024 * 1024),
     (Class::Outbox, 10_000, 256 * 1024 * 1024),
 ];
@@ -40,7 +41,9 @@ pub enum DeadLetterKind {
 enum Class {
     /// A bot gave it up.
     Message,
-    /// It was nobody's: no bot got it.
+    /// A known key signed it, and no bot got it.
+    Known,
+    /// It is a stranger's, and no bot got it.
     Refused,
     /// The broker will not take it.
     Outbox,
@@ -50,6 +53,7 @@ impl Class {
     fn of(letter: &DeadLetter) -> Self {
         match (letter.kind, &letter.id) {
             (DeadLetterKind::Outbox, _) => Self::Outbox,
+            (_, None) if letter.is_known => Self::Known,
             (_, None) => Self::Refused,
             (_, Some(_)) => Self::Message,
         }
@@ -59,6 +63,7 @@ impl Class {
     fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
+            Self::Known => "known",
             Self::Refused => "refused",
             Self::Outbox => "outbox",
         }
@@ -140,6 +145,9 @@ pub struct DeadLetter {
     /// Whether the operator wants it handled, whatever became of it; else only if it was not settled meanwhile.
     #[serde(skip)]
     pub anew: bool,
+    /// Whether a key that this host knows signed it.
+    #[serde(skip)]
+    pub is_known: bool,
 }
 
 /// A dead letter that is tried again.
@@ -185,6 +193,7 @@ impl DeadLetter {
             requeued: false,
             cure: None,
             anew: false,
+            is_known: false,
         }
     }
 }
@@ -204,7 +213,7 @@ pub(super) fn insert(c: &Connection, dead: &DeadLetter) -> rusqlite::Result<i64>
         dead.attempts,
         dead.payload,
         dead.kind.name(),
-        dead.cure == Some(Cure::Trust),
+        on_trust(dead.cure),
         moment(dead.cure),
         Class::of(dead).name(),
     ])?;
@@ -220,28 +229,48 @@ fn make_room(c: &Connection, class: Class) -> rusqlite::Result<()> {
         return Ok(());
     };
     let mut totals = c.prepare_cached("SELECT count, bytes FROM dead_letter_totals WHERE class = ?")?;
-    let mut oldest =
-        c.prepare_cached("DELETE FROM dead_letters WHERE seq = (SELECT min(seq) FROM dead_letters WHERE class = ?)")?;
+    let mut oldest = c.prepare_cached(
+        "DELETE FROM dead_letters WHERE seq = (SELECT min(seq) FROM dead_letters WHERE class = ? AND NOT requeued)",
+    )?;
     loop {
         let (count, bytes): (i64, i64) = totals.query_row([class.name()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if count <= 1 || (count <= *most && bytes <= *most_bytes) {
             return Ok(());
         }
-        oldest.execute([class.name()])?;
+        if oldest.execute([class.name()])? == 0 {
+            // All of them are being tried again.
+            return Ok(());
+        }
     }
 }
+
+/// The packages keys, in the column that tells which keys have to change.
+const PACKAGES: i64 = 2;
 
 /// From when on, in seconds since 1970: a second that has begun is not over.
 pub(super) fn moment(cure: Option<Cure>) -> Option<i64> {
     match cure {
         Some(Cure::At(at)) => Some(at.unix_timestamp() + 1),
-        Some(Cure::Trust) | None => None,
+        Some(Cure::Trust | Cure::Packages) | None => None,
     }
 }
 
-fn cure(on_trust: bool, at: Option<i64>) -> Option<Cure> {
+fn cure(on_trust: i64, at: Option<i64>) -> Option<Cure> {
     let at = at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    on_trust.then_some(Cure::Trust).or(at.map(Cure::At))
+    match on_trust {
+        0 => at.map(Cure::At),
+        PACKAGES => Some(Cure::Packages),
+        _ => Some(Cure::Trust),
+    }
+}
+
+/// As the table has it: which keys have to change.
+fn on_trust(cure: Option<Cure>) -> i64 {
+    match cure {
+        Some(Cure::Trust) => 1,
+        Some(Cure::Packages) => PACKAGES,
+        Some(Cure::At(_)) | None => 0,
+    }
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
@@ -261,6 +290,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         requeued: row.get(9)?,
         cure: cure(row.get(10)?, row.get(11)?),
         anew: row.get(12)?,
+        is_known: false,
     })
 }
 
@@ -352,7 +382,7 @@ impl Ledger {
             c.prepare_cached(
                 "UPDATE dead_letters SET requeued = 0, reason = ?, retry_on_trust = ?, retry_at = ? WHERE seq = ?",
             )?
-            .execute(params![reason, cure == Some(Cure::Trust), moment(cure), seq])?;
+            .execute(params![reason, on_trust(cure), moment(cure), seq])?;
             Ok(())
         })
         .await
@@ -366,16 +396,21 @@ impl Ledger {
     pub async fn curable(
         &self,
         after: i64,
-        trust_changed: bool,
+        (trust_changed, packages_changed): (bool, bool),
         now: OffsetDateTime,
     ) -> Result<Vec<DeadLetter>, LedgerError> {
         self.work(move |c| {
             c.prepare_cached(
                 "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
                         retry_at, anew FROM dead_letters
-                 WHERE seq > ? AND NOT requeued AND (retry_at <= ? OR (? AND retry_on_trust)) ORDER BY seq LIMIT ?",
+                 WHERE seq > ? AND NOT requeued
+                       AND (retry_at <= ? OR (? AND retry_on_trust = 1) OR (? AND retry_on_trust = 2))
+                 ORDER BY seq LIMIT ?",
             )?
-            .query_map(params![after, now.unix_timestamp(), trust_changed, PAGE], row)?
+            .query_map(
+                params![after, now.unix_timestamp(), trust_changed, packages_changed, PAGE],
+                row,
+            )?
             .collect()
         })
         .await

@@ -162,6 +162,8 @@ impl Ledger {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
             note_settled(c, &group, &id)?;
+            c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
+                .execute(params![group, id])?;
             Ok(())
         })
         .await

@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(ledger.upgraded().topics.unix_timestamp(), 1_764_000_000);
         assert!(ledger.is_announced("r1").await.unwrap() && !ledger.is_announced("r2").await.unwrap());
         let now = OffsetDateTime::now_utc();
-        assert_eq!(ledger.curable(0, true, now).await.unwrap().len(), 1);
+        assert_eq!(ledger.curable(0, (true, false), now).await.unwrap().len(), 1);
         assert_eq!(ledger.recordable(0, true, now).await.unwrap(), []);
         drop(ledger);
         let again = Ledger::open(&path).unwrap();

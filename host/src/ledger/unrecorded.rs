@@ -30,7 +30,12 @@ pub struct Unrecorded {
 
 fn insert(c: &Connection, topic: &str, payload: &[u8], cure: Cure) -> rusqlite::Result<()> {
     c.prepare_cached("INSERT INTO unrecorded (topic, payload, retry_on_trust, retry_at) VALUES (?, ?, ?, ?)")?
-        .execute(params![topic, payload, cure == Cure::Trust, moment(Some(cure))])?;
+        .execute(params![
+            topic,
+            payload,
+            !matches!(cure, Cure::At(_)),
+            moment(Some(cure))
+        ])?;
     c.prepare_cached("DELETE FROM unrecorded WHERE seq <= (SELECT max(seq) FROM unrecorded) - ?")?
         .execute([MAX_KEPT])?;
     // Of the newest up to the bound, and none older than the first that goes beyond it.
@@ -90,7 +95,7 @@ impl Ledger {
                 return c.prepare_cached("DELETE FROM unrecorded WHERE seq = ?")?.execute([seq]);
             };
             c.prepare_cached("UPDATE unrecorded SET retry_on_trust = ?, retry_at = ? WHERE seq = ?")?
-                .execute(params![cure == Cure::Trust, moment(Some(cure)), seq])
+                .execute(params![!matches!(cure, Cure::At(_)), moment(Some(cure)), seq])
         })
         .await
         .map(drop)

@@ -71,6 +71,10 @@ fn weigh(event: &EventRow, causes: &Causes<'_>, done: &Done<'_>) -> Weight {
     if done.has_succeeded(stage, event) || done.has_another_member_succeeded(stage, event) {
         return Weight::Outdated;
     }
+    // What nobody knows led to it may be anything, and takes nothing away from what was done.
+    if cause.is_none() && done.furthest >= Some(stage) {
+        return Weight::Beside;
+    }
     if !is_refusal(event) {
         return Weight::Counts(stage);
     }
@@ -78,8 +82,6 @@ fn weigh(event: &EventRow, causes: &Causes<'_>, done: &Done<'_>) -> Weight {
     // was verified.
     if done.is_done(stage, event) {
         Weight::Outdated
-    } else if cause.is_none() && done.furthest >= Some(stage) {
-        Weight::Beside
     } else {
         Weight::Counts(stage)
     }

@@ -96,12 +96,17 @@ fn a_second_architectures_build_does_not_take_published_back() {
 }
 
 #[test]
-fn a_failure_that_names_the_id_of_another_runs_event_ends_a_chain_of_its_own() {
+fn a_failure_that_nothing_of_the_run_led_to_takes_nothing_from_what_was_done() {
     let mut events = published();
     events.push(failure("f", "sign", "head/sign", "of-another-run", (1, 15)));
     let state = Run::of(events).unwrap().state;
-    assert_eq!(state.status, RunStatus::PartlyFailed);
-    assert_eq!(chains(&state), ["amd64 published", "head/sign failed"]);
+    assert_eq!(state.status, RunStatus::Published);
+    assert_eq!(chains(&state), ["amd64 published"]);
+    // Where nothing was done it is all that is known.
+    let mut events = published();
+    events.truncate(1);
+    events.push(failure("f", "build", "b1/build", "of-another-run", (1, 15)));
+    assert_eq!(Run::of(events).unwrap().state.status, RunStatus::Failed);
 }
 
 #[test]

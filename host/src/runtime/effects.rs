@@ -104,16 +104,17 @@ impl Effects {
         Ok(())
     }
 
-    /// Note what was seen of the state. What was seen first counts.
+    /// Note what was seen of the state, of so many bytes, which are looked at again when the message is settled. What was seen first
+    /// counts.
     ///
     /// # Errors
     /// [`TooMuch`]; it is not noted then, and must not be told to the bot.
-    pub fn saw(&mut self, sight: Sight, seen: impl FnOnce() -> Seen) -> Result<(), TooMuch> {
+    pub fn saw(&mut self, sight: Sight, bytes: usize, seen: impl FnOnce() -> Seen) -> Result<(), TooMuch> {
         if self.sights.contains_key(&sight) {
             return Ok(());
         }
         let (Sight::Value(text) | Sight::Keys(text)) = &sight;
-        self.hold(text.len())?;
+        self.hold(text.len() + bytes)?;
         self.sights.insert(sight, seen());
         Ok(())
     }
@@ -166,7 +167,7 @@ mod tests {
         }
         assert_eq!(effects.write("one more".into(), None), Err(TooMuch));
         assert_eq!(
-            effects.saw(Sight::Value("k".into()), || Seen::value(None)),
+            effects.saw(Sight::Value("k".into()), 0, || Seen::value(None)),
             Err(TooMuch)
         );
         let mut effects = Effects::default();

@@ -16,7 +16,7 @@ use super::twins::Twins;
 use super::waits::Waits;
 use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers, record};
 use crate::capability::Level;
-use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, of_stage};
+use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, commit_of, of_stage};
 use crate::keys::{Duty, Signer};
 use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settled, Settlement};
 use crate::runtime::wit::types::Message;
@@ -36,6 +36,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// How long other hosts may take to let a message go ahead before its place is given to the next one.
 const PROMPT: Duration = Duration::from_secs(2);
+
+/// Collisions after which a message keeps its turn for as long as it needs.
+const PATIENT: u32 = 3;
 
 /// What a bot's messages need from the host.
 pub(super) struct Link {
@@ -92,8 +95,14 @@ pub(super) struct Handler {
 /// What an attempt at a message came to.
 enum Attempt {
     Settled(Box<Settlement>),
-    Again { after: Duration, why: String, limit: u32 },
+    Again {
+        after: Duration,
+        why: String,
+        limit: u32,
+    },
     GiveUp(String),
+    /// The host has no room for it now.
+    NoRoom(String),
 }
 
 impl Handler {
@@ -149,13 +158,14 @@ impl Handler {
             .await;
         let mut message = message_of(event, topic);
         message.attempt = self.until_written(|| ledger.attempts(&group, &event.id)).await;
+        let mut collisions = 0;
         loop {
             let mut turn = tokio::select! {
                 turn = self.turns.take() => turn,
                 () = abandon.cancelled() => return false,
             };
             let settled = tokio::select! {
-                settled = self.outcome(&mut message, &group, event, delivery, (place, &mut turn)) => settled,
+                settled = self.outcome(&mut message, &group, event, delivery, (place, &mut turn, collisions)) => settled,
                 () = abandon.cancelled() => return false,
             };
             let settlement = Settlement {
@@ -182,6 +192,7 @@ impl Handler {
             }
             // Some message was settled in between, so that there is progress in any case. It is no failed attempt.
             self.turns.collided();
+            collisions += 1;
             tracing::debug!(
                 bot = self.name(),
                 id = event.id,
@@ -233,11 +244,22 @@ impl Handler {
         group: &str,
         event: &Event,
         delivery: &Delivery,
-        (place, turn): (&mut Place, &mut Option<StateTurn>),
+        (place, turn, collisions): (&mut Place, &mut Option<StateTurn>, u32),
     ) -> Settlement {
         let announcement = event.passes_on(&delivery.payload);
+        let mut rooms_missed = 0;
         loop {
-            match self.attempt_in_turn(message, announcement.as_deref(), turn).await {
+            match self
+                .attempt_in_turn(message, announcement.as_deref(), (&mut *turn, collisions))
+                .await
+            {
+                Attempt::NoRoom(why) => {
+                    // It says nothing of the message.
+                    rooms_missed += 1;
+                    *turn = None;
+                    self.log(Some(&event.run), Level::Warn, &why);
+                    place.pause(backoff(rooms_missed)).await;
+                }
                 Attempt::Settled(settlement) => return *settlement,
                 Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
                 Attempt::Again { after, why, limit } => {
@@ -272,10 +294,11 @@ impl Handler {
         &self,
         message: &Message,
         announcement: Option<&str>,
-        turn: &mut Option<StateTurn>,
+        (turn, collisions): (&mut Option<StateTurn>, u32),
     ) -> Attempt {
         let mut attempt = pin!(self.attempt(message, announcement));
-        if turn.is_some() {
+        // One that lost its turn again and again keeps it, however long it takes: else it might never come to an end.
+        if turn.is_some() && collisions < PATIENT {
             if let Ok(attempt) = tokio::time::timeout(LONGEST_TURN, &mut attempt).await {
                 return attempt;
             }
@@ -309,14 +332,7 @@ impl Handler {
                 self.health.succeeded();
                 Attempt::GiveUp(why)
             }
-            Err(fault @ Fault::NoRoom(_)) => {
-                self.health.failed.fetch_add(1, Ordering::Relaxed);
-                Attempt::Again {
-                    after: Duration::ZERO,
-                    why: format!("the host {fault}"),
-                    limit: MAX_RETRIES,
-                }
-            }
+            Err(fault @ Fault::NoRoom(_)) => Attempt::NoRoom(format!("the host {fault}; trying again")),
             Err(fault) => {
                 self.health.faulted();
                 Attempt::Again {
@@ -378,7 +394,7 @@ impl Handler {
             .services
             .packages_keys
             .was_stranger(group, &event.id);
-        let cure = was_stranger.then_some(Cure::Trust);
+        let cure = was_stranger.then_some(Cure::Packages);
         let mut settlement = Settlement {
             bot: self.name().to_owned(),
             dead: Some(DeadLetter { cure, ..dead }),
@@ -393,7 +409,10 @@ impl Handler {
             id: origin.id(&[]),
             topic: FAILURES.to_owned(),
             event_type: "foundry.failure.v1".to_owned(),
-            subject: event.subject.clone(),
+            subject: event
+                .subject
+                .as_deref()
+                .map(|subject| subject.chars().take(255).collect()),
             run: event.run.clone(),
             cause: Some(event.id.clone()),
             origin,
@@ -407,12 +426,7 @@ impl Handler {
     }
 
     fn failure_data(&self, event: &Event, attempts: u32, reason: &str) -> Map<String, Value> {
-        let mut data = Map::new();
-        for key in ["repository", "branch", "ref"] {
-            if let Some(value) = event.data.get(key) {
-                data.insert(key.to_owned(), value.clone());
-            }
-        }
+        let mut data = commit_of(Some(&event.data));
         let reason: String = reason.chars().take(2000).collect();
         data.insert("stage".to_owned(), json!(self.stage));
         data.insert("reason".to_owned(), json!(reason));

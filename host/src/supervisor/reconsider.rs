@@ -89,16 +89,14 @@ pub(super) async fn reconsider_refused(
 async fn pass(ledger: &Ledger, verifier: &Verifier, changed: Changed) -> Result<(), LedgerError> {
     let mut after = 0;
     loop {
-        let letters = ledger.curable(after, changed.trust, OffsetDateTime::now_utc()).await?;
+        let keys = (changed.trust, changed.packages);
+        let letters = ledger.curable(after, keys, OffsetDateTime::now_utc()).await?;
         let Some(last) = letters.last() else {
             return Ok(());
         };
         after = last.seq;
         for letter in letters {
-            // One that its bot rejected has an id.
-            if letter.id.is_none() || changed.packages {
-                reconsider(ledger, verifier, letter).await?;
-            }
+            reconsider(ledger, verifier, letter).await?;
         }
     }
 }

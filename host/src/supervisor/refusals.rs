@@ -14,7 +14,8 @@ const MADE_UP: u32 = 60;
 /// Told of one announced run: for strangers together, and for each known key.
 const ANNOUNCED: u32 = 10;
 
-/// Budgets that are kept account of. Known keys and announced runs can't be made up, but there may be many.
+/// Budgets of announced runs that are kept account of, half of them of strangers. Such runs can't be made up, but whoever listens to the topics knows
+/// many. Beyond that a run has no budget of its own.
 const MOST_BUDGETS: usize = 1024;
 
 /// What a refused message is told at the expense of.
@@ -47,6 +48,19 @@ struct Told {
     counts: HashMap<Budget, u32>,
 }
 
+impl Told {
+    /// Whether a run has a budget of its own, or may have one.
+    fn has_room(&self, budget: &Budget) -> bool {
+        let of_runs = self.counts.keys().filter(|other| other.run.is_some());
+        budget.run.is_none()
+            || self.counts.contains_key(budget)
+            || match budget.key {
+                Some(_) => of_runs.count() < MOST_BUDGETS,
+                None => of_runs.filter(|other| other.key.is_none()).count() < MOST_BUDGETS / 2,
+            }
+    }
+}
+
 impl Refusals {
     /// Whether one more may be told.
     pub(super) fn take(&self, budget: Budget, now: Instant) -> bool {
@@ -58,9 +72,10 @@ impl Refusals {
                 counts: HashMap::new(),
             };
         }
-        if told.counts.len() >= MOST_BUDGETS && !told.counts.contains_key(&budget) {
-            return false;
-        }
+        let budget = match told.has_room(&budget) {
+            true => budget,
+            false => Budget { run: None, ..budget },
+        };
         let most = budget.most();
         let count = told.counts.entry(budget).or_default();
         let may = *count < most;
@@ -113,10 +128,28 @@ mod tests {
     fn the_account_itself_is_bounded() {
         let (refusals, now) = (Refusals::default(), Instant::now());
         for run in 0..MOST_BUDGETS {
-            assert!(refusals.take(budget(Some(&run.to_string()), None), now));
+            refusals.take(budget(Some(&run.to_string()), None), now);
         }
-        assert!(!refusals.take(budget(Some("one more"), None), now));
+        assert!(
+            !refusals.take(budget(Some("one more"), None), now),
+            "strangers have used up all"
+        );
         assert!(refusals.take(budget(Some("0"), None), now), "one that is kept");
+        for key in ["k1", "k2"] {
+            assert_eq!(
+                told(&refusals, &budget(Some("new"), Some(key)), now),
+                10,
+                "a known key in a new run"
+            );
+        }
+        for run in 0..MOST_BUDGETS {
+            refusals.take(budget(Some(&run.to_string()), Some("k1")), now);
+        }
+        assert_eq!(
+            told(&refusals, &budget(Some("another"), Some("k2")), now),
+            60,
+            "it has its own at least"
+        );
         assert!(refusals.take(budget(Some("one more"), None), now + HOUR));
     }
 }

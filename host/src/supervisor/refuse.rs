@@ -44,7 +44,9 @@ impl Handler {
                 0,
                 &delivery.payload,
             );
-            settlement.dead = Some(DeadLetter { cure, ..dead });
+            let claim = Claim::of(&delivery.payload);
+            let is_known = claim.is_some_and(|claim| refusal.known_key(&claim.key).is_some());
+            settlement.dead = Some(DeadLetter { cure, is_known, ..dead });
         }
         if settlement.dead.is_some() || !settlement.publish.is_empty() {
             self.until_written(|| ledger.settle(settlement.clone())).await;

@@ -22,7 +22,14 @@ pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration
             return;
         }
         handler.link.clock.right().await;
-        while tick(&handler, &timer).await == Settled::Stale {
+        loop {
+            // Beside the messages first; in its turn, however long it takes, once one of them got into its way.
+            let turn = handler.turns.take().await;
+            let settled = tick(&handler, &timer).await;
+            drop(turn);
+            if settled == Settled::Done {
+                break;
+            }
             handler.turns.collided();
         }
     }

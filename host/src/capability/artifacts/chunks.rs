@@ -16,6 +16,11 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Bytes of all of them.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.digests.len()

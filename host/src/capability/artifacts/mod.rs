@@ -70,13 +70,43 @@ pub enum ArtifactError {
     Store(object_store::Error),
 }
 
+/// What was read whole, by its digest.
+#[derive(Default)]
+struct Verified {
+    chunks: HashMap<String, Chunks>,
+    /// Of all of them.
+    count: usize,
+}
+
+impl Verified {
+    /// An entry takes as much as eight digests besides its own.
+    fn weight(chunks: &Chunks) -> usize {
+        chunks.count() + 8
+    }
+
+    fn keep(&mut self, sha256: &str, chunks: Chunks) {
+        self.forget(sha256);
+        if self.count + Self::weight(&chunks) > MAX_CHUNKS {
+            *self = Self::default();
+        }
+        self.count += Self::weight(&chunks);
+        self.chunks.insert(sha256.to_owned(), chunks);
+    }
+
+    fn forget(&mut self, sha256: &str) {
+        if let Some(gone) = self.chunks.remove(sha256) {
+            self.count -= Self::weight(&gone);
+        }
+    }
+}
+
 /// The store. Bytes are kept once per digest and never change.
 pub struct ArtifactStore {
     store: Arc<dyn ObjectStore>,
     /// Where its files are, if they are on this machine.
     directory: Option<PathBuf>,
     /// By digest: what this process has read whole, and what its chunks were.
-    verified: Mutex<HashMap<String, Chunks>>,
+    verified: Mutex<Verified>,
 }
 
 impl ArtifactStore {
@@ -231,6 +261,9 @@ impl ArtifactStore {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
+        if artifact.size != chunks.size() {
+            return Err(ArtifactError::Corrupt(artifact.sha256.clone()));
+        }
         let whole = chunks.around(&range);
         let found = self.store.get_range(&key, whole.clone()).await;
         let bytes = found.map_err(|e| not_found(e, artifact))?;
@@ -274,22 +307,18 @@ impl ArtifactStore {
             _ => return Err(ArtifactError::Corrupt(artifact.sha256.clone())),
         };
         if let Ok(mut verified) = self.verified.lock() {
-            let kept: usize = verified.values().map(Chunks::count).sum();
-            if kept + chunks.count() > MAX_CHUNKS {
-                verified.clear();
-            }
-            verified.insert(artifact.sha256.clone(), chunks);
+            verified.keep(&artifact.sha256, chunks);
         }
         Ok(part.into())
     }
 
     fn verified_chunks(&self, artifact: &Artifact) -> Option<Chunks> {
-        self.verified.lock().ok()?.get(&artifact.sha256).cloned()
+        self.verified.lock().ok()?.chunks.get(&artifact.sha256).cloned()
     }
 
     fn forget(&self, artifact: &Artifact) {
         if let Ok(mut verified) = self.verified.lock() {
-            verified.remove(&artifact.sha256);
+            verified.forget(&artifact.sha256);
         }
     }
 

@@ -51,6 +51,10 @@ fn fitting(event: &Event, topic: &str) -> Result<Origin, &'static str> {
         Origin::GivenUp { .. } | Origin::Refused { .. } if event.event_type != FAILURE || topic != FAILURES => {
             return Err("that work makes failures, on their topic");
         }
+        // A failure with a group is weighed against what others of the group did.
+        Origin::StockTimer { .. } | Origin::Timer { .. } if event.event_type == FAILURE && event.cause.is_some() => {
+            return Err("no message leads to a timer's failure");
+        }
         _ => {}
     }
     match origin.id(&[&event.event_type, topic]) == event.id {
