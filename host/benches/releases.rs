@@ -141,7 +141,13 @@ fn hops(program: &Path) -> (f64, f64) {
     farm.start();
     for hop in 1..=HOPS {
         let (from, to) = (format!("t{hop}"), format!("t{}", hop + 1));
-        let mut load = load(&farm, "relay", &format!("link{hop}"), Some(&from), &to);
+        let mut load = load(
+            &farm,
+            "relay",
+            &format!("link{hop}"),
+            Some(&format!("{from}@group{hop}")),
+            &to,
+        );
         load.args([
             "--endpoint",
             &format!("group{hop}"),
