@@ -215,7 +215,11 @@ mod tests {
             member = with_field(member, 386 + 24 * index, part.as_bytes());
         }
         member = with_field(member, 482, &[1]);
-        [with_field(member, 483, format!("{:011o}\0", 512).as_bytes()), blocks.to_vec()].concat()
+        [
+            with_field(member, 483, format!("{:011o}\0", 512).as_bytes()),
+            blocks.to_vec(),
+        ]
+        .concat()
     }
 
     /// A package with these members in its control archive.
