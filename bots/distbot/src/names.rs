@@ -35,7 +35,7 @@ pub(crate) fn admit(
         .filter(|binary| records.names.is_unknown(&binary.package));
     let unknown: Vec<_> = unknown.collect();
     if !unknown.is_empty() {
-        let held = held(&unknown, transaction, config).map_err(for_now)?;
+        let held = held(&unknown, &claim.repository, transaction, config).map_err(for_now)?;
         records.names.remember(&held);
     }
     // A package may move between sources of its repository: whose are those that it comes from?
@@ -61,7 +61,12 @@ fn claim_of(build: &Build, sign: &Sign) -> Claim {
 
 /// What the archive's suites have of names of which nothing is recorded. All have to be readable: what one can't tell may be
 /// another's.
-fn held(unknown: &[&Claimed], transaction: &SiteTransaction, config: &Config) -> Result<Vec<Held>, Failure> {
+fn held(
+    unknown: &[&Claimed],
+    repository: &str,
+    transaction: &SiteTransaction,
+    config: &Config,
+) -> Result<Vec<Held>, Failure> {
     let names = unknown
         .iter()
         .flat_map(|claimed| [claimed.package.as_str(), recorded_name(&claimed.package)]);
@@ -81,7 +86,8 @@ fn held(unknown: &[&Claimed], transaction: &SiteTransaction, config: &Config) ->
     if unread.is_empty() {
         return Ok(held);
     }
-    Err(Failure::Later(claim::undecided(unknown, &unread, &config.directory)))
+    let why = claim::undecided(unknown, repository, &unread, &config.directory);
+    Err(Failure::Later(why))
 }
 
 /// What can't be read now may be mended, and the commit is not to be lost over it.

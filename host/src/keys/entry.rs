@@ -7,7 +7,7 @@ use std::path::Path;
 use pgp::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::binding::Binding;
+use super::binding::{Binding, Whose};
 use super::duty::Duties;
 use super::error::KeyError;
 use super::files;
@@ -76,6 +76,36 @@ impl Entry {
                 Ok(())
             }
         }
+    }
+
+    /// Whether it signs messages here: a secret messages key counts as this host's own.
+    pub fn is_own(&self) -> bool {
+        self.roles.contains(&Role::Messages) && !self.key.secrets.is_empty()
+    }
+
+    /// For a key that was not this host's own: by what it has become it is not either, unless that is said, and no other host
+    /// has it. The command says it.
+    pub fn ask_whose(&self, whose: Whose<'_>, command: impl FnOnce() -> String) -> Result<(), KeyError> {
+        let key = self.key.certificate.label();
+        match (whose, &self.binding) {
+            (Whose::Own, Some(binding)) => Err(KeyError::OtherHost {
+                key,
+                host: binding.host().to_owned(),
+                command: format!("foundry-host key remove {}", self.key.fingerprint()),
+            }),
+            (Whose::Own, None) => Ok(()),
+            _ if self.is_own() => Err(KeyError::WhoseSecret {
+                key,
+                command: command(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What imports it as this host's own.
+    pub fn import_as_own(&self, file: &str) -> String {
+        let roles = self.roles.iter().map(|role| format!(" --role {role}"));
+        format!("foundry-host key import{} --own {file}", roles.collect::<String>())
     }
 
     /// The key is not for this.

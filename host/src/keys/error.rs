@@ -216,25 +216,27 @@ pub enum KeyError {
     },
     /// A secret messages key is some host's, and it isn't said which one's.
     #[error(
-        "cannot import key {key} with its secret part without knowing whose it is: a secret messages key in this store signs \
-         for this host, and whoever else has it speaks in this host's name (add `--own` if it is this host's, or `--host NAME \
-         --may DUTY` if it is another's, of which only the public part is taken)"
+        "cannot have key {key} with its secret part for messages without knowing whose it is: a secret messages key in this \
+         store signs for this host, and whoever else has it speaks in this host's name (import it with `--own` if it is this \
+         host's: `{command}`; or with `--host NAME --may DUTY` if it is another's, of which only the public part is taken)"
     )]
     WhoseSecret {
         /// The key.
         key: String,
+        /// What would make it this host's own.
+        command: String,
     },
     /// A key cannot be two hosts'.
     #[error(
         "key {key} is bound to host {host} already, and a key has one host (each host has a key of its own; if the host was \
-         renamed, run `{command}` first)"
+         renamed, or is this one, run `{command}` first)"
     )]
     OtherHost {
         /// The key.
         key: String,
         /// Its host.
         host: String,
-        /// What would bind it to the other host.
+        /// What would bind it to the other host, or to none.
         command: String,
     },
     /// The others could not tell whose this host's own key is.

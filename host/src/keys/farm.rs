@@ -10,7 +10,7 @@ use pgp::composed::ArmorOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::binding::Binding;
+use super::binding::{Binding, Whose};
 use super::duty::Duties;
 use super::entry::Entry;
 use super::error::KeyError;
@@ -88,7 +88,7 @@ impl KeyStore {
             match entries.get_mut(&fingerprint) {
                 Some(entry) => entry.bind(&binding)?,
                 None => {
-                    let entry = self.merged(key, &[Role::Messages], Some(&binding))?;
+                    let entry = self.merged(key, &[Role::Messages], Whose::Host(&binding))?;
                     entries.insert(fingerprint, entry);
                 }
             }

@@ -118,9 +118,9 @@ impl KeyStore {
         let keys = StoredKey::parse_all(data)?;
         let _lock = ChangeLock::take(&self.directory)?;
         for key in &keys {
-            self.ask_whose(key, roles, whose)?;
+            self.merged(key.clone(), roles, whose)?;
         }
-        let add = |key| self.add(key, roles, whose.binding());
+        let add = |key| self.add(key, roles, whose);
         keys.into_iter().map(add).collect()
     }
 
@@ -130,8 +130,7 @@ impl KeyStore {
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => {
                 let _lock = ChangeLock::take(&self.directory)?;
-                self.ask_whose(&key, roles, whose)?;
-                self.add(key, roles, whose.binding())
+                self.add(key, roles, whose)
             }
             (last, _) => {
                 let candidates = keys.iter().chain(&last).map(|key| key.certificate.label()).collect();
@@ -143,35 +142,20 @@ impl KeyStore {
         }
     }
 
-    /// A secret messages key counts as this host's own. One that is here as such may come again, such as with another
-    /// passphrase.
-    fn ask_whose(&self, key: &StoredKey, roles: &[Role], whose: Whose<'_>) -> Result<(), KeyError> {
-        let is_clear = !matches!(whose, Whose::Unsaid) || !roles.contains(&Role::Messages) || key.secrets.is_empty();
-        if is_clear {
-            return Ok(());
-        }
-        let known = Entry::load(&self.directory, key.fingerprint())?;
-        let is_own = |entry: &Entry| entry.roles.contains(&Role::Messages) && !entry.key.secrets.is_empty();
-        if known.as_ref().is_some_and(is_own) {
-            return Ok(());
-        }
-        Err(KeyError::WhoseSecret {
-            key: key.certificate.label(),
-        })
-    }
-
-    fn add(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<KeyInfo, KeyError> {
-        let entry = self.merged(key, roles, binding)?;
+    fn add(&self, key: StoredKey, roles: &[Role], whose: Whose<'_>) -> Result<KeyInfo, KeyError> {
+        let entry = self.merged(key, roles, whose)?;
         entry.save(&self.directory)?;
         Ok(entry.info())
     }
 
     /// A key with what is known of it already.
-    pub(super) fn merged(&self, key: StoredKey, roles: &[Role], binding: Option<&Binding>) -> Result<Entry, KeyError> {
-        let fingerprint = key.fingerprint();
+    pub(super) fn merged(&self, key: StoredKey, roles: &[Role], whose: Whose<'_>) -> Result<Entry, KeyError> {
+        let (fingerprint, binding) = (key.fingerprint(), whose.binding());
         // A key that is bound to a host when it comes is another host's: with its secret it would be this one's as well.
         let key = if binding.is_some() { key.into_public() } else { key };
-        let mut entry = match Entry::load(&self.directory, fingerprint)? {
+        let known = Entry::load(&self.directory, fingerprint)?;
+        let was_own = known.as_ref().is_some_and(Entry::is_own);
+        let mut entry = match known {
             Some(known) => Entry {
                 key: known.key.merge(key)?,
                 ..known
@@ -195,6 +179,9 @@ impl KeyStore {
             return Err(KeyError::NoRole {
                 key: entry.key.certificate.label(),
             });
+        }
+        if !was_own {
+            entry.ask_whose(whose, || entry.import_as_own("FILE"))?;
         }
         if entry.roles.iter().all(|role| *role == Role::Commits) {
             entry.key = entry.key.into_public();
@@ -238,6 +225,9 @@ impl KeyStore {
     }
 
     /// Replaces a key's roles.
+    ///
+    /// # Errors
+    /// [`KeyError::WhoseSecret`] if a secret key would become one for messages: only an import says whose it is.
     pub fn set_roles(&self, query: &str, roles: &[Role]) -> Result<KeyInfo, KeyError> {
         self.change(query, |entry, _| {
             if roles.is_empty() {
@@ -245,8 +235,13 @@ impl KeyStore {
                     key: entry.key.certificate.label(),
                 });
             }
+            let was_own = entry.is_own();
             entry.roles = roles.iter().copied().collect();
-            Ok(())
+            if was_own {
+                return Ok(());
+            }
+            let export = || format!("foundry-host key export --secret {}", entry.key.fingerprint());
+            entry.ask_whose(Whose::Unsaid, || format!("{} | {}", export(), entry.import_as_own("-")))
         })
     }
 

@@ -285,7 +285,8 @@ async fn a_damaged_suite_frees_no_names_and_loses_no_commit() {
         for command in [
             format!("foundry-host repo repair {directory} testing"),
             format!("foundry-host repo check {directory}"),
-            format!("foundry-host repo allow {directory} --binary hello --from-source evil"),
+            format!("foundry-host repo allow {directory} --source evil --from "),
+            " --binary hello --from-source evil`".to_owned(),
         ] {
             assert!(why.contains(&command), "{damage:?}: {why}");
         }

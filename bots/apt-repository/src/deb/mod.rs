@@ -190,14 +190,36 @@ mod tests {
         header[100..107].copy_from_slice(b"0000644");
         header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
         header[136..147].copy_from_slice(b"00000000000");
-        header[148..156].copy_from_slice(b"        ");
         header[156] = kind;
         header[157..157 + link.len()].copy_from_slice(link.as_bytes());
         header[257..265].copy_from_slice(b"ustar\x0000");
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
         let padding = vec![0; bytes.len().next_multiple_of(512) - bytes.len()];
-        [&header[..], bytes, &padding].concat()
+        with_field([&header[..], bytes, &padding].concat(), 0, b"")
+    }
+
+    /// The same member with other bytes at a place of its header.
+    fn with_field(mut member: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+        member[at..at + bytes.len()].copy_from_slice(bytes);
+        member[148..156].copy_from_slice(b"        ");
+        let sum: u32 = member[..512].iter().map(|byte| u32::from(*byte)).sum();
+        member[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        member
+    }
+
+    /// One of GNU's old sparse files with more of its map in a block of its own, behind which are its 512 bytes.
+    fn sparse(blocks: &[u8]) -> Vec<u8> {
+        let mut member = member("sparse", (b'S', ""), &[0; 512]);
+        member = with_field(member, 257, b"ustar  \0");
+        for (index, (offset, length)) in [(0, 512), (512, 0), (512, 0), (512, 0)].into_iter().enumerate() {
+            let part = format!("{offset:011o}\0{length:011o}\0");
+            member = with_field(member, 386 + 24 * index, part.as_bytes());
+        }
+        member = with_field(member, 482, &[1]);
+        [
+            with_field(member, 483, format!("{:011o}\0", 512).as_bytes()),
+            blocks.to_vec(),
+        ]
+        .concat()
     }
 
     /// A package with these members in its control archive.
@@ -248,6 +270,66 @@ mod tests {
             let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
             assert!(refused.contains("an odd file control"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_member_that_programs_read_in_different_ways_is_refused_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let hello = member("./control", (b'0', ""), CONTROL.as_bytes());
+        let other = CONTROL.replace("hello", "sudo");
+        let sudo = member("control", (b'0', ""), other.as_bytes());
+        let renamed = member("renamed", (b'0', ""), other.as_bytes());
+        for (name, odd) in [
+            ("hard", member("hard", (b'1', "control"), &sudo)),
+            ("top", member("top", (b'5', ""), &sudo)),
+            ("top/", member("top/", (b'0', ""), &sudo)),
+            (
+                "solaris",
+                [member("solaris", (b'X', ""), b"16 path=control\n"), renamed.clone()].concat(),
+            ),
+            (
+                "././@LongLink",
+                [member("././@LongLink", (b'L', ""), b"control\0"), renamed].concat(),
+            ),
+            ("sparse", sparse(&member("filler", (b'0', ""), &sudo))),
+        ] {
+            let deb = with_members(&[hello.clone(), odd], directory.path());
+            assert_eq!(name_to_dpkg(&deb), "sudo", "what dpkg would install, with {name}");
+            let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains(&format!("an odd member {name:?}")), "{refused}");
+        }
+        for (name, odd) in [
+            ("device", member("device", (b'3', ""), b"")),
+            ("link", member("link", (b'2', "control"), b"bytes")),
+            ("hard", member("hard", (b'1', "control"), b"")),
+            ("long", with_field(member("long", (b'0', ""), b""), 345, b"directory")),
+        ] {
+            let deb = with_members(&[hello.clone(), odd], directory.path());
+            let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains(&format!("an odd member {name:?}")), "{refused}");
+        }
+        for size in [b"+0000000010\0", b"\0\0000002000\0"] {
+            let odd = with_field(member("file", (b'0', ""), b""), 124, size);
+            let deb = with_members(&[hello.clone(), odd], directory.path());
+            let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains("a damaged header"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_dpkg_deb_puts_beside_the_control_file_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        std::fs::create_dir_all(root.join("DEBIAN/scripts")).unwrap();
+        std::fs::write(root.join("DEBIAN/control"), CONTROL).unwrap();
+        std::fs::write(root.join("DEBIAN/scripts/common"), "true\n").unwrap();
+        std::os::unix::fs::symlink("scripts/common", root.join("DEBIAN/alias")).unwrap();
+        let deb = directory.path().join("hello.deb");
+        run(Command::new("dpkg-deb")
+            .args(["--root-owner-group", "--build"])
+            .arg(&root)
+            .arg(&deb));
+        assert_eq!(control(&mut std::fs::read(deb).unwrap()).unwrap(), CONTROL);
     }
 
     #[test]

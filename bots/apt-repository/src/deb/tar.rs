@@ -1,4 +1,4 @@
-//! As much of tar as it takes to get one file out.
+//! As much of tar as it takes to get one file out, and no more: what programs read in different ways is refused.
 
 use std::io::{self, Read};
 
@@ -19,6 +19,7 @@ pub(super) fn only_file(mut tar: impl Read, name: &str, max: u64) -> Result<Vec<
             return found.ok_or_else(|| format!("its control archive has no file {name}"));
         }
         let entry = entry(&header).ok_or("its control archive has a damaged header")?;
+        entry.check()?;
         if let Kind::Extension = entry.kind {
             let mut record = Vec::new();
             tar.by_ref()
@@ -76,6 +77,19 @@ impl Entry {
         self.parts().next_back() == Some(name)
     }
 
+    /// Behind the header of anything else some programs look for bytes and others for the next header, whatever size it says;
+    /// or it is about the files that follow, to some.
+    fn check(&self) -> Result<(), String> {
+        match self.kind {
+            Kind::Regular | Kind::Extension => Ok(()),
+            Kind::Bare if self.size == 0 => Ok(()),
+            Kind::Bare | Kind::Odd => Err(format!(
+                "its control archive has an odd member {:?}: neither a file, nor a directory or symbolic link without bytes",
+                self.name
+            )),
+        }
+    }
+
     fn is_at_top(&self) -> bool {
         self.parts().count() == 1
     }
@@ -86,8 +100,10 @@ enum Kind {
     Regular,
     /// A pax record, about the files that follow it.
     Extension,
-    /// Directories, links, and what else there may be.
-    Other,
+    /// A directory or a symbolic link, which has no bytes.
+    Bare,
+    /// Hard links, GNU's long names and sparse files, other programs' extensions, and what else there may be.
+    Odd,
 }
 
 fn entry(header: &[u8; BLOCK]) -> Option<Entry> {
@@ -104,11 +120,12 @@ fn entry(header: &[u8; BLOCK]) -> Option<Entry> {
     let name = header.get(..100)?.split(|byte| *byte == 0).next()?;
     let name = String::from_utf8_lossy(name).into_owned();
     let kind = match header.get(156)? {
-        b'0' | 0 => Kind::Regular,
+        _ if has_prefix(header) => Kind::Odd,
+        // To old programs, and to GNU tar for their sake, a directory is a file with such a name.
+        b'0' | 0 if !name.ends_with('/') => Kind::Regular,
+        b'0' | 0 | b'2' | b'5' => Kind::Bare,
         b'x' | b'g' => Kind::Extension,
-        // GNU's long names: no control file has one, and they would rename the next file.
-        b'L' | b'K' => return None,
-        _ => Kind::Other,
+        _ => Kind::Odd,
     };
     Some(Entry {
         name,
@@ -117,9 +134,17 @@ fn entry(header: &[u8; BLOCK]) -> Option<Entry> {
     })
 }
 
+/// Whether POSIX has the beginning of the name in a place of its own. No name in a control archive is that long.
+fn has_prefix(header: &[u8; BLOCK]) -> bool {
+    header.get(257..263) == Some(b"ustar\0") && header.get(345).is_some_and(|byte| *byte != 0)
+}
+
+/// A number as POSIX has it. GNU tar takes `+10` for a number to the base of 64, and nothing behind two NULs for one.
 fn octal(field: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(field).ok()?.trim_matches(|c| c == ' ' || c == '\0');
-    u64::from_str_radix(text, 8).ok()
+    let text = std::str::from_utf8(field).ok()?;
+    let text = text.trim_start_matches(' ').trim_end_matches([' ', '\0']);
+    let is_octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    is_octal.then(|| u64::from_str_radix(text, 8).ok())?
 }
 
 fn skip(tar: &mut impl Read, length: u64) -> Result<(), String> {

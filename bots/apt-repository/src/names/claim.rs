@@ -146,9 +146,10 @@ pub struct Unread {
 }
 
 /// What to say of binary packages of which nothing is recorded, while suites can't be read that may have them: nobody knows
-/// whose their names are, and so they are nobody's who comes now.
+/// whose their names are, and so they are nobody's who comes now. The command decides whose the source is as well: else the names
+/// would be those of whoever takes it first.
 #[must_use]
-pub fn undecided(claimed: &[&Claimed], unread: &[Unread], directory: &str) -> String {
+pub fn undecided(claimed: &[&Claimed], repository: &str, unread: &[Unread], directory: &str) -> String {
     let names: Vec<_> = claimed
         .iter()
         .take(MOST_TOLD)
@@ -175,11 +176,12 @@ pub fn undecided(claimed: &[&Claimed], unread: &[Unread], directory: &str) -> St
         .collect();
     format!(
         "nobody knows who provides {}{more}, of which there is no record: {} (`foundry-host repo check {}` says what is damaged; \
-         or decide it: `foundry-host repo allow {}{binaries} --from-source {source}`)",
+         or decide it: `foundry-host repo allow {} --source {source} --from {}{binaries} --from-source {source}`)",
         names.join(", "),
         suites.join("; "),
         quoted(directory),
         quoted(directory),
+        quoted(repository),
     )
 }
 
@@ -242,11 +244,16 @@ mod tests {
             why: "no Release".to_owned(),
         };
         assert_eq!(
-            undecided(&Vec::from_iter(&many), &[unread], "/srv/deb"),
+            undecided(
+                &Vec::from_iter(&many),
+                "https://example.org/hello.git",
+                &[unread],
+                "/srv/deb"
+            ),
             "nobody knows who provides p0, p1, p2, p3, p4 and others, of which there is no record: the suite stable can't be \
              read: no Release; `foundry-host repo repair /srv/deb stable` mends it (`foundry-host repo check /srv/deb` says what \
-             is damaged; or decide it: `foundry-host repo allow /srv/deb --binary p0 --binary p1 --binary p2 --binary p3 --binary \
-             p4 --from-source hello`)"
+             is damaged; or decide it: `foundry-host repo allow /srv/deb --source hello --from https://example.org/hello.git \
+             --binary p0 --binary p1 --binary p2 --binary p3 --binary p4 --from-source hello`)"
         );
     }
 

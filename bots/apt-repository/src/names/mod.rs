@@ -36,6 +36,10 @@ pub struct Provided {
     /// Whether it may be one that clients install unasked, or refuse to remove.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub essential: bool,
+    /// The repository that brought the name, alone so far, from a source package that is others' as well: as long as it may
+    /// provide that one, the name is on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_leave: Option<String>,
 }
 
 /// Whose a binary package is, as seen by a repository that comes with it.
@@ -43,8 +47,8 @@ pub struct Provided {
 enum Standing {
     /// Nobody's yet, or of its sources: what it comes from now is one of them from then on.
     Own,
-    /// Also of another repository's sources, by an operator's leave: it may come, and nothing of that stays when the leave is
-    /// taken back.
+    /// Also of another repository's sources, or from one that is, by an operator's leave: it may come, and nothing of that stays
+    /// when the leave is taken back.
     Shared,
     /// Of other repositories' sources alone.
     Others,
@@ -96,8 +100,8 @@ impl Names {
     }
 
     /// Let a build provide its packages, and record names that nobody provided before. A binary package may move between
-    /// sources of one repository, as packages are split and renamed. Where it is other repositories' too, the move is not
-    /// recorded: it is allowed as long as the repository may provide one of its sources.
+    /// sources of one repository, as packages are split and renamed. Where it or the source is other repositories' too, the move
+    /// is not recorded: it is allowed as long as the repository may provide one of its sources.
     ///
     /// # Errors
     /// Every refusal. Nothing is recorded then.
@@ -140,6 +144,7 @@ impl Names {
             .map(|provided| provided.sources.clone())
             .unwrap_or_default();
         let standing = self.standing(&sources, &claimed.source, repository);
+        let is_by_leave = sources.is_empty() && self.is_shared(&claimed.source);
         if standing == Standing::Others {
             return Some(Refusal::Binary {
                 binary: name.to_owned(),
@@ -151,6 +156,10 @@ impl Names {
         if standing == Standing::Own {
             provided.sources.insert(claimed.source.clone());
         }
+        if is_by_leave {
+            provided.by_leave = Some(repository.to_owned());
+        }
+        provided.by_leave.take_if(|first| first != repository);
         match claimed.mark {
             Some(field) if !provided.essential => Some(Refusal::Essential {
                 binary: name.to_owned(),
@@ -169,9 +178,14 @@ impl Names {
         let providers: BTreeSet<_> = providers.flatten().map(String::as_str).collect();
         match (providers.contains(repository), providers.len()) {
             (false, _) => Standing::Others,
-            (true, 1) => Standing::Own,
+            (true, 1) if !self.is_shared(source) => Standing::Own,
             (true, _) => Standing::Shared,
         }
+    }
+
+    /// Whether several repositories may provide a source package.
+    fn is_shared(&self, source: &str) -> bool {
+        self.sources.get(source).is_some_and(|providers| providers.len() > 1)
     }
 
     /// Let a repository provide a source package, beside those that do. False if it did already.
@@ -183,6 +197,7 @@ impl Names {
     /// Let a source package provide a binary package, beside those that do. False if it did already.
     pub fn allow_binary(&mut self, package: &str, source: &str) -> bool {
         let provided = self.binaries.entry(recorded_name(package).to_owned()).or_default();
+        provided.by_leave = None;
         provided.sources.insert(source.to_owned())
     }
 
@@ -192,8 +207,8 @@ impl Names {
         std::mem::replace(&mut provided.essential, may) != may
     }
 
-    /// Have a repository provide a source package no more. Without any, the next one that publishes it takes it. False if it
-    /// didn't.
+    /// Have a repository provide a source package no more, nor the names that it alone brought from it beside others. Without
+    /// any, the next one that publishes it takes it. False if it didn't.
     pub fn forbid_source(&mut self, source: &str, repository: &str) -> bool {
         let Some(providers) = self.sources.get_mut(source) else {
             return false;
@@ -202,6 +217,11 @@ impl Names {
         if providers.is_empty() {
             self.sources.remove(source);
         }
+        self.binaries.retain(|_, provided| {
+            let is_gone = provided.by_leave.as_deref() == Some(repository) && provided.sources.remove(source);
+            provided.by_leave.take_if(|_| is_gone);
+            !is_gone || provided.essential || !provided.sources.is_empty()
+        });
         was
     }
 

@@ -162,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_came_by_leave_says_by_whose() {
+        let text = r#"{"format":1,"sources":{},"binaries":{"hello":{"sources":["hello"],"by_leave":"/srv/evil.git"}}}"#;
+        let shard = parse("h.json", text.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&shard).unwrap(), text);
+        assert_eq!(shard.binaries["hello"].by_leave.as_deref(), Some("/srv/evil.git"));
+    }
+
+    #[test]
     fn a_record_that_is_damaged_or_of_a_later_format_is_an_error() {
         for text in ["", "{}", "[]", r#"{"format":2}"#, &FIRST[1..]] {
             let error = parse(".foundry/names/h.json", text.as_bytes()).unwrap_err();

@@ -192,6 +192,26 @@ fn what_was_moved_by_leave_is_taken_back_with_the_leave() {
 }
 
 #[test]
+fn a_name_that_came_by_leave_goes_with_it_unless_others_have_it_or_an_operator_decided_it() {
+    let mut names = hello();
+    names.allow_source("hello", THEIRS);
+    for name in ["extra", "both", "decided"] {
+        names.admit(&claim(THEIRS, &[(name, "hello")])).unwrap();
+        assert!(
+            names.clone().admit(&claim("other", &[(name, "other")])).is_err(),
+            "{name}"
+        );
+    }
+    names
+        .admit(&claim(OURS, &[("both", "hello"), ("ours", "hello")]))
+        .unwrap();
+    names.allow_binary("decided", "hello");
+    names.forbid_source("hello", THEIRS);
+    let kept: Vec<_> = names.binaries().keys().map(String::as_str).collect();
+    assert_eq!(kept, ["both", "decided", "hello", "libhello1", "ours"]);
+}
+
+#[test]
 fn a_source_that_is_renamed_keeps_its_packages_and_its_old_name() {
     let mut names = hello();
     names
@@ -278,7 +298,7 @@ proptest! {
     fn a_leave_that_is_taken_back_leaves_nothing_of_what_was_published_by_it(
         before in builds(),
         (source, binary) in (0..3usize, 0..4usize),
-        by_leave in prop::collection::vec(prop::collection::vec((0..4usize, 0..6usize), 1..4), 0..20),
+        by_leave in prop::collection::vec(prop::collection::vec((0..7usize, 0..6usize), 1..4), 0..20),
     ) {
         let mut names = Names::default();
         for (repository, packages) in before {
@@ -300,6 +320,16 @@ proptest! {
         }
         for (name, provided) in &then.binaries {
             prop_assert_eq!(names.binaries.get(name), Some(provided));
+        }
+        for (name, providers) in &then.sources {
+            prop_assert_eq!(names.sources.get(name), Some(providers));
+        }
+        // What is new is of sources that the repository has without leave.
+        let own = BTreeSet::from(["r0".to_owned()]);
+        for (name, provided) in names.binaries.iter().filter(|(name, _)| !then.binaries.contains_key(*name)) {
+            for source in &provided.sources {
+                prop_assert_eq!(names.sources.get(source), Some(&own), "{} of {}", name, source);
+            }
         }
     }
 }

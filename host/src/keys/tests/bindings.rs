@@ -92,7 +92,7 @@ fn a_secret_messages_key_is_this_hosts_only_if_somebody_says_so() {
         assert!(matches!(refused, KeyError::WhoseSecret { .. }), "{refused}");
         let said = refused.to_string();
         assert!(
-            said.contains("`--own`") && said.contains("`--host NAME --may DUTY`"),
+            said.contains("`--own`") && said.contains(" --own FILE`") && said.contains("`--host NAME --may DUTY`"),
             "{said}"
         );
         assert_eq!(ours.list().unwrap().len(), 1, "nothing was stored");
@@ -118,6 +118,65 @@ fn a_secret_messages_key_is_this_hosts_only_if_somebody_says_so() {
         packages.import(&secret, &[Role::Messages]).is_err(),
         "it was not for messages"
     );
+}
+
+#[test]
+fn a_secret_key_for_something_else_becomes_no_messages_key_by_its_roles() {
+    let bench = Bench::new();
+    let ((ours, own, _), (theirs, key, _)) = (host(&bench, "head"), host(&bench, "b1"));
+    let query = key.fingerprint.to_string();
+    let secret = theirs.export_secret(&query).unwrap();
+    ours.import(secret.expose(), &[Role::Packages]).unwrap();
+    let refused = ours.set_roles(&query, &[Role::Packages, Role::Messages]).unwrap_err();
+    assert!(matches!(refused, KeyError::WhoseSecret { .. }), "{refused}");
+    let said = format!("`foundry-host key export --secret {query} | foundry-host key import --role messages");
+    assert!(refused.to_string().contains(&said), "{refused}");
+    // Nor by being bound to its host: the secret would sign here all the same.
+    let refused = ours.import_bound(secret.expose(), &[Role::Messages], Some(&bound("b1", "build")));
+    assert!(matches!(refused, Err(KeyError::WhoseSecret { .. })), "{refused:?}");
+    assert_eq!(ours.find_stored(&query).unwrap().roles, [Role::Packages].into());
+    // The host's own may have more roles, and as its own the other one may too.
+    let own = own.fingerprint.to_string();
+    ours.set_roles(&own, &[Role::Messages, Role::Bots]).unwrap();
+    ours.import_as(secret.expose(), &[Role::Messages], Whose::Own).unwrap();
+    assert_eq!(
+        ours.find_stored(&query).unwrap().roles,
+        [Role::Messages, Role::Packages].into()
+    );
+}
+
+#[test]
+fn the_secret_of_another_hosts_key_comes_by_no_role_and_not_as_this_hosts_own() {
+    let bench = Bench::new();
+    let ((ours, _, _), (theirs, key, public)) = (host(&bench, "head"), host(&bench, "b1"));
+    let query = key.fingerprint.to_string();
+    let secret = theirs.export_secret(&query).unwrap();
+    ours.import_bound(&public, &[Role::Messages], Some(&bound("b1", "build")))
+        .unwrap();
+    for role in [Role::Commits, Role::Packages, Role::Messages] {
+        let refused = ours.import(secret.expose(), &[role]).unwrap_err();
+        assert!(matches!(refused, KeyError::WhoseSecret { .. }), "{role}: {refused}");
+    }
+    let refused = ours
+        .import_as(secret.expose(), &[Role::Messages], Whose::Own)
+        .unwrap_err();
+    assert!(matches!(refused, KeyError::OtherHost { .. }), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("`foundry-host key remove {query}`")),
+        "{refused}"
+    );
+    let known = ours.find_stored(&query).unwrap();
+    assert!(!known.has_secret && known.roles == [Role::Messages].into());
+    // The host's own key that is bound to it may come again.
+    theirs.allow(&query, &bound("b1", "build")).unwrap();
+    theirs
+        .import_as(secret.expose(), &[Role::Messages], Whose::Own)
+        .unwrap();
+    // A key of another host that is removed may be this one's.
+    ours.remove(&query).unwrap();
+    ours.import_as(secret.expose(), &[Role::Messages], Whose::Own).unwrap();
 }
 
 #[test]

@@ -217,11 +217,11 @@ fn importing_again_adds_roles_and_keeps_the_secret() {
     let public = store
         .export_public(&key.fingerprint.to_string(), Encoding::Armored)
         .unwrap();
-    let again = store.import(&public, &[Role::Messages]).unwrap().remove(0);
+    let again = store.import(&public, &[Role::Repository]).unwrap().remove(0);
     assert!(again.has_secret);
     assert_eq!(
         again.roles.into_iter().collect::<Vec<_>>(),
-        [Role::Messages, Role::Packages]
+        [Role::Packages, Role::Repository]
     );
     assert!(matches!(
         KeyStore::open(bench.path("new")).unwrap().import(&public, &[]),
@@ -237,7 +237,7 @@ fn commands_that_add_roles_at_the_same_time_do_not_lose_any() {
         .export_public(&key.fingerprint.to_string(), Encoding::Binary)
         .unwrap();
     std::thread::scope(|scope| {
-        for role in [Role::Messages, Role::Repository, Role::Commits] {
+        for role in [Role::Bots, Role::Repository, Role::Commits] {
             let (store, public) = (&store, &public);
             scope.spawn(move || store.import(public, &[role]).unwrap());
         }
