@@ -14,7 +14,7 @@ use super::error::{Attempt as _, BuildError};
 use super::job::{Job, Target};
 use super::lease::{Lock, lock_path};
 use super::package::SourcePackage;
-use super::pipeline::give;
+use super::pipeline::{give, give_dir};
 use super::request::Backend;
 use super::sandbox::{self, Purpose, Root};
 use super::stage::Role;
@@ -194,9 +194,11 @@ impl Job<'_> {
         sources.extend(extra.stanzas.iter().map(|text| text.clone().into_bytes()));
         sources.extend(extra.keyrings.iter().map(|(_, key)| key.clone()));
         let dir = archives::dir_of(&self.state("archives"), &sources);
+        // Whoever holds it fetches, and changes what is in there.
+        let _lock = self.wait(&lock_path(&dir), true)?;
         public_dir(&dir)?;
         if let Some(owner) = owner {
-            give(&dir, owner)?;
+            give_dir(&dir, owner)?;
         }
         Ok(dir)
     }
