@@ -1,7 +1,6 @@
 //! Puts build dependencies into a layer above a root, once for all builds that need the same ones.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -16,6 +15,7 @@ use super::lease::{Lock, lock_path};
 use super::package::SourcePackage;
 use super::pipeline::{give, give_dir};
 use super::request::Backend;
+use super::rights::without_rights;
 use super::sandbox::{self, Purpose, Root};
 use super::stage::Role;
 
@@ -306,30 +306,6 @@ fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildE
     }
     for (name, key) in &extra.keyrings {
         public_file(&layer.join(name.trim_start_matches('/')), key, 0o644)?;
-    }
-    Ok(())
-}
-
-/// Takes from programs in a tree what lets who runs them become somebody else. No sandbox heeds it, and the tree lies on
-/// the machine's own file system. Nobody else changes the tree meanwhile.
-pub(super) fn without_rights(top: &Path) -> io::Result<()> {
-    let mut pending = vec![top.to_owned()];
-    while let Some(dir) = pending.pop() {
-        // Of an ordinary user's layers, some directories and files belong to ids that have no rights over him.
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
-        for entry in entries {
-            let entry = entry?;
-            let kind = entry.metadata()?;
-            let mode = kind.permissions().mode();
-            if kind.is_dir() {
-                pending.push(entry.path());
-            } else if kind.is_file() && mode & 0o6000 != 0 {
-                match fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode & 0o1777)) {
-                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-                    _ => {}
-                }
-            }
-        }
     }
     Ok(())
 }

@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::apt::{self, Source};
 use super::error::{Attempt as _, BuildError, Unavailable};
 use super::job::Job;
-use super::layer::without_rights;
 use super::lease::{Lock, lock_path};
 use super::machine;
 use super::pipeline::give;
 use super::request::Backend;
+use super::rights::without_rights;
 use super::sandbox::{self, Root};
 use super::stage::Role;
 
