@@ -249,7 +249,6 @@ fn transport() -> String {
         .unwrap_or_default()
 }
 
-/// Whether programs of an architecture run on this machine, by itself or with an emulator.
 /// What keeps this machine from making a root for an architecture. None: nothing does.
 fn foreign_fault(own: Option<&str>, asked: &str, has_arch_test: bool) -> Option<String> {
     if !runs_here(own, asked) {
@@ -265,6 +264,7 @@ fn foreign_fault(own: Option<&str>, asked: &str, has_arch_test: bool) -> Option<
     })
 }
 
+/// Whether programs of an architecture run on this machine, by itself or with an emulator.
 fn runs_here(own: Option<&str>, asked: &str) -> bool {
     let natively = own == Some(asked) || matches!((own, asked), (Some("amd64"), "i386"));
     let emulator = match asked {
