@@ -16,6 +16,7 @@ use super::package::SourcePackage;
 use super::pipeline::{give, give_dir};
 use super::request::Backend;
 use super::rights::without_rights;
+use super::root::transport;
 use super::sandbox::{self, Purpose, Root};
 use super::stage::Role;
 
@@ -23,7 +24,7 @@ use super::stage::Role;
 const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
 
 /// What layers are made of: one that was made otherwise is not used.
-const FORMAT: &[u8] = b"foundry layer 2";
+const FORMAT: &[u8] = b"foundry layer 3";
 
 /// What the account of somebody who never logs in has after the password, in `/etc/shadow` and in `/etc/gshadow`.
 const NO_LOGIN: [(&str, &str, &str); 2] = [("passwd", "shadow", "19000:0:99999:7:::"), ("group", "gshadow", ":")];
@@ -177,13 +178,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Puts the passwords for mirrors where those who fetch see them.
+    /// Puts the passwords for mirrors and proxies where those who fetch see them, and nobody else.
     pub fn copy_passwords(&self) -> Result<(), BuildError> {
         let passwords = self.scratch.path().join("passwords");
         if !passwords.is_dir() {
             self.scratch.dir("passwords")?;
         }
-        sandbox::copy_passwords(&passwords)
+        sandbox::copy_passwords(&passwords)?;
+        sandbox::private_file(&passwords.join(sandbox::TRANSPORT), transport().as_bytes())
     }
 
     /// The directory for packages of the target's sources.
@@ -294,9 +296,12 @@ fn copy_machine(root: &Root, layer: &Path) -> Result<(), BuildError> {
 
 /// Writes what apt is told, and what keeps packages from starting services.
 fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildError> {
-    let own = root.text("etc/apt/apt.conf");
+    // The scripts of packages see it.
+    let own = root.public_text("etc/apt/apt.conf");
     let settings = apt::configuration(&own);
     public_file(&layer.join("etc/apt/apt.conf"), settings.as_bytes(), 0o644)?;
+    // Those who fetch see the machine's transport in its place.
+    public_file(&layer.join("etc").join(sandbox::TRANSPORT), b"", 0o644)?;
     // A minimal root has no such file, and the sandbox needs one to put its own over.
     public_file(&layer.join("etc/hosts"), b"127.0.0.1 localhost\n", 0o644)?;
     public_file(&layer.join("usr/sbin/policy-rc.d"), NO_SERVICES.as_bytes(), 0o755)?;

@@ -119,6 +119,9 @@ pub(super) const ETC_FOR_PACKAGES: &[&str] = &[
 /// Where the passwords for mirrors are.
 pub(super) const PASSWORDS: [&str; 2] = ["apt/auth.conf", "apt/auth.conf.d"];
 
+/// Where apt finds, below `/etc`, how this machine reaches its mirrors: proxies may have passwords too.
+pub(in super::super) const TRANSPORT: &str = "apt/apt.conf.d/99foundry-transport";
+
 /// Of `/var/lib`, what the scripts of packages have made for programs to read. dpkg's database comes besides.
 pub(super) const VAR_LIB: &[&str] = &[
     "aspell",

@@ -102,15 +102,19 @@ pub(in super::super) fn copy_passwords(to: &Path) -> Result<(), BuildError> {
             let Ok(text) = fs::read(Path::new("/etc").join(&file)) else {
                 continue;
             };
-            let target = to.join(file);
-            if let Some(parent) = target.parent() {
-                private_dir(parent)?;
-            }
-            fs::write(&target, text).attempt("write", &target)?;
-            fs::set_permissions(&target, Permissions::from_mode(0o600)).attempt("change", &target)?;
+            private_file(&to.join(file), &text)?;
         }
     }
     Ok(())
+}
+
+/// Writes a file that nobody but its owner can read.
+pub(in super::super) fn private_file(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    if let Some(parent) = path.parent() {
+        private_dir(parent)?;
+    }
+    fs::write(path, content).attempt("write", path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).attempt("change", path)
 }
 
 fn private_dir(path: &Path) -> Result<(), BuildError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::allowed::PASSWORDS;
+use super::allowed::{PASSWORDS, TRANSPORT};
 use super::plan::{Plan, SHARED_MEMORY, SMALL};
 use super::root::Root;
 
@@ -148,7 +148,6 @@ impl View<'_> {
                 ("passwd", "/etc/passwd"),
                 ("group", "/etc/group"),
                 ("mirrors.sources", "/mirrors.sources"),
-                ("transport.conf", "/transport.conf"),
             ],
             Purpose::Fetch | Purpose::Install => &[],
         };
@@ -163,6 +162,11 @@ impl View<'_> {
                     plan.show(&kept, Path::new("/etc").join(name));
                 }
             }
+            let transport = match purpose {
+                Purpose::Bootstrap => "/transport.conf".into(),
+                _ => Path::new("/etc").join(TRANSPORT),
+            };
+            plan.show(&self.scratch.join("passwords").join(TRANSPORT), transport);
         }
     }
 }
