@@ -185,3 +185,26 @@ fn resolver(root: &Root) -> PathBuf {
     link.strip_prefix("/etc/..")
         .map_or_else(|_| name.to_owned(), |rest| Path::new("/").join(rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_mirrors_is_shown_where_they_are_reached_and_nowhere_else() {
+        let root = Root::over(Path::new("/")).with_layer(Path::new("/layer"));
+        let view = View {
+            root: &root,
+            scratch: Path::new("/scratch"),
+            archives: Path::new("/archives"),
+            private: &[],
+            inside: &|path| path.to_owned(),
+        };
+        let transport = Path::new("/scratch/passwords").join(TRANSPORT);
+        for purpose in [Purpose::Bootstrap, Purpose::Fetch, Purpose::Install, Purpose::Build] {
+            let words = view.plan(purpose).into_words();
+            let is_shown = words.contains(&transport.clone().into_os_string());
+            assert_eq!(is_shown, purpose.has_network(), "{purpose}");
+        }
+    }
+}
