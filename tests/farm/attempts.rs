@@ -143,7 +143,7 @@ impl Attempts<'_> {
         self.build("builds what nobody announced", "it carries no announcement", |event| {
             event.announcement = None;
         });
-        self.build("builds a commit that he made up", "", |event| {
+        self.build("builds a commit that he made up", "is of the run", |event| {
             event.cause = Some("0123456789abcdef0123456789abcdef".to_owned());
             event.run = "made-up".to_owned();
         });

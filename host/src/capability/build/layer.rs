@@ -1,7 +1,6 @@
 //! Puts build dependencies into a layer above a root, once for all builds that need the same ones.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,8 +13,10 @@ use super::error::{Attempt as _, BuildError};
 use super::job::{Job, Target};
 use super::lease::{Lock, lock_path};
 use super::package::SourcePackage;
-use super::pipeline::give;
+use super::pipeline::{give, give_dir};
 use super::request::Backend;
+use super::rights::without_rights;
+use super::root::transport;
 use super::sandbox::{self, Purpose, Root};
 use super::stage::Role;
 
@@ -23,7 +24,7 @@ use super::stage::Role;
 const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
 
 /// What layers are made of: one that was made otherwise is not used.
-const FORMAT: &[u8] = b"foundry layer 2";
+const FORMAT: &[u8] = b"foundry layer 3";
 
 /// What the account of somebody who never logs in has after the password, in `/etc/shadow` and in `/etc/gshadow`.
 const NO_LOGIN: [(&str, &str, &str); 2] = [("passwd", "shadow", "19000:0:99999:7:::"), ("group", "gshadow", ":")];
@@ -177,13 +178,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Puts the passwords for mirrors where those who fetch see them.
+    /// Puts the passwords for mirrors and proxies where those who fetch see them, and nobody else.
     pub fn copy_passwords(&self) -> Result<(), BuildError> {
         let passwords = self.scratch.path().join("passwords");
         if !passwords.is_dir() {
             self.scratch.dir("passwords")?;
         }
-        sandbox::copy_passwords(&passwords)
+        sandbox::copy_passwords(&passwords)?;
+        sandbox::private_file(&passwords.join(sandbox::TRANSPORT), transport().as_bytes())
     }
 
     /// The directory for packages of the target's sources.
@@ -194,9 +196,11 @@ impl Job<'_> {
         sources.extend(extra.stanzas.iter().map(|text| text.clone().into_bytes()));
         sources.extend(extra.keyrings.iter().map(|(_, key)| key.clone()));
         let dir = archives::dir_of(&self.state("archives"), &sources);
+        // Whoever holds it fetches, and changes what is in there.
+        let _lock = self.wait(&lock_path(&dir), true)?;
         public_dir(&dir)?;
         if let Some(owner) = owner {
-            give(&dir, owner)?;
+            give_dir(&dir, owner)?;
         }
         Ok(dir)
     }
@@ -292,9 +296,12 @@ fn copy_machine(root: &Root, layer: &Path) -> Result<(), BuildError> {
 
 /// Writes what apt is told, and what keeps packages from starting services.
 fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildError> {
-    let own = root.text("etc/apt/apt.conf");
+    // The scripts of packages see it.
+    let own = root.public_text("etc/apt/apt.conf");
     let settings = apt::configuration(&own);
     public_file(&layer.join("etc/apt/apt.conf"), settings.as_bytes(), 0o644)?;
+    // Those who fetch see the machine's transport in its place.
+    public_file(&layer.join("etc").join(sandbox::TRANSPORT), b"", 0o644)?;
     // A minimal root has no such file, and the sandbox needs one to put its own over.
     public_file(&layer.join("etc/hosts"), b"127.0.0.1 localhost\n", 0o644)?;
     public_file(&layer.join("usr/sbin/policy-rc.d"), NO_SERVICES.as_bytes(), 0o755)?;
@@ -304,30 +311,6 @@ fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildE
     }
     for (name, key) in &extra.keyrings {
         public_file(&layer.join(name.trim_start_matches('/')), key, 0o644)?;
-    }
-    Ok(())
-}
-
-/// Takes from programs in a tree what lets who runs them become somebody else. No sandbox heeds it, and the tree lies on
-/// the machine's own file system. Nobody else changes the tree meanwhile.
-pub(super) fn without_rights(top: &Path) -> io::Result<()> {
-    let mut pending = vec![top.to_owned()];
-    while let Some(dir) = pending.pop() {
-        // Of an ordinary user's layers, some directories and files belong to ids that have no rights over him.
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
-        for entry in entries {
-            let entry = entry?;
-            let kind = entry.metadata()?;
-            let mode = kind.permissions().mode();
-            if kind.is_dir() {
-                pending.push(entry.path());
-            } else if kind.is_file() && mode & 0o6000 != 0 {
-                match fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode & 0o1777)) {
-                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-                    _ => {}
-                }
-            }
-        }
     }
     Ok(())
 }

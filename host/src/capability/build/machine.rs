@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::seccomp;
+
 /// Where tools are looked for, and the only PATH that anything started from here ever has.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -80,6 +82,9 @@ pub(super) fn tool(name: &str) -> Option<PathBuf> {
 
 /// What keeps a sandbox from working here, in words that say what to install or to set. None: nothing does.
 pub(super) fn sandbox_fault() -> Option<String> {
+    if let Some(fault) = seccomp::fault(std::env::consts::ARCH) {
+        return Some(fault);
+    }
     for (name, package) in [
         ("bwrap", "bubblewrap"),
         ("unshare", "util-linux"),

@@ -33,6 +33,7 @@ mod package;
 mod pipeline;
 mod provide;
 mod request;
+mod rights;
 mod root;
 mod sandbox;
 mod scratch;

@@ -1,7 +1,7 @@
 //! The phases of a build, in their order.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -213,7 +213,17 @@ fn has_upstream(build: &Path, stem: &str) -> Result<bool, BuildError> {
     Ok(false)
 }
 
-/// Makes a user and a group the owners of a tree, links themselves included.
+/// Makes a user and a group the owners of a directory, if they are not, and of nothing in it: that is theirs already,
+/// and may be a link by now.
+pub(super) fn give_dir(dir: &Path, (user, group): (u32, u32)) -> Result<(), BuildError> {
+    let kind = fs::symlink_metadata(dir).attempt("read", dir)?;
+    if kind.is_dir() && (kind.uid(), kind.gid()) != (user, group) {
+        lchown(dir, Some(user), Some(group)).attempt("change", dir)?;
+    }
+    Ok(())
+}
+
+/// Makes a user and a group the owners of a tree, links themselves included. Nobody else changes the tree meanwhile.
 pub(super) fn give(top: &Path, (user, group): (u32, u32)) -> Result<(), BuildError> {
     let mut pending = vec![top.to_owned()];
     while let Some(dir) = pending.pop() {
@@ -228,4 +238,37 @@ pub(super) fn give(top: &Path, (user, group): (u32, u32)) -> Result<(), BuildErr
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_directory_that_others_write_to_nothing_but_itself_is_given_away() {
+        if !rustix::process::getuid().is_root() {
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let (archives, outside) = (top.path().join("archives"), top.path().join("outside"));
+        for dir in [&archives, &outside] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("file"), "").unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, archives.join("partial")).unwrap();
+        std::os::unix::fs::symlink(&outside, top.path().join("link")).unwrap();
+        give_dir(&archives, (4711, 4712)).unwrap();
+        give_dir(&top.path().join("link"), (4711, 4712)).unwrap();
+
+        let owner = |path: PathBuf| fs::symlink_metadata(path).map(|kind| (kind.uid(), kind.gid())).unwrap();
+        assert_eq!(owner(archives.clone()), (4711, 4712));
+        for path in [
+            archives.join("file"),
+            archives.join("partial"),
+            outside.join("file"),
+            outside,
+        ] {
+            assert_eq!(owner(path.clone()).0, 0, "{}", path.display());
+        }
+    }
 }

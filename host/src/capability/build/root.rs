@@ -11,12 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::apt::{self, Source};
 use super::error::{Attempt as _, BuildError, Unavailable};
 use super::job::Job;
-use super::layer::without_rights;
 use super::lease::{Lock, lock_path};
 use super::machine;
 use super::pipeline::give;
 use super::request::Backend;
-use super::sandbox::{self, Root};
+use super::rights::without_rights;
+use super::sandbox::{self, Root, TRANSPORT};
 use super::stage::Role;
 
 impl Job<'_> {
@@ -159,7 +159,6 @@ impl Job<'_> {
         self.write_accounts(&Root::over(Path::new("/")))?;
         let scratch = &self.scratch;
         scratch.file("mirrors.sources", sources)?;
-        scratch.file("transport.conf", transport())?;
         scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
         self.copy_passwords()?;
         scratch.dir("bootstrap")?;
@@ -183,16 +182,22 @@ impl Job<'_> {
     }
 }
 
-/// Every source in this machine's configuration that is switched on.
+/// Every source in this machine's configuration that is switched on, and that everyone may read: packages' scripts see
+/// them in the root.
 fn host_sources() -> Vec<Source> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    public_sources(Path::new("/etc/apt"))
+}
+
+fn public_sources(apt: &Path) -> Vec<Source> {
+    let mut files = vec![apt.join("sources.list")];
     files.extend(
-        fs::read_dir("/etc/apt/sources.list.d")
+        fs::read_dir(apt.join("sources.list.d"))
             .into_iter()
             .flatten()
             .flatten()
             .map(|entry| entry.path()),
     );
+    files.retain(|file| is_for_everyone(file));
     files.sort();
     let mut sources = Vec::new();
     for file in files {
@@ -202,6 +207,11 @@ fn host_sources() -> Vec<Source> {
         }
     }
     sources
+}
+
+/// Whether everyone may read a file, or what a link leads to.
+fn is_for_everyone(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|kind| kind.mode() & 0o004 != 0)
 }
 
 /// Those of the sources that lead to a suite: that name it, or else those of this machine's own suite, moved.
@@ -222,7 +232,7 @@ fn sources_for(sources: &[Source], own: Option<&str>, suite: &str) -> Vec<Source
 }
 
 /// What mmdebstrap does besides: the sources' keys go where the sources say, and stay; the passwords for the mirrors
-/// are there only while it works.
+/// and the way to them are there only while it works.
 fn hooks(sources: &[Source]) -> Vec<String> {
     let plain = |path: &&str| path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
     let mut hooks: Vec<String> = sources
@@ -235,12 +245,17 @@ fn hooks(sources: &[Source]) -> Vec<String> {
         "--setup-hook=mkdir -p \"$1/etc/apt\"; cp -a /etc/apt/auth.conf* \"$1/etc/apt/\" 2>/dev/null || true"
             .to_owned(),
     );
-    hooks.push("--customize-hook=rm -rf \"$1\"/etc/apt/auth.conf*".to_owned());
+    hooks.push(format!(
+        "--setup-hook=install -D -m 600 /transport.conf \"$1/etc/{TRANSPORT}\""
+    ));
+    hooks.push(format!(
+        "--customize-hook=rm -rf \"$1\"/etc/apt/auth.conf* \"$1/etc/{TRANSPORT}\""
+    ));
     hooks
 }
 
-/// How this machine's apt reaches its mirrors: proxies, certificates and the like.
-fn transport() -> String {
+/// How this machine's apt reaches its mirrors: proxies, certificates and the like, with the passwords among them.
+pub(super) fn transport() -> String {
     Command::new("apt-config")
         .arg("dump")
         .env("PATH", machine::PATH)
@@ -249,7 +264,6 @@ fn transport() -> String {
         .unwrap_or_default()
 }
 
-/// Whether programs of an architecture run on this machine, by itself or with an emulator.
 /// What keeps this machine from making a root for an architecture. None: nothing does.
 fn foreign_fault(own: Option<&str>, asked: &str, has_arch_test: bool) -> Option<String> {
     if !runs_here(own, asked) {
@@ -265,6 +279,7 @@ fn foreign_fault(own: Option<&str>, asked: &str, has_arch_test: bool) -> Option<
     })
 }
 
+/// Whether programs of an architecture run on this machine, by itself or with an emulator.
 fn runs_here(own: Option<&str>, asked: &str) -> bool {
     let natively = own == Some(asked) || matches!((own, asked), (Some("amd64"), "i386"));
     let emulator = match asked {
@@ -288,6 +303,8 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -312,6 +329,22 @@ mod tests {
         };
         assert!(uris("trixie").contains("http://b") && !uris("trixie").contains("http://a"));
         assert!(uris("sid").contains("http://a\nSuites: sid\n"));
+    }
+
+    #[test]
+    fn a_source_that_not_everyone_may_read_is_in_no_root() {
+        let apt = tempfile::tempdir().unwrap();
+        fs::create_dir(apt.path().join("sources.list.d")).unwrap();
+        for (name, mode) in [("sources.list", 0o644), ("sources.list.d/mine.list", 0o600)] {
+            let file = apt.path().join(name);
+            fs::write(&file, format!("deb http://{mode:o}.example/debian trixie main\n")).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let found: String = public_sources(apt.path()).iter().map(Source::stanza).collect();
+        assert!(
+            found.contains("http://644.example") && !found.contains("http://600.example"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -116,6 +116,17 @@ const CONVENTIONS: [Convention; 7] = [
     },
 ];
 
+/// What keeps builds from a machine: none of its calls would pass the filter. `processor` is named as Rust does it.
+pub(super) fn fault(processor: &str) -> Option<String> {
+    const KNOWN: [&str; 7] = ["x86_64", "x86", "aarch64", "arm", "riscv64", "powerpc64", "s390x"];
+    let is_known = KNOWN.contains(&processor) && (processor != "powerpc64" || cfg!(target_endian = "little"));
+    (!is_known).then(|| {
+        format!(
+            "there is no filter for the system calls of this machine's processor, {processor} (build on amd64, i386, arm64, armhf, armel, riscv64, ppc64el or s390x)"
+        )
+    })
+}
+
 /// An instruction: what to do, how far to jump if so and if not, and the value.
 type Instruction = (u16, u8, u8, u32);
 
@@ -131,7 +142,8 @@ pub(super) fn filter(architecture: Option<&str>) -> Vec<u8> {
         code.push((JUMP_IF_EQUAL, 0, distance(block.len()), convention.architecture));
         code.extend(block);
     }
-    code.push((RETURN, 0, 0, ALLOW));
+    // A way of calling the kernel that is not listed here may reach anything.
+    code.push((RETURN, 0, 0, NO_SUCH_CALL));
     code.into_iter().flat_map(encoded).collect()
 }
 
@@ -249,7 +261,14 @@ mod tests {
             assert_eq!(refused, listed);
         }
         assert_eq!(verdict(AMD64, 0x4000_0000), NO_SUCH_CALL);
-        assert_eq!(verdict(0x1234, 250), ALLOW);
+    }
+
+    #[test]
+    fn without_a_list_for_its_calls_a_machine_builds_nothing() {
+        assert!((0..600).all(|number| verdict(0x1234, number) == NO_SUCH_CALL));
+        assert_eq!(fault(std::env::consts::ARCH), None);
+        let fault = fault("loongarch64").unwrap();
+        assert!(fault.contains("processor, loongarch64 (build on amd64"), "{fault}");
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub(super) const ETC_FOR_PACKAGES: &[&str] = &[
 /// Where the passwords for mirrors are.
 pub(super) const PASSWORDS: [&str; 2] = ["apt/auth.conf", "apt/auth.conf.d"];
 
+/// Where apt finds, below `/etc`, how this machine reaches its mirrors: proxies may have passwords too.
+pub(in super::super) const TRANSPORT: &str = "apt/apt.conf.d/99foundry-transport";
+
 /// Of `/var/lib`, what the scripts of packages have made for programs to read. dpkg's database comes besides.
 pub(super) const VAR_LIB: &[&str] = &[
     "aspell",
@@ -164,11 +167,18 @@ pub(super) fn present(top: &Path, lists: &[&[&str]]) -> Vec<PathBuf> {
         .iter()
         .flat_map(|list| list.iter())
         .flat_map(|name| matching(top, name))
+        .filter(|path| is_reachable(top, path))
         .filter(|path| fs::symlink_metadata(top.join(path)).is_ok_and(|kind| is_public(&kind)))
         .collect();
     found.sort();
     found.dedup();
     found
+}
+
+/// Whether everyone may go to where something below `top` is, which is relative to it.
+pub(super) fn is_reachable(top: &Path, path: &Path) -> bool {
+    let mut above = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+    above.all(|dir| fs::metadata(top.join(dir)).is_ok_and(|kind| kind.permissions().mode() & 0o001 != 0))
 }
 
 /// Whether everyone on the machine may read it. A link is as public as what it leads to, which its own mode doesn't
@@ -223,9 +233,19 @@ mod tests {
         put("java-17", 0o644);
         put("ssl/certs", 0o644);
         put("ssl/private", 0o644);
+        put("closed/open", 0o644);
+        fs::set_permissions(top.path().join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
         let names: Vec<_> = present(
             top.path(),
-            &[&["services", "rpc", "rc?.d", "java*", "ssl/certs", "nothing"]],
+            &[&[
+                "services",
+                "rpc",
+                "rc?.d",
+                "java*",
+                "ssl/certs",
+                "closed/open",
+                "nothing",
+            ]],
         );
         assert_eq!(names, ["java-17", "rc2.d", "services", "ssl/certs"].map(PathBuf::from));
     }

@@ -25,7 +25,6 @@ pub(in super::super) fn mmdebstrap(suite: &str, architecture: &str, hooks: &[Str
         "--include=fakeroot",
         "--skip=cleanup/apt/lists",
         "--skip=chroot/mount/sys",
-        "--aptopt=/transport.conf",
         "--dpkgopt=force-unsafe-io",
     ]);
     out.extend(words(hooks));

@@ -47,7 +47,7 @@ pub(in super::super) fn copy_data(purpose: Purpose, to: &Path) -> Result<(), Bui
     Ok(())
 }
 
-/// A digest that changes when what is copied does: of names, sizes and times.
+/// A digest that changes when what is copied does: of names, sizes and times, and of whose it is and who may read it.
 pub(in super::super) fn data_digest(purpose: Purpose) -> Vec<u8> {
     let mut hash = Sha256::new();
     for one in copied(purpose) {
@@ -64,7 +64,13 @@ fn add(hash: &mut Sha256, top: &Path) {
         let Ok(kind) = fs::symlink_metadata(&path) else {
             continue;
         };
+        if !allowed::is_public(&kind) {
+            continue;
+        }
         hash.update(Sha256::digest(path.as_os_str().as_encoded_bytes()));
+        for part in [kind.mode(), kind.uid(), kind.gid()] {
+            hash.update(part.to_le_bytes());
+        }
         hash.update(kind.size().to_le_bytes());
         hash.update(kind.mtime().to_le_bytes());
         hash.update(kind.mtime_nsec().to_le_bytes());
@@ -96,15 +102,19 @@ pub(in super::super) fn copy_passwords(to: &Path) -> Result<(), BuildError> {
             let Ok(text) = fs::read(Path::new("/etc").join(&file)) else {
                 continue;
             };
-            let target = to.join(file);
-            if let Some(parent) = target.parent() {
-                private_dir(parent)?;
-            }
-            fs::write(&target, text).attempt("write", &target)?;
-            fs::set_permissions(&target, Permissions::from_mode(0o600)).attempt("change", &target)?;
+            private_file(&to.join(file), &text)?;
         }
     }
     Ok(())
+}
+
+/// Writes a file that nobody but its owner can read.
+pub(in super::super) fn private_file(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+    if let Some(parent) = path.parent() {
+        private_dir(parent)?;
+    }
+    fs::write(path, content).attempt("write", path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).attempt("change", path)
 }
 
 fn private_dir(path: &Path) -> Result<(), BuildError> {
@@ -170,6 +180,43 @@ fn copy_one(from: &Path, to: &Path, kind: &Metadata) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_closed_or_given_away_is_copied_anew() {
+        let top = tempfile::tempdir().unwrap();
+        let digest = || {
+            let mut hash = Sha256::new();
+            add(&mut hash, top.path());
+            hash.finalize().to_vec()
+        };
+        let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        mode(top.path(), 0o755);
+        let (dir, file) = (top.path().join("dir"), top.path().join("dir/file"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(&file, "x").unwrap();
+        mode(&dir, 0o755);
+        mode(&file, 0o644);
+        let mut seen = vec![digest()];
+        let mut changed = || {
+            let now = digest();
+            let is_new = !seen.contains(&now);
+            seen.push(now);
+            is_new
+        };
+        mode(&file, 0o600);
+        assert!(changed(), "a file was closed");
+        fs::write(&file, "longer").unwrap();
+        assert!(!changed(), "what nobody sees is not copied");
+        mode(&dir, 0o711);
+        assert!(changed(), "a directory was closed");
+        if rustix::process::getuid().is_root() {
+            mode(&dir, 0o755);
+            mode(&file, 0o644);
+            changed();
+            lchown(&file, Some(4711), Some(4711)).unwrap();
+            assert!(changed(), "a file was given away");
+        }
+    }
 
     #[test]
     fn what_not_everyone_may_read_is_not_copied() {

@@ -14,9 +14,10 @@ use std::ffi::OsString;
 
 use super::stage::words;
 
+pub(super) use allowed::TRANSPORT;
 pub(super) use bootstrap::{bootstrap_sandbox, mmdebstrap};
 pub(super) use build::{BUILD_USER, BuildSandbox, environment, system_accounts, without_passwords};
-pub(super) use copy::{copy_data, copy_passwords, data_digest};
+pub(super) use copy::{copy_data, copy_passwords, data_digest, private_file};
 pub(super) use install::install_sandbox;
 pub(super) use root::{Root, is_among_programs, is_programs};
 pub(super) use view::{Purpose, View};

@@ -1,6 +1,6 @@
 //! The file system below a sandbox: a base that is only read, and maybe a layer over it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -169,7 +169,16 @@ impl Root {
         let layer = self.layer.iter().map(|layer| layer.join(name));
         layer
             .chain([self.base.join(name)])
-            .find_map(|path| read_plain(&path).ok())
+            .find_map(|path| read_plain(&path, |_| true).ok())
+            .unwrap_or_default()
+    }
+
+    /// The same of a file that everyone may read; of another, nothing.
+    pub fn public_text(&self, name: &str) -> String {
+        let mut tops = self.layer.iter().chain([&self.base]);
+        tops.find(|top| fs::symlink_metadata(top.join(name)).is_ok())
+            .filter(|top| allowed::is_reachable(top, Path::new(name)))
+            .and_then(|top| read_plain(&top.join(name), allowed::is_public).ok())
             .unwrap_or_default()
     }
 
@@ -253,11 +262,12 @@ fn show_allowed(plan: &mut Plan<'_>, purpose: Purpose) {
     }
 }
 
-/// Reads a file that is no link and not too long.
-fn read_plain(path: &Path) -> io::Result<String> {
+/// Reads a file that is no link, not too long, and may be read by what is known of it.
+fn read_plain(path: &Path, may: impl Fn(&Metadata) -> bool) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
+    let kind = file.metadata()?;
+    if !kind.is_file() || !may(&kind) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut bytes = Vec::new();
@@ -267,6 +277,8 @@ fn read_plain(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -306,5 +318,25 @@ mod tests {
         std::os::unix::fs::symlink(top.path().join("secret"), top.path().join("layer/etc/passwd")).unwrap();
         let root = Root::over(top.path()).with_layer(&top.path().join("layer"));
         assert_eq!(root.text("etc/passwd"), "");
+    }
+
+    #[test]
+    fn settings_that_not_everyone_may_read_are_not_told() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("etc/apt/apt.conf");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "Acquire::http::Proxy \"http://me:secret@proxy\";").unwrap();
+        let root = Root::over(top.path());
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for (of_file, of_dir, told) in [(0o644, 0o755, true), (0o600, 0o755, false), (0o644, 0o700, false)] {
+            mode(&file, of_file);
+            mode(file.parent().unwrap(), of_dir);
+            assert_eq!(
+                !root.public_text("etc/apt/apt.conf").is_empty(),
+                told,
+                "{of_file:o} {of_dir:o}"
+            );
+        }
+        assert!(root.text("etc/apt/apt.conf").contains("secret"));
     }
 }

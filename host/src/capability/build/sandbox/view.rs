@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::allowed::PASSWORDS;
+use super::allowed::{PASSWORDS, TRANSPORT};
 use super::plan::{Plan, SHARED_MEMORY, SMALL};
 use super::root::Root;
 
@@ -148,7 +148,6 @@ impl View<'_> {
                 ("passwd", "/etc/passwd"),
                 ("group", "/etc/group"),
                 ("mirrors.sources", "/mirrors.sources"),
-                ("transport.conf", "/transport.conf"),
             ],
             Purpose::Fetch | Purpose::Install => &[],
         };
@@ -163,6 +162,11 @@ impl View<'_> {
                     plan.show(&kept, Path::new("/etc").join(name));
                 }
             }
+            let transport = match purpose {
+                Purpose::Bootstrap => "/transport.conf".into(),
+                _ => Path::new("/etc").join(TRANSPORT),
+            };
+            plan.show(&self.scratch.join("passwords").join(TRANSPORT), transport);
         }
     }
 }
@@ -180,4 +184,27 @@ fn resolver(root: &Root) -> PathBuf {
     }
     link.strip_prefix("/etc/..")
         .map_or_else(|_| name.to_owned(), |rest| Path::new("/").join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_mirrors_is_shown_where_they_are_reached_and_nowhere_else() {
+        let root = Root::over(Path::new("/")).with_layer(Path::new("/layer"));
+        let view = View {
+            root: &root,
+            scratch: Path::new("/scratch"),
+            archives: Path::new("/archives"),
+            private: &[],
+            inside: &|path| path.to_owned(),
+        };
+        let transport = Path::new("/scratch/passwords").join(TRANSPORT);
+        for purpose in [Purpose::Bootstrap, Purpose::Fetch, Purpose::Install, Purpose::Build] {
+            let words = view.plan(purpose).into_words();
+            let is_shown = words.contains(&transport.clone().into_os_string());
+            assert_eq!(is_shown, purpose.has_network(), "{purpose}");
+        }
+    }
 }
