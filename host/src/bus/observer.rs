@@ -195,7 +195,8 @@ impl Recorder {
         let Some(began) = self.herald.heard(topic, payload, rank) else {
             return;
         };
-        match self.ledger.begin_start(began).await {
+        let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+        match self.ledger.begin_start(began, now).await {
             Ok(began) => self.herald.begin_at(began),
             Err(error) => tracing::warn!(%error, "cannot note that another start has this host's name"),
         }

@@ -122,7 +122,8 @@ impl Host {
                 }
             }
         };
-        let began = ledger.begin_start(seconds_now()).await?;
+        let now = seconds_now();
+        let began = ledger.begin_start(now, now).await?;
         let herald = Herald::new(own.clone(), topics.clone(), Arc::clone(&signer), began);
         let options = ConnectionOptions {
             // The outbox is the session: what was unacknowledged is sent again from there.

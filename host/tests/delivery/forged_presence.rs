@@ -42,7 +42,7 @@ struct World {
 fn bot(host: &str, name: &str, status: &str, turn: u64) -> Value {
     json!({
         "host": host, "bot": name, "component": "c", "status": status, "group": "g", "since": "2026-11-30T12:00:00Z",
-        "began": 1_796_000_000, "start": 7, "turn": turn,
+        "began": 1_700_000_000, "start": 7, "turn": turn,
     })
 }
 
@@ -130,7 +130,7 @@ async fn forged_presence_changes_nothing(address: BrokerAddress) {
     let offline = bot("builder", "works", "offline", 9);
     let invented = bot("builder", "invented", "running", 9);
     let unsigned = |data: &Value| data.to_string().into_bytes();
-    let older_start = json!({ "began": 1_795_000_000, "start": 6 });
+    let older_start = json!({ "began": 1_699_000_000, "start": 6 });
     let mut of_older_start = bot("builder", "invented", "running", 9);
     of_older_start
         .as_object_mut()
