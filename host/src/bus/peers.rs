@@ -73,10 +73,13 @@ pub(super) struct Inner {
     pub(super) patience: Duration,
     pub(super) claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
-    pub(super) askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
+    pub(super) askers: Askers,
     /// Hosts that were waited for in vain, and not heard of since.
     pub(super) absent: Mutex<BTreeSet<String>>,
 }
+
+/// Who waits for the answers to which question.
+pub(super) type Askers = Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>;
 
 /// An answer: whose, to the question of which moment, and what it says.
 pub(super) type Heard = (String, Moment, Standing);
