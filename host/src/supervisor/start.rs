@@ -144,7 +144,7 @@ impl Host {
             config.messages.peer_patience,
             cancel.clone(),
         );
-        let (observer, _) = Observer::start(
+        let observer = Observer::start(
             connection_of("observer"),
             &observed(&config.observe),
             Arc::clone(&verifier),
