@@ -137,6 +137,7 @@ impl Host {
         let peers = Peers::start(
             connection_of("peers"),
             own,
+            herald.clone(),
             Arc::clone(&verifier),
             Arc::clone(&signer),
             ledger.clone(),
