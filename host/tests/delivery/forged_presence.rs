@@ -279,6 +279,34 @@ async fn bots_of_an_unknown_host_are_left_out_until_its_key_is_there_and_again_o
     broker.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_take_all_room_keep_no_host_out_once_its_key_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let world = World::start(BrokerAddress::local(broker.address())).await;
+    signer(&world.state("stranger"));
+    for number in 0..300 {
+        let name = format!("x{number}");
+        let topic = format!("bots/stranger/{name}");
+        let word = world.signed(&topic, "stranger", "stranger", bot("stranger", &name, "running", 1));
+        publish(&world.address, &format!("foundry/{topic}"), word).await;
+    }
+    signer(&world.state("newcomer"));
+    let word = bot("newcomer", "build", "running", 1);
+    let word = world.signed("bots/newcomer/build", "newcomer", "newcomer", word);
+    retain(&world.address, "bots/newcomer/build", word).await;
+    world.settled().await;
+    let left_out = world.host.left_out();
+    assert!(left_out.more, "{left_out:?}");
+    introduce("newcomer", &world.state("newcomer"), "build", world.directory.path());
+    eventually("the newcomer is listed, without saying it again", async || {
+        (world.listed() == ["newcomer/build running"]).then_some(())
+    })
+    .await;
+    world.host.shutdown().await;
+    broker.stop().await;
+}
+
 /// The last message of a topic as the broker keeps it.
 async fn kept(broker: &BrokerAddress, topic: &str) -> Option<Value> {
     let witness = Raw::start(broker, topic).await;
