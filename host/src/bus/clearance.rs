@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::claims::{Key, Meaning};
-use super::peers::{Heard, Inner, locked, now};
+use super::peers::{Askers, Heard, Inner, locked, now};
 use crate::event::Origin;
 use crate::keys::Duty;
 use crate::ledger::LedgerError;
@@ -147,6 +147,26 @@ fn is_decision(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Clear | Verdict::Settled)
 }
 
+/// Answers to a question come here. Whoever drops it, also with the task that asks, is told of none any more.
+struct Asker<'a> {
+    askers: &'a Askers,
+    id: String,
+}
+
+impl<'a> Asker<'a> {
+    fn of(askers: &'a Askers, id: String) -> (Self, mpsc::UnboundedReceiver<Heard>) {
+        let (sender, answers) = mpsc::unbounded_channel();
+        locked(askers).insert(id.clone(), sender);
+        (Self { askers, id }, answers)
+    }
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        locked(self.askers).remove(&self.id);
+    }
+}
+
 struct Question {
     inner: Arc<Inner>,
     key: Key,
@@ -158,12 +178,10 @@ struct Question {
 impl Question {
     /// Ask until all have answered, or been waited for long enough.
     async fn ask(self) {
-        let (sender, mut answers) = mpsc::unbounded_channel();
         let question = Origin::of_its_own(&self.inner.own.host);
-        let id = question.id(&[]);
-        locked(&self.inner.askers).insert(id.clone(), sender);
+        let (asker, mut answers) = Asker::of(&self.inner.askers, question.id(&[]));
         let verdict = self.verdict_of(&question, &mut answers).await;
-        locked(&self.inner.askers).remove(&id);
+        drop(asker);
         if verdict == Verdict::Clear {
             let mut claims = locked(&self.inner.claims);
             let mut asking = locked(&self.asking);
@@ -262,5 +280,27 @@ impl Question {
             }
             false
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_question_whose_task_is_aborted() {
+        let askers = Arc::new(Askers::default());
+        let (begun, wait) = tokio::sync::oneshot::channel();
+        let theirs = Arc::clone(&askers);
+        let task = tokio::spawn(async move {
+            let (_asker, mut answers) = Asker::of(&theirs, "q".to_owned());
+            let _ = begun.send(());
+            answers.recv().await
+        });
+        wait.await.unwrap();
+        assert!(locked(&askers).contains_key("q"));
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert!(locked(&askers).is_empty());
     }
 }

@@ -1,7 +1,11 @@
 //! A bot's session: it receives the messages of its groups, and acknowledges each one when it is settled.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use foundry_broker::{ATTEMPT_PROPERTY, PLACES_TOPIC};
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
@@ -31,6 +35,8 @@ pub struct Delivery {
     /// The dead letter that it was.
     pub revived: Option<Revived>,
     receipt: Option<(Publish, AsyncClient)>,
+    /// Its place among those of QoS 0, until it is dropped.
+    _uncounted: Option<Uncounted>,
 }
 
 impl Delivery {
@@ -43,6 +49,7 @@ impl Delivery {
             again: publish.dup || has_property(&publish, ATTEMPT_PROPERTY) || has_property(&publish, AGAIN_PROPERTY),
             revived: None,
             receipt: Some((publish, client.clone())),
+            _uncounted: None,
         }
     }
 
@@ -60,6 +67,7 @@ impl Delivery {
                 anew: letter.anew,
             }),
             receipt: None,
+            _uncounted: None,
         }
     }
 
@@ -93,8 +101,36 @@ pub enum ConsumerState {
     Refused(String),
 }
 
-/// Messages of QoS 0 that may wait to be handled.
+/// Messages of QoS 0 that may wait to be handled, or be in hand.
 const UNCOUNTED: usize = 64;
+
+/// A place of a message of QoS 0. The receive maximum does not bound them (MQTT 5, section 3.3.4).
+#[derive(Debug)]
+struct Uncounted(Arc<AtomicUsize>);
+
+impl Uncounted {
+    /// One of [`UNCOUNTED`] places, if one is free. Whoever calls is the only one that takes any.
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        if taken.load(Ordering::Relaxed) >= UNCOUNTED {
+            return None;
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The way to whoever handles the messages.
+struct Way {
+    deliveries: mpsc::Sender<Delivery>,
+    /// Messages of QoS 0 that are on it.
+    uncounted: Arc<AtomicUsize>,
+}
 
 /// Connections of which messages may wait to be handled.
 const CONNECTIONS: usize = 4;
@@ -123,6 +159,10 @@ impl Consumer {
         tokio::task::JoinHandle<()>,
     ) {
         let (deliveries, receiver) = mpsc::channel(self.unacknowledged() + UNCOUNTED);
+        let way = Way {
+            deliveries,
+            uncounted: Arc::default(),
+        };
         let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
@@ -133,9 +173,7 @@ impl Consumer {
                     () = self.right_time(&state) => {}
                     () = cancel.cancelled() => break,
                 }
-                let end = self
-                    .connection(&deliveries, &state, &mut backoff, &mut known, &cancel)
-                    .await;
+                let end = self.connection(&way, &state, &mut backoff, &mut known, &cancel).await;
                 match end {
                     End::Cancelled => break,
                     End::Refused(why) => {
@@ -174,33 +212,10 @@ impl Consumer {
         usize::from(self.options.receive_maximum) * CONNECTIONS
     }
 
-    /// Give a message to whoever handles it. Never waits: the session goes on acknowledging and showing signs of life, and can be
-    /// cancelled, however long nobody takes any.
-    fn hand_over(
-        &self,
-        publish: Publish,
-        client: &AsyncClient,
-        deliveries: &mpsc::Sender<Delivery>,
-    ) -> Result<(), End> {
-        // The receive maximum does not bound them (MQTT 5, section 3.3.4), and they may be lost (section 4.3.1).
-        if publish.qos == QoS::AtMostOnce && deliveries.capacity() <= self.unacknowledged() {
-            tracing::debug!(
-                client = self.options.client_id,
-                "dropped a message of QoS 0: too many wait"
-            );
-            return Ok(());
-        }
-        match deliveries.try_send(Delivery::received(publish, client)) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(End::Broken("more messages came than can wait here".to_owned())),
-            Err(TrySendError::Closed(_)) => Err(End::Cancelled),
-        }
-    }
-
     /// One connection, from CONNECT to its end.
     async fn connection(
         &self,
-        deliveries: &mpsc::Sender<Delivery>,
+        way: &Way,
         state: &watch::Sender<ConsumerState>,
         backoff: &mut Backoff,
         known: &mut bool,
@@ -280,12 +295,35 @@ impl Consumer {
                     }
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Err(end) = self.hand_over(publish, &client, deliveries) {
+                    if let Err(end) = way.hand_over(publish, &client) {
                         return end;
                     }
                 }
                 Ok(_) => {}
             }
+        }
+    }
+}
+
+impl Way {
+    /// Give a message to whoever handles it. Never waits: the session goes on acknowledging and showing signs of life, and can be
+    /// cancelled, however long nobody takes any.
+    fn hand_over(&self, publish: Publish, client: &AsyncClient) -> Result<(), End> {
+        let is_uncounted = publish.qos == QoS::AtMostOnce;
+        let uncounted = is_uncounted.then(|| Uncounted::take(&self.uncounted)).flatten();
+        // They may be lost (MQTT 5, section 4.3.1).
+        if is_uncounted && uncounted.is_none() {
+            tracing::debug!(topic = ?publish.topic, "dropped a message of QoS 0: too many wait");
+            return Ok(());
+        }
+        let delivery = Delivery {
+            _uncounted: uncounted,
+            ..Delivery::received(publish, client)
+        };
+        match self.deliveries.try_send(delivery) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(End::Broken("more messages came than can wait here".to_owned())),
+            Err(TrySendError::Closed(_)) => Err(End::Cancelled),
         }
     }
 }
@@ -310,9 +348,55 @@ enum End {
 
 /// Take the leave and end the session in order, so that the broker doesn't publish the will.
 async fn goodbye(client: &AsyncClient, events: &mut EventLoop, presence: Option<&Card>) {
+    let mut said = true;
     for (topic, payload) in presence.into_iter().flat_map(Card::leave) {
-        let _ = client.try_publish(topic, QoS::AtLeastOnce, true, payload);
+        said &= client.try_publish(topic, QoS::AtLeastOnce, true, payload).is_ok();
     }
     let _ = client.try_disconnect();
-    let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+    let end = async {
+        while let Ok(event) = events.poll().await {
+            // What was said before is on its way then.
+            if let (true, Event::Outgoing(Outgoing::Disconnect), Some(card)) = (said, event, presence) {
+                card.has_left();
+            }
+        }
+    };
+    let _ = timeout(GOODBYE, end).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::v5::MqttOptions;
+
+    use super::*;
+
+    fn message(qos: QoS) -> Publish {
+        Publish::new("foundry/bots/b/x", qos, "{}", None)
+    }
+
+    /// A way on which so many messages may wait, and a client to come over.
+    fn way(room: usize) -> (Way, mpsc::Receiver<Delivery>, AsyncClient, EventLoop) {
+        let (deliveries, receiver) = mpsc::channel(room);
+        let (client, events) = AsyncClient::new(MqttOptions::new("c", "localhost", 1), 10);
+        let way = Way {
+            deliveries,
+            uncounted: Arc::default(),
+        };
+        (way, receiver, client, events)
+    }
+
+    #[tokio::test]
+    async fn messages_of_qos_1_that_wait_take_no_room_of_those_of_qos_0() {
+        let (way, mut receiver, client, _events) = way(4 * UNCOUNTED);
+        for _ in 0..2 * UNCOUNTED {
+            assert!(way.hand_over(message(QoS::AtLeastOnce), &client).is_ok());
+        }
+        for _ in 0..2 * UNCOUNTED {
+            assert!(way.hand_over(message(QoS::AtMostOnce), &client).is_ok());
+        }
+        assert_eq!(receiver.len(), 3 * UNCOUNTED, "the others of QoS 0 are dropped");
+        while receiver.try_recv().is_ok() {}
+        assert!(way.hand_over(message(QoS::AtMostOnce), &client).is_ok());
+        assert_eq!(receiver.len(), 1, "there is room again");
+    }
 }

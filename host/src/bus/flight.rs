@@ -53,7 +53,8 @@ pub(super) struct Flight {
     more: bool,
     /// Rows that must not be handed out: on their way, or answered for and not yet gone from the ledger.
     taken: BTreeSet<i64>,
-    queued: VecDeque<Carried>,
+    /// What the client has not given a packet id yet; none for what is no row.
+    queued: VecDeque<Option<Carried>>,
     carried: HashMap<u16, Carried>,
     kept: Kept,
     pauses: Pauses,
@@ -89,7 +90,11 @@ impl Flight {
     pub(super) fn reconnected(&mut self) {
         self.doubtful = self.doubtful.max(self.newest);
         self.cursor = 0;
-        let under_way = self.queued.drain(..).chain(self.carried.drain().map(|(_, row)| row));
+        let under_way = self
+            .queued
+            .drain(..)
+            .flatten()
+            .chain(self.carried.drain().map(|(_, row)| row));
         for seq in under_way.map(|row| row.seq).chain(self.kept.doubted()) {
             self.taken.remove(&seq);
         }
@@ -132,7 +137,12 @@ impl Flight {
     pub(super) fn sent(&mut self, row: Carried) {
         self.newest = self.newest.max(row.seq);
         self.taken.insert(row.seq);
-        self.queued.push_back(row);
+        self.queued.push_back(Some(row));
+    }
+
+    /// A message of QoS 1 that is no row was given to the client.
+    pub(super) fn sent_live(&mut self) {
+        self.queued.push_back(None);
     }
 
     /// A row was read that there was no room for, or that was not the last.
@@ -156,10 +166,10 @@ impl Flight {
         self.more && self.in_hand() <= WINDOW / 2
     }
 
-    /// The client has given the oldest queued row a packet id. QoS 0 messages have packet id 0.
+    /// The client has given the oldest queued message a packet id. QoS 0 messages have packet id 0.
     pub(super) fn left(&mut self, packet_id: u16) {
         if packet_id != 0
-            && let Some(row) = self.queued.pop_front()
+            && let Some(Some(row)) = self.queued.pop_front()
         {
             self.carried.insert(packet_id, row);
         }

@@ -5,6 +5,7 @@
 //! word is not its own present one it says that again. Nobody can make it do that more often than once in [`ROUND`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ struct Current {
     payload: Vec<u8>,
     /// What the broker says in this host's name when the connection breaks; true then.
     will: Option<Vec<u8>>,
+    /// Whether the broker has said it.
+    has_ended: bool,
 }
 
 /// What a connection says when it begins, and what the broker is to say when it breaks.
@@ -97,6 +100,8 @@ pub(super) struct Visit {
 pub struct Card {
     herald: Herald,
     subject: Subject,
+    /// Whether a connection took the subject's leave.
+    left: Arc<AtomicBool>,
 }
 
 impl Herald {
@@ -124,6 +129,7 @@ impl Herald {
         Card {
             herald: self.clone(),
             subject,
+            left: Arc::default(),
         }
     }
 
@@ -138,6 +144,7 @@ impl Herald {
             turn,
             payload: payload.clone(),
             will: None,
+            has_ended: false,
         };
         self.said().words.insert(topic.clone(), current);
         Some(retained(topic, payload))
@@ -163,8 +170,8 @@ impl Herald {
             Some(_) => Disturbance::OfAnother,
         };
         let mut said = self.said();
-        let holds = match said.words.get(topic) {
-            Some(current) => current.payload == payload || current.will.as_deref() == Some(payload),
+        let holds = match said.words.get_mut(topic) {
+            Some(current) => current.holds(payload),
             // The host's own word comes with its connection, and its bots of an earlier start are about to be loaded.
             None => {
                 let comes = topic == self.topic(&Subject::Host) || disturbance == Disturbance::OfAnother;
@@ -177,13 +184,14 @@ impl Herald {
             said.disturbed.insert(topic.to_owned(), disturbance);
             self.inner.disturbed.notify_one();
         }
-        let own = Rank {
-            began: said.began,
-            start,
-            turn: 0,
-        };
+        let own = said.rank(start);
         rank.filter(|rank| rank.is_of_later_start(&own))
             .map(|rank| rank.began.saturating_add(1))
+    }
+
+    /// Whether another start's word would be believed rather than this one's.
+    pub(super) fn is_outdone_by(&self, rank: &Rank) -> bool {
+        rank.is_of_later_start(&self.said().rank(self.inner.own.start))
     }
 
     /// From now on this start began at that time. Everything is said again, with the same turns, so that the wills that brokers
@@ -228,14 +236,19 @@ impl Herald {
             .said()
             .words
             .get(topic)
-            .map(|word| (word.subject.clone(), word.turn));
-        let Some((subject, turn)) = current else {
+            .map(|word| (word.subject.clone(), word.turn, word.status()));
+        let Some((subject, turn, status)) = current else {
             return self.removal(topic, by);
         };
-        let Some(payload) = self.signed(&subject, turn, None) else {
+        let Some(payload) = self.signed(&subject, turn, status) else {
             return Vec::new();
         };
-        if let Some(word) = self.said().words.get_mut(topic).filter(|word| word.turn == turn) {
+        if let Some(word) = self
+            .said()
+            .words
+            .get_mut(topic)
+            .filter(|word| word.turn == turn && word.status() == status)
+        {
             word.payload.clone_from(&payload);
         }
         vec![retained(topic.to_owned(), payload)]
@@ -307,7 +320,31 @@ impl Herald {
     }
 }
 
+impl Current {
+    /// Whether this is what holds. After the will, the word that began the connection does not any more.
+    fn holds(&mut self, payload: &[u8]) -> bool {
+        if self.will.as_deref() == Some(payload) {
+            self.payload = payload.to_vec();
+            self.has_ended = true;
+        }
+        self.payload == payload
+    }
+
+    fn status(&self) -> Option<&'static str> {
+        self.has_ended.then_some(OFFLINE)
+    }
+}
+
 impl Said {
+    /// The place of this start.
+    fn rank(&self, start: u64) -> Rank {
+        Rank {
+            began: self.began,
+            start,
+            turn: 0,
+        }
+    }
+
     fn next_turn(&mut self) -> u64 {
         self.turn += 1;
         self.turn
@@ -333,8 +370,26 @@ impl Card {
             turn: visit.turn,
             payload: visit.hello.clone(),
             will: Some(visit.will.clone()),
+            has_ended: false,
         };
         self.herald.said().words.insert(visit.topic.clone(), current);
+    }
+
+    /// The subject's leave was said over its connection.
+    pub(super) fn has_left(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    /// The subject's leave, said in the host's name, if no connection was there to take it; see [`Herald::farewell`].
+    #[must_use]
+    pub fn belated_leave(&self) -> Vec<LiveMessage> {
+        if self.left.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.leave()
+            .into_iter()
+            .map(|(topic, payload)| retained(topic, payload))
+            .collect()
     }
 
     /// The subject takes its leave: what to publish, retained. The broker keeps nothing of it then.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
-use super::consumer::{Consumer, ConsumerState, Delivery};
+use super::consumer::{Consumer, Delivery};
 use super::crowd::{Change, Crowd, Full};
 use super::doubts::Doubts;
 use super::herald::Herald;
@@ -50,20 +51,18 @@ impl Observer {
         (herald, doubts): (Herald, Doubts),
         ledger: Ledger,
         cancel: CancellationToken,
-    ) -> (Self, watch::Receiver<ConsumerState>) {
+    ) -> Self {
         let topics = &verifier.topics;
         let mut filters = vec![topics.full("hosts/+"), topics.full("bots/+/+")];
         filters.extend(event_topics.iter().map(|topic| topics.full(topic)));
-        let consumer = Consumer {
+        let source = Source {
             options: ConnectionOptions {
                 receive_maximum: RECEIVE_MAXIMUM,
                 ..options
             },
             filters,
-            presence: None,
-            places: None,
+            cancel,
         };
-        let (deliveries, state, _task) = consumer.start(cancel);
         let bots = Arc::new(Bots {
             verifier: Arc::clone(&verifier),
             crowd: Mutex::default(),
@@ -77,8 +76,8 @@ impl Observer {
             doubts,
             ledger,
         };
-        tokio::spawn(recorder.run(deliveries));
-        (Self { bots }, state)
+        tokio::spawn(recorder.run(source));
+        Self { bots }
     }
 
     /// The bots of all hosts that this one believes, by host and name.
@@ -97,6 +96,46 @@ impl Observer {
     }
 }
 
+/// Where the messages come from.
+struct Source {
+    options: ConnectionOptions,
+    filters: Vec<String>,
+    cancel: CancellationToken,
+}
+
+/// A session that brings them, until it is ended.
+struct Session {
+    deliveries: mpsc::Receiver<Delivery>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Source {
+    /// Subscribe; the broker brings what it keeps.
+    fn session(&self) -> Session {
+        let consumer = Consumer {
+            options: self.options.clone(),
+            filters: self.filters.clone(),
+            presence: None,
+            places: None,
+        };
+        let cancel = self.cancel.child_token();
+        let (deliveries, _state, task) = consumer.start(cancel.clone());
+        Session {
+            deliveries,
+            cancel,
+            task,
+        }
+    }
+
+    /// Subscribe again. What is not acknowledged by now comes again as well.
+    async fn again(&self, session: Session) -> Session {
+        session.cancel.cancel();
+        let _ = session.task.await;
+        self.session()
+    }
+}
+
 struct Recorder {
     bots: Arc<Bots>,
     /// Whether it was said that there are too many bots to know.
@@ -108,13 +147,14 @@ struct Recorder {
 }
 
 impl Recorder {
-    async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
+    async fn run(self, source: Source) {
+        let mut session = source.session();
         let mut look = tokio::time::interval(LOOK);
         let mut known = self.verifier.trust.now();
         self.forget_unknown(&known).await;
         loop {
             tokio::select! {
-                delivery = deliveries.recv() => {
+                delivery = session.deliveries.recv() => {
                     let Some(delivery) = delivery else { return };
                     self.receive(&delivery).await;
                     delivery.acknowledge();
@@ -127,6 +167,10 @@ impl Recorder {
                         self.note_known().await;
                     }
                     self.reconsider(is_other).await;
+                    // Strangers may have taken the room of those that are believed now.
+                    if is_other && self.unheard().ask_again() {
+                        session = source.again(session).await;
+                    }
                     known = now;
                 }
             }
@@ -195,7 +239,8 @@ impl Recorder {
         let Some(began) = self.herald.heard(topic, payload, rank) else {
             return;
         };
-        match self.ledger.begin_start(began).await {
+        let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+        match self.ledger.begin_start(began, now).await {
             Ok(began) => self.herald.begin_at(began),
             Err(error) => tracing::warn!(%error, "cannot note that another start has this host's name"),
         }

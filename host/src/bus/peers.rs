@@ -20,6 +20,7 @@ use super::clearance::Clearance;
 use super::connection::ConnectionOptions;
 use super::consumer::{Consumer, Delivery};
 use super::doubts::Doubts;
+use super::herald::Herald;
 use super::holder::{Holder, Word};
 use super::inquiry::signed;
 use super::presence;
@@ -62,6 +63,7 @@ pub struct Peers {
 
 pub(super) struct Inner {
     pub(super) own: Holder,
+    herald: Herald,
     take_overs: TakeOvers,
     doubts: Doubts,
     /// When a host of this name was answered whose question nobody could prove to be one.
@@ -73,10 +75,13 @@ pub(super) struct Inner {
     pub(super) patience: Duration,
     pub(super) claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
-    pub(super) askers: Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>,
+    pub(super) askers: Askers,
     /// Hosts that were waited for in vain, and not heard of since.
     pub(super) absent: Mutex<BTreeSet<String>>,
 }
+
+/// Who waits for the answers to which question.
+pub(super) type Askers = Mutex<HashMap<String, mpsc::UnboundedSender<Heard>>>;
 
 /// An answer: whose, to the question of which moment, and what it says.
 pub(super) type Heard = (String, Moment, Standing);
@@ -88,6 +93,7 @@ impl Peers {
     pub fn start(
         options: ConnectionOptions,
         own: Holder,
+        herald: Herald,
         verifier: Arc<Verifier>,
         signer: Arc<Signer>,
         ledger: Ledger,
@@ -111,6 +117,7 @@ impl Peers {
         let inner = Arc::new(Inner {
             claims: Mutex::new(Claims::of(&own.host)),
             own,
+            herald,
             take_overs,
             doubts: Doubts::default(),
             answered_unproven: Mutex::default(),
@@ -164,14 +171,15 @@ impl Inner {
     }
 
     /// Not every broker says that it gives a session to another client, but the other one shows itself. What the broker has
-    /// kept may be from before this start.
+    /// kept may be from before this start, and so may what anybody sends again: a copy whose start began before this one's hears
+    /// of this one, and shows itself with a later beginning if it goes on.
     fn presence(&self, delivery: &Delivery) {
         let now = OffsetDateTime::now_utc();
         let Ok(event) = self.verifier.verify(&delivery.payload, &delivery.topic, now) else {
             return;
         };
         let word = presence::of_host(event, &self.verifier.topics);
-        let is_other = word.is_some_and(|word| word.is_online() && word.rank.start != self.own.start);
+        let is_other = word.is_some_and(|word| word.is_online() && self.herald.is_outdone_by(&word.rank));
         if is_other && !delivery.retained {
             self.take_overs.suspect();
         }

@@ -6,9 +6,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use crate::event::policy::{BOT_PRESENCE, HOST_PRESENCE};
 use crate::event::{Event, Topics};
+use crate::ledger::MOST_AHEAD;
 
 /// Largest presence, in bytes. One of a bot with a hundred topics has a tenth of it.
 pub(super) const MAX_PRESENCE: usize = 64 * 1024;
@@ -83,6 +85,13 @@ pub(super) struct Word<T> {
 }
 
 impl Rank {
+    /// Whether a start can have begun then. A host could not outdo a beginning that is beyond all times, and some readers of JSON
+    /// know no integers beyond 53 bits.
+    fn is_possible(&self, now: OffsetDateTime) -> bool {
+        let now = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        self.began <= now.saturating_add(MOST_AHEAD) && self.began < 1 << 53
+    }
+
     /// Whether it is of another start that began later, or at the same time with a greater number. A start that finds that it
     /// has been outdone moves its own beginning.
     pub(super) fn is_of_later_start(&self, than: &Self) -> bool {
@@ -128,14 +137,16 @@ impl Status for HostPresence {
     }
 }
 
-/// What a verified event says of a bot; none if it says nothing of one, or of another than its topic does.
+/// What a verified event says of a bot; none if it says nothing of one, or of another than its topic does, or of a start that can
+/// be none.
 pub(super) fn of_bot(event: Event, topics: &Topics) -> Option<Word<Presence>> {
     let topic = event.topic.clone()?;
     let word: Word<Presence> = read(event, BOT_PRESENCE)?;
     (topic == topics.bot(&word.what.host, &word.what.bot)).then_some(word)
 }
 
-/// What a verified event says of a host; none if it says nothing of one, or of another than its topic does.
+/// What a verified event says of a host; none if it says nothing of one, or of another than its topic does, or of a start that can
+/// be none.
 pub(super) fn of_host(event: Event, topics: &Topics) -> Option<Word<HostPresence>> {
     let topic = event.topic.clone()?;
     let word: Word<HostPresence> = read(event, HOST_PRESENCE)?;
@@ -146,7 +157,8 @@ fn read<T: DeserializeOwned>(event: Event, event_type: &str) -> Option<Word<T>> 
     if event.event_type != event_type {
         return None;
     }
-    serde_json::from_value(Value::Object(event.data)).ok()
+    let word: Word<T> = serde_json::from_value(Value::Object(event.data)).ok()?;
+    word.rank.is_possible(OffsetDateTime::now_utc()).then_some(word)
 }
 
 /// The data of an event that says a word.
@@ -162,6 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::{Origin, OutgoingEvent};
 
     fn word(began: u64, start: u64, turn: u64, status: &str) -> Word<HostPresence> {
         Word {
@@ -224,6 +237,51 @@ mod tests {
             };
             let (one, other) = (make(one), make(other));
             prop_assert!(!(one.replaces(&other) && other.replaces(&one)));
+        }
+    }
+
+    fn event_of(topic: &str, event_type: &str, data: Map<String, Value>) -> Event {
+        let origin = Origin::of_its_own("b1");
+        let outgoing = OutgoingEvent {
+            id: origin.id(&[]),
+            topic: topic.to_owned(),
+            event_type: event_type.to_owned(),
+            subject: None,
+            run: "presence".to_owned(),
+            cause: None,
+            origin,
+            data,
+        };
+        Event::of(outgoing, "b1/x", &Topics::new("foundry"))
+    }
+
+    #[test]
+    fn a_word_of_a_start_that_is_far_ahead_of_now_is_none() {
+        let topics = Topics::new("foundry");
+        let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap();
+        let bot = |began: u64| -> Word<Presence> {
+            let data = serde_json::json!({
+                "host": "b1", "bot": "x", "component": "c", "status": "running", "since": "",
+                "began": began, "start": 7, "turn": 1,
+            });
+            serde_json::from_value(data).unwrap()
+        };
+        let believed = |began: u64| {
+            let host = event_of("hosts/b1", HOST_PRESENCE, data(&word(began, 7, 1, ONLINE)));
+            let bot = event_of("bots/b1/x", BOT_PRESENCE, data(&bot(began)));
+            (of_host(host, &topics).is_some(), of_bot(bot, &topics).is_some())
+        };
+        for began in [now, now - 1_000_000, now + MOST_AHEAD - 60] {
+            assert_eq!(believed(began), (true, true), "{began}");
+        }
+        for began in [
+            now + MOST_AHEAD + 60,
+            1 << 53,
+            i64::MAX.unsigned_abs() - 1,
+            1 << 63,
+            u64::MAX,
+        ] {
+            assert_eq!(believed(began), (false, false), "{began}");
         }
     }
 

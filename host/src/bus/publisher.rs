@@ -195,7 +195,7 @@ impl Line {
                         largest = largest_packet(&connack);
                         self.options.concerns.note(&connack, None);
                         flight.at_broker(self.patience.readers, self.keeping(&connack));
-                        self.greet(&client, visit.as_ref());
+                        self.greet(&client, flight, visit.as_ref());
                         true
                     }
                     Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => {
@@ -220,7 +220,7 @@ impl Line {
                     false
                 }
                 Some(message) = self.live.recv(), if connected => {
-                    send_live(&client, &message);
+                    send_live(&client, flight, &message);
                     false
                 }
             };
@@ -230,7 +230,7 @@ impl Line {
         }
     }
 
-    fn greet(&mut self, client: &AsyncClient, visit: Option<&Visit>) {
+    fn greet(&mut self, client: &AsyncClient, flight: &mut Flight, visit: Option<&Visit>) {
         if std::mem::take(&mut self.warned) {
             tracing::info!(broker = ?self.options.broker, "connected to the broker again");
         }
@@ -240,7 +240,12 @@ impl Line {
         });
         if let (Some(card), Some(visit)) = (&self.presence, visit) {
             card.begin(visit);
-            let _ = client.try_publish(&visit.topic, QoS::AtMostOnce, true, visit.hello.clone());
+            let hello = LiveMessage {
+                topic: visit.topic.clone(),
+                payload: visit.hello.clone(),
+                retain: true,
+            };
+            send_live(client, flight, &hello);
         }
     }
 
@@ -393,8 +398,17 @@ fn publish(client: &AsyncClient, row: OutboxRow, property: Option<(&str, &str)>)
     }
 }
 
-fn send_live(client: &AsyncClient, message: &LiveMessage) {
-    let _ = client.try_publish(&message.topic, QoS::AtMostOnce, message.retain, message.payload.clone());
+/// What the broker keeps is presence, which readers may not lose: it counts among what is on its way, as rows do.
+fn send_live(client: &AsyncClient, flight: &mut Flight, message: &LiveMessage) {
+    let qos = if message.retain {
+        QoS::AtLeastOnce
+    } else {
+        QoS::AtMostOnce
+    };
+    let sent = client.try_publish(&message.topic, qos, message.retain, message.payload.clone());
+    if sent.is_ok() && message.retain {
+        flight.sent_live();
+    }
 }
 
 /// The largest packet that the broker takes, if it says.

@@ -31,6 +31,7 @@ pub struct LeftOut {
 #[derive(Debug, Default)]
 pub(super) struct Unheard {
     words: BTreeMap<String, Refused>,
+    /// Whether some were not kept since the broker was asked for all.
     full: bool,
 }
 
@@ -71,8 +72,12 @@ impl Unheard {
             Cure::At(time) => time <= now,
         };
         let due: Vec<_> = self.words.extract_if(.., |_, word| is_due(word)).collect();
-        self.full &= due.is_empty();
         due.into_iter().map(|(topic, word)| (topic, word.payload)).collect()
+    }
+
+    /// Whether the broker has to be asked for all words again, since some were not kept. Whoever calls does so.
+    pub(super) fn ask_again(&mut self) -> bool {
+        std::mem::take(&mut self.full)
     }
 
     /// What a list lacks.
@@ -129,6 +134,8 @@ mod tests {
         assert_eq!(unheard.take(false, now).len(), 0);
         assert!(unheard.left_out().more);
         assert_eq!(unheard.take(true, now).len(), MOST);
+        assert_eq!((unheard.left_out().bots, unheard.left_out().more), (0, true));
+        assert!(unheard.ask_again() && !unheard.ask_again());
         assert_eq!(unheard.left_out(), LeftOut::default());
     }
 

@@ -27,6 +27,7 @@ pub use causes::MOST_CAUSES;
 pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
 pub use messages::{Known, Settled, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
+pub use starts::MOST_AHEAD;
 pub use unrecorded::Unrecorded;
 
 /// Work that may wait for the writer; more waits in its callers.

@@ -5,6 +5,10 @@ use time::OffsetDateTime;
 
 use super::{Ledger, LedgerError};
 
+/// How far ahead of this machine's time a start's beginning may be, in seconds. Clocks differ by less, and whoever has this host's key
+/// can name any beginning.
+pub const MOST_AHEAD: u64 = 24 * 3600;
+
 /// The row of `since` with the beginning of the last start.
 const LAST_START: &str = "last-start";
 
@@ -13,16 +17,22 @@ const OLD_SESSION_ENDED: &str = "old-session-ended ";
 
 impl Ledger {
     /// Note that a start begins, at a time in seconds since 1970. Returns that time, or the second after the last start began,
-    /// if that is later: a clock that was set back makes no start older than the one before.
+    /// if that is later: a clock that was set back makes no start older than the one before. What is further ahead of `now` than
+    /// [`MOST_AHEAD`], also from before, counts as `now`.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
-    pub async fn begin_start(&self, at: u64) -> Result<u64, LedgerError> {
-        let at = i64::try_from(at).unwrap_or_default();
+    pub async fn begin_start(&self, at: u64, now: u64) -> Result<u64, LedgerError> {
+        // One that has to be later than the last that is believed.
+        let latest = now.saturating_add(MOST_AHEAD + 1);
+        let at = if at > latest { now } else { at };
+        let [at, latest] = [at, latest].map(|time| i64::try_from(time).unwrap_or_default());
         let began = self
             .work(move |c| {
-                let later = "INSERT INTO since VALUES (?1, ?2) ON CONFLICT (what) DO UPDATE SET at = max(?2, at + 1)";
-                c.prepare_cached(later)?.execute((LAST_START, at))?;
+                // A sum that is no integer any more is none of these times.
+                let later = "INSERT INTO since VALUES (?1, ?2) ON CONFLICT (what) DO UPDATE
+                    SET at = CASE WHEN typeof(at) = 'integer' AND at <= ?3 THEN max(?2, at + 1) ELSE ?2 END";
+                c.prepare_cached(later)?.execute((LAST_START, at, latest))?;
                 c.prepare_cached("SELECT at FROM since WHERE what = ?")?
                     .query_row([LAST_START], |row| row.get::<_, i64>(0))
             })
@@ -67,12 +77,33 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
         let mut began = Vec::new();
-        for at in [1_796_000_000, 1_796_000_500, 1_700_000_000, 1_796_000_501] {
+        for at in [1_796_000_000, 1_796_000_500, 1_795_990_000, 1_796_000_501] {
             // A ledger that is opened again, as by each start.
             let ledger = Ledger::open(&path).unwrap();
-            began.push(ledger.begin_start(at).await.unwrap());
+            began.push(ledger.begin_start(at, at).await.unwrap());
         }
         assert_eq!(began, [1_796_000_000, 1_796_000_500, 1_796_000_501, 1_796_000_502]);
+    }
+
+    #[tokio::test]
+    async fn a_beginning_that_can_be_none_keeps_no_later_start_from_beginning() {
+        const NOW: u64 = 1_796_000_000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let ledger = Ledger::open(&path).unwrap();
+        for absurd in [i64::MAX.unsigned_abs(), u64::MAX, NOW + MOST_AHEAD + 2] {
+            let began = ledger.begin_start(absurd, NOW).await.unwrap();
+            assert!((NOW..NOW + MOST_AHEAD).contains(&began), "{absurd}: {began}");
+        }
+        // What earlier versions have noted, and what became of it at the next start.
+        for stored in ["9223372036854775807", "9223372036854775807 + 1", "1897000000"] {
+            let other = rusqlite::Connection::open(&path).unwrap();
+            other
+                .execute_batch(&format!("UPDATE since SET at = {stored} WHERE what = 'last-start'"))
+                .unwrap();
+            assert_eq!(ledger.begin_start(NOW, NOW).await.unwrap(), NOW, "{stored}");
+            assert_eq!(ledger.begin_start(NOW, NOW).await.unwrap(), NOW + 1, "{stored}");
+        }
     }
 
     /// What a ledger has once a start has begun and a bot's old session was found to be gone.
@@ -86,7 +117,10 @@ mod tests {
         drop(Ledger::open(&path).unwrap());
         rusqlite::Connection::open(&path).unwrap().execute_batch(NOTED).unwrap();
         let ledger = Ledger::open(&path).unwrap();
-        assert_eq!(ledger.begin_start(1_700_000_000).await.unwrap(), 1_796_000_001);
+        assert_eq!(
+            ledger.begin_start(1_795_999_000, 1_795_999_000).await.unwrap(),
+            1_796_000_001
+        );
         assert!(ledger.has_old_session_ended("build").await.unwrap());
         assert!(!ledger.has_old_session_ended("sign").await.unwrap());
         ledger.old_session_ended("sign").await.unwrap();

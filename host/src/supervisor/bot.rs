@@ -14,7 +14,7 @@ use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{
-    BrokerClock, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
+    BrokerClock, Card, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -110,10 +110,11 @@ impl Prepared {
         let presence = Subject::Bot(Box::new(self.presence("running", None)));
         let places = Places::new(self.instances);
         self.connection.receive_maximum = places.most();
+        let card = self.handler.link.herald.card(presence);
         let consumer = Consumer {
             options: self.connection.clone(),
             filters: std::mem::take(&mut self.filters),
-            presence: Some(self.handler.link.herald.card(presence)),
+            presence: Some(card.clone()),
             places: Some(places.held()),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
@@ -127,6 +128,7 @@ impl Prepared {
         let life = Life {
             prepared: self,
             places,
+            card,
             condition: Arc::clone(&condition),
             session: session.clone(),
             cancel: cancel.clone(),
@@ -191,6 +193,8 @@ fn take_up(
 struct Life {
     prepared: Prepared,
     places: Arc<Places>,
+    /// What its session presents.
+    card: Card,
     condition: Arc<Mutex<(Condition, Option<String>)>>,
     session: watch::Receiver<ConsumerState>,
     cancel: CancellationToken,
@@ -247,6 +251,10 @@ impl Life {
         }
         if quarantine.is_cancelled() && !self.cancel.is_cancelled() {
             self.quarantined().await;
+        } else {
+            // Its session may not have been there to do it.
+            let leave = self.card.belated_leave();
+            leave.into_iter().for_each(|word| self.prepared.publisher.live(word));
         }
     }
 

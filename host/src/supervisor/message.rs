@@ -137,16 +137,16 @@ impl Handler {
         let group = self.instances.bot().group_of(topic).to_owned();
         let ledger = &self.link.ledger;
         let known = self.until_written(|| ledger.known(&group, &event.id)).await;
-        let mut clearance = self
-            .link
-            .peers
-            .clearance(&group, &event.id, delivery.again || known.promised, self.work());
         let is_wanted = delivery.revived.is_some_and(|revived| revived.anew);
         if known.settled && !is_wanted {
             self.forget_letter(delivery).await;
             self.handled_already(event, topic).await;
             return true;
         }
+        let mut clearance = self
+            .link
+            .peers
+            .clearance(&group, &event.id, delivery.again || known.promised, self.work());
         let cleared = tokio::select! {
             cleared = self.leave_to_begin(&mut clearance, place) => cleared,
             () = abandon.cancelled() => return false,

@@ -122,7 +122,8 @@ impl Host {
                 }
             }
         };
-        let began = ledger.begin_start(seconds_now()).await?;
+        let now = seconds_now();
+        let began = ledger.begin_start(now, now).await?;
         let herald = Herald::new(own.clone(), topics.clone(), Arc::clone(&signer), began);
         let options = ConnectionOptions {
             // The outbox is the session: what was unacknowledged is sent again from there.
@@ -136,6 +137,7 @@ impl Host {
         let peers = Peers::start(
             connection_of("peers"),
             own,
+            herald.clone(),
             Arc::clone(&verifier),
             Arc::clone(&signer),
             ledger.clone(),
@@ -143,7 +145,7 @@ impl Host {
             config.messages.peer_patience,
             cancel.clone(),
         );
-        let (observer, _) = Observer::start(
+        let observer = Observer::start(
             connection_of("observer"),
             &observed(&config.observe),
             Arc::clone(&verifier),

@@ -42,7 +42,7 @@ struct World {
 fn bot(host: &str, name: &str, status: &str, turn: u64) -> Value {
     json!({
         "host": host, "bot": name, "component": "c", "status": status, "group": "g", "since": "2026-11-30T12:00:00Z",
-        "began": 1_796_000_000, "start": 7, "turn": turn,
+        "began": 1_700_000_000, "start": 7, "turn": turn,
     })
 }
 
@@ -130,7 +130,7 @@ async fn forged_presence_changes_nothing(address: BrokerAddress) {
     let offline = bot("builder", "works", "offline", 9);
     let invented = bot("builder", "invented", "running", 9);
     let unsigned = |data: &Value| data.to_string().into_bytes();
-    let older_start = json!({ "began": 1_795_000_000, "start": 6 });
+    let older_start = json!({ "began": 1_699_000_000, "start": 6 });
     let mut of_older_start = bot("builder", "invented", "running", 9);
     of_older_start
         .as_object_mut()
@@ -273,6 +273,34 @@ async fn bots_of_an_unknown_host_are_left_out_until_its_key_is_there_and_again_o
     keys.remove(&key.to_string()).unwrap();
     eventually("it is neither listed nor waited for", async || {
         (world.listed().is_empty() && world.waited_for("g").await.is_empty()).then_some(())
+    })
+    .await;
+    world.host.shutdown().await;
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_take_all_room_keep_no_host_out_once_its_key_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let world = World::start(BrokerAddress::local(broker.address())).await;
+    signer(&world.state("stranger"));
+    for number in 0..300 {
+        let name = format!("x{number}");
+        let topic = format!("bots/stranger/{name}");
+        let word = world.signed(&topic, "stranger", "stranger", bot("stranger", &name, "running", 1));
+        publish(&world.address, &format!("foundry/{topic}"), word).await;
+    }
+    signer(&world.state("newcomer"));
+    let word = bot("newcomer", "build", "running", 1);
+    let word = world.signed("bots/newcomer/build", "newcomer", "newcomer", word);
+    retain(&world.address, "bots/newcomer/build", word).await;
+    world.settled().await;
+    let left_out = world.host.left_out();
+    assert!(left_out.more, "{left_out:?}");
+    introduce("newcomer", &world.state("newcomer"), "build", world.directory.path());
+    eventually("the newcomer is listed, without saying it again", async || {
+        (world.listed() == ["newcomer/build running"]).then_some(())
     })
     .await;
     world.host.shutdown().await;

@@ -82,6 +82,31 @@ async fn bots_of_a_killed_host_are_offline_with_mosquitto() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_was_stopped_while_the_broker_was_away_is_gone_once_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mosquitto = Mosquitto::start(directory.path(), "");
+    let host = Host::start(at(directory.path(), mosquitto.address())).await.unwrap();
+    host.load(spec("relay")).await.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let looker = HostConfig {
+        name: "looker".to_owned(),
+        ..at(other.path(), mosquitto.address())
+    };
+    introduce("test", directory.path(), "all", other.path());
+    let looker = Host::start(looker).await.unwrap();
+    status_becomes(&looker, "test", "running").await;
+    mosquitto.stop();
+    host.stop("relay").await.unwrap();
+    mosquitto.run();
+    eventually("nobody lists it any more", async || {
+        looker.everyone().iter().all(|bot| bot.host != "test").then_some(())
+    })
+    .await;
+    looker.shutdown().await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn presence_comes_back_to_a_broker_that_has_forgotten_it() {
     let directory = tempfile::tempdir().unwrap();
     let mut mosquitto = Mosquitto::start(directory.path(), "");

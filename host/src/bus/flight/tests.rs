@@ -299,3 +299,17 @@ fn every_reason_code_of_mqtt_5_is_in_its_class() {
         );
     }
 }
+
+#[test]
+fn a_packet_that_carries_presence_answers_for_no_row() {
+    let mut world = World::new(&["a"], Duration::ZERO);
+    world.flight.sent_live();
+    world.flight.sent(world.rows[0].clone());
+    world.flight.left(1);
+    world.flight.left(2);
+    assert_eq!(world.flight.answered(1, PubAckReason::Success, world.now), None);
+    assert_eq!(
+        world.flight.answered(2, PubAckReason::Success, world.now),
+        Some(Fate::Accepted)
+    );
+}

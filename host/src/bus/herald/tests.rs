@@ -144,3 +144,67 @@ fn a_start_that_another_one_outdid_says_everything_again_with_the_same_turns() {
     herald.heard(TOPIC, &correction.payload, None);
     assert_eq!(herald.corrections().len(), 0);
 }
+
+#[test]
+fn a_bot_whose_connection_has_ended_is_defended_as_what_its_will_says() {
+    let herald = herald();
+    let (_, visit) = begun(&herald);
+    herald.heard(TOPIC, &visit.will, None);
+    herald.heard(TOPIC, &visit.hello, None);
+    let [correction] = herald.corrections().try_into().unwrap();
+    let word = said(&correction.payload);
+    assert_eq!(
+        (&word["status"], &word["turn"]),
+        (&"offline".into(), &said(&visit.will)["turn"])
+    );
+    for own in [&correction.payload, &visit.will] {
+        herald.heard(TOPIC, own, None);
+        assert_eq!(herald.corrections().len(), 0);
+    }
+    let (_, next) = begun(&herald);
+    herald.heard(TOPIC, b"x", None);
+    let [correction] = herald.corrections().try_into().unwrap();
+    assert_eq!(said(&correction.payload)["turn"], said(&next.hello)["turn"]);
+    assert_eq!(said(&correction.payload)["status"], "running", "it is back");
+}
+
+#[test]
+fn a_leave_that_no_connection_took_is_taken_in_the_hosts_name() {
+    let herald = herald();
+    let (card, visit) = begun(&herald);
+    let [gone, removal] = card.clone().belated_leave().try_into().unwrap();
+    assert_eq!(
+        (&said(&gone.payload)["status"], removal.payload.len()),
+        (&"gone".into(), 0)
+    );
+    assert!(gone.retain && removal.retain);
+    // And it is not defended as running any more.
+    let own = herald.inner.own.start;
+    let turn = visit.turn;
+    herald.heard(
+        TOPIC,
+        &visit.hello,
+        Some(Rank {
+            began: 100,
+            start: own,
+            turn,
+        }),
+    );
+    assert_eq!(said(&herald.corrections()[0].payload)["status"], "gone");
+    let (card, _) = begun(&herald);
+    card.leave();
+    card.has_left();
+    assert!(card.belated_leave().is_empty(), "its connection has said it");
+}
+
+#[test]
+fn only_a_word_of_a_later_start_outdoes_this_one() {
+    let herald = herald();
+    let own = herald.inner.own.start;
+    let outdoes = |began: u64, start: u64| herald.is_outdone_by(&Rank { began, start, turn: 9 });
+    assert!(outdoes(101, own ^ 1) && outdoes(100, own + 1));
+    assert!(!outdoes(99, own ^ 1), "an earlier start, sent again");
+    assert!(!outdoes(100, own) && !outdoes(101, own), "itself");
+    herald.begin_at(150);
+    assert!(!outdoes(101, own ^ 1), "what this start has outdone");
+}
