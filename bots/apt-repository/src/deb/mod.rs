@@ -308,7 +308,7 @@ mod tests {
             let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
             assert!(refused.contains(&format!("an odd member {name:?}")), "{refused}");
         }
-        for size in [b"+0000000010\0", b"\0\0000002000\0"] {
+        for size in [b"+0000000010\0", b"\x00\x00000002000\x00"] {
             let odd = with_field(member("file", (b'0', ""), b""), 124, size);
             let deb = with_members(&[hello.clone(), odd], directory.path());
             let refused = control(&mut std::fs::read(deb).unwrap()).unwrap_err().to_string();
