@@ -22,6 +22,9 @@ impl Twins {
     fn is_news(&self, id: &str) -> bool {
         // Nothing panics while it holds this.
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.contains(id) {
+            return false;
+        }
         if said.len() >= MOST {
             said.clear();
         }
