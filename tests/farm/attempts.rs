@@ -1,6 +1,6 @@
 //! What the thief of a builder tries: a table.
 
-use foundry_host::event::Event;
+use foundry_host::event::{Event, Origin, Place};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -325,7 +325,15 @@ impl Attempts<'_> {
             "repository": commit["repository"], "branch": commit["branch"], "ref": commit["ref"],
             "stage": stage, "reason": format!("so he says of {stage}"),
         });
+        let origin = Origin::Message {
+            group: "pub/buildbot".to_owned(),
+            input: self.loot.commit["id"].as_str().unwrap().to_owned(),
+            attempt: 0,
+            place: Place::Key(id(self.list.len())),
+        };
         self.says("failures", "foundry.failure.v1", |event| {
+            event.id = origin.id(&["foundry.failure.v1", "failures"]);
+            event.derivation = origin.into();
             event.data = object(data);
             if let Some(source) = source {
                 event.source = source;
