@@ -39,7 +39,7 @@ impl Groups {
                 self.die(group, id, entry, Death::Refused, effects);
             } else {
                 let again = self.limits.retry_at(entry.attempts, now);
-                self.give_back_later(group, id, entry, again.max(now), effects);
+                self.give_back(group, id, entry, (again, now), effects);
             }
         }
         self.dispatch(group, now, effects);
@@ -67,16 +67,13 @@ impl Groups {
                 continue;
             };
             touched.insert(group);
+            let mut again = now;
             if number >= suspects {
                 entry.attempts = entry.attempts.saturating_sub(1);
-                effects.push(Effect::Attempts(id, entry.attempts));
-                self.wait(group, id, entry);
-            } else if entry.attempts < 2 {
-                self.give_back(group, id, entry, effects);
-            } else {
-                let again = self.limits.retry_at(entry.attempts - 1, now);
-                self.give_back_later(group, id, entry, again, effects);
+            } else if entry.attempts > 1 {
+                again = self.limits.retry_at(entry.attempts - 1, now);
             }
+            self.give_back(group, id, entry, (again, now), effects);
         }
         for group in touched {
             self.dispatch(group, now, effects);
@@ -117,7 +114,7 @@ impl Groups {
                     self.members.take_back(member, id);
                     if let Some(entry) = self.end_lease(group, id, member) {
                         tracing::debug!(group = group.0, entry = id.0, member = member.0, "lease is overdue");
-                        self.give_back(group, id, entry, effects);
+                        self.give_back(group, id, entry, (now, now), effects);
                     }
                     // The member has room again, wherever it is.
                     let elsewhere = self.members.get(member).map(|member| member.groups.iter().copied());
@@ -153,23 +150,23 @@ impl Groups {
         Some(leased.entry)
     }
 
-    /// A message comes back without having been refused: it can go to another member at once.
-    fn give_back(&mut self, group: GroupId, id: EntryId, entry: Entry, effects: &mut Vec<Effect>) {
+    /// A message comes back: it can go to another member from a time on, which may be now.
+    fn give_back(
+        &mut self,
+        group: GroupId,
+        id: EntryId,
+        entry: Entry,
+        (at, now): (Timestamp, Timestamp),
+        effects: &mut Vec<Effect>,
+    ) {
         if entry.attempts >= self.limits.deliveries {
-            self.die(group, id, entry, Death::Attempts, effects);
-        } else {
-            effects.push(Effect::Attempts(id, entry.attempts));
-            self.wait(group, id, entry);
+            return self.die(group, id, entry, Death::Attempts, effects);
         }
-    }
-
-    /// The same, from a time on.
-    fn give_back_later(&mut self, group: GroupId, id: EntryId, entry: Entry, at: Timestamp, effects: &mut Vec<Effect>) {
-        if entry.attempts >= self.limits.deliveries {
-            self.die(group, id, entry, Death::Attempts, effects);
-        } else {
-            effects.push(Effect::Attempts(id, entry.attempts));
+        effects.push(Effect::Attempts(id, entry.attempts));
+        if at > now {
             self.delay(group, id, entry, at);
+        } else {
+            self.wait(group, id, entry);
         }
     }
 

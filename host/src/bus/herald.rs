@@ -295,16 +295,8 @@ impl Herald {
             Subject::Bot(bot) => (BOT_PRESENCE, bot.bot.as_str(), data(&bot_word(bot, rank, status))),
         };
         let origin = Origin::of_its_own(&own.host);
-        let outgoing = OutgoingEvent {
-            id: origin.id(&[]),
-            topic: topics.short(&self.topic(subject)).to_owned(),
-            event_type: event_type.to_owned(),
-            subject: None,
-            run: "presence".to_owned(),
-            cause: None,
-            origin,
-            data,
-        };
+        let topic = self.topic(subject);
+        let outgoing = OutgoingEvent::own(origin, topics.short(&topic), event_type, "presence", data);
         match Event::of(outgoing, &format!("{}/{part}", own.host), topics).sign(signer) {
             Ok(payload) => Some(payload),
             Err(error) => {

@@ -173,16 +173,13 @@ impl Inquiry {
 /// [`SignError`] if the key can't sign.
 pub(super) fn signed(host: &str, topics: &Topics, signer: &Signer, word: &Word) -> Result<Vec<u8>, SignError> {
     let origin = Origin::of_its_own(host);
-    let outgoing = OutgoingEvent {
-        id: origin.id(&[]),
-        topic: format!("peers/{host}"),
-        event_type: word.event_type().to_owned(),
-        subject: None,
-        run: "peers".to_owned(),
-        cause: None,
+    let outgoing = OutgoingEvent::own(
         origin,
-        data: word.data(),
-    };
+        &format!("peers/{host}"),
+        word.event_type(),
+        "peers",
+        word.data(),
+    );
     Event::of(outgoing, &format!("{host}/peers"), topics).sign(signer)
 }
 

@@ -308,14 +308,8 @@ impl Inner {
             return;
         };
         let outgoing = OutgoingEvent {
-            id: origin.id(&[]),
-            topic: format!("peers/{to}"),
-            event_type: event_type.to_owned(),
-            subject: None,
-            run: "peers".to_owned(),
             cause: cause.map(ToOwned::to_owned),
-            origin,
-            data,
+            ..OutgoingEvent::own(origin, &format!("peers/{to}"), event_type, "peers", data)
         };
         match Event::of(outgoing, &format!("{}/peers", self.own.host), &self.verifier.topics).sign(&self.signer) {
             Ok(payload) => self.publisher.live(LiveMessage {

@@ -242,16 +242,7 @@ mod tests {
 
     fn event_of(topic: &str, event_type: &str, data: Map<String, Value>) -> Event {
         let origin = Origin::of_its_own("b1");
-        let outgoing = OutgoingEvent {
-            id: origin.id(&[]),
-            topic: topic.to_owned(),
-            event_type: event_type.to_owned(),
-            subject: None,
-            run: "presence".to_owned(),
-            cause: None,
-            origin,
-            data,
-        };
+        let outgoing = OutgoingEvent::own(origin, topic, event_type, "presence", data);
         Event::of(outgoing, "b1/x", &Topics::new("foundry"))
     }
 

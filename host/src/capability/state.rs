@@ -3,11 +3,10 @@
 //! What a message saw of it is compared when the message is settled. If another message has changed it meanwhile, this one is handled
 //! again: so `get`, add one, `set` counts right, however many instances of a bot there are.
 
+use crate::ledger::LONGEST_KEY;
 use crate::runtime::{Invocation, MAX_HELD, Seen, Sight, TooMuch, wit};
 
 use wit::state::Error;
-
-const MAX_KEY: usize = 1024;
 
 impl wit::state::Host for Invocation {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
@@ -29,7 +28,7 @@ impl wit::state::Host for Invocation {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        if key.is_empty() || key.len() > MAX_KEY {
+        if key.is_empty() || key.len() > LONGEST_KEY {
             return Ok(Err(Error::BadKey));
         }
         let limit = self.bot.state_limit;
@@ -50,7 +49,7 @@ impl wit::state::Host for Invocation {
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
-        if key.is_empty() || key.len() > MAX_KEY {
+        if key.is_empty() || key.len() > LONGEST_KEY {
             return Ok(Err(Error::BadKey));
         }
         Ok(self.effects.write(key, None).map_err(Error::from))

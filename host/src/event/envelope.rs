@@ -73,6 +73,22 @@ pub struct OutgoingEvent {
     pub data: Map<String, Value>,
 }
 
+impl OutgoingEvent {
+    /// What a host says of its own accord to others, on a topic without prefix. The origin tells it from all else that it says.
+    pub(crate) fn own(origin: Origin, topic: &str, event_type: &str, run: &str, data: Map<String, Value>) -> Self {
+        Self {
+            id: origin.id(&[]),
+            topic: topic.to_owned(),
+            event_type: event_type.to_owned(),
+            subject: None,
+            run: run.to_owned(),
+            cause: None,
+            origin,
+            data,
+        }
+    }
+}
+
 impl Event {
     /// An event from now, of a source `<host>/<bot>`, for the topic of that installation.
     #[must_use]

@@ -28,6 +28,7 @@ pub use dead_letters::{DeadLetter, DeadLetterKind, LetterNumber, Revived};
 pub use messages::{Known, Settled, Settlement};
 pub use outbox::{OutboxLimits, OutboxRow, OutboxStatus, Size};
 pub use starts::MOST_AHEAD;
+pub use state::LONGEST_KEY;
 pub use unrecorded::Unrecorded;
 
 /// Work that may wait for the writer; more waits in its callers.

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Ledger, LedgerError};
 
-/// Longest key, in bytes.
-const LONGEST_KEY: usize = 1024;
+/// Longest key of a bot's state, in bytes.
+pub const LONGEST_KEY: usize = 1024;
 
 pub(super) fn value(c: &Connection, bot: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     c.prepare_cached("SELECT value FROM state WHERE bot = ? AND key = ?")?
