@@ -134,8 +134,10 @@ impl Host {
         let itself = Some(herald.card(Subject::Host));
         let publisher = Publisher::start(options, itself, patience, ledger.clone(), cancel.clone()).0;
         tokio::spawn(herald.clone().defend(publisher.clone(), cancel.clone()));
+        // Named after this start: a copy of this host must not take the session from it over which the two hear of each other.
+        // Nothing is kept for it once it ends.
         let peers = Peers::start(
-            connection_of("peers"),
+            connection_of(&format!("peers-{:x}", own.start)),
             own,
             herald.clone(),
             Arc::clone(&verifier),
