@@ -67,6 +67,9 @@ fn main() {
     }
     row("one hop, 20 messages a second", "ms", &before, &after, |f| f.hop);
     row("one hop, as fast as they go", "ms", &before, &after, |f| f.busy_hop);
+    row("the same, each counted in one key", "ms", &before, &after, |f| {
+        f.counting_hop
+    });
     row(
         "announced to published, without the build",
         "ms",
@@ -93,16 +96,19 @@ struct Figures {
     hop: f64,
     /// A hop's share of the time, where messages queue.
     busy_hop: f64,
+    /// The same, where all messages change one key of their bot's state, so that they have to come one after the other.
+    counting_hop: f64,
     /// From the commit's event to the publication's, without the build.
     pipeline: f64,
 }
 
 impl Figures {
     fn of(program: &Path) -> Self {
-        let (hop, busy_hop) = hops(program);
+        let (hop, busy_hop) = hops(program, true);
         Self {
             hop,
             busy_hop,
+            counting_hop: hops(program, false).1,
             pipeline: pipeline(program),
         }
     }
@@ -138,8 +144,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Milliseconds for one hop: one message at a time, and many.
-fn hops(program: &Path) -> (f64, f64) {
+/// Milliseconds for one hop: one message at a time, and many. The bots keep no state, or count their messages in one key of it.
+fn hops(program: &Path, stateless: bool) -> (f64, f64) {
     let mut farm = Farm::of(program);
     farm.start();
     for hop in 1..=HOPS {
@@ -159,6 +165,9 @@ fn hops(program: &Path) -> (f64, f64) {
             "--instances",
             "8",
         ]);
+        if stateless {
+            load.arg("--stateless");
+        }
         package::run(&mut load);
     }
     let calm = passage(&farm, CALM, &["--every", "50ms", "--batch", "1"]);

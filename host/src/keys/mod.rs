@@ -38,6 +38,7 @@ mod groups;
 mod info;
 mod locate;
 mod passphrase;
+mod remembered;
 mod renew;
 mod role;
 mod secret;

@@ -16,6 +16,7 @@ use super::cleartext::{self, NotClearSigned};
 use super::error::rfc3339;
 use super::event_signature::NotCanonical;
 use super::fingerprint::Fingerprint;
+use super::remembered::Remembered;
 
 /// How far the signer's clock may be ahead of ours.
 const CLOCK_SKEW_SECONDS: u32 = 300;
@@ -141,6 +142,7 @@ pub struct TrustedKeys {
     certificates: Vec<Arc<Certificate>>,
     /// Whose each is, and whether its secret is here.
     bindings: Arc<BTreeMap<Fingerprint, (Option<Binding>, bool)>>,
+    remembered: Arc<Remembered>,
 }
 
 impl TrustedKeys {
@@ -148,6 +150,7 @@ impl TrustedKeys {
         Self {
             certificates: certificates.into_iter().map(Arc::new).collect(),
             bindings: Arc::default(),
+            remembered: Arc::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl TrustedKeys {
         Self {
             certificates: kept.cloned().collect(),
             bindings: Arc::clone(&self.bindings),
+            remembered: Arc::clone(&self.remembered),
         }
     }
 
@@ -262,7 +266,9 @@ impl TrustedKeys {
                     continue;
                 }
                 named = true;
-                if certificate.verifies(component.fingerprint, signature, data) {
+                let key = component.fingerprint;
+                let check = || certificate.verifies(key, signature, data);
+                if self.remembered.holds(key, signature, data, check) {
                     accept(certificate, component, signature, now)?;
                     return Ok(certificate.fingerprint());
                 }

@@ -1,4 +1,4 @@
-//! Publishes each message again, on another topic, and counts them.
+//! Publishes each message again, on another topic, and counts them, if it is not told to keep no state.
 
 use foundry_sdk::{
     Bot, Description, Event, Message, OptionBuilder, OptionKind, Outcome, export, options, publish, state,
@@ -18,18 +18,17 @@ impl Bot for Relay {
                 .default("365d"),
             )
             .option(OptionBuilder::new("first", OptionKind::Number, "how many first messages to publish").default("0"))
+            .option(OptionBuilder::new("stateless", OptionKind::Flag, "do not count the messages"))
             .reads("watch", "relay-in", "relay")
             .publishes("publish-to", "relay-out")
             .timer("start", "start")
     }
 
     fn handle(message: Message) -> Outcome {
-        let seen = match count() {
-            Ok(seen) => seen + 1,
-            Err(why) => return Outcome::Reject(why),
-        };
-        if let Err(error) = state::set("seen", seen.to_string().as_bytes()) {
-            return Outcome::Reject(error.to_string());
+        if !options::flag("stateless")
+            && let Err(why) = count_one()
+        {
+            return Outcome::Reject(why);
         }
         let data: serde_json::Value = serde_json::from_str(&message.data).unwrap_or_default();
         match publish(event(&data, None)) {
@@ -57,6 +56,11 @@ fn event(data: &serde_json::Value, key: Option<String>) -> Event<'_, serde_json:
         data,
         key,
     }
+}
+
+fn count_one() -> Result<(), String> {
+    let seen = count()? + 1;
+    state::set("seen", seen.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
 fn count() -> Result<u64, String> {
