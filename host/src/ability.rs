@@ -137,10 +137,9 @@ impl BotAbility {
     /// Waits until something keeps it from work, and tells what. A reason that passes at once may go unnoticed.
     pub async fn lost(&self) -> String {
         let mut reasons = self.ability.reasons.subscribe();
-        match reasons.wait_for(|reasons| self.among(reasons).is_some()).await {
-            Ok(reasons) => self.among(&reasons).unwrap_or_default(),
-            Err(_) => std::future::pending().await,
-        }
+        let lost = reasons.wait_for(|reasons| self.among(reasons).is_some()).await;
+        // The sender is in `self`.
+        lost.ok().and_then(|reasons| self.among(&reasons)).unwrap_or_default()
     }
 
     fn among(&self, reasons: &Reasons) -> Option<String> {
