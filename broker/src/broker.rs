@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::Context;
 use crate::error::Error;
 use crate::group::{BacklogLimits, Engine, EngineConfig, GroupLimits};
-use crate::listen::Listeners;
+use crate::listen::{Certificates, Listeners};
 use crate::operator::Operator;
 use crate::publisher::Publisher;
 use crate::routing::Hub;
@@ -33,6 +33,9 @@ pub struct Broker {
     tls_address: Option<SocketAddr>,
     websocket_address: Option<SocketAddr>,
     owner: Owner,
+    certificates: Option<Arc<Certificates>>,
+    /// An address at which clients of other machines can connect, if there is one.
+    exposed: Option<SocketAddr>,
     context: Arc<Context>,
     engine: Option<Engine>,
     archive: Option<Archive>,
@@ -46,7 +49,7 @@ pub struct Broker {
 impl Broker {
     /// Opens the data directory, listens, and serves.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        check_exposure(&config)?;
+        let exposed = check_exposure(&config)?;
         let lock = lock(&config.data_dir)?;
         let owner = Owner::of(&config.data_dir).map_err(|source| Error::DataDirectory {
             path: config.data_dir.clone(),
@@ -112,6 +115,7 @@ impl Broker {
             limits,
         });
         let (address, displaced) = (listeners.plain, listeners.displaced);
+        let certificates = listeners.certificates.clone();
         let (tls_address, websocket_address) = (listeners.tls, listeners.websocket);
         let listening = listeners.serve(&context).into_iter().map(tokio::spawn).collect();
         let (hub, registry) = (tokio::spawn(hub.run()), tokio::spawn(registry.run()));
@@ -122,6 +126,8 @@ impl Broker {
             tls_address,
             websocket_address,
             owner,
+            certificates,
+            exposed,
             context,
             engine: Some(engine),
             archive: Some(archive),
@@ -164,7 +170,7 @@ impl Broker {
 
     /// What an operator can see and do, while the broker runs.
     pub fn operator(&self) -> Operator {
-        Operator::new(self.context.groups.clone())
+        Operator::new(&self.context, self.certificates.as_ref(), self.exposed)
     }
 
     /// Stops listening, tells all clients, and closes the store. Takes ten seconds at most.
@@ -244,8 +250,8 @@ fn lock(directory: &Path) -> Result<File, Error> {
     }
 }
 
-/// Clients of other machines have to be users.
-fn check_exposure(config: &Config) -> Result<(), Error> {
+/// Clients of other machines have to be users. Returns an address at which they can connect.
+fn check_exposure(config: &Config) -> Result<Option<SocketAddr>, Error> {
     let addresses = [
         Some(config.listen),
         config.tls.as_ref().map(|tls| tls.listen),
@@ -261,7 +267,7 @@ fn check_exposure(config: &Config) -> Result<(), Error> {
             if !config.listen.ip().is_loopback() {
                 tracing::warn!(address = %config.listen, "passwords cross the network in clear: use broker.tls for other machines");
             }
-            Ok(())
+            Ok(exposed)
         }
     }
 }

@@ -51,7 +51,7 @@ pub use error::Error;
 pub use group::{BacklogStatus, BacklogTopic, DeadLetter, GroupStatus};
 pub use listen::TlsError;
 pub use operator::Operator;
-pub use pem::{PemError, certificates};
+pub use pem::{PemError, Validity, certificates, validities};
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

@@ -1,17 +1,70 @@
 //! What an operator can see and do.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::access::Access;
+use crate::connection::Context;
+use crate::error::Error;
 use crate::group::{BacklogStatus, DeadLetter, EngineHandle, GroupStatus};
+use crate::listen::Certificates;
 use crate::topic::{GroupKey, Subscribable};
 
 /// A handle for operators; groups are named by their filters, `$share/GROUP/FILTER`.
 #[derive(Debug, Clone)]
 pub struct Operator {
     groups: EngineHandle,
+    context: Arc<Context>,
+    certificates: Option<Arc<Certificates>>,
+    /// An address at which clients of other machines can connect, if there is one.
+    exposed: Option<SocketAddr>,
 }
 
 impl Operator {
-    pub(crate) fn new(groups: EngineHandle) -> Self {
-        Self { groups }
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        certificates: Option<&Arc<Certificates>>,
+        exposed: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            groups: context.groups.clone(),
+            context: Arc::clone(context),
+            certificates: certificates.cloned(),
+            exposed,
+        }
+    }
+
+    /// Puts other rules of access in the place of those in force. Clients of whom they do not say the same as those before are
+    /// disconnected; what they held of groups goes to others.
+    ///
+    /// # Errors
+    /// [`Error::Access`] or [`Error::Unprotected`] if the rules can't be used. Those before stay in force then.
+    pub fn replace_access(&self, access: Access) -> Result<(), Error> {
+        if let Some(address) = self.exposed.filter(|_| access.users.is_empty()) {
+            return Err(Error::Unprotected { address });
+        }
+        self.context.gate.replace(access)
+    }
+
+    /// Reads the files of `broker.tls` again, for connections from now on. Returns them; none without TLS.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if they can't be used. What was read before stays in use then.
+    pub fn read_certificates_again(&self) -> Result<Vec<PathBuf>, Error> {
+        let Some(certificates) = &self.certificates else {
+            return Ok(Vec::new());
+        };
+        certificates.read_again()?;
+        Ok(certificates.files())
+    }
+
+    /// The files of `broker.tls`.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        self.certificates
+            .iter()
+            .flat_map(|certificates| certificates.files())
+            .collect()
     }
 
     /// Every group's numbers.

@@ -16,6 +16,34 @@ pub enum PemError {
     Empty,
 }
 
+/// From when until when a certificate counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// Its subject, for people.
+    pub subject: String,
+    /// From then on, in seconds since 1970.
+    pub not_before: i64,
+    /// Until then, in seconds since 1970.
+    pub not_after: i64,
+}
+
+/// The validity of each certificate in a file. Those that can't be read are left out: others say so.
+///
+/// # Errors
+/// [`PemError`], which does not name the file.
+pub fn validities(path: &Path) -> Result<Vec<Validity>, PemError> {
+    let validity = |certificate: CertificateDer<'static>| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+        let validity = certificate.validity();
+        Some(Validity {
+            subject: certificate.subject().to_string(),
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+        })
+    };
+    Ok(certificates(path)?.into_iter().filter_map(validity).collect())
+}
+
 /// All certificates in a file.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! Foundry's host: it loads bots as sandboxed WebAssembly components, carries their messages over MQTT, and lends
 //! them what the operator grants.
 //!
-//! Dependencies point one way: `cli` → [`supervisor`] → [`runtime`] and [`bus`] → [`capability`] and [`ledger`].
+//! Dependencies point one way: `cli` → [`supervisor`] → [`runtime`] and [`bus`] → [`capability`] and [`ledger`] → [`ability`].
 
+pub mod ability;
 pub mod bus;
 pub mod capability;
 pub mod cli;

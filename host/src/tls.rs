@@ -1,7 +1,7 @@
 //! TLS to a server: whom to believe, and how to present oneself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -38,7 +38,63 @@ pub enum ClientTlsError {
     Unusable(String),
 }
 
+/// TLS as the files said when they were read last. Clones share it.
+#[derive(Clone)]
+pub struct ReadTls {
+    files: ClientTls,
+    now: Arc<Mutex<Arc<ClientConfig>>>,
+}
+
+impl std::fmt::Debug for ReadTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ReadTls").field(&self.files).finish()
+    }
+}
+
+impl ReadTls {
+    /// Read the files.
+    ///
+    /// # Errors
+    /// [`ClientTlsError`], which names the file.
+    pub fn of(files: &ClientTls) -> Result<Self, ClientTlsError> {
+        Ok(Self {
+            files: files.clone(),
+            now: Arc::new(Mutex::new(files.load()?)),
+        })
+    }
+
+    /// How to connect now.
+    #[must_use]
+    pub fn now(&self) -> Arc<ClientConfig> {
+        // Nothing panics while it holds this.
+        Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Read the files again, for connections from now on.
+    ///
+    /// # Errors
+    /// [`ClientTlsError`], which names the file. What was read before stays in use then.
+    pub fn read_again(&self) -> Result<(), ClientTlsError> {
+        let read = self.files.load()?;
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.files()
+    }
+}
+
 impl ClientTls {
+    /// The files that are named. The certificates that the machine trusts are not among them.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca.iter().chain(identity).cloned().collect()
+    }
+
     /// Read the files.
     ///
     /// # Errors

@@ -25,4 +25,6 @@ mod push_to_install;
 #[allow(dead_code, reason = "one of several users")]
 mod s3;
 mod several_machines;
+mod sick_builder;
+mod store_away;
 mod two_builders;

@@ -114,11 +114,11 @@ fn digests(event: &Value) -> BTreeMap<String, String> {
 }
 
 /// A host of its own that does nothing but build, with the head's broker and artifacts.
-struct Builder(Child);
+pub struct Builder(Child);
 
 impl Builder {
     /// Its key for messages, known to the head and the other way.
-    fn meet(farm: &Farm) {
+    pub fn meet(farm: &Farm) {
         let state = farm.path().join("builder");
         let foundry = |state: &Path| {
             let mut foundry = farm.foundry();
@@ -139,7 +139,7 @@ impl Builder {
         }
     }
 
-    fn start(farm: &Farm, endpoint: &str) -> Self {
+    pub fn start(farm: &Farm, endpoint: &str) -> Self {
         let password = farm.state().join("broker/owner.password");
         let config = format!(
             "[host]\nname = \"builder\"\nstate = \"builder\"\n\n[broker]\nurl = \"mqtt://127.0.0.1:{}\"\nuser = \"owner\"\n\
@@ -171,7 +171,7 @@ impl Drop for Builder {
 }
 
 /// Where both hosts have their artifacts.
-fn artifacts(farm: &Farm) -> String {
+pub fn artifacts(farm: &Farm) -> String {
     format!("[artifacts]\nurl = {:?}\n", farm.path().join("artifacts"))
 }
 

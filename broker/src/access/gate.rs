@@ -4,12 +4,12 @@ use std::sync::{Arc, LazyLock};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use super::{Access, HOSTS_CLIENT_IDS, OWNER, Owner, Permissions, Role, hash_password};
+use super::rules::{Basis, Rules};
+use super::{Access, HOSTS_CLIENT_IDS, OWNER, Owner, Permissions, hash_password};
 use crate::error::Error;
 use crate::listen::Peer;
-use crate::topic::TopicFilter;
 
 /// A client is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub struct Credentials<'a> {
 /// Checks clients against the configuration.
 #[derive(Debug)]
 pub struct Gate {
-    access: Access,
+    rules: Rules,
     owner: Owner,
     /// Hashing a password takes time and memory on purpose: not too many at once.
     hashing: Arc<Semaphore>,
@@ -54,50 +54,32 @@ static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_password("nobody
 impl Gate {
     /// Checks the configuration: roles exist, hashes and patterns can be read.
     pub fn new(access: Access, owner: Owner) -> Result<Self, Error> {
-        if access.users.contains_key(OWNER) {
-            return Err(Error::Access(format!(
-                "the user name {OWNER} is the broker's own: use another one"
-            )));
-        }
-        let known = |role: &str| access.role(role).is_some();
-        for (name, user) in &access.users {
-            if !known(&user.role) {
-                return Err(Error::Access(format!(
-                    "user {name} has the role {}, which does not exist",
-                    user.role
-                )));
-            }
-            if user
-                .password
-                .as_ref()
-                .is_some_and(|hash| PasswordHash::new(hash).is_err())
-            {
-                return Err(Error::Access(format!(
-                    "the password of user {name} is not an argon2 hash"
-                )));
-            }
-        }
-        if let Some(role) = access.anonymous.as_ref().filter(|role| !known(role)) {
-            return Err(Error::Access(format!(
-                "anonymous clients have the role {role}, which does not exist"
-            )));
-        }
-        for (name, role) in &access.roles {
-            for pattern in role.publish.iter().chain(&role.subscribe).chain(&role.share) {
-                if let Err(error) = TopicFilter::new(pattern) {
-                    return Err(Error::Access(format!("pattern {pattern:?} of role {name} {error}")));
-                }
-            }
-        }
         Ok(Self {
-            access,
+            rules: Rules::new(access)?,
             owner,
             hashing: Arc::new(Semaphore::new(2)),
         })
     }
 
-    fn permissions(&self, role: &str, user: Option<&str>, client: &str) -> Permissions {
-        Permissions::new(&self.access.role(role).unwrap_or_default(), user, client)
+    /// Puts other rules in the place of those in force. Clients that they do not let in as the ones before did have to go.
+    pub fn replace(&self, access: Access) -> Result<(), Error> {
+        self.rules.replace(access)
+    }
+
+    /// Tells of each replacement of the rules.
+    pub fn changes(&self) -> watch::Receiver<Arc<Access>> {
+        self.rules.changes()
+    }
+
+    /// Whether the rules in force say the same of a client as those that let it in.
+    pub fn still_admits(&self, permissions: &Permissions) -> bool {
+        let rules = self.rules.now();
+        let now = match (&permissions.basis, &permissions.user) {
+            (Basis::Owner, _) => return true,
+            (Basis::Anonymous(_), _) => rules.for_anonymous(),
+            (Basis::User(..), user) => rules.for_user(user.as_deref().unwrap_or_default()),
+        };
+        now.as_ref() == Some(&permissions.basis)
     }
 
     /// Lets a client in, or not, under the client identifier that it wants. A certificate counts more than a name and
@@ -112,28 +94,24 @@ impl Gate {
 
     async fn identify(&self, credentials: Credentials<'_>, client: &str) -> Result<Permissions, Denied> {
         let Credentials { peer, user, password } = credentials;
+        let rules = self.rules.now();
         if let Some(name) = &peer.certificate {
-            let user = self.access.users.get(name).ok_or(Denied::BadCredentials)?;
-            return Ok(self.permissions(&user.role, Some(name), client));
+            let basis = rules.for_user(name).ok_or(Denied::BadCredentials)?;
+            return Ok(Permissions::on(basis, Some(name), client));
         }
         // The owner's file is on this machine, so the password of one who comes from another was stolen.
         if user == Some(OWNER) && peer.local {
             return match password.is_some_and(|password| self.owner.has(&password)) {
-                true => Ok(Permissions::new(&Role::of_hosts(), user, client)),
+                true => Ok(Permissions::on(Basis::Owner, user, client)),
                 false => Err(Denied::BadCredentials),
             };
         }
         // Without any users there is nothing to check a name against: on this machine it is as good as none.
-        let Some(name) = user.filter(|_| !(peer.local && self.access.users.is_empty())) else {
-            let role = self
-                .access
-                .anonymous
-                .as_ref()
-                .filter(|_| peer.local)
-                .ok_or(Denied::Anonymous)?;
-            return Ok(self.permissions(role, None, client));
+        let Some(name) = user.filter(|_| !(peer.local && rules.users.is_empty())) else {
+            let basis = rules.for_anonymous().filter(|_| peer.local);
+            return Ok(Permissions::on(basis.ok_or(Denied::Anonymous)?, None, client));
         };
-        let user = self.access.users.get(name);
+        let user = rules.users.get(name);
         let known = user.and_then(|user| user.password.clone());
         let hash = known.clone().or_else(|| NOBODY.clone());
         let permit = Arc::clone(&self.hashing)
@@ -146,8 +124,8 @@ impl Gate {
             let hash = PasswordHash::new(&hash).ok();
             hash.is_some_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
         });
-        match (verified.await, user) {
-            (Ok(true), Some(user)) if known.is_some() => Ok(self.permissions(&user.role, Some(name), client)),
+        match (verified.await, rules.for_user(name)) {
+            (Ok(true), Some(basis)) if known.is_some() => Ok(Permissions::on(basis, Some(name), client)),
             _ => Err(Denied::BadCredentials),
         }
     }
@@ -243,6 +221,47 @@ mod tests {
             may_publish(peer(false, Some("dora")), Some("alice"), Some("secret")).await,
             Err(Denied::BadCredentials)
         );
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_stays_as_long_as_the_rules_say_the_same_of_him() {
+        let rules = |users: &[(&str, &str)], anonymous: &str| Access {
+            anonymous: Some(anonymous.to_owned()),
+            users: users
+                .iter()
+                .map(|(name, role)| ((*name).to_owned(), user(None, role)))
+                .collect(),
+            ..Access::default()
+        };
+        let owner = owner();
+        let gate = Gate::new(rules(&[("ann", "bot"), ("bob", "bot")], "watcher"), owner.clone()).unwrap();
+        let admit = async |certificate: Option<&str>, user, password: Option<&str>| {
+            let peer = Peer {
+                local: true,
+                certificate: certificate.map(ToOwned::to_owned),
+            };
+            let credentials = Credentials {
+                peer: &peer,
+                user,
+                password: password.map(|password| password.as_bytes().to_vec()),
+            };
+            gate.admit(credentials, "c").await.unwrap()
+        };
+        let clients = [
+            admit(Some("ann"), None, None).await,
+            admit(Some("bob"), None, None).await,
+            admit(None, None, None).await,
+            admit(None, Some(OWNER), Some(owner.password())).await,
+        ];
+        let stay = || clients.each_ref().map(|client| gate.still_admits(client));
+        assert_eq!(stay(), [true; 4]);
+        gate.replace(rules(&[("ann", "bot"), ("bob", "watcher")], "watcher"))
+            .unwrap();
+        assert_eq!(stay(), [true, false, true, true], "bob has another role");
+        gate.replace(rules(&[("bob", "bot")], "bot")).unwrap();
+        assert_eq!(stay(), [false, true, false, true]);
+        assert!(gate.replace(rules(&[("ann", "chief")], "watcher")).is_err());
+        assert_eq!(stay(), [false, true, false, true], "wrong rules change nothing");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod gate;
 mod owner;
 mod permissions;
 mod pipeline;
+mod rules;
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,7 @@ impl Default for Access {
 }
 
 /// A user.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct User {
     /// Argon2 hash of the password, as [`hash_password`] makes it. Without it only a certificate lets the user in.
@@ -90,7 +91,7 @@ impl std::fmt::Debug for User {
 }
 
 /// What a role may do: patterns of topics.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Role {
     /// Everything, `$` topics included; the lists do not matter then.

@@ -1,5 +1,6 @@
 //! What one client may do.
 
+use super::rules::Basis;
 use super::{HOSTS_CLIENT_IDS, Role};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -8,6 +9,8 @@ use crate::topic::{TopicFilter, TopicName};
 pub struct Permissions {
     /// The user, if it gave a name.
     pub user: Option<String>,
+    /// What of the rules let it in.
+    pub(super) basis: Basis,
     everything: bool,
     host: bool,
     publish: Vec<TopicFilter>,
@@ -16,6 +19,15 @@ pub struct Permissions {
 }
 
 impl Permissions {
+    /// Those of a client that was let in on this basis.
+    pub(super) fn on(basis: Basis, user: Option<&str>, client: &str) -> Self {
+        let permissions = match &basis {
+            Basis::Owner => Self::new(&Role::of_hosts(), user, client),
+            Basis::Anonymous(role) | Basis::User(_, role) => Self::new(role, user, client),
+        };
+        Self { basis, ..permissions }
+    }
+
     pub(super) fn new(role: &Role, user: Option<&str>, client: &str) -> Self {
         let compile = |patterns: &[String]| {
             let usable = |pattern: &&String| {
@@ -30,6 +42,7 @@ impl Permissions {
         };
         Self {
             user: user.map(ToOwned::to_owned),
+            basis: Basis::Owner,
             everything: role.everything,
             host: role.host,
             publish: compile(&role.publish),

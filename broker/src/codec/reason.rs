@@ -45,5 +45,7 @@ pub const TOPIC_ALIAS_INVALID: u8 = 0x94;
 pub const PACKET_TOO_LARGE: u8 = 0x95;
 /// A queue is full.
 pub const QUOTA_EXCEEDED: u8 = 0x97;
+/// An operator ended it.
+pub const ADMINISTRATIVE_ACTION: u8 = 0x98;
 /// The payload is not what it should be.
 pub const PAYLOAD_INVALID: u8 = 0x99;

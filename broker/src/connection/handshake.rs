@@ -285,6 +285,7 @@ fn begin<S>(
         is_member: !session.groups.is_empty(),
         will,
         session,
+        rules: context.gate.changes(),
         context,
         permissions,
     };

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Duration, Instant, sleep_until, timeout, timeout_at};
 
 use self::aliases::{InAliases, OutAliases};
 use self::seat::Seat;
-use crate::access::{Gate, Permissions};
+use crate::access::{Access, Gate, Permissions};
 use crate::archive::{ArchiveHandle, Change};
 use crate::codec::{Encoder, Version, decode, next_frame, reason};
 use crate::config::Limits;
@@ -116,6 +116,8 @@ struct Connection<S> {
     is_member: bool,
     will: Option<(Message, u32)>,
     permissions: Permissions,
+    /// Replacements of the rules that let the client in.
+    rules: watch::Receiver<Arc<Access>>,
 }
 
 /// Serves one client until its connection ends.
@@ -144,6 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     /// Reads, writes and delivers until something ends the connection.
     async fn talk(&mut self, stop: &mut oneshot::Receiver<u8>) -> End {
+        // They may have been replaced since it was let in.
+        self.rules.mark_changed();
         loop {
             if let Err(end) = self.take_frames().await {
                 return end;
@@ -176,6 +180,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     }
                 }
                 () = self.session.mailbox.woken() => {}
+                Ok(()) = self.rules.changed() => {
+                    if !self.context.gate.still_admits(&self.permissions) {
+                        return End::Closed(reason::ADMINISTRATIVE_ACTION, "the rules of access have changed");
+                    }
+                }
                 code = &mut *stop => return End::Closed(code.unwrap_or(reason::SHUTTING_DOWN), "asked to end"),
                 () = sleep_until(deadline) => {
                     let now = Instant::now();
@@ -221,10 +230,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             End::Lost => (Leaving::Died, true),
             End::Closed(code, why) => {
                 tracing::debug!(client = self.session.client_id, code, why, "closing connection");
-                // That the broker goes down, or that the client is back on another connection, says nothing about the messages that it
-                // holds.
+                // That the broker goes down, that the client is back on another connection, or that it may be here no more, says nothing
+                // about the messages that it holds.
                 let how = match code {
-                    reason::SHUTTING_DOWN | reason::TAKEN_OVER => Leaving::Orderly,
+                    reason::SHUTTING_DOWN | reason::TAKEN_OVER | reason::ADMINISTRATIVE_ACTION => Leaving::Orderly,
                     _ => Leaving::Died,
                 };
                 if self.encoder.disconnect(code, &mut self.out).is_ok() {

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Duration, timeout};
 use tokio_rustls::TlsAcceptor;
 
-pub use tls::TlsError;
+pub use tls::{Certificates, TlsError};
 
 use crate::config::{Config, WebSocket};
 use crate::connection::{self, Context};
@@ -44,13 +44,15 @@ pub struct Peer {
 /// What a listener does with a TCP stream.
 #[derive(Clone)]
 pub(crate) struct Door {
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     websocket: Option<Arc<WebSocket>>,
 }
 
 /// The listeners, bound and not yet serving.
 pub struct Listeners {
     bound: Vec<(TcpListener, Door)>,
+    /// What is shown with TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// Where the plain one listens.
     pub plain: SocketAddr,
     /// Where it would have listened if that were not in use.
@@ -64,10 +66,8 @@ pub struct Listeners {
 impl Listeners {
     /// Binds everything that the configuration names.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
-        let acceptor = match &config.tls {
-            Some(tls) => Some(tls::acceptor(tls)?),
-            None => None,
-        };
+        let certificates = config.tls.as_ref().map(Certificates::read).transpose()?.map(Arc::new);
+        let acceptor = certificates.as_ref().map(|certificates| certificates.acceptor());
         let mut bound = Vec::new();
         let ((plain, listener), displaced) = bind_plain(config).await?;
         bound.push((
@@ -107,6 +107,7 @@ impl Listeners {
         }
         Ok(Self {
             bound,
+            certificates,
             plain,
             displaced,
             tls: tls_address,
@@ -204,6 +205,7 @@ impl Door {
         let Some(acceptor) = &self.tls else {
             return self.converse(stream, peer, context).await;
         };
+        let acceptor = acceptor.borrow().clone();
         match timeout(wait, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 peer.certificate = tls::name_of(stream.get_ref().1);

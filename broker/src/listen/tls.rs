@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -43,8 +44,62 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
     })
 }
 
+/// The certificate that the broker shows, and whose certificates of clients it believes: read again when an operator says so.
+pub struct Certificates {
+    settings: Tls,
+    acceptor: watch::Sender<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Certificates").field(&self.settings).finish()
+    }
+}
+
+impl Certificates {
+    /// Reads the files.
+    pub(super) fn read(settings: &Tls) -> Result<Self, TlsError> {
+        Ok(Self {
+            settings: settings.clone(),
+            acceptor: watch::Sender::new(acceptor(settings)?),
+        })
+    }
+
+    /// Reads the files again, for connections from now on. If they can't be used, those that were read before stay in use.
+    pub fn read_again(&self) -> Result<(), TlsError> {
+        self.acceptor.send_replace(acceptor(&self.settings)?);
+        Ok(())
+    }
+
+    /// The files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.settings.files()
+    }
+
+    /// What brings TLS connections in from now on.
+    pub(super) fn acceptor(&self) -> watch::Receiver<TlsAcceptor> {
+        self.acceptor.subscribe()
+    }
+}
+
+impl Tls {
+    /// The files that are read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = [&self.certificate, &self.key].into_iter().chain(&self.client_ca);
+        files.cloned().collect()
+    }
+
+    /// Reads the files as a broker does when it starts, and says what is wrong with them.
+    ///
+    /// # Errors
+    /// [`TlsError`], which names the file.
+    pub fn check(&self) -> Result<(), TlsError> {
+        acceptor(self).map(drop)
+    }
+}
+
 /// What brings TLS connections in.
-pub(super) fn acceptor(settings: &Tls) -> Result<TlsAcceptor, TlsError> {
+fn acceptor(settings: &Tls) -> Result<TlsAcceptor, TlsError> {
     let unusable = |why: String| TlsError::Certificate {
         path: settings.certificate.clone(),
         why,

@@ -3,7 +3,6 @@
 //! Events of a host whose clock is wrong are refused by the others, so that its work would be lost. The embedded broker
 //! tells its time when a connection begins.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::TIME_PROPERTY;
@@ -13,6 +12,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
+use crate::ability::{Ability, Whom};
 use crate::event::CLOCK_SKEW;
 
 /// How often a clock that is wrong is looked at again.
@@ -21,42 +21,50 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long the broker may take to tell its time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of the last comparison with the broker's clock. Clones share it.
+/// The name of a wrong clock among the reasons why bots take no work.
+const CLOCK: &str = "clock";
+
+/// What came of the last comparison with the broker's clock: a wrong one is a reason why no bot takes work. Clones share it.
 ///
 /// Nothing is computed from an old reading: a machine that was suspended, or whose clock is set, would seem to be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerClock {
-    trouble: Arc<Mutex<Option<String>>>,
+    ability: Ability,
 }
 
 impl BrokerClock {
+    /// What it finds is among the reasons of that host.
+    #[must_use]
+    pub fn of(ability: &Ability) -> Self {
+        Self {
+            ability: ability.clone(),
+        }
+    }
+
     /// Compare with the time in a CONNACK; brokers elsewhere tell none.
     pub(super) fn note(&self, connack: &ConnAck) {
         let Some(time) = told(connack) else { return };
         let found = trouble(milliseconds(OffsetDateTime::now_utc()).saturating_sub(time));
-        // Nothing panics while it holds this.
-        let before = std::mem::replace(
-            &mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner),
-            found.clone(),
-        );
-        match (before, found) {
-            (None, Some(trouble)) => tracing::warn!("{trouble}"),
-            (Some(_), None) => tracing::info!("this machine's clock agrees with the broker's again"),
-            _ => {}
+        match (self.trouble(), found) {
+            (None, Some(trouble)) => {
+                tracing::warn!("{trouble}");
+                self.ability.lose(Whom::All, CLOCK, trouble);
+            }
+            (Some(_), Some(trouble)) => {
+                self.ability.lose(Whom::All, CLOCK, trouble);
+            }
+            (Some(_), None) => {
+                tracing::info!("this machine's clock agrees with the broker's again");
+                self.ability.regain(Whom::All, CLOCK);
+            }
+            (None, None) => {}
         }
     }
 
     /// What is wrong with this machine's clock, if anything is.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Wait until the clock is right, as far as anybody knows.
-    pub async fn right(&self) {
-        while self.trouble().is_some() {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.ability.why(Whom::All, CLOCK)
     }
 
     /// Ask for the broker's time again and again while the clock is wrong: connections that last tell none.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker_clock::BrokerClock;
 use super::connection::ConnectionOptions;
 use super::consumer::Consumer;
+use crate::ability::Ability;
 use crate::event::MAX_EVENT;
 
 /// How many messages Mosquitto has dropped since it started.
@@ -26,6 +27,15 @@ pub struct Concerns {
 }
 
 impl Concerns {
+    /// Nothing is found yet. A wrong clock is to be among the reasons why that host's bots take no work.
+    #[must_use]
+    pub fn of(ability: &Ability) -> Self {
+        Self {
+            clock: BrokerClock::of(ability),
+            ..Self::default()
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<String> {
@@ -66,6 +76,7 @@ impl Concerns {
             filters: vec![DROPPED.to_owned()],
             presence: None,
             places: None,
+            ability: None,
         };
         let concerns = self.clone();
         let (mut deliveries, _state, _task) = consumer.start(cancel);

@@ -1,6 +1,5 @@
 //! Connections to the broker.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use foundry_broker::{DURABLE_PROPERTY, PLACES_PROPERTY};
@@ -8,13 +7,12 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
-use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::concerns::Concerns;
 use super::herald::Visit;
 use super::take_overs::TakeOvers;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, ReadTls};
 
 /// Requests that may wait for the connection.
 const REQUESTS: usize = 256;
@@ -119,7 +117,7 @@ pub struct ConnectionOptions {
     /// Messages that may be unacknowledged at the same time.
     pub receive_maximum: u16,
     /// TLS, ready to use, where the broker's address asks for it.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<ReadTls>,
     /// How long there may be silence before the broker is asked for a sign of life.
     pub keep_alive: Duration,
     /// What is found to be wrong with the broker.
@@ -164,7 +162,7 @@ impl ConnectionOptions {
             .set_max_packet_size(Some(MAX_PACKET))
             .set_connection_timeout(10);
         if let Some(tls) = &self.tls {
-            let tls = TlsConfiguration::Rustls(Arc::clone(tls));
+            let tls = TlsConfiguration::Rustls(tls.now());
             options.set_transport(Transport::tls_with_config(tls));
         }
         if let Some((user, password)) = &self.broker.login {

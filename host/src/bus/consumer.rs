@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::herald::Card;
 use super::publisher::AGAIN_PROPERTY;
+use crate::ability::BotAbility;
 use crate::ledger::{DeadLetter, Revived};
 
 /// How long a clean end of the session may take.
@@ -35,6 +36,8 @@ pub struct Delivery {
     /// The dead letter that it was.
     pub revived: Option<Revived>,
     receipt: Option<(Publish, AsyncClient)>,
+    /// Cancelled once its connection has given it back, for others of the group.
+    returned: CancellationToken,
     /// Its place among those of QoS 0, until it is dropped.
     _uncounted: Option<Uncounted>,
 }
@@ -49,6 +52,7 @@ impl Delivery {
             again: publish.dup || has_property(&publish, ATTEMPT_PROPERTY) || has_property(&publish, AGAIN_PROPERTY),
             revived: None,
             receipt: Some((publish, client.clone())),
+            returned: CancellationToken::new(),
             _uncounted: None,
         }
     }
@@ -67,8 +71,15 @@ impl Delivery {
                 anew: letter.anew,
             }),
             receipt: None,
+            returned: CancellationToken::new(),
             _uncounted: None,
         }
+    }
+
+    /// Whether its group has it back, since the bot cannot work. It is not to be begun then.
+    #[must_use]
+    pub fn is_returned(&self) -> bool {
+        self.returned.is_cancelled()
     }
 
     /// Acknowledge it (PUBACK). If the connection that brought it is gone, the broker has given the message to
@@ -97,6 +108,8 @@ pub enum ConsumerState {
     Connecting(Option<String>),
     /// Connected and subscribed.
     Subscribed,
+    /// Not connected, so that others of its groups get their messages: something keeps the bot from work.
+    Unable(String),
     /// The broker refuses a subscription for good.
     Refused(String),
 }
@@ -146,6 +159,8 @@ pub struct Consumer {
     /// How many messages can be held by now, where that is less than the receive maximum. The embedded broker is told, so
     /// that it gives the others to idle members.
     pub places: Option<watch::Receiver<u16>>,
+    /// Whether the bot can work, for a member of groups. Other sessions only look.
+    pub ability: Option<BotAbility>,
 }
 
 impl Consumer {
@@ -170,7 +185,7 @@ impl Consumer {
             let mut known = false;
             while !cancel.is_cancelled() {
                 tokio::select! {
-                    () = self.right_time(&state) => {}
+                    () = self.able(&state) => {}
                     () = cancel.cancelled() => break,
                 }
                 let end = self.connection(&way, &state, &mut backoff, &mut known, &cancel).await;
@@ -179,6 +194,11 @@ impl Consumer {
                     End::Refused(why) => {
                         state.send_replace(ConsumerState::Refused(why));
                         break;
+                    }
+                    // What it is connected for next is another matter than the broker.
+                    End::Unable => {
+                        backoff.reset();
+                        continue;
                     }
                     End::Broken(why) => {
                         tracing::debug!(client = self.options.client_id, why, "connection to the broker ended");
@@ -194,16 +214,18 @@ impl Consumer {
         (receiver, watcher, task)
     }
 
-    /// What keeps a member of groups from taking work: a clock that is wrong. Other sessions only look.
-    fn wrong_time(&self) -> Option<String> {
-        self.options.concerns.clock.trouble().filter(|_| self.places.is_some())
+    /// What keeps a member of groups from taking work.
+    fn trouble(&self) -> Option<String> {
+        self.ability.as_ref()?.trouble()
     }
 
-    /// Wait until the bot's work would count. It is not connected meanwhile, so that the broker gives the work to others.
-    async fn right_time(&self, state: &watch::Sender<ConsumerState>) {
-        if let Some(trouble) = self.wrong_time() {
-            state.send_replace(ConsumerState::Connecting(Some(trouble)));
-            self.options.concerns.clock.right().await;
+    /// Wait until the bot can work. It is not connected meanwhile, so that the broker gives the work to others.
+    async fn able(&self, state: &watch::Sender<ConsumerState>) {
+        let Some(ability) = &self.ability else { return };
+        while let Some(trouble) = ability.trouble() {
+            state.send_replace(ConsumerState::Unable(trouble));
+            ability.regained().await;
+            state.send_replace(ConsumerState::Connecting(None));
         }
     }
 
@@ -225,6 +247,7 @@ impl Consumer {
         let held = places.as_mut().map(|places| *places.borrow_and_update());
         let visit = self.presence.as_ref().and_then(Card::visit);
         let (client, mut events) = self.options.client_of(visit.as_ref(), held);
+        let returned = CancellationToken::new();
         // Whether the broker wants to know of the places.
         let mut told = false;
         let mut unanswered = 0usize;
@@ -235,6 +258,7 @@ impl Consumer {
                     goodbye(&client, &mut events, self.presence.as_ref()).await;
                     return End::Cancelled;
                 }
+                () = lost(self.ability.as_ref()) => return self.step_back(&client, &mut events, &returned).await,
                 Some(number) = changed(&mut places), if told => {
                     if client.try_publish(PLACES_TOPIC, QoS::AtMostOnce, false, number.to_string()).is_err() {
                         return End::Broken("the connection takes no more packets".to_owned());
@@ -242,10 +266,6 @@ impl Consumer {
                     continue;
                 }
             };
-            // Something comes at least as often as there are signs of life.
-            if let Some(trouble) = self.wrong_time() {
-                return End::Broken(trouble);
-            }
             match event {
                 Err(error) => {
                     if self.options.take_overs.note(&self.options.client_id, &error) {
@@ -257,8 +277,8 @@ impl Consumer {
                     backoff.reset();
                     told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
-                    if let Some(trouble) = self.wrong_time() {
-                        return End::Broken(trouble);
+                    if self.trouble().is_some() {
+                        return self.step_back(&client, &mut events, &returned).await;
                     }
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(
@@ -295,7 +315,7 @@ impl Consumer {
                     }
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Err(end) = way.hand_over(publish, &client) {
+                    if let Err(end) = way.hand_over(publish, &client, &returned) {
                         return end;
                     }
                 }
@@ -303,12 +323,35 @@ impl Consumer {
             }
         }
     }
+
+    /// Leave the groups, with all of their messages that are not acknowledged. The end is an orderly one (DISCONNECT), so that the embedded
+    /// broker gives them to other members at once, and counts no failed attempt. A broker that keeps a share of the messages for members that
+    /// are away (Mosquitto) keeps those that it has sent, and no others, since the subscriptions end before.
+    async fn step_back(&self, client: &AsyncClient, events: &mut EventLoop, returned: &CancellationToken) -> End {
+        // Before others can have them.
+        returned.cancel();
+        for filter in &self.filters {
+            // Without room for it the session stays subscribed; the embedded broker's groups leave it out all the same.
+            let _ = client.try_unsubscribe(filter);
+        }
+        let _ = client.try_disconnect();
+        let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+        End::Unable
+    }
+}
+
+/// What keeps a bot from work, once something does.
+async fn lost(ability: Option<&BotAbility>) {
+    match ability {
+        Some(ability) => drop(ability.lost().await),
+        None => std::future::pending().await,
+    }
 }
 
 impl Way {
     /// Give a message to whoever handles it. Never waits: the session goes on acknowledging and showing signs of life, and can be
     /// cancelled, however long nobody takes any.
-    fn hand_over(&self, publish: Publish, client: &AsyncClient) -> Result<(), End> {
+    fn hand_over(&self, publish: Publish, client: &AsyncClient, returned: &CancellationToken) -> Result<(), End> {
         let is_uncounted = publish.qos == QoS::AtMostOnce;
         let uncounted = is_uncounted.then(|| Uncounted::take(&self.uncounted)).flatten();
         // They may be lost (MQTT 5, section 4.3.1).
@@ -317,6 +360,7 @@ impl Way {
             return Ok(());
         }
         let delivery = Delivery {
+            returned: returned.clone(),
             _uncounted: uncounted,
             ..Delivery::received(publish, client)
         };
@@ -342,6 +386,8 @@ fn has_property(publish: &Publish, name: &str) -> bool {
 
 enum End {
     Cancelled,
+    /// Something keeps the bot from work.
+    Unable,
     Refused(String),
     Broken(String),
 }
@@ -389,14 +435,23 @@ mod tests {
     async fn messages_of_qos_1_that_wait_take_no_room_of_those_of_qos_0() {
         let (way, mut receiver, client, _events) = way(4 * UNCOUNTED);
         for _ in 0..2 * UNCOUNTED {
-            assert!(way.hand_over(message(QoS::AtLeastOnce), &client).is_ok());
+            assert!(
+                way.hand_over(message(QoS::AtLeastOnce), &client, &CancellationToken::new())
+                    .is_ok()
+            );
         }
         for _ in 0..2 * UNCOUNTED {
-            assert!(way.hand_over(message(QoS::AtMostOnce), &client).is_ok());
+            assert!(
+                way.hand_over(message(QoS::AtMostOnce), &client, &CancellationToken::new())
+                    .is_ok()
+            );
         }
         assert_eq!(receiver.len(), 3 * UNCOUNTED, "the others of QoS 0 are dropped");
         while receiver.try_recv().is_ok() {}
-        assert!(way.hand_over(message(QoS::AtMostOnce), &client).is_ok());
+        assert!(
+            way.hand_over(message(QoS::AtMostOnce), &client, &CancellationToken::new())
+                .is_ok()
+        );
         assert_eq!(receiver.len(), 1, "there is room again");
     }
 }

@@ -23,6 +23,7 @@ use super::doubts::Doubts;
 use super::herald::Herald;
 use super::holder::{Holder, Word};
 use super::inquiry::signed;
+use super::jobs::{self, Heed, Jobs};
 use super::presence;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
@@ -58,7 +59,7 @@ struct About {
 /// The other hosts.
 #[derive(Clone)]
 pub struct Peers {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
@@ -76,6 +77,8 @@ pub(super) struct Inner {
     pub(super) claims: Mutex<Claims>,
     /// Who waits for the answers to which question.
     pub(super) askers: Askers,
+    /// What bots have done and have in hand.
+    pub(super) jobs: Jobs,
     /// Hosts that were waited for in vain, and not heard of since.
     pub(super) absent: Mutex<BTreeSet<String>>,
 }
@@ -112,6 +115,7 @@ impl Peers {
             filters: vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)],
             presence: None,
             places: None,
+            ability: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {
@@ -127,6 +131,7 @@ impl Peers {
             publisher,
             patience,
             askers: Mutex::default(),
+            jobs: Jobs::default(),
             absent: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&inner).listen(deliveries));
@@ -239,6 +244,14 @@ impl Inner {
             }
             return;
         }
+        match self
+            .jobs
+            .hear(&peer, &event.event_type, event.cause.as_deref(), &event.data)
+        {
+            Heed::Answer(data) => return self.send_to(&peer, jobs::answer(&self.own.host, &peer, &event.id, data)),
+            Heed::Heard => return,
+            Heed::Other => {}
+        }
         let Ok(about) = serde_json::from_value::<About>(Value::Object(event.data)) else {
             return;
         };
@@ -311,6 +324,16 @@ impl Inner {
             cause: cause.map(ToOwned::to_owned),
             ..OutgoingEvent::own(origin, &format!("peers/{to}"), event_type, "peers", data)
         };
+        self.send_to(to, outgoing);
+    }
+
+    /// The question of a host about what its bots have done.
+    pub(super) fn jobs_question(&self, to: &str) -> OutgoingEvent {
+        jobs::question(&self.own.host, to)
+    }
+
+    /// Sign an event and send it to a host.
+    pub(super) fn send_to(&self, to: &str, outgoing: OutgoingEvent) {
         match Event::of(outgoing, &format!("{}/peers", self.own.host), &self.verifier.topics).sign(&self.signer) {
             Ok(payload) => self.publisher.live(LiveMessage {
                 topic: self.verifier.topics.peer(to),

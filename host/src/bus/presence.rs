@@ -19,7 +19,7 @@ pub(super) const MAX_PRESENCE: usize = 64 * 1024;
 pub(super) const ONLINE: &str = "online";
 
 /// The status that a will tells of: the connection has ended without a goodbye.
-pub(super) const OFFLINE: &str = "offline";
+pub(crate) const OFFLINE: &str = "offline";
 
 /// The status of a bot that took its leave.
 pub(super) const GONE: &str = "gone";

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
+
 use foundry_broker::killpoint;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -45,6 +47,8 @@ pub struct LiveMessage {
 pub struct PublisherStatus {
     /// Whether there is a connection.
     pub connected: bool,
+    /// Since when there has been none, once an attempt has failed.
+    pub disconnected_since: Option<OffsetDateTime>,
     /// Why not, or why a topic's events wait.
     pub trouble: Option<String>,
     /// Events in the outbox that the broker has acknowledged, and that are kept in case that it dies and forgets them.
@@ -152,6 +156,7 @@ impl Line {
             }
             self.status.send_modify(|status| {
                 status.connected = false;
+                status.disconnected_since.get_or_insert_with(OffsetDateTime::now_utc);
                 status.trouble = Some(end);
             });
             tokio::select! {
@@ -236,6 +241,7 @@ impl Line {
         }
         self.status.send_modify(|status| {
             status.connected = true;
+            status.disconnected_since = None;
             status.trouble = None;
         });
         if let (Some(card), Some(visit)) = (&self.presence, visit) {

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::ability::Ability;
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::Ledger;
 use crate::runtime::{ContractImport, Invocation, wit};
@@ -58,6 +59,8 @@ pub struct Services {
     pub sites: site::Sites,
     /// What builds packages.
     pub builder: build::Builder,
+    /// What keeps bots from work on this machine.
+    pub ability: Ability,
     /// What makes HTTP requests.
     pub http: http::Http,
     /// What sends mail.

@@ -18,7 +18,10 @@ use crate::supervisor::{BotSpec, Credulous, Inspector, LoadFailure, Party, credu
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked
-up, directories and URLs looked at. A port that is taken is a warning, since the host may be running.
+up, directories, URLs and certificates looked at. A broker elsewhere and a bucket for artifacts are
+asked whether they let this host in. That they refuse it is an error, and so is a certificate that has
+expired; that they can't be reached, or that a certificate expires within 14 days, is a warning. So is
+a port that is taken, since the host may be running.
 The same is done with the bots that were loaded by hand and come back when the host starts.
 
 Examples:
@@ -37,6 +40,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let inspector = Inspector::new(state.join("compiled")).map_err(CliError::failed)?;
             let (bots, mut problems) = config::resolve(&config, &inspector).await;
             problems.extend(config::check(&config, &bots, &state));
+            problems.extend(config::check_services(&config).await);
             let loaded = LoadedBots::of(&state);
             problems.extend(kept(&config, &inspector, &loaded).await);
             problems.extend(of_packages_keys(&config, &loaded, &state));
@@ -131,9 +135,14 @@ fn print(problems: &[Problem], errors: usize, bots: usize, context: &mut Context
         let text = context.out.tint(tint, &text.join("\n"));
         context.out.line(text)?;
     }
-    match (errors, bots) {
-        (0, 1) => context.note("all right: 1 bot"),
-        (0, bots) => context.note(format_args!("all right: {bots} bots")),
+    let bots_said = match bots {
+        1 => "1 bot".to_owned(),
+        bots => format!("{bots} bots"),
+    };
+    match (errors, problems.len()) {
+        (0, 0) => context.note(format_args!("all right: {bots_said}")),
+        (0, 1) => context.note(format_args!("no errors, 1 warning: {bots_said}")),
+        (0, warnings) => context.note(format_args!("no errors, {warnings} warnings: {bots_said}")),
         (1, _) => context.note("1 error"),
         (errors, _) => context.note(format_args!("{errors} errors")),
     }

@@ -81,7 +81,7 @@ async fn ready(config: &ConfigArgs, state: &Path, log: &Path, context: &Context)
     let (mut child, mut begin) = spawn(config, state, log, context)?;
     loop {
         if let Ok(Answer::Status(status)) = client.ask(Request::Status).await
-            && status.ready
+            && status.loaded
         {
             return Ok(status);
         }

@@ -7,8 +7,8 @@ use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{age, printable};
-use crate::control::{Answer, Request};
-use crate::event::{Cure, group_of};
+use crate::control::{Answer, MAX_LETTERS, Request};
+use crate::event::Cure;
 use crate::ledger::{DeadLetter, LetterNumber};
 
 /// What to do with them.
@@ -20,6 +20,7 @@ to the broker.
 
 Examples:
   foundry-host dead-letters list
+  foundry-host dead-letters list --limit 20 --after 12 --json
   foundry-host dead-letters show 12
   foundry-host dead-letters requeue 12 g7
   foundry-host dead-letters requeue --of buildbot
@@ -32,8 +33,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Show them all, oldest first
-    List,
+    /// Show them, oldest first, and after those of this host those of the broker's groups
+    List(ListArgs),
     /// Show one, with the message as it came
     Show {
         /// Its number
@@ -52,6 +53,16 @@ enum What {
 }
 
 #[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LETTERS)))]
+    limit: u32,
+    /// Those that are listed after this one
+    #[arg(long, value_name = "LETTER")]
+    after: Option<LetterNumber>,
+}
+
+#[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
     /// Their numbers
@@ -64,7 +75,7 @@ struct Which {
 /// Show, requeue or drop dead letters.
 pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     match args.what {
-        What::List => list(context).await,
+        What::List(args) => list(&args, context).await,
         What::Show { number } => show(number, context).await,
         What::Drop { which } => {
             for number in numbers(which, context).await? {
@@ -87,10 +98,14 @@ async fn numbers(which: Which, context: &Context) -> Result<Vec<LetterNumber>, C
     let Some(name) = which.of else {
         return Ok(which.numbers);
     };
-    // An endpoint such as pub/buildbot may be written as its share name has it.
-    let named = |letter: &DeadLetter| letter.bot == name || letter.bot == group_of(&name);
-    let letters = all(context).await?.into_iter().filter(named);
-    let numbers: Vec<_> = letters.map(|letter| letter.number()).collect();
+    let mut numbers: Vec<LetterNumber> = Vec::new();
+    loop {
+        let (letters, more) = page(MAX_LETTERS, numbers.last().copied(), Some(&name), context).await?;
+        numbers.extend(letters.iter().map(DeadLetter::number));
+        if !more {
+            break;
+        }
+    }
     if numbers.is_empty() {
         let message = format!("there are no dead letters of {name} (see `foundry-host dead-letters list`)");
         return Err(CliError::Said(Exit::NotFound, message));
@@ -98,15 +113,28 @@ async fn numbers(which: Which, context: &Context) -> Result<Vec<LetterNumber>, C
     Ok(numbers)
 }
 
-async fn all(context: &Context) -> Result<Vec<DeadLetter>, CliError> {
-    match context.client().ask(Request::DeadLetters).await? {
-        Answer::DeadLetters(letters) => Ok(letters),
+/// Some dead letters without payloads, and whether there are more.
+async fn page(
+    limit: u32,
+    after: Option<LetterNumber>,
+    of: Option<&str>,
+    context: &Context,
+) -> Result<(Vec<DeadLetter>, bool), CliError> {
+    let of = of.map(ToOwned::to_owned);
+    match context.client().ask(Request::DeadLetters { limit, after, of }).await? {
+        Answer::DeadLetters { letters, more } => Ok((letters, more)),
         _ => Err(super::surprised()),
     }
 }
 
-async fn list(context: &mut Context) -> Result<(), CliError> {
-    let letters = all(context).await?;
+async fn list(args: &ListArgs, context: &mut Context) -> Result<(), CliError> {
+    let (letters, more) = page(args.limit, args.after, None, context).await?;
+    if let Some(last) = letters.last().filter(|_| more) {
+        let number = last.number();
+        context.note(format_args!(
+            "there are more (`foundry-host dead-letters list --after {number}` shows the next)"
+        ));
+    }
     if context.common.json {
         return context.out.json(&letters);
     }
@@ -135,9 +163,8 @@ async fn list(context: &mut Context) -> Result<(), CliError> {
 }
 
 async fn show(number: LetterNumber, context: &mut Context) -> Result<(), CliError> {
-    let Some(letter) = all(context).await?.into_iter().find(|letter| letter.number() == number) else {
-        let message = format!("there is no dead letter {number} (see `foundry-host dead-letters list`)");
-        return Err(CliError::Said(Exit::NotFound, message));
+    let Answer::DeadLetter(letter) = context.client().ask(Request::DeadLetter { number }).await? else {
+        return Err(super::surprised());
     };
     if context.common.json {
         return context.out.json(&letter);

@@ -8,7 +8,9 @@ use super::common::{ConfigArgs, Context};
 use super::error::CliError;
 use super::exit::Exit;
 use super::logging;
+use crate::config::BrokerSettings;
 use crate::control::Service;
+use crate::supervisor::Host;
 
 /// How long a host may take to end, beyond the time that messages in hand have to be finished.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[command(
     after_help = "Bots start in an order in which nothing is missed: those that read a topic before those that publish
 to it. Bots that were loaded with `load` come back. SIGTERM or SIGINT stops the host; a second one
-stops it at once.
+stops it at once. At SIGHUP it reads again the certificates of [broker], and of the configuration
+[broker.access]; nothing else. Certificates are also read again when their files change.
 FOUNDRY_LOG may hold a log filter, such as foundry_host=debug.
 
 Examples:
@@ -44,6 +47,8 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         let _ = rustix::process::setsid();
     }
     let mut stop = Stop::new()?;
+    // From here on it does not end the host, which may still be starting.
+    let mut hangup = handled(SignalKind::hangup())?;
     let (mut config, state) = context.config(&args.config)?;
     config.take_over = args.take_over;
     let service = tokio::select! {
@@ -70,6 +75,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         () = stop.asked() => None,
         () = service.asked_to_stop() => None,
         reason = host.lost_name() => Some(reason),
+        () = read_again(&mut hangup, &args.config, context, host) => None,
     };
     notify("STOPPING=1");
     context.note("foundry-host: stopping");
@@ -84,6 +90,31 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     }
 }
 
+/// Read files again whenever a signal asks for it.
+async fn read_again(hangup: &mut Signal, config: &ConfigArgs, context: &Context, host: &Host) {
+    while hangup.recv().await.is_some() {
+        match context.config(config) {
+            Ok((config, _)) => {
+                let access = match config.broker {
+                    BrokerSettings::Embedded(broker) => Some(broker.access),
+                    BrokerSettings::External(_) => None,
+                };
+                host.read_again(access);
+            }
+            Err(error) => {
+                tracing::error!("broker.access stays as it was: {error}");
+                host.read_again(None);
+            }
+        }
+    }
+    // There is no more to wait for, and no reason to stop.
+    std::future::pending().await
+}
+
+fn handled(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind).map_err(|error| CliError::failed(format_args!("cannot handle signals: {error}")))
+}
+
 /// The signals that stop a host.
 struct Stop {
     terminate: Signal,
@@ -92,10 +123,9 @@ struct Stop {
 
 impl Stop {
     fn new() -> Result<Self, CliError> {
-        let failed = |error| CliError::failed(format_args!("cannot handle signals: {error}"));
         Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: handled(SignalKind::terminate())?,
+            interrupt: handled(SignalKind::interrupt())?,
         })
     }
 

@@ -1,17 +1,22 @@
 //! `status`: whether a host is running, and how it is.
 
+use time::OffsetDateTime;
+
 use super::common::Context;
 use super::error::CliError;
-use super::output::{Tint, printable};
+use super::exit::Exit;
+use super::output::{Tint, age, printable};
 use crate::control::{Answer, HostStatus, Request};
 
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The exit code is 3 if no host is running.
+#[command(
+    after_help = "The exit code is 3 if no host is running, and 1 if it has no connection to its broker.
 
 Examples:
   foundry-host status
-  foundry-host status --json | jq -r .broker")]
+  foundry-host status --json | jq -r .broker"
+)]
 pub struct Args {}
 
 /// Why the broker is not where it is by default, to be put behind its address.
@@ -29,17 +34,40 @@ pub async fn run(context: &mut Context) -> Result<(), CliError> {
         return Err(super::surprised());
     };
     if context.common.json {
-        return context.out.json(&status);
+        context.out.json(&status)?;
+    } else {
+        print(&status, context)?;
     }
-    let ready = if status.ready { "ready" } else { "starting" };
+    match is_cut_off(&status) {
+        true => Err(CliError::Told(Exit::Failure)),
+        false => Ok(()),
+    }
+}
+
+/// Whether it has no broker, and not only since it has just started.
+fn is_cut_off(status: &HostStatus) -> bool {
+    !status.connected && status.disconnected_since.is_some()
+}
+
+/// How the host is, in a few words.
+fn condition(status: &HostStatus, now: OffsetDateTime) -> String {
+    match &status.disconnected_since {
+        Some(since) if is_cut_off(status) => format!("no connection to the broker, for {}", age(now, since)),
+        _ if status.ready => "ready".to_owned(),
+        _ => "starting".to_owned(),
+    }
+}
+
+fn print(status: &HostStatus, context: &mut Context) -> Result<(), CliError> {
+    let condition = condition(status, OffsetDateTime::now_utc());
     let state = context.state();
     context.out.line(format_args!("host     {}", status.name))?;
-    context.out.line(format_args!("status   {ready}"))?;
+    context.out.line(format_args!("status   {condition}"))?;
     context.out.line(format_args!("version  {}", status.version))?;
     context.out.line(format_args!("process  {}", status.pid))?;
     context
         .out
-        .line(format_args!("broker   {}{}", status.broker, displaced(&status)))?;
+        .line(format_args!("broker   {}{}", status.broker, displaced(status)))?;
     context.out.line(format_args!("topics   {}/…", status.prefix))?;
     context.out.line(format_args!("state    {}", state.display()))?;
     let full = if status.outbox_full {
@@ -53,6 +81,11 @@ pub async fn run(context: &mut Context) -> Result<(), CliError> {
     ))?;
     if let Some(trouble) = &status.trouble {
         let text = context.out.tint(Tint::Odd, &format!("trouble  {}", printable(trouble)));
+        context.out.line(text)?;
+    }
+    // The clock's is the trouble already, if nothing else is.
+    for why in status.unable.iter().filter(|why| Some(*why) != status.trouble.as_ref()) {
+        let text = context.out.tint(Tint::Odd, &format!("unable   {}", printable(why)));
         context.out.line(text)?;
     }
     for concern in &status.concerns {

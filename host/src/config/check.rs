@@ -3,10 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use time::OffsetDateTime;
+
 use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
-use super::{BrokerSettings, Config};
+use super::{BrokerSettings, Config, certificates};
 use crate::capability::mail::Mail;
 use crate::capability::site::Closed;
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
@@ -56,7 +58,17 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         let remedy = "name PEM files that exist with broker.ca, broker.certificate and broker.key";
         findings.add(Severity::Error, line, "broker.url", error.to_string(), remedy);
     }
+    if let BrokerSettings::Embedded(broker) = &config.broker
+        && let Some(Err(error)) = broker.tls.as_ref().map(foundry_broker::Tls::check)
+    {
+        let line = config.lines.get("broker.tls").copied();
+        let remedy = "name PEM files that exist and belong together with certificate, key and client-ca";
+        findings.add(Severity::Error, line, "broker.tls", format!("cannot {error}"), remedy);
+    }
     findings.mail(config, bots);
+    findings
+        .problems
+        .extend(certificates::check(config, OffsetDateTime::now_utc()));
     findings.problems
 }
 

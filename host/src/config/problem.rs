@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The host, or a bot that it keeps, would not start.
+    /// The host, or a bot that it keeps, would not start, or could do nothing.
     Error,
     /// The host would start, but probably not do what is wanted.
     Warning,

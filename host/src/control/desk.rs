@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::groups;
+use super::letters;
 use super::logs::Log;
-use super::protocol::{Answer, Counters, Failure, FailureKind, HostStatus, ListedBot, Reply, Request};
+use super::protocol::{Answer, Failure, FailureKind, HostStatus, ListedBot, Reply, Request};
 use super::server::Client;
 use super::specs::LoadedBots;
 use super::unread::ShownRun;
@@ -91,7 +93,7 @@ impl Desk {
             Request::Grants { bot } => Ok(Answer::InForce(Box::new(self.host.in_force(&bot)?))),
             Request::Stop { bot, component } => self.stop(&bot, component.as_deref()).await,
             Request::List => Ok(Answer::Bots {
-                bots: self.list(),
+                bots: self.list().await,
                 left_out: self.host.left_out(),
             }),
             Request::Runs { limit } => {
@@ -101,11 +103,8 @@ impl Desk {
                 Ok(Answer::Runs(shown.collect()))
             }
             Request::Run { id } => self.run(&id).await,
-            Request::DeadLetters => {
-                let mut letters = self.host.ledger().dead_letters().await?;
-                letters.extend(self.host.group_dead_letters().await);
-                Ok(Answer::DeadLetters(letters))
-            }
+            Request::DeadLetters { limit, after, of } => letters::page(&self.host, limit, after, of.as_deref()).await,
+            Request::DeadLetter { number } => letters::one(&self.host, number).await,
             Request::DropDeadLetter { number } => {
                 let found = match number {
                     LetterNumber::Host(number) => self.host.ledger().take_dead_letter(number).await?.is_some(),
@@ -136,6 +135,9 @@ impl Desk {
 
     fn status(&self) -> HostStatus {
         let outbox = *self.host.ledger().outbox_level().borrow();
+        let loaded = *self.ready.borrow();
+        let publisher = self.host.publisher();
+        let since = publisher.disconnected_since;
         HostStatus {
             name: self.host.name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -143,11 +145,15 @@ impl Desk {
             broker: format!("{:?}", self.host.broker()),
             broker_displaced: self.host.broker_displaced(),
             prefix: self.host.topics().full("").trim_end_matches('/').to_owned(),
-            ready: *self.ready.borrow(),
+            ready: loaded && publisher.connected,
+            loaded,
+            connected: publisher.connected,
+            disconnected_since: since.map(|since| since.format(&Rfc3339).unwrap_or_default()),
             drain: self.host.drain().as_secs(),
             outbox: outbox.size,
             outbox_full: outbox.full,
-            trouble: self.host.publisher().trouble.or_else(|| self.host.clock_trouble()),
+            trouble: publisher.trouble.or_else(|| self.host.clock_trouble()),
+            unable: self.host.inabilities(),
             concerns: self.host.concerns(),
         }
     }
@@ -200,7 +206,7 @@ impl Desk {
         Ok(Answer::Done)
     }
 
-    fn list(&self) -> Vec<ListedBot> {
+    async fn list(&self) -> Vec<ListedBot> {
         let own: BTreeMap<_, _> = self
             .host
             .list()
@@ -209,21 +215,24 @@ impl Desk {
             .collect();
         let host = self.host.name();
         let mut listed: BTreeMap<(String, String), ListedBot> = BTreeMap::new();
-        for presence in self.host.everyone() {
-            // What this host knows of its own is newer than what the broker has of it.
-            if presence.host != host {
-                listed.insert(
-                    (presence.host.clone(), presence.bot.clone()),
-                    ListedBot { presence, local: None },
-                );
-            }
+        // What this host knows of its own is newer than what the broker has of it.
+        let others: Vec<_> = self
+            .host
+            .everyone()
+            .into_iter()
+            .filter(|bot| bot.host != host)
+            .collect();
+        let jobs = self.host.jobs_of(&others).await;
+        for presence in others {
+            let local = jobs
+                .get(&presence.host)
+                .and_then(|counts| counts.get(&presence.bot))
+                .copied();
+            let name = (presence.host.clone(), presence.bot.clone());
+            listed.insert(name, ListedBot { presence, local });
         }
         for (name, bot) in own {
-            let local = Counters {
-                handled: bot.handled,
-                failed: bot.failed,
-                in_hand: bot.in_hand,
-            };
+            let local = bot.counters();
             let presence = Presence {
                 host: host.to_owned(),
                 bot: name.clone(),
@@ -314,7 +323,7 @@ impl Desk {
                 let message = format!("cannot watch {filter}: {why}");
                 return Ok(Err(Failure::new(FailureKind::Refused, message)));
             }
-            Ok(ConsumerState::Connecting(_)) | Err(_) => {
+            Ok(ConsumerState::Connecting(_) | ConsumerState::Unable(_)) | Err(_) => {
                 let message = format!(
                     "cannot watch {filter}: no connection to the broker {:?}",
                     self.host.broker()
@@ -345,7 +354,7 @@ fn letter_found(found: bool, number: LetterNumber) -> Result<Answer, Failure> {
     )))
 }
 
-fn not_found(message: String) -> Failure {
+pub(super) fn not_found(message: String) -> Failure {
     Failure::new(FailureKind::NotFound, message)
 }
 

@@ -12,6 +12,7 @@ use foundry_broker::{BacklogStatus, DeadLetter as GroupDeadLetter, GroupStatus};
 use serde::{Deserialize, Serialize};
 
 use super::unread::ShownRun;
+pub use crate::bus::Counters;
 use crate::bus::{LeftOut, Presence, Sighting};
 use crate::capability::LogLine;
 use crate::ledger::{DeadLetter, LetterNumber, Size};
@@ -19,13 +20,16 @@ use crate::supervisor::{BotSpec, BotStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// How often a host says that it is still at work on a request.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long a host may say nothing: six heartbeats, since a machine that is overloaded delays them.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most dead letters in one answer.
+pub const MAX_LETTERS: u32 = 1000;
 
 /// Longest request.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -87,8 +91,20 @@ pub enum Request {
         /// Its id, or the beginning of it.
         id: String,
     },
-    /// Messages that were given up: [`Answer::DeadLetters`].
-    DeadLetters,
+    /// Messages that were given up, without what they said: [`Answer::DeadLetters`].
+    DeadLetters {
+        /// At most so many.
+        limit: u32,
+        /// Those that are listed after this one.
+        after: Option<LetterNumber>,
+        /// Those of this bot, or of this group.
+        of: Option<String>,
+    },
+    /// One of them, with what it said: [`Answer::DeadLetter`].
+    DeadLetter {
+        /// Its number.
+        number: LetterNumber,
+    },
     /// Forget a dead letter: [`Answer::Done`].
     DropDeadLetter {
         /// Its number.
@@ -163,8 +179,15 @@ pub enum Answer {
         /// The end of its log.
         log: Vec<LogLine>,
     },
-    /// Dead letters, oldest first.
-    DeadLetters(Vec<DeadLetter>),
+    /// Dead letters without payloads: the host's, oldest first, and then those of groups, oldest first.
+    DeadLetters {
+        /// As many as were asked for, or all that are left.
+        letters: Vec<DeadLetter>,
+        /// Whether there are more after them.
+        more: bool,
+    },
+    /// A dead letter.
+    DeadLetter(Box<DeadLetter>),
     /// The embedded broker's groups.
     Groups {
         /// Their numbers.
@@ -199,8 +222,15 @@ pub struct HostStatus {
     pub broker_displaced: Option<SocketAddr>,
     /// Topics' first part.
     pub prefix: String,
-    /// Whether its bots are loaded.
+    /// Whether its bots are loaded and it has a connection to the broker.
     pub ready: bool,
+    /// Whether its bots are loaded.
+    pub loaded: bool,
+    /// Whether it has a connection to the broker.
+    pub connected: bool,
+    /// Since when it has had none, RFC 3339; none if it has one, or has not tried yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnected_since: Option<String>,
     /// Seconds that messages in hand may take to be finished when a bot or the host is stopped.
     #[serde(default)]
     pub drain: u64,
@@ -213,6 +243,9 @@ pub struct HostStatus {
     /// Why they wait, or why there is no connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What keeps bots from taking work: this machine, or its clock.
+    #[serde(default)]
+    pub unable: Vec<String>,
     /// What in the broker's settings can lose messages.
     #[serde(default)]
     pub concerns: Vec<String>,
@@ -225,21 +258,9 @@ pub struct ListedBot {
     /// As it presents itself.
     #[serde(flatten)]
     pub presence: Presence,
-    /// What only its own host knows; none for the bots of others.
+    /// What its host counts; none if that does not say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<Counters>,
-}
-
-/// What a host counts of its own bots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Counters {
-    /// Messages and ticks that came to an end since the bot was loaded.
-    pub handled: u64,
-    /// Messages and ticks whose attempts failed since the bot was loaded.
-    pub failed: u64,
-    /// Messages in its hands.
-    pub in_hand: u64,
 }
 
 /// Why a request failed.

@@ -130,8 +130,13 @@ pub struct DeadLetter {
     pub reason: String,
     /// How often it was tried.
     pub attempts: u32,
-    /// The message as it came, at most as much of it as an event may have.
-    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    /// The message as it came, at most as much of it as an event may have; empty in lists.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "as_text",
+        deserialize_with = "from_text"
+    )]
     pub payload: Vec<u8>,
     /// Which way it was going.
     #[serde(default)]
@@ -303,18 +308,56 @@ impl Ledger {
         self.work(move |c| insert(c, &dead).map(drop)).await
     }
 
-    /// The dead letters, oldest first.
+    /// All dead letters with their payloads, oldest first: as much memory as they take.
     ///
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, LedgerError> {
-        self.work(|c| {
+        self.read(|c| {
             c.prepare_cached(
                 "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
                         retry_at, anew FROM dead_letters ORDER BY seq",
             )?
             .query_map([], row)?
             .collect()
+        })
+        .await
+    }
+
+    /// Dead letters without their payloads, oldest first, at most `limit`: those after a number, if one is given, and those of a bot.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn dead_letter_page(
+        &self,
+        after: Option<i64>,
+        bot: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, LedgerError> {
+        self.read(move |c| {
+            c.prepare_cached(
+                "SELECT seq, at, bot, topic, id, reason, attempts, x'', kind, requeued, retry_on_trust,
+                        retry_at, anew FROM dead_letters
+                 WHERE seq > ?1 AND (?2 IS NULL OR bot = ?2) ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![after.unwrap_or(i64::MIN), bot, limit], row)?
+            .collect()
+        })
+        .await
+    }
+
+    /// A dead letter with its payload.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn dead_letter(&self, seq: i64) -> Result<Option<DeadLetter>, LedgerError> {
+        self.read(move |c| {
+            c.prepare_cached(
+                "SELECT seq, at, bot, topic, id, reason, attempts, payload, kind, requeued, retry_on_trust,
+                        retry_at, anew FROM dead_letters WHERE seq = ?",
+            )?
+            .query_row([seq], row)
+            .optional()
         })
         .await
     }
@@ -455,6 +498,42 @@ mod tests {
     fn letter(id: Option<&str>, size: usize) -> DeadLetter {
         let id = id.map(ToOwned::to_owned);
         DeadLetter::now("b", "foundry/builds", id, "no".to_owned(), 0, &vec![b'x'; size])
+    }
+
+    #[tokio::test]
+    async fn lists_come_in_pages_and_without_payloads() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for (bot, text) in [("a", "1"), ("b", "2"), ("a", "3"), ("a", "4")] {
+            let letter = DeadLetter::now(bot, "t", None, text.to_owned(), 0, text.as_bytes());
+            ledger.bury(letter).await.unwrap();
+        }
+        let page = async |after, bot: Option<&str>, limit| {
+            let letters = ledger
+                .dead_letter_page(after, bot.map(ToOwned::to_owned), limit)
+                .await
+                .unwrap();
+            assert!(letters.iter().all(|letter| letter.payload.is_empty()));
+            letters
+                .into_iter()
+                .map(|letter| (letter.seq, letter.reason))
+                .collect::<Vec<_>>()
+        };
+        let first = page(None, None, 2).await;
+        assert_eq!(
+            first.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(),
+            ["1", "2"]
+        );
+        let rest = page(Some(first[1].0), None, 10).await;
+        assert_eq!(
+            rest.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(),
+            ["3", "4"]
+        );
+        assert_eq!(page(Some(first[0].0), Some("a"), 1).await[0].1, "3");
+        assert_eq!(page(Some(rest[1].0), None, 10).await, []);
+        let one = ledger.dead_letter(rest[0].0).await.unwrap().unwrap();
+        assert_eq!(one.payload, b"3");
+        assert_eq!(ledger.dead_letter(rest[1].0 + 1).await.unwrap(), None);
     }
 
     #[tokio::test]

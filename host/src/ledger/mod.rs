@@ -1,13 +1,15 @@
 //! The host's durable memory: one SQLite file, one writer, one transaction per message.
 //!
-//! All access goes through one thread that owns the connection (`writer`). It takes whatever work is waiting, does it in one
-//! transaction and commits once (group commit), so that `synchronous=FULL` costs one fsync for many messages.
+//! All that is written goes through one thread that owns the connection for it (`writer`). It takes whatever work is waiting, does it
+//! in one transaction and commits once (group commit), so that `synchronous=FULL` costs one fsync for many messages. What is only read for
+//! somebody who looks has connections of its own (`reader`).
 
 mod causes;
 mod dead_letters;
 mod messages;
 mod outbox;
 mod peers;
+mod reader;
 mod runs;
 mod schema;
 mod starts;
@@ -87,6 +89,7 @@ impl From<rusqlite::Error> for LedgerError {
 #[derive(Clone)]
 pub struct Ledger {
     queue: mpsc::Sender<Box<dyn writer::Piece>>,
+    readers: reader::Readers,
     upgraded: Upgraded,
     outbox_changed: Arc<Notify>,
     outbox_level: Arc<watch::Sender<OutboxStatus>>,
@@ -115,6 +118,7 @@ impl Ledger {
         std::thread::spawn(move || writer::write(connection, work));
         Ok(Self {
             queue,
+            readers: reader::Readers::of(path),
             upgraded,
             outbox_changed: Arc::new(Notify::new()),
             outbox_level: Arc::new(watch::Sender::new(OutboxStatus::of(level, OutboxLimits::default()))),

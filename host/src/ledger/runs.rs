@@ -60,7 +60,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn is_recorded(&self, id: &str) -> Result<bool, LedgerError> {
         let id = id.to_owned();
-        self.work(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([&id]))
+        self.read(move |c| c.prepare_cached("SELECT 1 FROM events WHERE id = ?")?.exists([&id]))
             .await
     }
 
@@ -70,7 +70,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn is_announced(&self, run: &str) -> Result<bool, LedgerError> {
         let run = run.to_owned();
-        self.work(move |c| {
+        self.read(move |c| {
             c.prepare_cached("SELECT 1 FROM events WHERE run = ? AND type = ?")?
                 .exists([run.as_str(), COMMIT])
         })
@@ -84,7 +84,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn run(&self, id: &str) -> Result<Option<Run>, LedgerError> {
         let id = id.to_owned();
-        self.work(move |c| {
+        self.read(move |c| {
             let runs: Vec<String> = c
                 .prepare_cached("SELECT DISTINCT run FROM events WHERE substr(run, 1, length(?1)) = ?1 LIMIT 2")?
                 .query_map([&id], |row| row.get(0))?
@@ -106,9 +106,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn runs(&self, limit: u32) -> Result<Vec<Run>, LedgerError> {
-        self.work(move |c| {
+        self.read(move |c| {
             let runs: Vec<String> = c
-                .prepare_cached("SELECT run FROM events GROUP BY run ORDER BY min(rowid) DESC LIMIT ?")?
+                .prepare_cached(NEWEST)?
                 .query_map([limit], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut found = Vec::new();
@@ -120,6 +120,12 @@ impl Ledger {
         .await
     }
 }
+
+/// The runs whose first event came last. Looks at the newest events alone, until there are enough: not at all that there ever were.
+const NEWEST: &str = "
+    SELECT run FROM events AS event
+    WHERE NOT EXISTS (SELECT 1 FROM events WHERE run = event.run AND rowid < event.rowid)
+    ORDER BY rowid DESC LIMIT ?";
 
 /// Shorter beginnings of a commit's id say too little.
 const SHORTEST_COMMIT: usize = 7;
@@ -172,5 +178,31 @@ mod tests {
         }
         let run = ledger.run("c1").await.unwrap().unwrap();
         assert_eq!(run.events, [event("b1/build")]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_runs_are_those_that_began_last_and_no_older_event_is_read_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for (id, run) in [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c"), ("5", "b")] {
+            let event = EventRow {
+                id: id.to_owned(),
+                run: run.to_owned(),
+                ..event("b1/build")
+            };
+            ledger.record_event(event).await.unwrap();
+        }
+        let runs = ledger.runs(2).await.unwrap();
+        let found: Vec<_> = runs.iter().map(|run| (run.id.as_str(), run.events.len())).collect();
+        assert_eq!(found, [("c", 1), ("b", 2)]);
+        let plan = ledger
+            .read(|c| {
+                c.prepare(&format!("EXPLAIN QUERY PLAN {NEWEST}"))?
+                    .query_map([2], |row| row.get::<_, String>(3))?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await
+            .unwrap();
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
     }
 }

@@ -31,7 +31,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn state(&self, bot: &str, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let (bot, key) = (bot.to_owned(), key.to_owned());
-        self.work(move |c| value(c, &bot, &key)).await
+        self.read(move |c| value(c, &bot, &key)).await
     }
 
     /// The keys with a prefix, sorted.
@@ -40,7 +40,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn state_keys(&self, bot: &str, prefix: &str) -> Result<Vec<String>, LedgerError> {
         let (bot, prefix) = (bot.to_owned(), prefix.to_owned());
-        self.work(move |c| keys(c, &bot, &prefix)).await
+        self.read(move |c| keys(c, &bot, &prefix)).await
     }
 
     /// Bytes that a bot's keys and values take.
@@ -49,7 +49,7 @@ impl Ledger {
     /// [`LedgerError`] if the ledger fails.
     pub async fn state_size(&self, bot: &str) -> Result<u64, LedgerError> {
         let bot = bot.to_owned();
-        self.work(move |c| {
+        self.read(move |c| {
             c.prepare_cached("SELECT coalesce(sum(length(key) + length(value)), 0) FROM state WHERE bot = ?")?
                 .query_row(params![bot], |row| row.get::<_, i64>(0))
                 .map(|size| u64::try_from(size).unwrap_or(0))

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod credentials;
+mod reach;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::tls::ClientTlsError;
 
 pub use bucket::{Bucket, parse_endpoint};
 pub use credentials::{Credentials, CredentialsError};
+pub use reach::Reached;
 
 /// Where objects are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -143,7 +143,7 @@ impl Instances {
         occasion: Occasion,
         call: impl Call<Invocation, T>,
     ) -> Result<(T, Effects), Fault> {
-        let invocation = Invocation::new(Arc::clone(&self.bot), occasion, self.limits.memory);
+        let invocation = Invocation::new(Arc::clone(&self.bot), occasion, self.limits);
         let (value, invocation) = call_within(self.limits, &self.engine, &self.admitted.pre, invocation, call).await?;
         Ok((value, invocation.effects))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use time::OffsetDateTime;
 use wasmtime::component::ResourceTable;
@@ -9,6 +10,7 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::effects::Effects;
+use super::instance::Limits;
 use super::journal::{Journal, Said};
 use super::wasi::{self, Clock};
 use crate::capability::topic_grants::Outlets;
@@ -78,6 +80,8 @@ pub struct Invocation {
     pub(super) memory: MemoryLimit,
     /// Mails that it had sent, or tried to.
     pub(crate) mails: u32,
+    /// When the call is ended, if it has not come to its end before.
+    pub(crate) until: Instant,
     clock: Clock,
     seed: [u8; 32],
     /// Made at the first call of WASI.
@@ -99,7 +103,7 @@ pub(super) enum Occasion {
 }
 
 impl Invocation {
-    pub(super) fn new(bot: Arc<BotContext>, occasion: Occasion, memory: usize) -> Self {
+    pub(super) fn new(bot: Arc<BotContext>, occasion: Occasion, limits: Limits) -> Self {
         let clock = match occasion {
             Occasion::Configure { .. } => Clock::fixed(),
             Occasion::Message(_) | Occasion::Tick(_) => Clock::Host(Arc::clone(&bot)),
@@ -122,10 +126,11 @@ impl Invocation {
             effects: Effects::default(),
             table,
             memory: MemoryLimit {
-                bytes: memory,
+                bytes: limits.memory,
                 exceeded: false,
             },
             mails: 0,
+            until: Instant::now() + limits.wall_time,
             clock,
             seed,
             wasi: None,

@@ -158,6 +158,7 @@ impl Inner {
             state: STATE_LIMIT,
             instances: spec.instances.max(1),
         };
+        let builds = instances.bot().grants.build;
         let handler = Handler {
             instances,
             stage: rights::bearer(spec, name, description)
@@ -165,6 +166,7 @@ impl Inner {
                 .to_owned(),
             link: Arc::clone(&self.link),
             health: Arc::new(Health::default()),
+            ability: self.link.ability.of_bot(name, builds),
             refusals: Refusals::default(),
             turns: Turns::default(),
             twins: Twins::default(),

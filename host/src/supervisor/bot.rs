@@ -13,8 +13,9 @@ use super::message::{Handler, Health};
 use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
+use crate::ability::BotAbility;
 use crate::bus::{
-    BrokerClock, Card, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
+    Card, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -116,6 +117,7 @@ impl Prepared {
             filters: std::mem::take(&mut self.filters),
             presence: Some(card.clone()),
             places: Some(places.held()),
+            ability: Some(self.handler.ability.clone()),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();
@@ -229,7 +231,7 @@ impl Life {
                 Some(delivery) = deliveries.recv(), if in_hand.is_none() => in_hand = Some(delivery),
                 Some(delivery) = next_of(&mut old_deliveries), if in_hand.is_none() => in_hand = Some(delivery),
                 // Taken for a message that is there: one that waits for another attempt needs the place otherwise.
-                Some(mut place) = place_for_work(&places, &mut outbox, &handler.link.clock), if in_hand.is_some() => {
+                Some(mut place) = place_for_work(&places, &mut outbox, &handler.ability), if in_hand.is_some() => {
                     let Some(delivery) = in_hand.take() else { continue };
                     let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                     work.spawn(async move {
@@ -249,6 +251,8 @@ impl Life {
         if let Some(old_session) = old_session {
             let _ = old_session.await;
         }
+        // Its next life begins without them.
+        handler.link.ability.forget(handler.name());
         if quarantine.is_cancelled() && !self.cancel.is_cancelled() {
             self.quarantined().await;
         } else {
@@ -263,9 +267,20 @@ impl Life {
         let now = match state {
             ConsumerState::Subscribed => (Condition::Running, None),
             ConsumerState::Connecting(why) => (Condition::Starting, why),
+            ConsumerState::Unable(why) => {
+                self.say("unable", &why);
+                (Condition::Unable, Some(why))
+            }
             ConsumerState::Refused(why) => (Condition::Starting, Some(why)),
         };
         self.set(now);
+    }
+
+    /// Present the bot otherwise than its connection does, which is not there.
+    fn say(&self, status: &str, why: &str) {
+        let presence = self.prepared.presence(status, Some(why.to_owned()));
+        let said = self.prepared.handler.link.herald.say(Subject::Bot(Box::new(presence)));
+        said.into_iter().for_each(|word| self.prepared.publisher.live(word));
     }
 
     /// Stay visible, and do nothing, until the operator stops the bot.
@@ -297,15 +312,14 @@ async fn next_of(deliveries: &mut Option<mpsc::Receiver<Delivery>>) -> Option<De
     deliveries.as_mut()?.recv().await
 }
 
-/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and it would have a time
-/// that others believe.
+/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and the bot can work.
 async fn place_for_work(
     places: &Arc<Places>,
     outbox: &mut watch::Receiver<OutboxStatus>,
-    clock: &BrokerClock,
+    ability: &BotAbility,
 ) -> Option<Place> {
     outbox.wait_for(|status| !status.full).await.ok()?;
-    clock.right().await;
+    ability.regained().await;
     Some(places.take().await)
 }
 
@@ -316,12 +330,16 @@ async fn revive(handler: Arc<Handler>, abandon: CancellationToken) {
     loop {
         let next = ledger.dead_letter_requeued();
         for letter in handler.until_written(|| ledger.requeued(handler.name())).await {
+            handler.ability.regained().await;
             let mut place = places.take().await;
             handler
                 .deliver(&Delivery::of_dead_letter(letter), &mut place, &abandon)
                 .await;
         }
-        next.await;
+        // One that the bot could not handle here is its own all the same.
+        if handler.ability.trouble().is_none() {
+            next.await;
+        }
     }
 }
 

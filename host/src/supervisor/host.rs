@@ -1,5 +1,6 @@
 //! A running host, as its callers see it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +15,12 @@ use super::bot::{Prepared, RunningBot};
 use super::error::LoadFailure;
 use super::inspector::Inspector;
 use super::message::Link;
+use super::read_again::Files;
 use super::registry::{Registry, Turn};
 use super::spec::{BotSource, BotSpec, BotStatus, Condition};
 use crate::bus::{
-    BrokerAddress, ConnectionOptions, ConsumerState, LeftOut, Observer, Presence, Publisher, PublisherStatus,
+    BrokerAddress, ConnectionOptions, ConsumerState, Counts, LeftOut, OFFLINE, Observer, Presence, Publisher,
+    PublisherStatus,
 };
 use crate::capability::{LogLine, Services};
 use crate::event::Topics;
@@ -46,6 +49,8 @@ pub(super) struct Inner {
     pub(super) observer: Observer,
     pub(super) bots: Registry<RunningBot>,
     pub(super) broker: Mutex<Option<Broker>>,
+    /// Certificates that may change.
+    pub(super) files: Files,
     /// Whether bots may have left sessions at a broker elsewhere under the client identifiers of an older version.
     pub(super) has_old_sessions: bool,
     pub(super) drain: Duration,
@@ -115,7 +120,13 @@ impl Host {
     /// What is wrong with this machine's clock, if anything is; bots take no work then.
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
-        self.inner.link.clock.trouble()
+        self.inner.connection.concerns.clock().trouble()
+    }
+
+    /// What keeps bots from taking work: this machine, or its clock.
+    #[must_use]
+    pub fn inabilities(&self) -> Vec<String> {
+        self.inner.link.ability.all()
     }
 
     /// What in the broker's settings can lose messages.
@@ -230,6 +241,28 @@ impl Host {
     #[must_use]
     pub fn everyone(&self) -> Vec<Presence> {
         self.inner.observer.bots()
+    }
+
+    /// What the hosts of these bots count of them, as far as they are there and answer in two seconds.
+    pub async fn jobs_of(&self, bots: &[Presence]) -> BTreeMap<String, Counts> {
+        let is_there = |bot: &&Presence| bot.status != OFFLINE;
+        let hosts: BTreeSet<_> = bots.iter().filter(is_there).map(|bot| bot.host.clone()).collect();
+        match self.publisher().connected {
+            true => self.inner.link.peers.jobs(hosts).await,
+            false => BTreeMap::new(),
+        }
+    }
+
+    /// Tell others what this host's bots have done and have in hand, when they ask.
+    pub(super) fn count_jobs(&self) {
+        let inner = Arc::downgrade(&self.inner);
+        self.inner.link.peers.count_by(move || {
+            let Some(inner) = inner.upgrade() else {
+                return Counts::new();
+            };
+            let all = inner.bots.all(RunningBot::status).into_iter();
+            all.map(|bot| (bot.name.clone(), bot.counters())).collect()
+        });
     }
 
     /// The bots that are left out of them, since nobody knows whose they are.

@@ -14,8 +14,9 @@ use super::refusals::Refusals;
 use super::turns::{LONGEST_TURN, StateTurn, Turns};
 use super::twins::Twins;
 use super::waits::Waits;
-use crate::bus::{BrokerClock, Clearance, Delivery, Herald, Peers, record};
-use crate::capability::Level;
+use crate::ability::{Ability, BotAbility};
+use crate::bus::{Clearance, Delivery, Herald, Peers, record};
+use crate::capability::{Level, build};
 use crate::event::{ATTEMPT, Cure, Event, FAILURES, Origin, OutgoingEvent, Topics, Verifier, commit_of, of_stage};
 use crate::keys::{Duty, Signer};
 use crate::ledger::{DeadLetter, EventRow, Ledger, LedgerError, Settled, Settlement};
@@ -49,7 +50,8 @@ pub(super) struct Link {
     pub(super) ledger: Ledger,
     pub(super) peers: Peers,
     pub(super) herald: Herald,
-    pub(super) clock: BrokerClock,
+    /// What keeps this host's bots from work.
+    pub(super) ability: Ability,
 }
 
 /// How a bot is doing.
@@ -86,6 +88,8 @@ pub(super) struct Handler {
     pub(super) stage: String,
     pub(super) link: Arc<Link>,
     pub(super) health: Arc<Health>,
+    /// Whether the bot can work.
+    pub(super) ability: BotAbility,
     pub(super) refusals: Refusals,
     /// Whose turn it is to change the state.
     pub(super) turns: Turns,
@@ -107,8 +111,12 @@ enum Attempt {
 
 impl Handler {
     /// Handle a message until it is settled, and acknowledge it. A message that is not settled when `abandon` is
-    /// cancelled stays with the broker, which gives it to another member of the group or brings it again.
+    /// cancelled stays with the broker, which gives it to another member of the group or brings it again. So does one that the
+    /// bot would try again although it cannot work here: that says nothing of the message, and counts as no attempt.
     pub(super) async fn deliver(&self, delivery: &Delivery, place: &mut Place, abandon: &CancellationToken) {
+        if delivery.is_returned() {
+            return;
+        }
         self.health.in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.health);
         let is_over = match self.believed(delivery).await {
@@ -168,6 +176,7 @@ impl Handler {
                 settled = self.outcome(&mut message, &group, event, delivery, (place, &mut turn, collisions)) => settled,
                 () = abandon.cancelled() => return false,
             };
+            let Some(settled) = settled else { return false };
             let settlement = Settlement {
                 message: Some((group.clone(), event.id.clone())),
                 again: clearance.had_to_ask(),
@@ -237,7 +246,7 @@ impl Handler {
         }
     }
 
-    /// Attempt by attempt, what a message comes to.
+    /// Attempt by attempt, what a message comes to; none if it is for others, since the bot cannot work here.
     async fn outcome(
         &self,
         message: &mut Message,
@@ -245,7 +254,7 @@ impl Handler {
         event: &Event,
         delivery: &Delivery,
         (place, turn, collisions): (&mut Place, &mut Option<StateTurn>, u32),
-    ) -> Settlement {
+    ) -> Option<Settlement> {
         let announcement = event.passes_on(&delivery.payload);
         let mut rooms_missed = 0;
         loop {
@@ -260,23 +269,41 @@ impl Handler {
                     self.log(Some(&event.run), Level::Warn, &why);
                     place.pause(backoff(rooms_missed)).await;
                 }
-                Attempt::Settled(settlement) => return *settlement,
-                Attempt::GiveUp(reason) => return self.give_up(group, event, delivery, message.attempt, &reason),
+                Attempt::Settled(settlement) => return Some(*settlement),
+                Attempt::GiveUp(reason) => {
+                    return Some(self.give_up(group, event, delivery, message.attempt, &reason));
+                }
+                Attempt::Again { why, .. } if self.ability.trouble().is_some() => {
+                    self.hand_back(event, &why);
+                    return None;
+                }
                 Attempt::Again { after, why, limit } => {
                     let ledger = &self.link.ledger;
                     message.attempt = self.until_written(|| ledger.count_attempt(group, &event.id)).await;
                     if message.attempt >= limit {
                         let reason = format!("{why} (after {} attempts)", message.attempt);
-                        return self.give_up(group, event, delivery, message.attempt, &reason);
+                        return Some(self.give_up(group, event, delivery, message.attempt, &reason));
                     }
                     let pause = pause(after, message.attempt);
                     let text = format!("{why}; attempt {} in {} s", message.attempt + 1, pause.as_secs());
                     self.log(Some(&event.run), Level::Warn, &text);
                     *turn = None;
-                    place.pause(pause).await;
+                    tokio::select! {
+                        () = place.pause(pause) => {}
+                        trouble = self.ability.lost() => {
+                            self.hand_back(event, &trouble);
+                            return None;
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// Another member of the group gets a message, or this one once it can work again.
+    fn hand_back(&self, event: &Event, why: &str) {
+        let text = format!("{why}; given back to the group, since this host cannot do such work now");
+        self.log(Some(&event.run), Level::Warn, &text);
     }
 
     /// Settle a message, in its turn if it has one.
@@ -322,6 +349,10 @@ impl Handler {
             },
             Ok(Verdict::Retry { after, why }) => {
                 self.health.failed.fetch_add(1, Ordering::Relaxed);
+                let bot = self.instances.bot();
+                if bot.grants.build {
+                    build::examine(bot).await;
+                }
                 Attempt::Again {
                     after,
                     why,

@@ -17,6 +17,7 @@ mod onlooker;
 mod options;
 mod order;
 mod places;
+mod read_again;
 mod reconsider;
 mod refusals;
 mod refuse;

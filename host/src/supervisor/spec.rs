@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bus::Counters;
 use crate::capability::Grants;
 
 /// Where a bot's component comes from.
@@ -114,6 +115,8 @@ pub enum Condition {
     Starting,
     /// At work, or waiting for it.
     Running,
+    /// Takes no work for now, since this host cannot do it; others of its group get it.
+    Unable,
     /// Kept from work, since its code failed again and again.
     Quarantined,
 }
@@ -125,6 +128,7 @@ impl Condition {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Unable => "unable",
             Self::Quarantined => "quarantined",
         }
     }
@@ -161,6 +165,18 @@ pub struct BotStatus {
     pub notes: Vec<String>,
     /// Since when it is loaded, RFC 3339.
     pub since: String,
+}
+
+impl BotStatus {
+    /// What it has done and has in hand.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            handled: self.handled,
+            failed: self.failed,
+            in_hand: self.in_hand,
+        }
+    }
 }
 
 /// What a loaded bot may do and use: its rights and limits, as they are in force.

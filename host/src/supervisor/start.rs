@@ -16,10 +16,12 @@ use super::host::{Host, Inner};
 use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
+use super::read_again::Files;
 use super::reconsider::reconsider_refused;
 use super::registry::Registry;
 use super::settings::{BrokerChoice, HostConfig, PIPELINE};
 use super::state_directory;
+use crate::ability::Ability;
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, Herald, Holder, Inquiry, KEEP_ALIVE, Observer, Patience, Peers,
     Publisher, Subject, TakeOvers, client_id_of_part,
@@ -34,7 +36,7 @@ use crate::capability::{ArtifactStore, LogHub, PackagesKeys, Services};
 use crate::event::{FAILURES, Topics, Verifier};
 use crate::keys::{Algorithm, KeyError, KeyInfo, KeyStore, NewKey, Role, Signer, Trust};
 use crate::ledger::Ledger;
-use crate::tls::ClientTls;
+use crate::tls::ReadTls;
 
 /// How long an event is kept for subscribers that may come back: Mosquitto forgets shared subscriptions when it restarts.
 const READERS_PATIENCE: Duration = Duration::from_secs(60);
@@ -65,8 +67,9 @@ impl Host {
         let ledger = Ledger::open(&config.state.join(LEDGER))?;
         ledger.limit_outbox(config.messages.outbox);
         let (broker, address) = open_broker(&config).await?;
-        let tls = address.tls.as_ref().map(ClientTls::load).transpose()?;
-        let services = Arc::new(open_services(&config, &ledger, &keys)?);
+        let tls = address.tls.as_ref().map(ReadTls::of).transpose()?;
+        let ability = Ability::default();
+        let services = Arc::new(open_services(&config, &ledger, &keys, &ability)?);
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
         let verifier = Arc::new(Verifier {
@@ -90,9 +93,14 @@ impl Host {
             receive_maximum: 1,
             tls,
             keep_alive: Duration::from_secs(20),
-            concerns: Concerns::default(),
+            concerns: Concerns::of(&ability),
             take_overs: TakeOvers::default(),
         };
+        let files = Files {
+            broker: broker.as_ref().map(Broker::operator),
+            client: connection.tls.clone(),
+        };
+        tokio::spawn(files.clone().watch(cancel.clone()));
         let (lost_sender, lost) = watch::channel(None);
         // Who has the broker inside comes before all others on it.
         if broker.is_none() {
@@ -176,9 +184,9 @@ impl Host {
             ledger,
             peers,
             herald,
-            clock: connection.concerns.clock(),
+            ability,
         });
-        Ok(Self {
+        let host = Self {
             inner: Arc::new(Inner {
                 inspector,
                 services,
@@ -189,6 +197,7 @@ impl Host {
                 bots: Registry::default(),
                 has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
+                files,
                 drain: config.drain,
                 longest_message: config.longest_message,
                 require_signed_bots: config.require_signed_bots,
@@ -197,7 +206,9 @@ impl Host {
                 lost,
                 _lock: lock,
             }),
-        })
+        };
+        host.count_jobs();
+        Ok(host)
     }
 }
 
@@ -223,7 +234,12 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
 }
 
 /// What the host can do for bots.
-fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> Result<Services, HostError> {
+fn open_services(
+    config: &HostConfig,
+    ledger: &Ledger,
+    keys: &Arc<KeyStore>,
+    ability: &Ability,
+) -> Result<Services, HostError> {
     let state = &config.state;
     Ok(Services {
         ledger: ledger.clone(),
@@ -241,6 +257,7 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
         passphrases: config.passphrases.clone(),
         sites: Sites::new(),
         builder: Builder::new(&state.join("build"), config.builds.clone())?,
+        ability: ability.clone(),
         http: Http::default(),
         mail: Mail::new(config.mail.as_ref())?,
         tape: Tape::Off,

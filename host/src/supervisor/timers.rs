@@ -21,7 +21,7 @@ pub(super) async fn run(handler: Arc<Handler>, timer: String, interval: Duration
         if outbox.wait_for(|status| !status.full).await.is_err() {
             return;
         }
-        handler.link.clock.right().await;
+        handler.ability.regained().await;
         loop {
             // Beside the messages first; in its turn, however long it takes, once one of them got into its way.
             let turn = handler.turns.take().await;

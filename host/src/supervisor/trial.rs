@@ -18,6 +18,7 @@ use super::options;
 use super::rights::{self, Rights, limits};
 use super::settings::LONGEST_MESSAGE;
 use super::spec::BotSpec;
+use crate::ability::Ability;
 use crate::capability::build::{Builder, Settings};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
@@ -329,6 +330,7 @@ fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result
         builder: Builder::new(&directory.join("build"), Settings::default())
             .map_err(HostError::Builds)
             .map_err(world)?,
+        ability: Ability::default(),
         http: Http::default(),
         mail: Mail::new(mail).map_err(world)?,
         tape,

@@ -25,6 +25,7 @@ mod ports;
 mod readers;
 mod rights;
 mod runs;
+mod services;
 mod sight;
 mod signatures;
 mod worlds;

@@ -8,6 +8,7 @@
     reason = "a test fails where it panics"
 )]
 
+mod ability;
 mod client_ids;
 mod clocks;
 mod clones;

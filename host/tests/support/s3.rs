@@ -24,6 +24,8 @@ client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-1
 pub struct S3Server {
     server: Child,
     port: u16,
+    /// Where the programs are.
+    tools: String,
 }
 
 impl S3Server {
@@ -39,15 +41,20 @@ impl S3Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let started = Self { server, port };
-        let made = Command::new(format!("{tools}/bin/python"))
-            .args(["-c", MAKE_BUCKET, &started.endpoint(), bucket])
+        let started = Self { server, port, tools };
+        started.make_bucket(bucket);
+        started
+    }
+
+    /// Makes another bucket.
+    pub fn make_bucket(&self, bucket: &str) {
+        let made = Command::new(format!("{}/bin/python", self.tools))
+            .args(["-c", MAKE_BUCKET, &self.endpoint(), bucket])
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap();
         said(&made);
-        started
     }
 
     /// Its URL.
@@ -107,6 +114,11 @@ impl Cable {
     /// The URL at its near end.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on what begins passes again.
+    pub fn mend(&self) {
+        self.state.lock().unwrap().cut = false;
     }
 
     /// From now on nothing passes, not even of what has begun.

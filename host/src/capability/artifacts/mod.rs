@@ -17,11 +17,14 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::chunks::{Chunks, Seen};
-use crate::objects::{Location, OpenError};
+use crate::objects::{Bucket, Location, OpenError, Reached};
 use crate::runtime::{Invocation, wit};
 
 /// Longest range that a bot may read at once.
 const MAX_RANGE: u32 = 16 * 1024 * 1024;
+
+/// Bytes of a file that is stored by one request. Larger ones go in parts, so that no more than a few of them are in memory.
+const SMALL: u64 = 4 * 1024 * 1024;
 
 /// Digests of chunks that are kept in memory, 32 bytes each: of 32 GiB. Beyond this many all are forgotten, and artifacts are checked
 /// again.
@@ -105,6 +108,8 @@ pub struct ArtifactStore {
     store: Arc<dyn ObjectStore>,
     /// Where its files are, if they are on this machine.
     directory: Option<PathBuf>,
+    /// Where they are otherwise.
+    bucket: Option<Box<Bucket>>,
     /// By digest: what this process has read whole, and what its chunks were.
     verified: Mutex<Verified>,
 }
@@ -129,8 +134,24 @@ impl ArtifactStore {
                 Location::Directory(directory) => Some(directory.clone()),
                 Location::Bucket(_) => None,
             },
+            bucket: match location {
+                Location::Directory(_) => None,
+                Location::Bucket(bucket) => Some(bucket.clone()),
+            },
             verified: Mutex::default(),
         })
+    }
+
+    /// Whether artifacts can be stored here, as far as that can be known without storing one.
+    pub async fn reach(&self) -> Reached {
+        match (&self.bucket, &self.directory) {
+            (Some(bucket), _) => bucket.reach().await,
+            (None, Some(directory)) => match tempfile::tempfile_in(directory) {
+                Ok(_) => Reached::Usable,
+                Err(error) => Reached::Refused(format!("{}: {error}", directory.display())),
+            },
+            (None, None) => Reached::Usable,
+        }
     }
 
     /// The file that an artifact is kept in, if the store is on this machine: on disk for certain, and not to be written
@@ -189,7 +210,18 @@ impl ArtifactStore {
             sha256,
             media_type: media_type.to_owned(),
         };
-        if !self.has(&artifact, &key).await {
+        if self.has(&artifact, &key).await {
+            return Ok(artifact);
+        }
+        if size <= SMALL {
+            let bytes = tokio::fs::read(path).await?;
+            // It was hashed in another reading.
+            if hex::encode(Sha256::digest(&bytes)) != artifact.sha256 {
+                return Err(io::Error::other(format!("{} changes while it is stored", path.display())).into());
+            }
+            let put = self.store.put(&key, PutPayload::from_bytes(bytes.into())).await;
+            put.map_err(ArtifactError::Store)?;
+        } else {
             let mut file = tokio::fs::File::open(path).await?;
             let upload = self.store.put_multipart(&key).await.map_err(ArtifactError::Store)?;
             let mut writer = WriteMultipart::new(upload);

@@ -7,19 +7,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Resource;
 
+use super::storing::{Caller, TEXT};
 use super::taped;
-use super::{
-    Artifact, ArtifactKind, BuildError, BuildKind, BuildReport, BuildRequest, Builder, Limits, Observer, OverlayFile,
-    Phase,
-};
+use super::{BuildError, BuildKind, BuildRequest, Builder, Limits, Observer, OverlayFile, Phase};
 use crate::capability::git::Checkout;
 use crate::capability::{Level, Services, tape};
 use crate::runtime::{Invocation, wit};
 
 use wit::build::{Error, Failure, Kind, Report, Request};
-
-/// The media type of a log.
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Lines of a build's log that are shown live: so many at once, and so many per second. All are in the artifact.
 const LIVE_BURST: u32 = 2000;
@@ -48,8 +43,14 @@ impl wit::build::Host for Invocation {
         };
         let begun = Instant::now();
         let outcome = builder.run(request, CancellationToken::new(), live).await;
+        let caller = Caller {
+            services: &services,
+            bot: &self.bot.name,
+            run: Self::run(self),
+            until: self.until,
+        };
         let outcome = match outcome {
-            Ok(report) => stored(&services, report, begun.elapsed()).await,
+            Ok(report) => caller.store(report, begun.elapsed()).await,
             Err(error) => Err(failed(&services, &error).await),
         };
         if services.tape.is_recording() {
@@ -100,39 +101,6 @@ impl Invocation {
     }
 }
 
-/// Moves what a build made into the artifact store.
-async fn stored(services: &Services, report: BuildReport, duration: Duration) -> Result<Report, Error> {
-    let unavailable = |error: crate::capability::ArtifactError| Error::Unavailable(error.to_string());
-    let mut artifacts = Vec::new();
-    for artifact in &report.artifacts {
-        let kept = services
-            .artifacts
-            .put_file(&artifact.name, media_type(artifact), &artifact.path)
-            .await
-            .map_err(unavailable)?;
-        artifacts.push(kept.into());
-    }
-    // An epoch's colon has no place in a file name.
-    let version = report
-        .version
-        .split_once(':')
-        .map_or(report.version.as_str(), |(_, rest)| rest);
-    let name = format!("{}_{version}_{}.build", report.source, report.architecture);
-    let log = services
-        .artifacts
-        .put_file(&name, TEXT, &report.log)
-        .await
-        .map_err(unavailable)?;
-    Ok(Report {
-        source: report.source,
-        version: report.version,
-        architecture: report.architecture,
-        artifacts,
-        log: log.into(),
-        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-    })
-}
-
 /// Says in the contract's terms why there are no packages.
 async fn failed(services: &Services, error: &BuildError) -> Error {
     let reason = error.to_string();
@@ -160,14 +128,6 @@ async fn failed(services: &Services, error: &BuildError) -> Error {
         log_tail: tail.map(|tail| tail.lines.clone()).unwrap_or_default(),
         log: log.map(Into::into),
     })
-}
-
-fn media_type(artifact: &Artifact) -> &'static str {
-    match artifact.kind {
-        ArtifactKind::Deb | ArtifactKind::Ddeb | ArtifactKind::Udeb => "application/vnd.debian.binary-package",
-        ArtifactKind::Changes | ArtifactKind::Buildinfo | ArtifactKind::Dsc => TEXT,
-        ArtifactKind::Source | ArtifactKind::Other => "application/octet-stream",
-    }
 }
 
 /// Shows a build's log while it is written, at a rate that listeners can take.

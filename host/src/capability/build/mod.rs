@@ -31,6 +31,7 @@ mod log;
 mod machine;
 mod package;
 mod pipeline;
+mod probe;
 mod provide;
 mod request;
 mod rights;
@@ -39,6 +40,7 @@ mod sandbox;
 mod scratch;
 mod seccomp;
 mod stage;
+mod storing;
 mod supervise;
 mod taped;
 #[cfg(test)]
@@ -56,6 +58,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{BuildError, Exit, LogTail, Unavailable};
+pub use probe::{Needs, examine};
 pub use request::{
     Artifact, ArtifactKind, Backend, BuildKind, BuildReport, BuildRequest, Limits, Observer, OverlayFile, Phase,
     PhaseTime, Progress, Silent,

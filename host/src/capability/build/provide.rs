@@ -20,11 +20,7 @@ impl Job<'_> {
     /// Finds a place by the first backend that serves the request.
     pub fn provide(&mut self, package: &SourcePackage) -> Result<Place, BuildError> {
         let mut tried = Vec::new();
-        let chosen = self.shared.settings.backend;
-        for backend in ORDER
-            .into_iter()
-            .filter(|one| chosen.is_none_or(|chosen| chosen == *one))
-        {
+        for backend in self.backends() {
             let why = match self.unavailable(backend) {
                 Some(why) => why,
                 None => match self.provide_by(backend, package) {
@@ -86,6 +82,25 @@ impl Job<'_> {
                 })
             }
         }
+    }
+
+    /// Whether some backend may serve the request here, as far as that can be known without its package.
+    pub fn serves(&self) -> Result<(), BuildError> {
+        let mut tried = Vec::new();
+        for backend in self.backends() {
+            let Some(why) = self.unavailable(backend) else {
+                return Ok(());
+            };
+            tried.push(Unavailable { backend, why });
+        }
+        Err(BuildError::NoBackend { tried })
+    }
+
+    fn backends(&self) -> impl Iterator<Item = Backend> + use<> {
+        let chosen = self.shared.settings.backend;
+        ORDER
+            .into_iter()
+            .filter(move |one| chosen.is_none_or(|chosen| chosen == *one))
     }
 
     /// Why a backend can't serve this request here.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Space on the host's disk that a build never gets, whatever its own limit.
@@ -183,11 +183,10 @@ impl Disk {
         let Some(disk) = self.places.first().and_then(|place| rustix::fs::statvfs(place).ok()) else {
             return DiskState::Fine;
         };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        // Where files need no table, none are counted.
-        if free < RESERVE || disk.f_favail < disk.f_files / RESERVED_FILES {
+        if has_only_the_reserve(&disk) {
             return DiskState::HostFull;
         }
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         // All that has vanished from the disk since the last count, as if the build had taken it.
         let worst = self.counted.saturating_add(self.free_then.saturating_sub(free));
         if worst <= self.limit && now < self.next_count && self.free_then > 0 {
@@ -210,6 +209,17 @@ impl Disk {
             DiskState::Fine
         }
     }
+}
+
+/// Whether the disk of a directory has no room for a build. One that can't be asked counts as one that has.
+pub(super) fn is_nearly_full(place: &Path) -> bool {
+    rustix::fs::statvfs(place).is_ok_and(|disk| has_only_the_reserve(&disk))
+}
+
+fn has_only_the_reserve(disk: &rustix::fs::StatVfs) -> bool {
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Where files need no table, none are counted.
+    free < RESERVE || disk.f_favail < disk.f_files / RESERVED_FILES
 }
 
 /// What a file takes on the disk, in bytes.
