@@ -7,6 +7,8 @@ use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config};
+use crate::capability::Interface;
+use crate::capability::build::{IdsFault, ids_fault};
 use crate::capability::mail::Mail;
 use crate::capability::site::Closed;
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
@@ -57,6 +59,7 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         findings.add(Severity::Error, line, "broker.url", error.to_string(), remedy);
     }
     findings.mail(config, bots);
+    findings.builds(bots, ids_fault());
     findings.problems
 }
 
@@ -106,6 +109,19 @@ impl Findings<'_> {
             let line = config.lines.get("mail.ca").or(config.lines.get("mail.server")).copied();
             let remedy = "name a PEM file that exists, or remove this";
             self.add(Severity::Error, line, "mail.ca", error.to_string(), remedy);
+        }
+    }
+
+    /// A warning, since who checks may be somebody else than the host's user.
+    fn builds(&mut self, bots: &[ResolvedBot], fault: Option<IdsFault>) {
+        let Some(fault) = fault else { return };
+        let builders = bots
+            .iter()
+            .filter(|bot| bot.component.interfaces().contains(&Interface::Build));
+        for ResolvedBot { bot, .. } in builders {
+            let key = format!("bots.{}.grants.build", bot.name);
+            let remedy = format!("run `{}`", fault.command);
+            self.add(Severity::Warning, Some(bot.line), &key, fault.missing.clone(), &remedy);
         }
     }
 

@@ -149,6 +149,7 @@ impl Desk {
             outbox_full: outbox.full,
             trouble: self.host.publisher().trouble.or_else(|| self.host.clock_trouble()),
             concerns: self.host.concerns(),
+            build_limits: self.host.services().builder.kept_by().to_owned(),
         }
     }
 
