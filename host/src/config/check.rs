@@ -6,7 +6,7 @@ use std::path::Path;
 use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
-use super::{BrokerSettings, Config};
+use super::{BrokerSettings, Config, ConfiguredBot};
 use crate::capability::Interface;
 use crate::capability::build::{IdsFault, ids_fault};
 use crate::capability::mail::Mail;
@@ -59,7 +59,10 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
         findings.add(Severity::Error, line, "broker.url", error.to_string(), remedy);
     }
     findings.mail(config, bots);
-    findings.builds(bots, ids_fault());
+    let builders = bots
+        .iter()
+        .filter(|bot| bot.component.interfaces().contains(&Interface::Build));
+    findings.builds(builders.map(|bot| &bot.bot), ids_fault());
     findings.problems
 }
 
@@ -113,12 +116,9 @@ impl Findings<'_> {
     }
 
     /// A warning, since who checks may be somebody else than the host's user.
-    fn builds(&mut self, bots: &[ResolvedBot], fault: Option<IdsFault>) {
+    fn builds<'b>(&mut self, builders: impl Iterator<Item = &'b ConfiguredBot>, fault: Option<IdsFault>) {
         let Some(fault) = fault else { return };
-        let builders = bots
-            .iter()
-            .filter(|bot| bot.component.interfaces().contains(&Interface::Build));
-        for ResolvedBot { bot, .. } in builders {
+        for bot in builders {
             let key = format!("bots.{}.grants.build", bot.name);
             let remedy = format!("run `{}`", fault.command);
             self.add(Severity::Warning, Some(bot.line), &key, fault.missing.clone(), &remedy);
@@ -306,6 +306,34 @@ fn why_no_git_url(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bots_that_cannot_build_are_named_with_the_command_that_mends_it() {
+        let file = Path::new("foundry.toml");
+        let config = Config::parse(file, "[bots.amd64]\nuse = \"buildbot\"\n").unwrap();
+        let told = |fault| {
+            let mut findings = Findings {
+                file,
+                problems: Vec::new(),
+            };
+            findings.builds(config.bots.iter(), fault);
+            findings.problems
+        };
+        let fault = IdsFault {
+            missing: "this user has no range".to_owned(),
+            command: "sudo usermod --add-subuids 1-2 bob".to_owned(),
+        };
+        let text = told(Some(fault)).remove(0).to_string();
+        for part in [
+            "foundry.toml:1",
+            "bots.amd64.grants.build",
+            "no range",
+            "run `sudo usermod --add-subuids 1-2 bob`",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(told(None).is_empty());
+    }
 
     #[test]
     fn git_urls() {
