@@ -79,6 +79,10 @@ fn print(status: &HostStatus, context: &mut Context) -> Result<(), CliError> {
         "outbox   {} events, {} bytes{full}",
         status.outbox.rows, status.outbox.bytes
     ))?;
+    // A host of an earlier version says nothing of them.
+    if !status.build_limits.is_empty() {
+        context.out.line(format_args!("builds   {}", status.build_limits))?;
+    }
     if let Some(trouble) = &status.trouble {
         let text = context.out.tint(Tint::Odd, &format!("trouble  {}", printable(trouble)));
         context.out.line(text)?;

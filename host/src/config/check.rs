@@ -8,7 +8,9 @@ use time::OffsetDateTime;
 use super::parse::is_local;
 use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
-use super::{BrokerSettings, Config, certificates};
+use super::{BrokerSettings, Config, ConfiguredBot, certificates};
+use crate::capability::Interface;
+use crate::capability::build::{IdsFault, ids_fault};
 use crate::capability::mail::Mail;
 use crate::capability::site::Closed;
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
@@ -69,6 +71,10 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
     findings
         .problems
         .extend(certificates::check(config, OffsetDateTime::now_utc()));
+    let builders = bots
+        .iter()
+        .filter(|bot| bot.component.interfaces().contains(&Interface::Build));
+    findings.builds(builders.map(|bot| &bot.bot), ids_fault());
     findings.problems
 }
 
@@ -118,6 +124,16 @@ impl Findings<'_> {
             let line = config.lines.get("mail.ca").or(config.lines.get("mail.server")).copied();
             let remedy = "name a PEM file that exists, or remove this";
             self.add(Severity::Error, line, "mail.ca", error.to_string(), remedy);
+        }
+    }
+
+    /// A warning, since who checks may be somebody else than the host's user.
+    fn builds<'b>(&mut self, builders: impl Iterator<Item = &'b ConfiguredBot>, fault: Option<IdsFault>) {
+        let Some(fault) = fault else { return };
+        for bot in builders {
+            let key = format!("bots.{}.grants.build", bot.name);
+            let remedy = format!("run `{}`", fault.command);
+            self.add(Severity::Warning, Some(bot.line), &key, fault.missing.clone(), &remedy);
         }
     }
 
@@ -302,6 +318,34 @@ fn why_no_git_url(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bots_that_cannot_build_are_named_with_the_command_that_mends_it() {
+        let file = Path::new("foundry.toml");
+        let config = Config::parse(file, "[bots.amd64]\nuse = \"buildbot\"\n").unwrap();
+        let told = |fault| {
+            let mut findings = Findings {
+                file,
+                problems: Vec::new(),
+            };
+            findings.builds(config.bots.iter(), fault);
+            findings.problems
+        };
+        let fault = IdsFault {
+            missing: "this user has no range".to_owned(),
+            command: "sudo usermod --add-subuids 1-2 bob".to_owned(),
+        };
+        let text = told(Some(fault)).remove(0).to_string();
+        for part in [
+            "foundry.toml:1",
+            "bots.amd64.grants.build",
+            "no range",
+            "run `sudo usermod --add-subuids 1-2 bob`",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(told(None).is_empty());
+    }
 
     #[test]
     fn git_urls() {

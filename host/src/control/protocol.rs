@@ -249,6 +249,9 @@ pub struct HostStatus {
     /// What in the broker's settings can lose messages.
     #[serde(default)]
     pub concerns: Vec<String>,
+    /// What keeps the limits of builds on this machine.
+    #[serde(default)]
+    pub build_limits: String,
 }
 
 /// A bot in the list.

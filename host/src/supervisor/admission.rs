@@ -18,6 +18,7 @@ use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use super::turns::Turns;
 use super::twins::Twins;
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
+use crate::capability::build::ids_fault;
 use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
@@ -55,6 +56,7 @@ impl Inner {
         let rights = Rights::of(spec, name, &component, &description, &resolved)?;
         rights.require(name, &description)?;
         let Rights { grants, routes, .. } = rights;
+        let lacking = grants.build.then(ids_fault).flatten();
         self.services.note_signer(spec.source.stock(), &grants.sign);
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
@@ -92,6 +94,8 @@ impl Inner {
         );
         prepared.old_session = self.old_session(name, &prepared.filters).await;
         prepared.status.notes.extend(self.notes_on_keys(prepared.party()).await);
+        let notes = &mut prepared.status.notes;
+        notes.extend(lacking.map(|fault| format!("it can't build: {fault}")));
         Ok(prepared)
     }
 

@@ -1,7 +1,7 @@
 //! Packages that apt has fetched: a directory for each set of package sources. Those who install see it and can't change
 //! it, and what they install is compared with the index that apt has verified, to the last byte, each time anew.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::error::{Attempt as _, BuildError};
+use super::keeper::Keeper;
 
 /// The longest list of packages that is read, in bytes: a line for each of 100,000.
 const LONGEST_LIST: u64 = 32 << 20;
@@ -68,7 +69,7 @@ fn without_digest(line: &str) -> BuildError {
 }
 
 /// Removes files that are not what the index says, and returns the names of those that are to be fetched.
-pub(super) fn lacking(dir: &Path, wanted: &[Wanted]) -> Result<Vec<String>, BuildError> {
+pub(super) fn lacking(dir: &Path, wanted: &[Wanted], keeper: &Keeper) -> Result<Vec<String>, BuildError> {
     let mut lacking = Vec::new();
     for one in wanted {
         let path = dir.join(&one.name);
@@ -77,7 +78,7 @@ pub(super) fn lacking(dir: &Path, wanted: &[Wanted]) -> Result<Vec<String>, Buil
             Found::Missing => {}
             Found::Wrong => {
                 tracing::warn!(path = %path.display(), "removed a fetched package that is not what the signed index says");
-                fs::remove_file(&path).attempt("remove", &path)?;
+                keeper.remove(&[path.clone()]).attempt("remove", path)?;
             }
         }
         lacking.push(one.name.clone());
@@ -131,6 +132,8 @@ pub(super) fn dir_of(archives: &Path, sources: &[impl AsRef<[u8]>]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -175,7 +178,7 @@ mod tests {
         fs::create_dir(dir.path().join("directory")).unwrap();
         let wanted = ["right", "forged", "longer", "link", "missing"].map(one);
         assert_eq!(
-            lacking(dir.path(), &wanted).unwrap(),
+            lacking(dir.path(), &wanted, &Keeper::new(None)).unwrap(),
             ["forged", "longer", "link", "missing"]
         );
         assert!(dir.path().join("right").exists() && !dir.path().join("forged").exists());

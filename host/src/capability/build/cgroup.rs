@@ -90,6 +90,16 @@ impl Group {
         self.memory.is_some()
     }
 
+    /// What keeps the limits on memory and processes, as words for people.
+    pub fn kept_by(&self) -> &'static str {
+        match (&self.memory, &self.processes) {
+            (Some(_), Some(_)) => "memory and processes are limited by control groups",
+            (Some(_), None) => "memory is limited by a control group, processes by RLIMIT_NPROC",
+            (None, Some(_)) => "memory is limited by watching the processes, their number by a control group",
+            (None, None) => "memory is limited by watching the processes, their number by RLIMIT_NPROC",
+        }
+    }
+
     /// Puts a process, and so all that it will start, into the group.
     pub fn adopt(&self, pid: u32) -> io::Result<()> {
         for path in self.paths() {

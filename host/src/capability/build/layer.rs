@@ -12,10 +12,9 @@ use super::archives;
 use super::error::{Attempt as _, BuildError};
 use super::job::{Job, Target};
 use super::lease::{Lock, lock_path};
+use super::machine_layer;
 use super::package::SourcePackage;
-use super::pipeline::{give, give_dir};
 use super::request::Backend;
-use super::rights::without_rights;
 use super::root::transport;
 use super::sandbox::{self, Purpose, Root};
 use super::stage::Role;
@@ -59,13 +58,14 @@ impl Job<'_> {
     /// The root with the build dependencies of the package over it, and the lock that keeps the layer in place.
     ///
     /// `state` is a digest of all that the base was made of: the same dependencies over another base are another
-    /// layer.
+    /// layer. `is_same` says whether the base is what it was then: of one that is not, no layer is kept.
     pub fn layered(
         &mut self,
         package: &SourcePackage,
         backend: Backend,
         base: Root,
         state: &[u8],
+        is_same: &dyn Fn() -> bool,
     ) -> Result<(Root, Lock), BuildError> {
         let kind = self.request.kind;
         let wanted = apt::satisfy(&package.relations.depends(kind), &package.relations.conflicts(kind));
@@ -106,7 +106,10 @@ impl Job<'_> {
                 archives: &archives,
             };
             self.make_layer(&target, &made, &wanted, &extra)?;
-            fs::rename(&made, &layer).attempt("rename", &made)?;
+            if !is_same() {
+                return Err(machine_layer::changed());
+            }
+            self.stage.keeper.rename(&made, &layer)?;
             lock.share();
             return Ok((root, lock));
         }
@@ -155,10 +158,10 @@ impl Job<'_> {
         self.fetch(target, wanted, !extra.stanzas.is_empty())?;
         let command = command(&INSTALL, wanted);
         self.apt(target, Purpose::Install, &command)?;
-        without_rights(layer).attempt("change", layer)?;
+        self.stage.keeper.without_rights(layer)?;
         // A build has no use for the indices, and they are the larger part of many layers.
         let lists = layer.join("var-lib-apt");
-        self.stage.remove(&lists).attempt("remove", &lists)
+        self.stage.keeper.remove(&[lists.clone()]).attempt("remove", lists)
     }
 
     /// Makes the directories that those who install write to, and gives them what they change.
@@ -171,9 +174,8 @@ impl Job<'_> {
         scratch.file("resolv", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?;
         self.copy_passwords()?;
         if let Some(owner) = self.stage.installer(role) {
-            for name in ["layer", "work", "cache", "passwords"] {
-                give(&scratch.path().join(name), owner)?;
-            }
+            let given = ["layer", "work", "cache", "passwords"].map(|name| scratch.path().join(name));
+            self.stage.keeper.give(&given, owner)?;
         }
         Ok(())
     }
@@ -181,9 +183,11 @@ impl Job<'_> {
     /// Puts the passwords for mirrors and proxies where those who fetch see them, and nobody else.
     pub fn copy_passwords(&self) -> Result<(), BuildError> {
         let passwords = self.scratch.path().join("passwords");
-        if !passwords.is_dir() {
-            self.scratch.dir("passwords")?;
+        // Where a root was made they are there, and belong to who made it.
+        if passwords.is_dir() {
+            return Ok(());
         }
+        self.scratch.dir("passwords")?;
         sandbox::copy_passwords(&passwords)?;
         sandbox::private_file(&passwords.join(sandbox::TRANSPORT), transport().as_bytes())
     }
@@ -200,7 +204,7 @@ impl Job<'_> {
         let _lock = self.wait(&lock_path(&dir), true)?;
         public_dir(&dir)?;
         if let Some(owner) = owner {
-            give_dir(&dir, owner)?;
+            self.stage.keeper.give_dir(&dir, owner)?;
         }
         Ok(dir)
     }
@@ -223,12 +227,12 @@ impl Job<'_> {
     fn fetch_as_listed(&mut self, target: &Target<'_>, wanted: &[String]) -> Result<(), BuildError> {
         self.apt(target, Purpose::Fetch, &command(&["sh", "-c", LIST, "sh"], wanted))?;
         let listed = archives::read_list(&self.scratch.path().join("cache/tmp/list"))?;
-        if archives::lacking(target.archives, &listed)?.is_empty() {
+        if archives::lacking(target.archives, &listed, &self.stage.keeper)?.is_empty() {
             return Ok(());
         }
         let command = command(&["apt-get", "-q", "--download-only", "satisfy", "--"], wanted);
         self.apt(target, Purpose::Fetch, &command)?;
-        match archives::lacking(target.archives, &listed)? {
+        match archives::lacking(target.archives, &listed, &self.stage.keeper)? {
             missing if missing.is_empty() => Ok(()),
             missing => Err(BuildError::Dependencies {
                 missing: missing

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Attempt as _, BuildError};
-use super::stage::Stage;
+use super::keeper::Keeper;
+use super::scratch::remove_old;
+use super::subordinate;
 
 /// How long a layer that nobody uses is kept.
 const LAYER_KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -81,7 +83,8 @@ pub(super) fn lock_path(dir: &Path) -> PathBuf {
 }
 
 /// Removes layers and copies of data that nobody has used for long, roots that are too old, and packages fetched long ago.
-pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Result<(), BuildError> {
+/// What can't be removed stays, with a warning.
+pub(super) fn sweep(state: &Path, keeper: Keeper, root_max_age: Duration) -> Result<(), BuildError> {
     for (name, kept) in [
         ("data", LAYER_KEPT),
         ("layers", LAYER_KEPT),
@@ -94,8 +97,9 @@ pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Resu
                 continue;
             }
             if let Some(_lock) = Lock::attempt(&lock_path(&dir), true)? {
-                stage.remove(&dir).attempt("remove", &dir)?;
-                let _ = fs::remove_file(lock_path(&dir));
+                if remove_old(&dir, keeper) {
+                    let _ = fs::remove_file(lock_path(&dir));
+                }
             }
         }
     }
@@ -104,19 +108,24 @@ pub(super) fn sweep(state: &Path, stage: &Stage, root_max_age: Duration) -> Resu
         let path = entry.attempt("read", &archives)?.path();
         // Before each set of sources had a directory of its own, packages were in this one.
         if path.is_dir() {
-            sweep_packages(&path, false)?;
+            sweep_packages(&path, false, keeper)?;
         }
     }
-    sweep_packages(&archives, true)
+    sweep_packages(&archives, true, keeper)
 }
 
 /// Removes packages that were fetched long ago, or all.
-fn sweep_packages(dir: &Path, all: bool) -> Result<(), BuildError> {
+fn sweep_packages(dir: &Path, all: bool, keeper: Keeper) -> Result<(), BuildError> {
+    let mut old = Vec::new();
     for entry in fs::read_dir(dir).attempt("read", dir)? {
         let path = entry.attempt("read", dir)?.path();
         if path.extension().is_some_and(|ending| ending == "deb") && (all || is_older(&path, ARCHIVE_KEPT)) {
-            fs::remove_file(&path).attempt("remove", &path)?;
+            old.push(path);
         }
+    }
+    if let Err(error) = keeper.remove(&old) {
+        let remedy = subordinate::foreign(dir);
+        tracing::warn!(path = %dir.display(), %error, "cannot remove packages that were fetched long ago: {remedy}");
     }
     Ok(())
 }
@@ -131,7 +140,6 @@ fn is_older(path: &Path, than: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Machine;
     use super::*;
 
     #[test]
@@ -146,8 +154,7 @@ mod tests {
             File::create(lock_path(&dir(name))).unwrap().set_modified(time).unwrap();
         }
         let _lease = Lock::attempt(&lock_path(&dir("used")), false).unwrap().unwrap();
-        let stage = Stage::new(state.path(), &Machine::look(), 0);
-        sweep(state.path(), &stage, Duration::ZERO).unwrap();
+        sweep(state.path(), Keeper::new(None), Duration::ZERO).unwrap();
         assert!(dir("used").exists() && dir("new").exists() && !dir("old").exists());
     }
 

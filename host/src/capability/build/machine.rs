@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::seccomp;
+use super::subordinate::{self, SubIds};
 
 /// Where tools are looked for, and the only PATH that anything started from here ever has.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,17 +22,11 @@ pub(super) struct Machine {
     /// `amd64`.
     pub architecture: Option<String>,
     pub cpus: usize,
-    /// The ids that /etc/subuid and /etc/subgid give the host's user, if any.
+    /// The ids that /etc/subuid and /etc/subgid give to root, if any. Those of another user are looked up when they are
+    /// needed, as they may be given while the host waits for them.
     pub sub_ids: Option<SubIds>,
     /// Whether ids here are the machine's own, and not those of a container with ids of its own.
     pub has_all_ids: bool,
-}
-
-/// The first ids of ranges that are as large as a Debian system needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SubIds {
-    pub uid: u32,
-    pub gid: u32,
 }
 
 impl Machine {
@@ -45,18 +40,15 @@ impl Machine {
                 .and_then(|text| codename(&text)),
             architecture: dpkg_architecture(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            sub_ids: sub_ids(uid.as_raw()),
+            sub_ids: uid.is_root().then(|| subordinate::of_user(0)).flatten(),
             has_all_ids: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everything(&map)),
         }
     }
 
-    /// The ids of those who install packages into roots of our own. A root host has always some: those of /etc/subuid,
-    /// or else those after `build_id`. In a container whose ids are its own, root is not the machine's, and there may
-    /// be no others: None.
+    /// The ids of those who install packages into roots of our own, where root's host makes them. There are always some:
+    /// those of /etc/subuid, or else those after `build_id`. In a container whose ids are its own, root is not the
+    /// machine's, and there may be no others: None.
     pub fn installer_ids(&self, build_id: u32) -> Option<SubIds> {
-        if !self.is_root {
-            return self.sub_ids;
-        }
         if !self.has_all_ids {
             return None;
         }
@@ -100,6 +92,9 @@ pub(super) fn sandbox_fault() -> Option<String> {
     if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
         return Some("user namespaces are switched off (set the sysctl user.max_user_namespaces above 0)".to_owned());
     }
+    if let Some(fault) = subordinate::ids_fault() {
+        return Some(fault.to_string());
+    }
     if !rustix::process::getuid().is_root() {
         if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
             return Some(
@@ -140,6 +135,20 @@ pub(super) fn sandbox_fault() -> Option<String> {
     None
 }
 
+/// What keeps packages from being laid over a root, if the layer is below `state`: an overlay can't be the upper part of
+/// another one. None: nothing does.
+pub(super) fn layer_fault(state: &Path) -> Option<String> {
+    // OVERLAYFS_SUPER_MAGIC
+    let is_overlay = rustix::fs::statfs(state).is_ok_and(|disk| disk.f_type == 0x794c_7630);
+    is_overlay.then(|| {
+        format!(
+            "{} is on an overlay, as a container's own files are, and no packages can be laid over a root there (put the \
+             state directory on a volume, with --state)",
+            state.display()
+        )
+    })
+}
+
 /// What keeps packages from being built, once there is a sandbox over this machine's own root.
 pub(super) fn packaging_fault() -> Option<String> {
     [
@@ -172,81 +181,9 @@ fn codename(os_release: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-fn sub_ids(uid: u32) -> Option<SubIds> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = user_name(&passwd, uid);
-    let range = |path| {
-        let text = fs::read_to_string(path).ok()?;
-        sub_range(&text, name.as_deref(), uid)
-    };
-    let (uids, gids) = (range("/etc/subuid")?, range("/etc/subgid")?);
-    Some(SubIds { uid: uids, gid: gids })
-}
-
-/// The command by which this host's user gets a range of ids that is nobody's yet.
-pub(super) fn grant_ids() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let uid = rustix::process::getuid().as_raw();
-    let user = user_name(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
-    grant_line(&user, &[read("/etc/subuid"), read("/etc/subgid")])
-}
-
-fn grant_line(user: &str, granted: &[String]) -> String {
-    const FIRST: u32 = 100_000;
-    let ends = granted.iter().flat_map(|text| text.lines()).filter_map(|line| {
-        let mut parts = line.trim().split(':').skip(1);
-        let start: u32 = parts.next()?.parse().ok()?;
-        start.checked_add(parts.next()?.parse().ok()?)
-    });
-    let first = ends.fold(FIRST, u32::max);
-    let range = format!("{first}-{}", first.saturating_add(DEBIAN_IDS - 1));
-    format!("usermod --add-subuids {range} --add-subgids {range} {user}")
-}
-
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut parts = line.split(':');
-        let name = parts.next()?;
-        (parts.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
-
-/// The first range of a subuid file that belongs to the user and is large enough for a Debian system.
-fn sub_range(text: &str, name: Option<&str>, uid: u32) -> Option<u32> {
-    text.lines().find_map(|line| {
-        let mut parts = line.trim().split(':');
-        let owner = parts.next()?;
-        let start = parts.next()?.parse().ok()?;
-        let count: u32 = parts.next()?.parse().ok()?;
-        let mine = Some(owner) == name || owner.parse() == Ok(uid);
-        (mine && count >= DEBIAN_IDS - u32::from(uid != 0)).then_some(start)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_found_by_name_and_by_number() {
-        let text = "other:1:65536\nbob:100000:10\nbob:200000:65536\n1001:300000:65536\n";
-        assert_eq!(sub_range(text, Some("bob"), 7), Some(200_000));
-        assert_eq!(sub_range(text, None, 1001), Some(300_000));
-        assert_eq!(sub_range(text, Some("eve"), 5), None);
-        assert_eq!(
-            user_name("root:x:0:0::/root:/bin/sh\nbob:x:7:7::/:/bin/sh\n", 7).as_deref(),
-            Some("bob")
-        );
-    }
-
-    #[test]
-    fn the_range_to_grant_is_nobodys() {
-        assert_eq!(
-            grant_line("bob", &[String::new(), "eve:165536:65536\nx:1:2\nbroken".to_owned()]),
-            "usermod --add-subuids 231072-296607 --add-subgids 231072-296607 bob"
-        );
-        assert!(grant_line("bob", &[]).contains("--add-subuids 100000-165535 "));
-    }
 
     #[test]
     fn roots_ids_are_those_after_the_builds_and_never_the_machines_own() {

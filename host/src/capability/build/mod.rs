@@ -22,13 +22,18 @@ mod archives;
 mod binding;
 mod cgroup;
 mod changes;
+mod collect;
 mod data;
 mod error;
+mod ids;
+mod inventory;
 mod job;
+mod keeper;
 mod layer;
 mod lease;
 mod log;
 mod machine;
+mod machine_layer;
 mod package;
 mod pipeline;
 mod probe;
@@ -41,6 +46,7 @@ mod scratch;
 mod seccomp;
 mod stage;
 mod storing;
+mod subordinate;
 mod supervise;
 mod taped;
 #[cfg(test)]
@@ -64,6 +70,9 @@ pub use request::{
     PhaseTime, Progress, Silent,
 };
 
+pub use subordinate::{IdsFault, ids_fault};
+
+use cgroup::Group;
 use error::Attempt as _;
 use machine::Machine;
 use scratch::Scratch;
@@ -138,15 +147,15 @@ impl Builder {
         let machine = Machine::look();
         make_dir(state, 0o700)?;
         let state = state.canonicalize().attempt("find", state)?;
-        // Builds of a root host run as somebody else, who has to get through to his own directory.
-        let mode = if machine.is_root { 0o711 } else { 0o700 };
-        make_dir(&state, mode)?;
+        // Builds run as somebody else, who has to get through to his own directory. On the machine nobody else does: the
+        // directory that all this is in is the host's alone.
+        make_dir(&state, 0o711)?;
         for name in ["archives", "builds", "data", "layers", "roots"] {
-            make_dir(&state.join(name), mode)?;
+            make_dir(&state.join(name), 0o711)?;
         }
         let stage = Stage::new(&state, &machine, settings.build_id);
-        let swept = scratch::sweep(&state.join("builds"), &stage)?;
-        lease::sweep(&state, &stage, settings.root_max_age)?;
+        let swept = scratch::sweep(&state.join("builds"), stage.keeper)?;
+        lease::sweep(&state, stage.keeper, settings.root_max_age)?;
         if swept > 0 {
             tracing::info!(swept, "removed directories of builds that a killed host has left");
         }
@@ -166,6 +175,13 @@ impl Builder {
         &self.shared.settings.limits
     }
 
+    /// What keeps the limits on the memory and the processes of builds here, as words for people.
+    #[must_use]
+    pub fn kept_by(&self) -> &'static str {
+        let name = format!("foundry-look-{}", std::process::id());
+        Group::create(&name, &self.shared.settings.limits).kept_by()
+    }
+
     /// A directory for the results of one build. It is removed when it is dropped.
     ///
     /// # Errors
@@ -173,7 +189,7 @@ impl Builder {
     pub fn output(&self) -> Result<Output, BuildError> {
         let shared = &self.shared;
         let stage = Stage::new(&shared.state, &shared.machine, shared.settings.build_id);
-        Scratch::create(&shared.state.join("builds"), &stage).map(Output)
+        Scratch::create(&shared.state.join("builds"), stage.keeper).map(Output)
     }
 
     /// Builds, and returns when no process and no file of the build is left but its results.

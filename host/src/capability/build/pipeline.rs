@@ -1,7 +1,7 @@
 //! The phases of a build, in their order.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::cgroup::Group;
-use super::changes;
+use super::collect::{self, Bounds, Refused};
 use super::error::{Attempt as _, BuildError};
 use super::job::{Job, Place};
 use super::log::Log;
 use super::package::SourcePackage;
-use super::request::{BuildKind, BuildReport, BuildRequest, Observer, Phase};
+use super::request::{Artifact, BuildKind, BuildReport, BuildRequest, Observer, Phase};
 use super::scratch::Scratch;
 use super::seccomp;
 use super::stage::{FILTER, Stage};
 use super::tree;
-use super::usage::Disk;
+use super::usage::{self, Disk};
 
 /// Makes an upstream tarball from the tree.
 const MAKE_UPSTREAM: &str = include_str!("make-upstream.sh");
@@ -60,7 +60,7 @@ pub(super) fn begin<'a>(
         return Err(BuildError::BadRequest { why });
     }
     let stage = Stage::new(&shared.state, &shared.machine, shared.settings.build_id);
-    let scratch = Scratch::create(&shared.state.join("builds"), &stage)?;
+    let scratch = Scratch::create(&shared.state.join("builds"), stage.keeper)?;
     let log_path = request.output.join("build.log");
     let log = Log::create(&log_path, request.limits.log, observer).attempt("create", &log_path)?;
     Ok(Job {
@@ -68,7 +68,7 @@ pub(super) fn begin<'a>(
         request,
         stop,
         group: Group::create(&scratch.group_name(), &request.limits),
-        disk: Disk::watch(Job::written(scratch.path()), request.limits.disk),
+        disk: Disk::watch(Job::written(scratch.path()), request.limits.disk, stage.keeper),
         stage,
         deadline: begun + request.limits.wall_time,
         scratch,
@@ -89,15 +89,7 @@ impl Job<'_> {
         if request.kind.has_binaries() {
             self.timed(Phase::Build, |job| job.make_binaries(&package, &place))?;
         }
-        let (architectures, artifacts) = self.timed(Phase::Collect, |job| {
-            let from = job.scratch.path().join("build");
-            changes::collect(&from, &request.output, &package, request.kind, request.limits.disk).map_err(|why| {
-                BuildError::BadResult {
-                    why,
-                    tail: job.log.tail(),
-                }
-            })
-        })?;
+        let (architectures, artifacts) = self.timed(Phase::Collect, |job| job.collect(&package))?;
         Ok(BuildReport {
             source: package.name.clone(),
             version: package.version.as_str().to_owned(),
@@ -131,8 +123,9 @@ impl Job<'_> {
         fs::rename(&copied, &named).attempt("rename", &copied)?;
         copy_upstream(&request.upstream, &build, &package)?;
         if let Some(owner) = self.stage.owner() {
-            give(&build, (owner, owner))?;
-            give(&tmp, (owner, owner))?;
+            // The source package is looked for in there before anything runs.
+            fs::set_permissions(&build, fs::Permissions::from_mode(0o755)).attempt("change", &build)?;
+            self.stage.keeper.give(&[build, tmp], owner)?;
         }
         let architecture = request.architecture.as_deref();
         let architecture = architecture.or(self.shared.machine.architecture.as_deref());
@@ -180,6 +173,29 @@ impl Job<'_> {
     }
 }
 
+impl Job<'_> {
+    /// Takes what the build says that it has made. No process of it is left.
+    fn collect(&mut self, package: &SourcePackage) -> Result<(Vec<String>, Vec<Artifact>), BuildError> {
+        let (request, from) = (self.request, self.scratch.path().join("build"));
+        self.stage.keeper.take_back(&from)?;
+        let bounds = Bounds {
+            limit: request.limits.disk,
+            free: usage::room(&request.output).attempt("look at", &request.output)?,
+        };
+        collect::collect(&from, &request.output, package, request.kind, bounds).map_err(|refused| {
+            let tail = self.log.tail();
+            match refused {
+                Refused::Wrong(why) => BuildError::BadResult { why, tail },
+                Refused::Full => BuildError::DiskLimit {
+                    limit: bounds.limit,
+                    host_full: true,
+                    tail,
+                },
+            }
+        })
+    }
+}
+
 /// The directory that a source package unpacks to by custom, and whose name some builds look at.
 pub(super) fn tree_name(package: &SourcePackage) -> String {
     format!("{}-{}", package.name, package.version.upstream_and_revision().0)
@@ -211,64 +227,4 @@ fn has_upstream(build: &Path, stem: &str) -> Result<bool, BuildError> {
         }
     }
     Ok(false)
-}
-
-/// Makes a user and a group the owners of a directory, if they are not, and of nothing in it: that is theirs already,
-/// and may be a link by now.
-pub(super) fn give_dir(dir: &Path, (user, group): (u32, u32)) -> Result<(), BuildError> {
-    let kind = fs::symlink_metadata(dir).attempt("read", dir)?;
-    if kind.is_dir() && (kind.uid(), kind.gid()) != (user, group) {
-        lchown(dir, Some(user), Some(group)).attempt("change", dir)?;
-    }
-    Ok(())
-}
-
-/// Makes a user and a group the owners of a tree, links themselves included. Nobody else changes the tree meanwhile.
-pub(super) fn give(top: &Path, (user, group): (u32, u32)) -> Result<(), BuildError> {
-    let mut pending = vec![top.to_owned()];
-    while let Some(dir) = pending.pop() {
-        lchown(&dir, Some(user), Some(group)).attempt("change", &dir)?;
-        for entry in fs::read_dir(&dir).attempt("read", &dir)? {
-            let entry = entry.attempt("read", &dir)?;
-            if entry.file_type().attempt("read", entry.path())?.is_dir() {
-                pending.push(entry.path());
-            } else {
-                lchown(entry.path(), Some(user), Some(group)).attempt("change", entry.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_directory_that_others_write_to_nothing_but_itself_is_given_away() {
-        if !rustix::process::getuid().is_root() {
-            return;
-        }
-        let top = tempfile::tempdir().unwrap();
-        let (archives, outside) = (top.path().join("archives"), top.path().join("outside"));
-        for dir in [&archives, &outside] {
-            fs::create_dir(dir).unwrap();
-            fs::write(dir.join("file"), "").unwrap();
-        }
-        std::os::unix::fs::symlink(&outside, archives.join("partial")).unwrap();
-        std::os::unix::fs::symlink(&outside, top.path().join("link")).unwrap();
-        give_dir(&archives, (4711, 4712)).unwrap();
-        give_dir(&top.path().join("link"), (4711, 4712)).unwrap();
-
-        let owner = |path: PathBuf| fs::symlink_metadata(path).map(|kind| (kind.uid(), kind.gid())).unwrap();
-        assert_eq!(owner(archives.clone()), (4711, 4712));
-        for path in [
-            archives.join("file"),
-            archives.join("partial"),
-            outside.join("file"),
-            outside,
-        ] {
-            assert_eq!(owner(path.clone()).0, 0, "{}", path.display());
-        }
-    }
 }

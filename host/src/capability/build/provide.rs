@@ -1,17 +1,12 @@
 //! Finds a place where the package can be built: a root in which its build dependencies are installed.
 
-use std::fs;
-use std::path::Path;
-
-use sha2::{Digest as _, Sha256};
-
 use super::error::{BuildError, Unavailable};
 use super::job::{Job, Place};
 use super::machine;
 use super::package::SourcePackage;
 use super::pipeline::tree_name;
 use super::request::{Backend, BuildKind};
-use super::sandbox::{self, BUILD_USER, Purpose, Root};
+use super::sandbox::{self, BUILD_USER, Root};
 
 /// The order in which backends are tried: the cheapest first.
 const ORDER: [Backend; 3] = [Backend::HostRoot, Backend::HostRootLayered, Backend::OwnRoot];
@@ -60,9 +55,7 @@ impl Job<'_> {
                 Ok(place)
             }
             Backend::HostRootLayered => {
-                let mut state = host_packages();
-                state.extend(sandbox::data_digest(Purpose::Install));
-                let (root, lock) = self.layered(package, backend, Root::over(Path::new("/")), &state)?;
+                let (root, lock) = self.over_machine(package)?;
                 Ok(Place {
                     backend,
                     root,
@@ -73,7 +66,7 @@ impl Job<'_> {
             Backend::OwnRoot => {
                 let (base, base_lock) = self.own_root()?;
                 let state = base.base().as_os_str().as_encoded_bytes().to_vec();
-                let (root, lock) = self.layered(package, backend, base, &state)?;
+                let (root, lock) = self.layered(package, backend, base, &state, &|| true)?;
                 Ok(Place {
                     backend,
                     root,
@@ -140,12 +133,13 @@ impl Job<'_> {
             return Some("only root can lay packages over this machine's own root (run the host as root)".to_owned());
         }
         let state = &self.shared.state;
-        sandbox::is_among_programs(state).then(|| {
+        let among = sandbox::is_among_programs(state).then(|| {
             format!(
                 "{} is among the programs over which packages would be laid (choose another state directory with --state)",
                 state.display()
             )
-        })
+        });
+        among.or_else(|| machine::layer_fault(state))
     }
 
     /// Asks dpkg whether the build dependencies are installed.
@@ -179,24 +173,6 @@ impl Job<'_> {
         }
         Ok(())
     }
-}
-
-/// A digest that changes whenever this machine's packages do, or what its apt knows of newer ones.
-fn host_packages() -> Vec<u8> {
-    let mut hash = Sha256::new();
-    hash.update(Sha256::digest(fs::read("/var/lib/dpkg/status").unwrap_or_default()));
-    let mut lists: Vec<_> = fs::read_dir("/var/lib/apt/lists")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with("Release"))
-        .collect();
-    lists.sort();
-    for list in lists {
-        hash.update(Sha256::digest(fs::read(list).unwrap_or_default()));
-    }
-    hash.finalize().to_vec()
 }
 
 /// The dependencies that dpkg-checkbuilddeps complains of: `a b (>= 1) c | d`, one by one.

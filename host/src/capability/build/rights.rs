@@ -12,13 +12,11 @@ use rustix::io::Errno;
 const CAPABILITIES: &str = "security.capability";
 
 /// Takes from programs in a tree what lets who runs them become somebody else, or do what he may not. No sandbox heeds
-/// it. Nobody else changes the tree meanwhile.
+/// it. Nobody else changes the tree meanwhile. For root's host; an ordinary user's has [`super::keeper`].
 pub(super) fn without_rights(top: &Path) -> io::Result<()> {
     let mut pending = vec![top.to_owned()];
     while let Some(dir) = pending.pop() {
-        // Of an ordinary user's layers, some directories and files belong to ids that have no rights over him.
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
-        for entry in entries {
+        for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             let kind = entry.metadata()?;
             if kind.is_dir() {

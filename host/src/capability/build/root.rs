@@ -13,9 +13,7 @@ use super::error::{Attempt as _, BuildError, Unavailable};
 use super::job::Job;
 use super::lease::{Lock, lock_path};
 use super::machine;
-use super::pipeline::give;
 use super::request::Backend;
-use super::rights::without_rights;
 use super::sandbox::{self, Root, TRANSPORT};
 use super::stage::Role;
 
@@ -25,17 +23,6 @@ impl Job<'_> {
         let machine = &self.shared.machine;
         if machine::tool("mmdebstrap").is_none() {
             return Some("`mmdebstrap` is not installed (install the package mmdebstrap)".to_owned());
-        }
-        if !machine.is_root {
-            if machine::tool("newuidmap").is_none() {
-                return Some("`newuidmap` is not installed (install the package uidmap)".to_owned());
-            }
-            if machine.sub_ids.is_none() {
-                return Some(format!(
-                    "this user has no range of ids (run `{}` as root)",
-                    machine::grant_ids()
-                ));
-            }
         }
         let Some(suite) = self.suite() else {
             return Some("this machine's suite is unknown (name one)".to_owned());
@@ -50,7 +37,7 @@ impl Job<'_> {
                 "none of this machine's APT sources leads to the suite {suite} (add one to /etc/apt/sources.list.d)"
             ));
         }
-        None
+        machine::layer_fault(&self.shared.state)
     }
 
     /// A root for the request's suite and architecture, and the lock that keeps it in place.
@@ -82,7 +69,7 @@ impl Job<'_> {
             self.note(&format!("making a root for {suite} ({architecture})"))?;
             let made = self.bootstrap(&suite, &architecture)?;
             let root = roots.join(format!("{name}_{}", now()));
-            fs::rename(&made, &root).attempt("rename", &made)?;
+            self.stage.keeper.rename(&made, &root)?;
         }
     }
 
@@ -132,7 +119,7 @@ impl Job<'_> {
         let target = self.prepare_bootstrap(&stanzas)?;
         match self.run_bootstrap(&sandbox::mmdebstrap(suite, architecture, &hooks(&sources))) {
             Ok(()) => {
-                without_rights(&target).attempt("change", &target)?;
+                self.stage.keeper.without_rights(&target)?;
                 Ok(target)
             }
             Err(BuildError::Failed { .. }) => {
@@ -164,9 +151,8 @@ impl Job<'_> {
         scratch.dir("bootstrap")?;
         let target = scratch.dir("root")?;
         if let Some(owner) = self.stage.installer(Role::Installer) {
-            for name in ["root", "bootstrap", "passwords"] {
-                give(&scratch.path().join(name), owner)?;
-            }
+            let given = ["root", "bootstrap", "passwords"].map(|name| scratch.path().join(name));
+            self.stage.keeper.give(&given, owner)?;
         }
         Ok(target)
     }

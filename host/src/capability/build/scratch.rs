@@ -9,7 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::cgroup::Group;
 use super::error::{Attempt as _, BuildError};
-use super::stage::Stage;
+use super::keeper::Keeper;
+use super::subordinate;
 
 const LOCK: &str = "lock";
 
@@ -17,14 +18,14 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
-    stage: Stage,
+    keeper: Keeper,
     // Held for its lock: while it lives, no other host sweeps this directory.
     _lock: File,
 }
 
 impl Scratch {
     /// Makes a directory below `builds` and locks it.
-    pub fn create(builds: &Path, stage: &Stage) -> Result<Self, BuildError> {
+    pub fn create(builds: &Path, keeper: Keeper) -> Result<Self, BuildError> {
         let dir = tempfile::Builder::new()
             .prefix("b")
             .tempdir_in(builds)
@@ -34,7 +35,7 @@ impl Scratch {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).attempt("lock", &lock_path)?;
         Ok(Self {
             path: dir.keep(),
-            stage: stage.clone(),
+            keeper,
             _lock: lock,
         })
     }
@@ -69,14 +70,15 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = self.stage.remove(&self.path) {
+        if let Err(error) = self.keeper.remove(&[self.path.clone()]) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a build's directory; the next start tries again");
         }
     }
 }
 
-/// Removes what builds of hosts that are gone have left in `builds`. Returns how many were removed.
-pub(super) fn sweep(builds: &Path, stage: &Stage) -> Result<usize, BuildError> {
+/// Removes what builds of hosts that are gone have left in `builds`. Returns how many were removed. What can't be removed
+/// stays, with a warning that says what to do: it keeps nobody from building.
+pub(super) fn sweep(builds: &Path, keeper: Keeper) -> Result<usize, BuildError> {
     let mut swept = 0;
     for entry in fs::read_dir(builds).attempt("read", builds)? {
         let path = entry.attempt("read", builds)?.path();
@@ -90,10 +92,21 @@ pub(super) fn sweep(builds: &Path, stage: &Stage) -> Result<usize, BuildError> {
             continue;
         }
         Group::forget(&group_name(&path));
-        stage.remove(&path).attempt("remove", &path)?;
-        swept += 1;
+        swept += usize::from(remove_old(&path, keeper));
     }
     Ok(swept)
+}
+
+/// Removes what an earlier host has left, or says why not. Returns whether it is gone.
+pub(super) fn remove_old(path: &Path, keeper: Keeper) -> bool {
+    match keeper.remove(&[path.to_owned()]) {
+        Ok(()) => true,
+        Err(error) => {
+            let remedy = subordinate::foreign(path);
+            tracing::warn!(path = %path.display(), %error, "cannot remove what an earlier build has left: {remedy}");
+            false
+        }
+    }
 }
 
 fn group_name(path: &Path) -> String {
@@ -108,8 +121,12 @@ fn is_young(path: &Path) -> bool {
         .is_some_and(|age| age.as_secs() < 60)
 }
 
-/// Removes a tree, also one whose owner took away his own permissions on its directories.
+/// Removes a file or a tree, also one whose owner took away his own permissions on its directories.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(kind) if !kind.is_dir() => return fs::remove_file(path),
+        _ => {}
+    }
     match fs::remove_dir_all(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,7 +147,6 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Machine;
     use super::*;
 
     #[test]
@@ -147,12 +163,12 @@ mod tests {
     #[test]
     fn the_sweep_takes_the_dead_and_leaves_the_living() {
         let builds = tempfile::tempdir().unwrap();
-        let stage = Stage::new(builds.path(), &Machine::look(), 0);
-        let living = Scratch::create(builds.path(), &stage).unwrap();
+        let keeper = Keeper::new(None);
+        let living = Scratch::create(builds.path(), keeper).unwrap();
         let dead = builds.path().join("dead");
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
-        assert_eq!(sweep(builds.path(), &stage).unwrap(), 1);
+        assert_eq!(sweep(builds.path(), keeper).unwrap(), 1);
         assert!(living.path().exists() && !dead.exists());
     }
 }

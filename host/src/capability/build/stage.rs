@@ -2,11 +2,13 @@
 //!
 //! Every link executes the next one in the same process, so that one pid stands for the whole chain:
 //!
-//! 1. root only: a private mount namespace in which the state directory lies at /mnt, whatever is above it;
-//! 2. setpriv: the kernel ends the chain when the host dies; where root runs it, another user id;
-//! 3. for layers or several ids: a user namespace in which overlays can be mounted;
-//! 4. a gate: the chain waits until the host has written the id map and put it into its control group;
-//! 5. bwrap, which makes the sandbox, and in it prlimit and the command.
+//! 1. setpriv: the kernel ends the chain when the host dies;
+//! 2. where root runs it: a private mount namespace in which the state directory lies at /mnt, whatever is above it; then
+//!    another user id, and for layers or several ids a user namespace in which overlays can be mounted;
+//!    where an ordinary user runs it: a user namespace that has subordinate ids and not his own; in it another user id, and
+//!    a mount namespace like root's. From here on nothing has the host's id;
+//! 3. a gate: the chain waits until the host has written the id map and put it into its control group;
+//! 4. bwrap, which makes the sandbox, and in it prlimit and the command.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,12 +17,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::machine::{self, Machine, SubIds};
-use super::request::Backend;
-use super::scratch;
+use super::ids::Ids;
+pub(super) use super::ids::Role;
+use super::keeper::{ENTER, Keeper, MADE};
+use super::machine::{self, Machine};
 
-/// What the chain says when its namespaces are made and wait for their ids, and when its overlays are mounted.
-const MADE: &[u8] = b"made\n";
+/// What the chain says when its overlays are mounted. Before, it says [`MADE`] when a namespace waits for its ids.
 const MOUNTED: &[u8] = b"mounted\n";
 
 /// The file in a build's directory that has the filter for system calls.
@@ -51,38 +53,16 @@ while [ \"$1\" != -- ]; do
     shift 2
 done
 shift
+# Whatever the host's is: packages are for everybody.
+umask 022
 echo mounted
 read -r go || exit 125
 exec \"$@\" </dev/null 9<\"$filter\"";
 
-/// Makes the state directory reachable for users who can't enter the directories above it.
+/// Makes the state directory reachable for users who can't enter the directories above it. Where an ordinary user's chain
+/// does it, it can't either: it has only been started there.
 const BIND: &str = "mount --bind \"$1\" /mnt && shift && exec \"$@\"";
-
-/// Whose rights a command in the sandbox has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Runs what the package's authors wrote: one plain user, nothing else.
-    Builder,
-    /// Installs packages into a root of our own: root of a user namespace, over as many ids as a Debian system uses,
-    /// none of which is anybody's on the machine.
-    Installer,
-    /// Installs packages over the machine's own root, whose files belong to the machine's ids, and so with those.
-    MachineInstaller,
-}
-
-impl Role {
-    /// Who installs packages for a way of building.
-    pub fn of(backend: Backend) -> Self {
-        match backend {
-            Backend::OwnRoot => Self::Installer,
-            Backend::HostRoot | Backend::HostRootLayered => Self::MachineInstaller,
-        }
-    }
-
-    fn has_several_ids(self) -> bool {
-        self != Self::Builder
-    }
-}
+const BIND_HERE: &str = "mount --no-canonicalize --rbind . /mnt && cd / && exec \"$@\"";
 
 /// An overlay to be mounted before the sandbox is made.
 #[derive(Debug, Clone)]
@@ -111,9 +91,9 @@ pub(super) struct Launch<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Stage {
     state: PathBuf,
-    is_root: bool,
-    build_id: u32,
-    sub_ids: Option<SubIds>,
+    ids: Ids,
+    /// Handles the files that sandboxes leave.
+    pub keeper: Keeper,
 }
 
 /// A chain that stands at the gate.
@@ -135,39 +115,28 @@ pub(super) enum StageError {
 impl Stage {
     /// A stage whose directories are all below `state`. `build_id` is the user who builds when the host is root.
     pub fn new(state: &Path, machine: &Machine, build_id: u32) -> Self {
+        let ids = Ids::of(machine, build_id);
         Self {
             state: state.to_owned(),
-            is_root: machine.is_root,
-            build_id,
-            sub_ids: machine.installer_ids(build_id),
+            ids,
+            keeper: Keeper::new(ids.subordinate()),
         }
     }
 
     /// Who root is, outside, for those who install packages in this role: user and group. None: ourselves.
     pub fn installer(&self, role: Role) -> Option<(u32, u32)> {
-        self.sub_ids
-            .filter(|_| self.is_root && role == Role::Installer)
-            .map(|ids| (ids.uid, ids.gid))
+        self.ids.installer(role)
     }
 
-    /// The user id that owns what a build may write, where it is not our own.
-    pub fn owner(&self) -> Option<u32> {
-        self.is_root.then_some(self.build_id)
-    }
-
-    /// Who a chain of root's is, outside, before it makes a namespace. None: ourselves.
-    fn runs_as(&self, role: Role) -> Option<(u32, u32)> {
-        match role {
-            Role::Builder => self.owner().map(|user| (user, user)),
-            Role::Installer => self.installer(role),
-            Role::MachineInstaller => None,
-        }
+    /// Who owns what a build may write, outside: user and group. None: nothing is built.
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        self.ids.builder()
     }
 
     /// Where a path below the state directory is found from inside the chain.
     pub fn inside(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.state) {
-            Ok(rest) if self.is_root => Path::new("/mnt").join(rest),
+            Ok(rest) if !matches!(self.ids, Ids::None) => Path::new("/mnt").join(rest),
             _ => path.to_owned(),
         }
     }
@@ -190,7 +159,10 @@ impl Stage {
             .env("PATH", machine::PATH)
             .env("LC_ALL", "C.UTF-8")
             .envs(launch.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
+            .current_dir(match self.ids {
+                Ids::Subordinate(_) => self.state.as_path(),
+                Ids::Nobodys { .. } | Ids::None => Path::new("/"),
+            })
             .stdin(Stdio::piped())
             .stdout(writer)
             .stderr(copy);
@@ -214,39 +186,31 @@ impl Stage {
     /// Leads a chain through its namespaces to the gate.
     fn lead(&self, waiting: &mut Waiting, role: Role) -> Result<(), StageError> {
         waiting.expect(MADE)?;
-        if role.has_several_ids() {
-            self.map_ids(waiting.child.id(), role)?;
+        let pid = waiting.child.id();
+        match self.ids {
+            Ids::Subordinate(ids) => {
+                let mapped = match role {
+                    Role::Builder => ids.map_builder(pid),
+                    Role::Installer | Role::MachineInstaller => ids.map_installer(pid),
+                };
+                mapped.map_err(|error| StageError::Said(error.to_string()))?;
+                waiting.pass()?;
+                waiting.expect(MADE)?;
+            }
+            Ids::Nobodys { .. } if role.has_several_ids() => self.map_ids(pid, role)?,
+            Ids::Nobodys { .. } | Ids::None => {}
         }
-        waiting
-            .go()
-            .map_err(|error| StageError::Io("open", "the gate".into(), error))?;
+        waiting.pass()?;
         waiting.expect(MOUNTED)
     }
 
     fn chain(&self, launch: &Launch<'_>) -> Result<Vec<OsString>, StageError> {
-        let mut words: Vec<OsString> = Vec::new();
-        let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
-        if self.is_root {
-            say(&["unshare", "--mount", "--propagation", "private", "sh", "-c", BIND, "sh"]);
-            words.push(self.state.clone().into());
-        }
-        let mut say = |texts: &[&str]| words.extend(texts.iter().map(OsString::from));
-        say(&["setpriv", "--pdeathsig", "KILL"]);
-        if let Some((user, group)) = self.runs_as(launch.role) {
-            say(&[
-                "--reuid",
-                &user.to_string(),
-                "--regid",
-                &group.to_string(),
-                "--clear-groups",
-            ]);
-        }
-        if launch.role.has_several_ids() {
-            say(&["unshare", "--user", "--mount"]);
-        } else if !launch.overlays.is_empty() {
-            say(&["unshare", "--user", "--map-root-user", "--mount"]);
-        }
-        say(&["bash", "-c", GATE, "bash"]);
+        let mut words = match self.ids {
+            Ids::Nobodys { .. } => self.nobodys(launch),
+            Ids::Subordinate(_) => subordinates(),
+            Ids::None => return Err(StageError::Said("this user has no subordinate ids".to_owned())),
+        };
+        words.extend(["bash", "-c", GATE, "bash"].map(OsString::from));
         words.push(self.inside(launch.filter).into());
         // A build's own sandbox is such a namespace, and closes itself.
         if launch.role.has_several_ids() {
@@ -258,6 +222,23 @@ impl Stage {
         }
         words.push("--".into());
         Ok(words)
+    }
+
+    /// Leads root's chain to the gate.
+    fn nobodys(&self, launch: &Launch<'_>) -> Vec<OsString> {
+        let mut out = words(&["unshare", "--mount", "--propagation", "private", "sh", "-c", BIND, "sh"]);
+        out.push(self.state.clone().into());
+        out.extend(words(&["setpriv", "--pdeathsig", "KILL"]));
+        if let Some((user, group)) = self.ids.of_role(launch.role) {
+            let (user, group) = (user.to_string(), group.to_string());
+            out.extend(words(&["--reuid", &user, "--regid", &group, "--clear-groups"]));
+        }
+        if launch.role.has_several_ids() {
+            out.extend(words(&["unshare", "--user", "--mount"]));
+        } else if !launch.overlays.is_empty() {
+            out.extend(words(&["unshare", "--user", "--map-root-user", "--mount"]));
+        }
+        out
     }
 
     fn overlay_options(&self, overlay: &Overlay) -> Result<OsString, StageError> {
@@ -289,69 +270,54 @@ impl Stage {
         Ok(path)
     }
 
+    /// Writes the map of a chain of root's.
     fn map_ids(&self, pid: u32, role: Role) -> Result<(), StageError> {
-        if self.is_root {
-            let (uid, gid) = self.installer(role).unwrap_or_default();
-            for (file, first) in [("uid_map", uid), ("gid_map", gid)] {
-                let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-                fs::write(&path, format!("0 {first} {}\n", machine::DEBIAN_IDS))
-                    .map_err(|error| StageError::Io("write", path, error))?;
-            }
-            return Ok(());
-        }
-        let sub = self
-            .sub_ids
-            .ok_or_else(|| StageError::Said("this user has no range in /etc/subuid and /etc/subgid".to_owned()))?;
-        let own = [
-            ("newuidmap", rustix::process::getuid().as_raw(), sub.uid),
-            ("newgidmap", rustix::process::getgid().as_raw(), sub.gid),
-        ];
-        for (tool, id, start) in own {
-            let output = Command::new(tool)
-                .args([pid, 0, id, 1, 1, start, machine::DEBIAN_IDS - 1].map(|number| number.to_string()))
-                .env_clear()
-                .env("PATH", machine::PATH)
-                .output()
-                .map_err(|error| StageError::Io("start", tool.into(), error))?;
-            if !output.status.success() {
-                return Err(StageError::Said(
-                    String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-                ));
-            }
+        let (uid, gid) = self.installer(role).unwrap_or_default();
+        for (file, first) in [("uid_map", uid), ("gid_map", gid)] {
+            let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+            fs::write(&path, format!("0 {first} {}\n", machine::DEBIAN_IDS))
+                .map_err(|error| StageError::Io("write", path, error))?;
         }
         Ok(())
     }
 }
 
-impl Stage {
-    /// Removes a tree, whoever owns what is in it.
-    pub fn remove(&self, path: &Path) -> io::Result<()> {
-        let error = match scratch::remove(path) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        // Of an ordinary user's layers, most belongs to ids that only a namespace gives rights over.
-        if self.is_root || self.sub_ids.is_none() {
-            return Err(error);
-        }
-        let command = words(&[OsStr::new("rm"), OsStr::new("-rf"), OsStr::new("--"), path.as_os_str()]);
-        let launch = Launch {
-            role: Role::Installer,
-            overlays: &[],
-            environment: &[],
-            filter: Path::new("/dev/null"),
-            sandbox: &command,
-        };
-        if let Ok(mut waiting) = self.start(&launch) {
-            waiting.go()?;
-            drop(waiting.child.stdin.take());
-            waiting.child.wait()?;
-        }
-        if path.exists() { Err(error) } else { Ok(()) }
-    }
+/// Leads an ordinary user's chain to the gate, through a namespace in which his own id is nobody's. So what it starts
+/// there would have no rights in it by itself; they are kept until it is somebody.
+fn subordinates() -> Vec<OsString> {
+    let mut out = words(&["setpriv", "--pdeathsig", "KILL"]);
+    out.extend(words(&[
+        "unshare",
+        "--user",
+        "--keep-caps",
+        "--mount",
+        "bash",
+        "-c",
+        ENTER,
+        "bash",
+    ]));
+    // Again, as the kernel forgets it when the id changes.
+    out.extend(words(&[
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--reuid",
+        "0",
+        "--regid",
+        "0",
+        "--clear-groups",
+    ]));
+    out.extend(words(&["--inh-caps", "-all", "sh", "-c", BIND_HERE, "sh"]));
+    out
 }
 
 impl Waiting {
+    /// The same on the way to the gate.
+    fn pass(&mut self) -> Result<(), StageError> {
+        self.go()
+            .map_err(|error| StageError::Io("open", "the gate".into(), error))
+    }
+
     /// Lets the chain go on from where it waits.
     pub fn go(&mut self) -> io::Result<()> {
         match &mut self.child.stdin {

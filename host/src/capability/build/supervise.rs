@@ -95,12 +95,12 @@ fn look(pid: u32, watch: &mut Watch<'_>, now: Instant) -> Result<(), Ended> {
     if now >= watch.deadline {
         return Err(Ended::TimedOut);
     }
-    match watch.disk.check(now, pid) {
+    match watch.disk.check(now, pid).map_err(Ended::Io)? {
         DiskState::Fine => {}
         DiskState::Exceeded => return Err(Ended::OutOfDisk { host_full: false }),
         DiskState::HostFull => return Err(Ended::OutOfDisk { host_full: true }),
     }
-    if !watch.group.limits_memory() && Family::of(pid).exceeds(watch.memory) {
+    if !watch.group.limits_memory() && Family::of(pid).exceeds(watch.memory, watch.disk.in_memory()) {
         return Err(Ended::OutOfMemory);
     }
     Ok(())

@@ -5,9 +5,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::inventory::Entry;
+use super::keeper::Keeper;
 
 /// Space on the host's disk that a build never gets, whatever its own limit.
 const RESERVE: u64 = 512 << 20;
@@ -64,37 +68,72 @@ impl Family {
 
     /// Memory in bytes, with pages that several processes share counted for each.
     fn resident(&self) -> u64 {
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         self.members.iter().fold(0, |sum: u64, stat| {
-            sum.saturating_add(stat.resident.saturating_mul(page))
+            sum.saturating_add(stat.resident.saturating_mul(page()))
         })
     }
 
-    /// Memory in bytes, with shared pages counted once, and what lies in files without a name.
-    fn proportional(&self) -> u64 {
-        self.members
-            .iter()
-            .fold(0, |sum: u64, stat| sum.saturating_add(proportional(stat).unwrap_or(0)))
+    /// Memory in bytes, with shared pages counted once. Of files in memory the larger counts: what is mapped of any, or
+    /// what those take that are open and have no name.
+    fn proportional(&self, unnamed: u64) -> u64 {
+        let (mut own, mut files) = (0_u64, 0_u64);
+        for stat in &self.members {
+            let memory = memory_of(stat);
+            own = own.saturating_add(memory.own);
+            files = files.saturating_add(memory.files);
+        }
+        own.saturating_add(files.max(unnamed))
     }
 
-    /// The disk space, in bytes, of files on the disk `dev` that are open and have no name any more.
-    pub fn unnamed(&self, dev: u64) -> u64 {
-        let mut seen: HashSet<u64> = HashSet::new();
-        let open = self
-            .members
-            .iter()
-            .flat_map(|stat| fs::read_dir(format!("/proc/{}/fd", stat.pid)));
-        open.flatten()
-            .flatten()
-            .filter_map(|entry| fs::metadata(entry.path()).ok())
-            .filter(|kind| kind.is_file() && kind.nlink() == 0 && kind.dev() == dev && seen.insert(kind.ino()))
-            .fold(0, |sum, kind| sum.saturating_add(taken(&kind)))
+    /// What files take that are open and have no name any more: those on the disk `dev`, and those in memory.
+    fn unnamed(&self, dev: u64, ancestor: u32, keeper: Keeper) -> io::Result<Unnamed> {
+        let pids: Vec<i32> = self.members.iter().map(|stat| stat.pid).collect();
+        let mut seen: HashSet<(u64, u64)> = HashSet::new();
+        let mut sum = Unnamed::default();
+        keeper.each_unnamed(&pids, ancestor, &mut |entry| {
+            if !seen.insert((entry.dev, entry.ino)) {
+                return;
+            }
+            let kind = if entry.dev == dev {
+                &mut sum.disk
+            } else {
+                &mut sum.memory
+            };
+            *kind = kind.saturating_add(taken(&entry));
+        })?;
+        Ok(sum)
     }
 
-    /// Whether the family's memory is over `limit`.
-    pub fn exceeds(&self, limit: u64) -> bool {
-        self.resident() > limit && self.proportional() > limit
+    /// Whether one of them lets nobody look at what it has open but the machine's root: such a process belongs to him, as
+    /// far as `/proc` says. Others do so to protect their secrets, builds of an ordinary user's host to escape its count.
+    fn hides(&self) -> bool {
+        let own = rustix::process::getuid();
+        !own.is_root()
+            && self
+                .members
+                .iter()
+                .any(|stat| fs::metadata(format!("/proc/{}/fd", stat.pid)).is_ok_and(|kind| kind.uid() == 0))
     }
+
+    /// Whether the family's memory is over `limit`, with `unnamed` bytes in files without a name.
+    pub fn exceeds(&self, limit: u64, unnamed: u64) -> bool {
+        self.resident().saturating_add(unnamed) > limit && self.proportional(unnamed) > limit
+    }
+}
+
+/// What files without a name take, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unnamed {
+    disk: u64,
+    memory: u64,
+}
+
+/// The memory of a process in bytes, its part of what it shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Memory {
+    own: u64,
+    /// Of files in memory.
+    files: u64,
 }
 
 fn parse(stat: &str) -> Option<Stat> {
@@ -122,17 +161,34 @@ fn descendants(everyone: &[Stat], ancestor: i32) -> Vec<Stat> {
     found
 }
 
-fn proportional(stat: &Stat) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", stat.pid)).ok()?;
-    let kib: u64 = text.lines().find_map(|line| {
-        line.strip_prefix("Pss:")?
-            .trim()
-            .strip_suffix("kB")?
-            .trim()
-            .parse()
-            .ok()
-    })?;
-    Some(kib.saturating_mul(1024))
+/// What the kernel says of a process's memory; all that is resident, if it says nothing to us.
+fn memory_of(stat: &Stat) -> Memory {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", stat.pid));
+    match text.ok().as_deref().and_then(rollup) {
+        Some(memory) => memory,
+        None if is_gone(stat.pid) => Memory::default(),
+        None => Memory {
+            own: stat.resident.saturating_mul(page()),
+            files: 0,
+        },
+    }
+}
+
+fn rollup(text: &str) -> Option<Memory> {
+    let field = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib.saturating_mul(1024))
+    };
+    let files = field("Pss_Shmem:").unwrap_or(0);
+    Some(Memory {
+        own: field("Pss:")?.saturating_sub(files),
+        files,
+    })
+}
+
+fn page() -> u64 {
+    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
 }
 
 /// Whether a process is gone, or dead and only waits for its parent.
@@ -149,8 +205,14 @@ pub(super) fn is_gone(pid: i32) -> bool {
 pub(super) struct Disk {
     places: Vec<PathBuf>,
     limit: u64,
+    /// Who may look everywhere in there.
+    keeper: Keeper,
     counted: u64,
+    /// Memory of files without a name, when it was counted.
+    in_memory: u64,
     free_then: u64,
+    /// What was counted, and what was free, before a process hid what it has open.
+    hidden: Option<(u64, u64)>,
     next_count: Instant,
 }
 
@@ -167,47 +229,72 @@ pub(super) enum DiskState {
 
 impl Disk {
     /// Watches these directories, which are all on one file system.
-    pub fn watch(places: Vec<PathBuf>, limit: u64) -> Self {
+    pub fn watch(places: Vec<PathBuf>, limit: u64, keeper: Keeper) -> Self {
         Self {
             places,
             limit,
+            keeper,
             counted: 0,
+            in_memory: 0,
             free_then: 0,
+            hidden: None,
             next_count: Instant::now(),
         }
     }
 
     /// Looks, and counts the files only if the free space leaves a doubt, or after a while. `ancestor` is the process
     /// whose descendants are the build.
-    pub fn check(&mut self, now: Instant, ancestor: u32) -> DiskState {
+    ///
+    /// # Errors
+    /// If the files can't be counted.
+    pub fn check(&mut self, now: Instant, ancestor: u32) -> io::Result<DiskState> {
         let Some(disk) = self.places.first().and_then(|place| rustix::fs::statvfs(place).ok()) else {
-            return DiskState::Fine;
+            return Ok(DiskState::Fine);
         };
         if has_only_the_reserve(&disk) {
-            return DiskState::HostFull;
+            return Ok(DiskState::HostFull);
         }
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         // All that has vanished from the disk since the last count, as if the build had taken it.
         let worst = self.counted.saturating_add(self.free_then.saturating_sub(free));
         if worst <= self.limit && now < self.next_count && self.free_then > 0 {
-            return DiskState::Fine;
+            return Ok(DiskState::Fine);
         }
         let begun = Instant::now();
+        self.counted = self.count(free, ancestor)?;
+        self.free_then = free;
+        // Counting never takes more than a tenth of the time, except while others fill the disk.
+        self.next_count = now + (begun.elapsed() * 10).max(Duration::from_secs(2));
+        Ok(if self.counted > self.limit {
+            DiskState::Exceeded
+        } else {
+            DiskState::Fine
+        })
+    }
+
+    /// The memory of files that have no name, in bytes, when they were counted last.
+    pub fn in_memory(&self) -> u64 {
+        self.in_memory
+    }
+
+    /// What the build has on the disk, in bytes.
+    fn count(&mut self, free: u64, ancestor: u32) -> io::Result<u64> {
         let dev = self
             .places
             .first()
             .and_then(|place| fs::metadata(place).ok())
             .map(|kind| kind.dev());
-        let unnamed = dev.map_or(0, |dev| Family::of(ancestor).unnamed(dev));
-        self.counted = count(&self.places).saturating_add(unnamed);
-        self.free_then = free;
-        // Counting never takes more than a tenth of the time, except while others fill the disk.
-        self.next_count = now + (begun.elapsed() * 10).max(Duration::from_secs(2));
-        if self.counted > self.limit {
-            DiskState::Exceeded
-        } else {
-            DiskState::Fine
+        let family = Family::of(ancestor);
+        let unnamed = family.unnamed(dev.unwrap_or_default(), ancestor, self.keeper)?;
+        self.in_memory = unnamed.memory;
+        let counted = count(&self.places, self.keeper)?.saturating_add(unnamed.disk);
+        if self.hidden.is_none() && family.hides() {
+            let before = if self.free_then > 0 { self.free_then } else { free };
+            self.hidden = Some((self.counted, before));
         }
+        // Who hides what he has open pays for all that has vanished from the disk meanwhile.
+        let vanished = |(counted, before): (u64, u64)| counted.saturating_add(before.saturating_sub(free));
+        Ok(counted.max(self.hidden.map_or(0, vanished)))
     }
 }
 
@@ -222,28 +309,30 @@ fn has_only_the_reserve(disk: &rustix::fs::StatVfs) -> bool {
     free < RESERVE || disk.f_favail < disk.f_files / RESERVED_FILES
 }
 
+/// How many bytes builds may still write where `place` is.
+///
+/// # Errors
+/// If nobody can look.
+pub(super) fn room(place: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(place)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(RESERVE))
+}
+
 /// What a file takes on the disk, in bytes.
-fn taken(kind: &fs::Metadata) -> u64 {
-    kind.blocks().saturating_mul(512).max(SMALLEST_FILE)
+fn taken(entry: &Entry) -> u64 {
+    entry.blocks.saturating_mul(512).max(SMALLEST_FILE)
 }
 
 /// The disk space of everything below some directories, in bytes; a file with two names is counted once.
-fn count(places: &[PathBuf]) -> u64 {
+fn count(places: &[PathBuf], keeper: Keeper) -> io::Result<u64> {
     let mut seen: HashSet<(u64, u64)> = HashSet::new();
     let mut sum = 0_u64;
-    let mut pending = places.to_vec();
-    while let Some(dir) = pending.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let Ok(kind) = entry.metadata() else { continue };
-            if kind.nlink() < 2 || kind.is_dir() || seen.insert((kind.dev(), kind.ino())) {
-                sum = sum.saturating_add(taken(&kind));
-            }
-            if kind.is_dir() {
-                pending.push(entry.path());
-            }
+    keeper.each_below(places, &mut |entry| {
+        if entry.links < 2 || entry.is_dir || seen.insert((entry.dev, entry.ino)) {
+            sum = sum.saturating_add(taken(&entry));
         }
-    }
-    sum
+    })?;
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -264,6 +353,15 @@ mod tests {
             }
         );
         assert_eq!(parse("42 (a"), None);
+    }
+
+    #[test]
+    fn shared_memory_is_told_apart_where_the_kernel_does() {
+        let text = "00400000-7fff ---p 00000000 00:00 0 [rollup]\nRss: 900 kB\nPss:  30 kB\nPss_Anon: 8 kB\nPss_Shmem:  20 kB\n";
+        let memory = rollup(text).unwrap();
+        assert_eq!((memory.own, memory.files), (10 << 10, 20 << 10));
+        assert_eq!(rollup("Pss:  30 kB\n").unwrap().own, 30 << 10);
+        assert_eq!(rollup("Rss:  30 kB\n"), None);
     }
 
     #[test]
@@ -291,7 +389,10 @@ mod tests {
         for number in 0..100 {
             fs::write(dir.path().join(number.to_string()), "").unwrap();
         }
-        assert_eq!(count(&[dir.path().to_owned()]), 100 * SMALLEST_FILE);
+        assert_eq!(
+            count(&[dir.path().to_owned()], Keeper::new(None)).unwrap(),
+            100 * SMALLEST_FILE
+        );
     }
 
     #[test]
@@ -299,7 +400,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), vec![1; 1 << 20]).unwrap();
         fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
-        let sum = count(&[dir.path().to_owned()]);
+        let sum = count(&[dir.path().to_owned()], Keeper::new(None)).unwrap();
         assert!((1 << 20..3 << 19).contains(&sum), "{sum}");
     }
 }

@@ -169,6 +169,19 @@ impl Sample {
     }
 }
 
+/// The processes that were started by these words.
+pub fn pids_of(words: &[&str]) -> Vec<u32> {
+    let line: String = words.iter().map(|word| format!("{word}\0")).collect();
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| {
+            let dir = entry.ok()?.path();
+            let found = fs::read(dir.join("cmdline")).ok()? == line.as_bytes();
+            found.then(|| dir.file_name()?.to_str()?.parse().ok()).flatten()
+        })
+        .collect()
+}
+
 /// The processes whose command line or environment mentions a text.
 pub fn processes_with(text: &str) -> Vec<String> {
     fs::read_dir("/proc")

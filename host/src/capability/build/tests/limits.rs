@@ -89,6 +89,8 @@ fn build_that_hides_what_it_writes_is_ended() {
     for script in [
         // Files that have no name any more, and files that have nothing but a name.
         "@for i in 1 2 3 4; do perl -e 'open my $$f, \"+>\", \"hidden$$ARGV[0]\"; unlink \"hidden$$ARGV[0]\"; print $$f \"x\" x 1000000 for 1..40; $$f->flush; sleep 3600' $$i & done; wait",
+        // The same by processes at which nobody may look but root.
+        "@for i in 1 2 3 4; do perl -e 'require \"syscall.ph\"; syscall(&SYS_prctl, 4, 0, 0, 0, 0); open my $$f, \"+>\", \"hidden$$ARGV[0]\"; unlink \"hidden$$ARGV[0]\"; print $$f \"x\" x 1000000 for 1..40; $$f->flush; sleep 3600' $$i & done; wait",
         "@mkdir many; perl -e 'for (1..40000) { open my $$f, \">\", \"many/$$_\" }'; sleep 3600",
     ] {
         let mut sample = Sample::running(script);
@@ -102,8 +104,34 @@ fn build_that_hides_what_it_writes_is_ended() {
 }
 
 #[test]
+fn artifacts_count_by_their_length_and_not_by_what_they_take() {
+    // Each is shorter than a file may be, and takes next to nothing.
+    let sample = Sample::running(
+        "@for i in 1 2; do truncate -s 200M ../demo-$$i.tar; dpkg-distaddfile demo-$$i.tar misc optional; done",
+    );
+    match sample.build().unwrap_err() {
+        BuildError::BadResult { why, .. } => assert!(why.contains("more than the limit on disk"), "{why}"),
+        other => unreachable!("{other}"),
+    }
+    assert_eq!(fs::read_dir(sample.output()).unwrap().count(), 1, "only the log");
+}
+
+#[test]
 fn build_that_eats_memory_is_ended() {
     let mut sample = Sample::running("@perl -e 'my @a; while (1) { push @a, \"x\" x 1000000 }'");
+    sample.limits.memory = 200 << 20;
+    match sample.build().unwrap_err() {
+        BuildError::MemoryLimit { limit, .. } => assert_eq!(limit, 200 << 20),
+        other => unreachable!("{other}"),
+    }
+}
+
+#[test]
+fn build_that_hides_memory_in_files_without_a_name_is_ended() {
+    // None of it is mapped, so it is no process's. A single file is shorter than one may be.
+    let mut sample = Sample::running(
+        "@perl -e 'require \"syscall.ph\"; my @f; for my $$n (1..4) { my $$name = \"x\"; my $$fd = syscall(&SYS_memfd_create, $$name, 0); open my $$f, \">&=\", $$fd or die; print $$f \"x\" x 1000000 for 1..150; $$f->flush; push @f, $$f } sleep 3600'",
+    );
     sample.limits.memory = 200 << 20;
     match sample.build().unwrap_err() {
         BuildError::MemoryLimit { limit, .. } => assert_eq!(limit, 200 << 20),

@@ -5,6 +5,7 @@ mod fixture;
 mod formats;
 mod hostile;
 mod limits;
+mod machine;
 mod ordinary;
 mod probes;
 mod repository;
