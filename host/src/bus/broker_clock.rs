@@ -3,7 +3,6 @@
 //! Events of a host whose clock is wrong are refused by the others, so that its work would be lost. The embedded broker
 //! tells its time when a connection begins.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::TIME_PROPERTY;
@@ -13,6 +12,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
+use super::obstacle::Obstacle;
 use crate::event::CLOCK_SKEW;
 
 /// How often a clock that is wrong is looked at again.
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Nothing is computed from an old reading: a machine that was suspended, or whose clock is set, would seem to be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerClock {
-    trouble: Arc<Mutex<Option<String>>>,
+    wrong: Obstacle,
 }
 
 impl BrokerClock {
@@ -34,12 +34,7 @@ impl BrokerClock {
     pub(super) fn note(&self, connack: &ConnAck) {
         let Some(time) = told(connack) else { return };
         let found = trouble(milliseconds(OffsetDateTime::now_utc()).saturating_sub(time));
-        // Nothing panics while it holds this.
-        let before = std::mem::replace(
-            &mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner),
-            found.clone(),
-        );
-        match (before, found) {
+        match (self.wrong.set(found.clone()), found) {
             (None, Some(trouble)) => tracing::warn!("{trouble}"),
             (Some(_), None) => tracing::info!("this machine's clock agrees with the broker's again"),
             _ => {}
@@ -49,14 +44,18 @@ impl BrokerClock {
     /// What is wrong with this machine's clock, if anything is.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.wrong.found()
+    }
+
+    /// What keeps bots from taking work while the clock is wrong.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        self.wrong.clone()
     }
 
     /// Wait until the clock is right, as far as anybody knows.
     pub async fn right(&self) {
-        while self.trouble().is_some() {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.wrong.gone().await;
     }
 
     /// Ask for the broker's time again and again while the clock is wrong: connections that last tell none.

@@ -66,6 +66,7 @@ impl Concerns {
             filters: vec![DROPPED.to_owned()],
             presence: None,
             places: None,
+            obstacles: Vec::new(),
         };
         let concerns = self.clone();
         let (mut deliveries, _state, _task) = consumer.start(cancel);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::herald::Card;
+use super::obstacle::{self, Obstacle};
 use super::publisher::AGAIN_PROPERTY;
 use crate::ledger::{DeadLetter, Revived};
 
@@ -146,6 +147,8 @@ pub struct Consumer {
     /// How many messages can be held by now, where that is less than the receive maximum. The embedded broker is told, so
     /// that it gives the others to idle members.
     pub places: Option<watch::Receiver<u16>>,
+    /// What keeps it from taking work. Sessions that only look have no such thing.
+    pub obstacles: Vec<Obstacle>,
 }
 
 impl Consumer {
@@ -170,7 +173,7 @@ impl Consumer {
             let mut known = false;
             while !cancel.is_cancelled() {
                 tokio::select! {
-                    () = self.right_time(&state) => {}
+                    () = self.no_obstacle(&state) => {}
                     () = cancel.cancelled() => break,
                 }
                 let end = self.connection(&way, &state, &mut backoff, &mut known, &cancel).await;
@@ -194,16 +197,11 @@ impl Consumer {
         (receiver, watcher, task)
     }
 
-    /// What keeps a member of groups from taking work: a clock that is wrong. Other sessions only look.
-    fn wrong_time(&self) -> Option<String> {
-        self.options.concerns.clock.trouble().filter(|_| self.places.is_some())
-    }
-
     /// Wait until the bot's work would count. It is not connected meanwhile, so that the broker gives the work to others.
-    async fn right_time(&self, state: &watch::Sender<ConsumerState>) {
-        if let Some(trouble) = self.wrong_time() {
-            state.send_replace(ConsumerState::Connecting(Some(trouble)));
-            self.options.concerns.clock.right().await;
+    async fn no_obstacle(&self, state: &watch::Sender<ConsumerState>) {
+        if let Some(why) = obstacle::first(&self.obstacles) {
+            state.send_replace(ConsumerState::Connecting(Some(why)));
+            obstacle::all_gone(&self.obstacles).await;
         }
     }
 
@@ -243,8 +241,8 @@ impl Consumer {
                 }
             };
             // Something comes at least as often as there are signs of life.
-            if let Some(trouble) = self.wrong_time() {
-                return End::Broken(trouble);
+            if let Some(why) = obstacle::first(&self.obstacles) {
+                return End::Broken(why);
             }
             match event {
                 Err(error) => {
@@ -257,8 +255,8 @@ impl Consumer {
                     backoff.reset();
                     told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
-                    if let Some(trouble) = self.wrong_time() {
-                        return End::Broken(trouble);
+                    if let Some(why) = obstacle::first(&self.obstacles) {
+                        return End::Broken(why);
                     }
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(

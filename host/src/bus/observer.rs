@@ -118,6 +118,7 @@ impl Source {
             filters: self.filters.clone(),
             presence: None,
             places: None,
+            obstacles: Vec::new(),
         };
         let cancel = self.cancel.child_token();
         let (deliveries, _state, task) = consumer.start(cancel.clone());

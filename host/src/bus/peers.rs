@@ -112,6 +112,7 @@ impl Peers {
             filters: vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)],
             presence: None,
             places: None,
+            obstacles: Vec::new(),
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {

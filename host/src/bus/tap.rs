@@ -57,6 +57,7 @@ pub fn tap(
         filters: vec![verifier.topics.full(filter)],
         presence: None,
         places: None,
+        obstacles: Vec::new(),
     };
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
     let (sightings, receiver) = mpsc::channel(BACKLOG);

@@ -123,6 +123,7 @@ impl Desk {
             Request::Groups => groups::all(&self.host).await,
             Request::Group { filter } => groups::one(&self.host, &filter).await,
             Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
+            Request::Collect { dry_run } => Ok(Answer::Collected(self.host.collect(dry_run).await?)),
             Request::Shutdown => {
                 self.shutdown.cancel();
                 Ok(Answer::Done)
@@ -148,7 +149,10 @@ impl Desk {
             outbox: outbox.size,
             outbox_full: outbox.full,
             trouble: self.host.publisher().trouble.or_else(|| self.host.clock_trouble()),
+            full: self.host.disk_trouble(),
             concerns: self.host.concerns(),
+            disk: self.host.disk(),
+            kept: self.host.kept(),
         }
     }
 

@@ -15,11 +15,12 @@ use super::unread::ShownRun;
 use crate::bus::{LeftOut, Presence, Sighting};
 use crate::capability::LogLine;
 use crate::ledger::{DeadLetter, LetterNumber, Size};
-use crate::supervisor::{BotSpec, BotStatus, InForce};
+use crate::retention::Report;
+use crate::supervisor::{BotSpec, BotStatus, DiskStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// How often a host says that it is still at work on a request.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -111,6 +112,11 @@ pub enum Request {
         /// `$share/NAME/FILTER`.
         filter: String,
     },
+    /// Keep house now: [`Answer::Collected`].
+    Collect {
+        /// Only say what would be removed.
+        dry_run: bool,
+    },
     /// Stop the host: [`Answer::Done`], as soon as it has begun to.
     Shutdown,
 }
@@ -163,6 +169,8 @@ pub enum Answer {
         /// The end of its log.
         log: Vec<LogLine>,
     },
+    /// What was removed, or would be, by kind.
+    Collected(Vec<Report>),
     /// Dead letters, oldest first.
     DeadLetters(Vec<DeadLetter>),
     /// The embedded broker's groups.
@@ -213,9 +221,18 @@ pub struct HostStatus {
     /// Why they wait, or why there is no connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Why bots that build take no work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
     /// What in the broker's settings can lose messages.
     #[serde(default)]
     pub concerns: Vec<String>,
+    /// How full the disk is; none in the moment before the host has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskStatus>,
+    /// What the last sweep found of all that is kept for a while; empty before the first.
+    #[serde(default)]
+    pub kept: Vec<Report>,
 }
 
 /// A bot in the list.

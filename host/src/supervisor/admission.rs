@@ -18,6 +18,7 @@ use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use super::turns::Turns;
 use super::twins::Twins;
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
+use crate::capability::Interface;
 use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
@@ -158,6 +159,10 @@ impl Inner {
             state: STATE_LIMIT,
             instances: spec.instances.max(1),
         };
+        let mut obstacles = vec![self.link.clock.obstacle()];
+        if instances.bot().grants.allow(Interface::Build) {
+            obstacles.push(self.keeper.disk.obstacle());
+        }
         let handler = Handler {
             instances,
             stage: rights::bearer(spec, name, description)
@@ -182,6 +187,7 @@ impl Inner {
             old_session: None,
             filters,
             timers: resolved.timers,
+            obstacles,
             connection: ConnectionOptions {
                 client_id: client_id_of_bot(&self.link.host, name),
                 ..self.connection.clone()

@@ -14,7 +14,7 @@ use super::places::{Place, Places};
 use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::bus::{
-    BrokerClock, Card, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
+    Card, ConnectionOptions, Consumer, ConsumerState, Delivery, Obstacle, OldSession, Presence, Publisher, Subject,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     /// What an older version of the host may have left at the broker.
     pub(super) old_session: Option<OldSession>,
     pub(super) timers: Vec<(String, Duration)>,
+    /// What keeps it from taking work.
+    pub(super) obstacles: Vec<Obstacle>,
     pub(super) connection: ConnectionOptions,
     pub(super) publisher: Publisher,
 }
@@ -116,6 +118,7 @@ impl Prepared {
             filters: std::mem::take(&mut self.filters),
             presence: Some(card.clone()),
             places: Some(places.held()),
+            obstacles: self.obstacles.clone(),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();
@@ -219,6 +222,7 @@ impl Life {
         helpers.spawn(revive(Arc::clone(&handler), self.abandon.clone()));
         let quarantine = handler.health.quarantine.clone();
         let mut outbox = handler.link.ledger.outbox_level();
+        let obstacles = self.prepared.obstacles.clone();
         let mut in_hand = None;
         loop {
             tokio::select! {
@@ -229,7 +233,7 @@ impl Life {
                 Some(delivery) = deliveries.recv(), if in_hand.is_none() => in_hand = Some(delivery),
                 Some(delivery) = next_of(&mut old_deliveries), if in_hand.is_none() => in_hand = Some(delivery),
                 // Taken for a message that is there: one that waits for another attempt needs the place otherwise.
-                Some(mut place) = place_for_work(&places, &mut outbox, &handler.link.clock), if in_hand.is_some() => {
+                Some(mut place) = place_for_work(&places, &mut outbox, &obstacles), if in_hand.is_some() => {
                     let Some(delivery) = in_hand.take() else { continue };
                     let (handler, abandon) = (Arc::clone(&handler), self.abandon.clone());
                     work.spawn(async move {
@@ -297,15 +301,17 @@ async fn next_of(deliveries: &mut Option<mpsc::Receiver<Delivery>>) -> Option<De
     deliveries.as_mut()?.recv().await
 }
 
-/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and it would have a time
-/// that others believe.
+/// A place among the messages in hand, once there is one, the outbox has room for what comes of it, and nothing keeps the bot from taking
+/// work.
 async fn place_for_work(
     places: &Arc<Places>,
     outbox: &mut watch::Receiver<OutboxStatus>,
-    clock: &BrokerClock,
+    obstacles: &[Obstacle],
 ) -> Option<Place> {
     outbox.wait_for(|status| !status.full).await.ok()?;
-    clock.right().await;
+    for obstacle in obstacles {
+        obstacle.gone().await;
+    }
     Some(places.take().await)
 }
 

@@ -9,16 +9,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
-use super::chores::{forget_old, forward_logs};
+use super::chores::forward_logs;
 use super::error::HostError;
 use super::holding;
 use super::host::{Host, Inner};
+use super::housekeeping::{DiskWatch, Expected, Housekeeping, Keeper};
 use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::reconsider::reconsider_refused;
 use super::registry::Registry;
-use super::settings::{BrokerChoice, HostConfig, PIPELINE};
+use super::settings::{BrokerChoice, HostConfig, PIPELINE, broker_directory};
 use super::state_directory;
 use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, Herald, Holder, Inquiry, KEEP_ALIVE, Observer, Patience, Peers,
@@ -161,7 +162,8 @@ impl Host {
             topics.clone(),
             cancel.clone(),
         ));
-        tokio::spawn(forget_old(ledger.clone(), config.messages.max_age, cancel.clone()));
+        let keeper = keeper(&config, &services);
+        tokio::spawn(Arc::clone(&keeper).keep_house(cancel.clone()));
         tokio::spawn(reconsider_refused(
             ledger.clone(),
             Arc::clone(&verifier),
@@ -186,7 +188,8 @@ impl Host {
                 connection,
                 publisher,
                 observer,
-                bots: Registry::default(),
+                bots: keeper.bots.clone(),
+                keeper,
                 has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
                 drain: config.drain,
@@ -199,6 +202,27 @@ impl Host {
             }),
         })
     }
+}
+
+/// The host's housekeeping, with the table of its bots.
+fn keeper(config: &HostConfig, services: &Arc<Services>) -> Arc<Keeper> {
+    let housekeeping = Housekeeping::new(
+        config.state.clone(),
+        broker_directory(config),
+        Arc::clone(services),
+        config.retention.clone(),
+        config.messages.max_age,
+    );
+    let disk = DiskWatch::default();
+    // Before any bot takes work.
+    disk.look(&config.state, &config.retention);
+    Arc::new(Keeper {
+        housekeeping: Arc::new(housekeeping),
+        disk,
+        expected: Expected::default(),
+        bots: Registry::default(),
+        state: config.state.clone(),
+    })
 }
 
 /// The embedded broker, if it is wanted, and where messages go.
@@ -223,7 +247,7 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
 }
 
 /// What the host can do for bots.
-fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> Result<Services, HostError> {
+pub(super) fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> Result<Services, HostError> {
     let state = &config.state;
     Ok(Services {
         ledger: ledger.clone(),
@@ -231,7 +255,7 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
             Some(location) => ArtifactStore::open(location)?,
             None => ArtifactStore::local(&state.join("artifacts"))?,
         },
-        logs: Arc::new(LogHub::new(state.join("logs"))),
+        logs: Arc::new(LogHub::new(state.join("logs")).with_most_of_bot(config.retention.log_file)),
         git: Git::new(state.join("git"), GitConfig::default()).map_err(|source| HostError::StateDirectory {
             path: state.join("git"),
             source,

@@ -27,4 +27,5 @@ mod rights;
 mod runs;
 mod sight;
 mod signatures;
+mod upkeep;
 mod worlds;
