@@ -54,7 +54,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Wraps an error of SQLite; damage has a remedy of its own.
-    fn sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+    pub fn sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {

@@ -42,6 +42,7 @@ mod routing;
 mod session;
 mod topic;
 mod topic_tree;
+mod waiting;
 
 pub use access::{Access, HOSTS_CLIENT_IDS, Owner, Role, User, hash_password};
 pub use broker::Broker;
@@ -52,6 +53,7 @@ pub use group::{BacklogStatus, BacklogTopic, DeadLetter, GroupStatus};
 pub use listen::TlsError;
 pub use operator::Operator;
 pub use pem::{PemError, Validity, certificates, validities};
+pub use waiting::stored_payloads;
 
 /// User property of a redelivered group message: which attempt this is.
 pub const ATTEMPT_PROPERTY: &str = "foundry-attempt";

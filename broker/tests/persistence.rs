@@ -434,3 +434,37 @@ fn what_nobody_keeps_does_not_touch_the_disk() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(size(), before);
 }
+
+#[test]
+fn what_waits_on_the_disk_is_seen_by_whoever_keeps_what_it_refers_to() {
+    let mut broker = Phoenix::new();
+    broker.away("away", "mail", Q1);
+    let mut member = broker.client("member");
+    member.subscribe("$share/group/work", Q1);
+    for (topic, payload) in [("work", "leased"), ("work", "queued"), ("mail", "mail")] {
+        broker.publish(topic, Q1, payload);
+    }
+    let leased = member.recv_publish();
+    broker.client("publisher").publish(retained("kept", Q1, "retained"));
+    let stored = |broker: &Phoenix| {
+        let mut stored = std::collections::BTreeSet::new();
+        let seen = foundry_broker::stored_payloads(broker.directory.path(), |payload| {
+            stored.insert(String::from_utf8_lossy(payload).into_owned());
+        });
+        seen.unwrap();
+        stored
+    };
+    let all = ["leased", "mail", "queued", "retained"].map(ToOwned::to_owned);
+    assert_eq!(stored(&broker), all.clone().into(), "while it runs");
+    member.finish(&leased);
+    member.ping();
+    support::eventually("what is acknowledged is gone", || !stored(&broker).contains("leased"));
+    broker.kill();
+    assert_eq!(
+        stored(&broker),
+        all[1..].iter().cloned().collect(),
+        "when it does not run"
+    );
+    let nowhere = tempfile::tempdir().unwrap();
+    foundry_broker::stored_payloads(nowhere.path(), |_| panic!("nothing is there")).unwrap();
+}

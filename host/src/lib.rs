@@ -14,6 +14,7 @@ pub mod keys;
 pub mod ledger;
 pub mod objects;
 pub mod repository;
+pub mod retention;
 pub mod run;
 pub mod runtime;
 pub mod secret_file;

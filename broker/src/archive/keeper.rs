@@ -114,7 +114,7 @@ pub struct Archive {
 impl Archive {
     /// Opens the database in `directory`, starts the thread, and says what there is.
     pub fn start(directory: &Path) -> Result<(Self, Archived), StoreError> {
-        let store = Store::open(&directory.join("sessions.sqlite"))?;
+        let store = Store::open(&directory.join(super::SESSIONS))?;
         let archived = store.load(Timestamp::now())?;
         let (commands, receiver) = channel();
         let keeper = Keeper::new(store);

@@ -22,3 +22,6 @@ mod store_model;
 
 pub use change::{ArchivedSession, Change};
 pub use keeper::{Archive, ArchiveHandle};
+
+/// The database, in the broker's data directory.
+pub const SESSIONS: &str = "sessions.sqlite";

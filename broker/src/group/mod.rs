@@ -41,6 +41,9 @@ use self::types::Death;
 use crate::message::Message;
 use crate::topic::GroupKey;
 
+/// The database of all groups, in the broker's data directory.
+pub const GROUPS: &str = "groups.sqlite";
+
 /// The properties of a dead letter: those of the message, and where and how often it failed.
 fn dead_properties(message: &Message, key: &GroupKey, attempts: u32, death: Death) -> Vec<Property> {
     let notes = [

@@ -96,7 +96,7 @@ impl Worker {
         commands: Sender<Command>,
         filters: Filters,
     ) -> Result<Self, StoreError> {
-        let store = Store::open(&directory.join("groups.sqlite"))?;
+        let store = Store::open(&directory.join(super::GROUPS))?;
         let now = Timestamp::now();
         let mut groups = Groups::new(config.limits, config.leases.clone());
         for group in store.groups()? {

@@ -1,14 +1,17 @@
 //! `log`: what bots say, kept per run and sent to whoever listens.
 
+mod retention;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
+use crate::retention::Limits;
 use crate::runtime::{Invocation, MAX_LINE, wit};
 
 /// Lines that a slow listener may be behind before it misses some.
@@ -67,6 +70,10 @@ impl Level {
 pub struct LogHub {
     directory: PathBuf,
     live: broadcast::Sender<Arc<LogLine>>,
+    /// Bytes at which a bot's file of lines outside of runs makes room for a new one.
+    most_of_bot: u64,
+    /// Held while it does.
+    turning: Mutex<()>,
 }
 
 impl LogHub {
@@ -76,6 +83,17 @@ impl LogHub {
         Self {
             directory: directory.into(),
             live: broadcast::channel(LIVE_LINES).0,
+            most_of_bot: Limits::default().log_file,
+            turning: Mutex::default(),
+        }
+    }
+
+    /// The same, with another bound of a bot's file of lines outside of runs, in bytes. One older file is kept besides.
+    #[must_use]
+    pub fn with_most_of_bot(self, bytes: u64) -> Self {
+        Self {
+            most_of_bot: bytes,
+            ..self
         }
     }
 
@@ -150,10 +168,15 @@ impl LogHub {
     /// # Errors
     /// What the system said; a bot without a log has an empty one.
     pub fn of_bot(&self, bot: &str) -> std::io::Result<Vec<LogLine>> {
-        match read_lines(&self.file(bot, None)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
+        let file = self.file(bot, None);
+        let mut lines = Vec::new();
+        for file in [retention::older(&file), file] {
+            match read_lines(&file) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => lines.extend(other?),
+            }
         }
+        Ok(lines)
     }
 
     /// Whether there is a log of a bot, loaded or not.
@@ -194,7 +217,10 @@ impl LogHub {
         let mut files = Vec::new();
         for directory in directories {
             match bot {
-                Some(bot) => files.push(directory.join(format!("{bot}.jsonl"))),
+                Some(bot) => {
+                    let file = directory.join(format!("{bot}.jsonl"));
+                    files.extend([retention::older(&file), file]);
+                }
                 None => files.extend(list(&directory)?),
             }
         }
@@ -206,6 +232,9 @@ impl LogHub {
             return Ok(());
         }
         let path = self.file(bot, run);
+        if run.is_none() {
+            self.make_room(&path)?;
+        }
         let mut text = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut text, line)?;

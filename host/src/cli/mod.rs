@@ -9,6 +9,7 @@ mod daemon;
 mod dead_letters;
 mod error;
 mod exit;
+mod gc;
 mod grants;
 mod groups;
 mod hash_password;
@@ -109,6 +110,8 @@ enum Verb {
     DeadLetters(dead_letters::Args),
     /// Show or remove the groups of the embedded broker, and what waits in them
     Groups(groups::Args),
+    /// Remove what is older, or more, than the configuration keeps
+    Gc(gc::Args),
     /// Tell whether a host is running, and how it is
     Status(status::Args),
     /// Stop the host
@@ -188,6 +191,7 @@ async fn dispatch(cli: Cli) -> Result<(), CliError> {
         Verb::Repo(args) => repo::run(args, context).await,
         Verb::DeadLetters(args) => dead_letters::run(args, context).await,
         Verb::Groups(args) => groups::run(args, context).await,
+        Verb::Gc(args) => gc::run(args, context).await,
         Verb::Status(_) => status::run(context).await,
         Verb::HashPassword(_) => hash_password::run(context),
         Verb::Shutdown(_) => shutdown::run(context).await,

@@ -5,8 +5,10 @@ use time::OffsetDateTime;
 use super::common::Context;
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::{Tint, age, printable};
+use super::gc::{self, bound};
+use super::output::{Tint, age, printable, size};
 use crate::control::{Answer, HostStatus, Request};
+use crate::retention::Report;
 
 /// Nothing but the common options.
 #[derive(Debug, clap::Args)]
@@ -87,6 +89,16 @@ fn print(status: &HostStatus, context: &mut Context) -> Result<(), CliError> {
         let text = context.out.tint(Tint::Odd, &format!("trouble  {}", printable(trouble)));
         context.out.line(text)?;
     }
+    if let Some(disk) = &status.disk {
+        let thresholds = format!(
+            "warning below {}, no builds below {}",
+            size(disk.warn_free),
+            size(disk.stop_free)
+        );
+        context
+            .out
+            .line(format_args!("disk     {} free; {thresholds}", size(disk.free)))?;
+    }
     // The clock's is the trouble already, if nothing else is.
     for why in status.unable.iter().filter(|why| Some(*why) != status.trouble.as_ref()) {
         let text = context.out.tint(Tint::Odd, &format!("unable   {}", printable(why)));
@@ -97,5 +109,26 @@ fn print(status: &HostStatus, context: &mut Context) -> Result<(), CliError> {
         let text = context.out.tint(Tint::Odd, &text);
         context.out.line(text)?;
     }
-    Ok(())
+    kept(&status.kept, context)
+}
+
+/// What there is of each kind, beside its bound.
+fn kept(reports: &[Report], context: &mut Context) -> Result<(), CliError> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    context.out.line("")?;
+    let rows: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            vec![
+                report.kind.name().to_owned(),
+                report.kept.count.to_string(),
+                size(report.kept.bytes),
+                bound(report),
+            ]
+        })
+        .collect();
+    context.out.table(&["KEPT", "NUMBER", "SIZE", "BOUND"], &rows)?;
+    gc::troubles(reports, context)
 }

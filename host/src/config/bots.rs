@@ -233,6 +233,7 @@ pub(super) fn refuse_unknown_tables(document: &DeTable<'_>, problems: &mut Probl
         "keys",
         "artifacts",
         "builds",
+        "retention",
         "mail",
         "bots",
     ];

@@ -18,6 +18,7 @@ mod parse;
 mod problem;
 mod reader;
 mod resolve;
+mod retention;
 mod settings;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::capability::build;
 use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::objects::Location;
+use crate::retention::Limits;
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
 use reader::Section;
@@ -73,6 +75,8 @@ pub struct Config {
     pub artifacts: Option<Location>,
     /// How packages are built.
     pub builds: build::Settings,
+    /// How much is kept, and for how long.
+    pub retention: Limits,
     /// How mail is sent, if it is.
     pub mail: Option<MailSettings>,
     /// How long messages in hand may take when a bot is stopped.
@@ -158,6 +162,7 @@ impl Config {
             observe: self.observe.clone(),
             artifacts: self.artifacts.clone(),
             builds: self.builds.clone(),
+            retention: self.retention.clone(),
             mail: self.mail.clone(),
             drain: self.drain,
             longest_message: self.longest_message,
@@ -210,6 +215,10 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
     let passphrases = passphrases(document, base, problems);
     let artifacts = artifacts::read(document, base, problems);
     let builds = builds::read(document, problems);
+    let max_age = messages
+        .as_ref()
+        .map_or(MessagesConfig::default().max_age, |messages| messages.max_age);
+    let retention = retention::read(document, max_age, problems);
     let mail = mail::read(document, base, problems);
     let bots = bots::read(document, base, problems);
     let mut lines = BTreeMap::new();
@@ -235,6 +244,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         passphrases,
         artifacts,
         builds: builds?,
+        retention: retention?,
         mail,
         drain: drain?.value,
         longest_message: longest_message?.value,

@@ -122,6 +122,7 @@ impl Desk {
             Request::Groups => groups::all(&self.host).await,
             Request::Group { filter } => groups::one(&self.host, &filter).await,
             Request::RemoveGroup { filter } => groups::remove(&self.host, &filter).await,
+            Request::Collect { dry_run } => Ok(Answer::Collected(self.host.collect(dry_run).await?)),
             Request::Shutdown => {
                 self.shutdown.cancel();
                 Ok(Answer::Done)
@@ -156,6 +157,8 @@ impl Desk {
             unable: self.host.inabilities(),
             concerns: self.host.concerns(),
             build_limits: self.host.services().builder.kept_by().to_owned(),
+            disk: self.host.disk(),
+            kept: self.host.kept(),
         }
     }
 

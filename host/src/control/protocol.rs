@@ -16,7 +16,8 @@ pub use crate::bus::Counters;
 use crate::bus::{LeftOut, Presence, Sighting};
 use crate::capability::LogLine;
 use crate::ledger::{DeadLetter, LetterNumber, Size};
-use crate::supervisor::{BotSpec, BotStatus, InForce};
+use crate::retention::Report;
+use crate::supervisor::{BotSpec, BotStatus, DiskStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
@@ -127,6 +128,11 @@ pub enum Request {
         /// `$share/NAME/FILTER`.
         filter: String,
     },
+    /// Keep house now: [`Answer::Collected`].
+    Collect {
+        /// Only say what would be removed.
+        dry_run: bool,
+    },
     /// Stop the host: [`Answer::Done`], as soon as it has begun to.
     Shutdown,
 }
@@ -179,6 +185,8 @@ pub enum Answer {
         /// The end of its log.
         log: Vec<LogLine>,
     },
+    /// What was removed, or would be, by kind.
+    Collected(Vec<Report>),
     /// Dead letters without payloads: the host's, oldest first, and then those of groups, oldest first.
     DeadLetters {
         /// As many as were asked for, or all that are left.
@@ -252,6 +260,12 @@ pub struct HostStatus {
     /// What keeps the limits of builds on this machine.
     #[serde(default)]
     pub build_limits: String,
+    /// How full the disk is; none in the moment before the host has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskStatus>,
+    /// What the last sweep found of all that is kept for a while; empty before the first.
+    #[serde(default)]
+    pub kept: Vec<Report>,
 }
 
 /// A bot in the list.

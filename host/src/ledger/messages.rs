@@ -146,10 +146,12 @@ impl Ledger {
         let (group, id) = (group.to_owned(), id.to_owned());
         self.work(move |c| {
             c.prepare_cached(
-                "INSERT INTO attempts VALUES (?, ?, 1)
-                 ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
+                "INSERT INTO attempts VALUES (?, ?, 1, ?)
+                 ON CONFLICT DO UPDATE SET count = count + 1, at = excluded.at RETURNING count",
             )?
-            .query_row(params![group, id], |row| row.get(0))
+            .query_row(params![group, id, OffsetDateTime::now_utc().unix_timestamp()], |row| {
+                row.get(0)
+            })
         })
         .await
     }
@@ -165,18 +167,6 @@ impl Ledger {
             c.prepare_cached("DELETE FROM attempts WHERE grp = ? AND id = ?")?
                 .execute(params![group, id])?;
             Ok(())
-        })
-        .await
-    }
-
-    /// Forget processed ids that are older than any event that would still be accepted.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the ledger fails.
-    pub async fn forget_processed_before(&self, time: OffsetDateTime) -> Result<usize, LedgerError> {
-        self.work(move |c| {
-            c.execute("DELETE FROM promises WHERE at < ?", [time.unix_timestamp()])?;
-            c.execute("DELETE FROM processed WHERE at < ?", [time.unix_timestamp()])
         })
         .await
     }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     -- What bots keep.
     CREATE TABLE state (
@@ -127,7 +127,30 @@ const MIGRATIONS: [&str; 5] = [
         retry_on_trust INTEGER NOT NULL, retry_at INTEGER
     );
 ",
+    RETENTION,
 ];
+
+/// What the housekeeping goes by.
+const RETENTION: &str = "
+    -- When this host saw an event of a run last, in seconds since 1970, and how much it has of it: the data, and 512 bytes for the rest of a row
+    -- and its indices.
+    CREATE TABLE runs (run TEXT PRIMARY KEY, seen INTEGER NOT NULL, events INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO runs SELECT run,
+        min(coalesce(max(CAST(strftime('%s', time) AS INTEGER)), CAST(strftime('%s', 'now') AS INTEGER)), CAST(strftime('%s', 'now') AS INTEGER)),
+        count(*), sum(length(CAST(data AS BLOB)) + 512) FROM events GROUP BY run;
+    CREATE INDEX runs_seen ON runs (seen, run);
+    CREATE TRIGGER event_comes AFTER INSERT ON events BEGIN
+        INSERT INTO runs VALUES (new.run, CAST(strftime('%s', 'now') AS INTEGER), 1, length(CAST(new.data AS BLOB)) + 512)
+        ON CONFLICT DO UPDATE SET seen = excluded.seen, events = events + 1, bytes = bytes + excluded.bytes;
+    END;
+
+    -- When an attempt failed last, in seconds since 1970.
+    ALTER TABLE attempts ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+    UPDATE attempts SET at = CAST(strftime('%s', 'now') AS INTEGER);
+
+    -- Bots that have a state or a log, and are not loaded: since when, in seconds since 1970.
+    CREATE TABLE absent (bot TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+";
 
 /// Set a connection up and bring its file to the newest version.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
@@ -210,6 +233,50 @@ mod tests {
         assert_eq!((run.events[0].id.as_str(), &run.events[0].group), ("b1", &None));
         drop(ledger);
         assert_eq!(Ledger::open(&path).unwrap().upgraded(), upgraded, "it stays");
+    }
+
+    /// What a ledger of version 5 had of two runs, one of which was dated by a clock that was wrong, and of a failed attempt.
+    const OLD_RUNS: &str = "
+        INSERT INTO events (id, run, type, topic, source, time, data) VALUES
+            ('c1', 'r1', 'foundry.commit.v1', 'commits', 'head/watch', '2026-10-20T12:00:00Z', '{}'),
+            ('b1', 'r1', 'foundry.build.v1', 'builds', 'head/build', '2026-10-21T12:00:00.5Z', '{\"a\":1}'),
+            ('c2', 'r2', 'foundry.commit.v1', 'commits', 'head/watch', '2999-01-01T00:00:00Z', '{}'),
+            ('c3', 'r3', 'foundry.commit.v1', 'commits', 'head/watch', 'yesterday', '{}');
+        INSERT INTO attempts VALUES ('pub/buildbot', 'c1', 2);";
+
+    #[tokio::test]
+    async fn a_ledger_of_version_5_learns_when_it_saw_its_runs_last_and_how_large_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let old = Connection::open(&path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(5) {
+            old.execute_batch(migration).unwrap();
+        }
+        old.execute_batch(OLD_RUNS).unwrap();
+        old.pragma_update(None, "user_version", 5).unwrap();
+        drop(old);
+
+        let before = OffsetDateTime::now_utc().unix_timestamp();
+        let ledger = Ledger::open(&path).unwrap();
+        let runs = ledger.work(|c| {
+            c.prepare("SELECT run, seen, events, bytes FROM runs ORDER BY run")?
+                .query_map([], |row| {
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, i64>(1)?,
+                        row.get::<_, i64>(2)?,
+                        row.get::<_, i64>(3)?,
+                    ))
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let runs = runs.await.unwrap();
+        assert_eq!(runs[0], ("r1".to_owned(), 1_792_584_000, 2, 2 + 7 + 1024));
+        for run in &runs[1..] {
+            assert!(run.1 >= before, "{run:?}: no later than the upgrade, and no earlier");
+        }
+        assert_eq!(ledger.attempts("pub/buildbot", "c1").await.unwrap(), 2);
+        assert_eq!(ledger.count_attempt("pub/buildbot", "c1").await.unwrap(), 3);
     }
 
     /// What a ledger of version 3 had of a refused message, and of one that the operator had requeued.

@@ -25,7 +25,7 @@ const EXPORTS: [&str; 4] = ["describe", "configure", "handle", "tick"];
 const EXTENSION: &str = "cwasm";
 
 /// Size of all compilations at which those that were not used for longest go.
-const MOST: u64 = 1024 * 1024 * 1024;
+pub(super) const MOST: u64 = 1024 * 1024 * 1024;
 
 /// Compiled components in a directory of the host, keyed by the digest of the component and the engine's version:
 /// compilation takes seconds for large guests, loading the result milliseconds.

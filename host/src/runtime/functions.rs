@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 const FILE: &str = "functions.sqlite";
 
 /// Size of the file at which those that were not used for longest go: the interpreters of several languages fit in.
-const MOST: u64 = 512 * 1024 * 1024;
+pub(super) const MOST: u64 = 512 * 1024 * 1024;
 
 /// What waits in memory before it is written.
 const BATCH: usize = 8 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 mod aside;
 mod bindings;
+pub(crate) mod compiled;
 mod component;
 mod contract;
 mod describe;

@@ -1,15 +1,12 @@
 //! What a host does on the side.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{LiveMessage, Publisher};
 use crate::capability::LogLine;
 use crate::event::Topics;
-use crate::ledger::Ledger;
 
 /// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.
 pub(super) async fn forward_logs(
@@ -38,23 +35,6 @@ pub(super) async fn forward_logs(
             // The files have every line; live listeners may miss some.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-/// Ids of messages that would be refused as too old by now need not be remembered.
-pub(super) async fn forget_old(ledger: Ledger, max_age: Duration, cancel: CancellationToken) {
-    let mut interval = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = cancel.cancelled() => return,
-        }
-        if let Err(error) = ledger
-            .forget_processed_before(OffsetDateTime::now_utc() - max_age * 2)
-            .await
-        {
-            tracing::warn!(%error, "cannot tidy the ledger");
         }
     }
 }

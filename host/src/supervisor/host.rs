@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foundry_broker::{Broker, Operator, killpoint};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
 use super::bot::{Prepared, RunningBot};
 use super::error::LoadFailure;
+use super::housekeeping::{DiskStatus, Keeper};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::read_again::Files;
@@ -24,7 +26,8 @@ use crate::bus::{
 };
 use crate::capability::{LogLine, Services};
 use crate::event::Topics;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
+use crate::retention::Report;
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
 
@@ -48,6 +51,7 @@ pub(super) struct Inner {
     pub(super) publisher: Publisher,
     pub(super) observer: Observer,
     pub(super) bots: Registry<RunningBot>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) broker: Mutex<Option<Broker>>,
     /// Certificates that may change.
     pub(super) files: Files,
@@ -129,6 +133,30 @@ impl Host {
         self.inner.link.ability.all()
     }
 
+    /// How full the disk is; `None` in the moment before anybody has looked.
+    #[must_use]
+    pub fn disk(&self) -> Option<DiskStatus> {
+        self.inner.keeper.disk.status()
+    }
+
+    /// What the last sweep found; empty before the first.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Report> {
+        self.inner.keeper.housekeeping.last()
+    }
+
+    /// Keep house now, or say what would be removed.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was removed then.
+    pub async fn collect(&self, dry_run: bool) -> Result<Vec<Report>, LedgerError> {
+        let keeper = &self.inner.keeper;
+        keeper
+            .housekeeping
+            .by_hand(keeper.loaded(), OffsetDateTime::now_utc(), dry_run)
+            .await
+    }
+
     /// What in the broker's settings can lose messages.
     #[must_use]
     pub fn concerns(&self) -> Vec<String> {
@@ -178,6 +206,9 @@ impl Host {
     /// Note a bot that is going to be loaded. distbots are loaded before the signbots that lead to them, and what was signed
     /// before the host started may wait for them.
     pub fn expect(&self, spec: &BotSpec) {
+        if let Some(name) = &spec.name {
+            self.inner.keeper.expected.note(name);
+        }
         let keys = spec.options.get("gpg-key").map(Vec::as_slice).unwrap_or_default();
         self.inner.services.note_signer(spec.source.stock(), keys);
     }

@@ -46,7 +46,21 @@ impl<B> Default for Registry<B> {
     }
 }
 
+/// Another handle of the same table.
+impl<B> Clone for Registry<B> {
+    fn clone(&self) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+        }
+    }
+}
+
 impl<B> Registry<B> {
+    /// The names of all bots, and those that somebody has a turn of.
+    pub(super) fn names(&self) -> Vec<String> {
+        lock(&self.table).names.keys().cloned().collect()
+    }
+
     /// The turn of the first of the names that nobody has, if there is one. Does not wait.
     pub(super) fn claim(&self, names: impl IntoIterator<Item = String>) -> Option<Turn<B>> {
         let mut table = lock(&self.table);

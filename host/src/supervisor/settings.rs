@@ -11,6 +11,7 @@ use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::ledger::OutboxLimits;
 use crate::objects::Location;
+use crate::retention::Limits;
 
 /// The topics of the stock bots, in the order of the pipeline.
 pub const PIPELINE: [&str; 4] = ["commits", "builds", "signs", "dists"];
@@ -97,6 +98,8 @@ pub struct HostConfig {
     pub builds: build::Settings,
     /// How mail is sent; none for not at all.
     pub mail: Option<MailSettings>,
+    /// How much is kept, and for how long.
+    pub retention: Limits,
     /// How long messages in hand may take to be finished when a bot is stopped.
     pub drain: Duration,
     /// Time that a bot from a file may have for a message when it asks for it; its operator can give it more.
@@ -105,4 +108,12 @@ pub struct HostConfig {
     pub require_signed_bots: bool,
     /// Topics, besides the stock ones, whose events `runs` shows.
     pub observe: Vec<String>,
+}
+
+/// The directory of the embedded broker, if there is one.
+pub(super) fn broker_directory(config: &HostConfig) -> Option<PathBuf> {
+    match &config.broker {
+        BrokerChoice::Embedded(settings) => Some(settings.data_dir.clone()),
+        BrokerChoice::External(_) => None,
+    }
 }

@@ -9,17 +9,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::is_bot_name;
-use super::chores::{forget_old, forward_logs};
+use super::chores::forward_logs;
 use super::error::HostError;
 use super::holding;
 use super::host::{Host, Inner};
+use super::housekeeping::{DiskWatch, Expected, Housekeeping, Keeper};
 use super::identity::{Identity, LEDGER};
 use super::inspector::Inspector;
 use super::message::Link;
 use super::read_again::Files;
 use super::reconsider::reconsider_refused;
 use super::registry::Registry;
-use super::settings::{BrokerChoice, HostConfig, PIPELINE};
+use super::settings::{BrokerChoice, HostConfig, PIPELINE, broker_directory};
 use super::state_directory;
 use crate::ability::Ability;
 use crate::bus::{
@@ -169,7 +170,8 @@ impl Host {
             topics.clone(),
             cancel.clone(),
         ));
-        tokio::spawn(forget_old(ledger.clone(), config.messages.max_age, cancel.clone()));
+        let keeper = keeper(&config, &services, &ability);
+        tokio::spawn(Arc::clone(&keeper).keep_house(cancel.clone()));
         tokio::spawn(reconsider_refused(
             ledger.clone(),
             Arc::clone(&verifier),
@@ -194,7 +196,8 @@ impl Host {
                 connection,
                 publisher,
                 observer,
-                bots: Registry::default(),
+                bots: keeper.bots.clone(),
+                keeper,
                 has_old_sessions: identity.has_old_sessions && broker.is_none(),
                 broker: Mutex::new(broker),
                 files,
@@ -210,6 +213,27 @@ impl Host {
         host.count_jobs();
         Ok(host)
     }
+}
+
+/// The host's housekeeping, with the table of its bots.
+fn keeper(config: &HostConfig, services: &Arc<Services>, ability: &Ability) -> Arc<Keeper> {
+    let housekeeping = Housekeeping::new(
+        config.state.clone(),
+        broker_directory(config),
+        Arc::clone(services),
+        config.retention.clone(),
+        config.messages.max_age,
+    );
+    let disk = DiskWatch::new(ability.clone());
+    // Before any bot takes work.
+    disk.look(&config.state, &config.retention);
+    Arc::new(Keeper {
+        housekeeping: Arc::new(housekeeping),
+        disk,
+        expected: Expected::default(),
+        bots: Registry::default(),
+        state: config.state.clone(),
+    })
 }
 
 /// The embedded broker, if it is wanted, and where messages go.
@@ -234,7 +258,7 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
 }
 
 /// What the host can do for bots.
-fn open_services(
+pub(super) fn open_services(
     config: &HostConfig,
     ledger: &Ledger,
     keys: &Arc<KeyStore>,
@@ -247,7 +271,7 @@ fn open_services(
             Some(location) => ArtifactStore::open(location)?,
             None => ArtifactStore::local(&state.join("artifacts"))?,
         },
-        logs: Arc::new(LogHub::new(state.join("logs"))),
+        logs: Arc::new(LogHub::new(state.join("logs")).with_most_of_bot(config.retention.log_file)),
         git: Git::new(state.join("git"), GitConfig::default()).map_err(|source| HostError::StateDirectory {
             path: state.join("git"),
             source,

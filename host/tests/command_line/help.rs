@@ -22,6 +22,7 @@ const VERBS: [&str; 23] = [
     "groups",
     "status",
     "shutdown",
+    "gc",
     "hash-password",
     "completions",
     "man",

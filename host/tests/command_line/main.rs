@@ -28,4 +28,5 @@ mod runs;
 mod services;
 mod sight;
 mod signatures;
+mod upkeep;
 mod worlds;

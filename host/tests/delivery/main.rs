@@ -15,6 +15,7 @@ mod clones;
 mod dead_letters;
 mod drain;
 mod forged_presence;
+mod full;
 mod identity;
 mod lives;
 mod mosquitto;

@@ -91,6 +91,7 @@ pub fn config(directory: &Path) -> HostConfig {
         gnupg_home: Some(directory.join("gnupg")),
         artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
+        retention: foundry_host::retention::Limits::default(),
         mail: None,
         drain: Duration::from_secs(5),
         longest_message: LONGEST_MESSAGE,

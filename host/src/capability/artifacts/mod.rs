@@ -1,6 +1,7 @@
 //! `artifacts`: content-addressed bytes that events refer to.
 
 mod chunks;
+mod retention;
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -110,20 +111,25 @@ pub struct ArtifactStore {
     directory: Option<PathBuf>,
     /// Where they are otherwise.
     bucket: Option<Box<Bucket>>,
+    /// Whether no other host uses it.
+    is_own: bool,
+    /// What was stored lately, so that it is not swept before an event refers to it.
+    leases: retention::Leases,
     /// By digest: what this process has read whole, and what its chunks were.
     verified: Mutex<Verified>,
 }
 
 impl ArtifactStore {
-    /// A store in a local directory, which is made if need be.
+    /// A store in a local directory that no other host uses, which is made if need be.
     ///
     /// # Errors
     /// [`ArtifactError`] if the directory can't be made or used.
     pub fn local(directory: &Path) -> Result<Self, ArtifactError> {
-        Self::open(&Location::Directory(directory.to_owned()))
+        let store = Self::open(&Location::Directory(directory.to_owned()))?;
+        Ok(Self { is_own: true, ..store })
     }
 
-    /// A store wherever objects can be kept.
+    /// A store wherever objects can be kept, which other hosts may use.
     ///
     /// # Errors
     /// [`ArtifactError::Open`]; an S3 service that can't be reached is no error yet.
@@ -138,6 +144,8 @@ impl ArtifactStore {
                 Location::Directory(_) => None,
                 Location::Bucket(bucket) => Some(bucket.clone()),
             },
+            is_own: false,
+            leases: retention::Leases::default(),
             verified: Mutex::default(),
         })
     }
@@ -354,8 +362,9 @@ impl ArtifactStore {
         }
     }
 
-    /// Whether the store has it, as it should be: what has rotted is stored again.
+    /// Whether the store has it, as it should be, and keeps it until an event refers to it: what has rotted is stored again.
     async fn has(&self, artifact: &Artifact, key: &Key) -> bool {
+        self.leases.take(&artifact.sha256);
         let is_there = self.store.head(key).await.is_ok_and(|meta| meta.size == artifact.size);
         is_there && self.verify(artifact, key, 0..0).await.is_ok()
     }

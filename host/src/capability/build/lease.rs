@@ -2,7 +2,7 @@
 //! directory below `layers`, `roots` or `data` with a lock file beside it. Whoever uses it holds the lock together with
 //! others; whoever makes or removes it holds it alone.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,14 +10,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Attempt as _, BuildError};
-use super::keeper::Keeper;
-use super::scratch::remove_old;
-use super::subordinate;
+use crate::retention::is_still;
 
-/// How long a layer that nobody uses is kept.
-const LAYER_KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// How long a fetched package is kept.
-const ARCHIVE_KEPT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often it is tried to get a lock that somebody else holds.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,7 +51,8 @@ impl Lock {
             FlockOperation::NonBlockingLockShared
         };
         match flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { file })),
+            // The housekeeping removes locks of what it removes.
+            Ok(()) => Ok(is_still(&file, path).then_some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(io::Error::from(error)).attempt("lock", path),
         }
@@ -82,81 +77,9 @@ pub(super) fn lock_path(dir: &Path) -> PathBuf {
     name.into()
 }
 
-/// Removes layers and copies of data that nobody has used for long, roots that are too old, and packages fetched long ago.
-/// What can't be removed stays, with a warning.
-pub(super) fn sweep(state: &Path, keeper: Keeper, root_max_age: Duration) -> Result<(), BuildError> {
-    for (name, kept) in [
-        ("data", LAYER_KEPT),
-        ("layers", LAYER_KEPT),
-        ("roots", root_max_age + LAYER_KEPT),
-    ] {
-        let parent = state.join(name);
-        for entry in fs::read_dir(&parent).attempt("read", &parent)? {
-            let dir = entry.attempt("read", &parent)?.path();
-            if !dir.is_dir() || !is_older(&lock_path(&dir), kept) {
-                continue;
-            }
-            if let Some(_lock) = Lock::attempt(&lock_path(&dir), true)? {
-                if remove_old(&dir, keeper) {
-                    let _ = fs::remove_file(lock_path(&dir));
-                }
-            }
-        }
-    }
-    let archives = state.join("archives");
-    for entry in fs::read_dir(&archives).attempt("read", &archives)? {
-        let path = entry.attempt("read", &archives)?.path();
-        // Before each set of sources had a directory of its own, packages were in this one.
-        if path.is_dir() {
-            sweep_packages(&path, false, keeper)?;
-        }
-    }
-    sweep_packages(&archives, true, keeper)
-}
-
-/// Removes packages that were fetched long ago, or all.
-fn sweep_packages(dir: &Path, all: bool, keeper: Keeper) -> Result<(), BuildError> {
-    let mut old = Vec::new();
-    for entry in fs::read_dir(dir).attempt("read", dir)? {
-        let path = entry.attempt("read", dir)?.path();
-        if path.extension().is_some_and(|ending| ending == "deb") && (all || is_older(&path, ARCHIVE_KEPT)) {
-            old.push(path);
-        }
-    }
-    if let Err(error) = keeper.remove(&old) {
-        let remedy = subordinate::foreign(dir);
-        tracing::warn!(path = %dir.display(), %error, "cannot remove packages that were fetched long ago: {remedy}");
-    }
-    Ok(())
-}
-
-fn is_older(path: &Path, than: Duration) -> bool {
-    fs::metadata(path)
-        .and_then(|kind| kind.modified())
-        .ok()
-        .and_then(|time| time.elapsed().ok())
-        .is_some_and(|age| age > than)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_layer_in_use_survives_the_sweep_and_an_old_one_does_not() {
-        let state = tempfile::tempdir().unwrap();
-        for name in ["layers/used", "layers/old", "layers/new", "roots", "archives", "data"] {
-            fs::create_dir_all(state.path().join(name)).unwrap();
-        }
-        let dir = |name: &str| state.path().join("layers").join(name);
-        let long_ago = SystemTime::now() - LAYER_KEPT * 2;
-        for (name, time) in [("used", long_ago), ("old", long_ago), ("new", SystemTime::now())] {
-            File::create(lock_path(&dir(name))).unwrap().set_modified(time).unwrap();
-        }
-        let _lease = Lock::attempt(&lock_path(&dir("used")), false).unwrap().unwrap();
-        sweep(state.path(), Keeper::new(None), Duration::ZERO).unwrap();
-        assert!(dir("used").exists() && dir("new").exists() && !dir("old").exists());
-    }
 
     #[test]
     fn a_lock_is_shared_by_users_and_not_by_makers() {

@@ -39,6 +39,7 @@ mod pipeline;
 mod probe;
 mod provide;
 mod request;
+mod retention;
 mod rights;
 mod root;
 mod sandbox;
@@ -54,10 +55,11 @@ mod tests;
 mod tree;
 mod usage;
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -129,6 +131,8 @@ struct Shared {
     private: Vec<PathBuf>,
     settings: Settings,
     machine: Machine,
+    /// Sizes of layers and roots, which don't change once they are made: to look at all of their files takes a while.
+    sizes: Mutex<HashMap<PathBuf, u64>>,
 }
 
 impl Builder {
@@ -155,7 +159,6 @@ impl Builder {
         }
         let stage = Stage::new(&state, &machine, settings.build_id);
         let swept = scratch::sweep(&state.join("builds"), stage.keeper)?;
-        lease::sweep(&state, stage.keeper, settings.root_max_age)?;
         if swept > 0 {
             tracing::info!(swept, "removed directories of builds that a killed host has left");
         }
@@ -165,6 +168,7 @@ impl Builder {
                 state,
                 settings,
                 machine,
+                sizes: Mutex::default(),
             }),
         })
     }

@@ -3,10 +3,12 @@
 //! A cached repository has one user at a time, across processes. What a killed process left half done is swept before
 //! the next use, and a damaged cache is rebuilt: nothing in here can't be fetched again.
 
+mod retention;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
 use rustix::fs::{FlockOperation, flock};
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::deadline::Deadline;
 use super::error::GitError;
 use super::location::Location;
+use crate::retention::is_still;
 
 /// How often a lock that somebody else holds is tried.
 const RETRY: Duration = Duration::from_millis(25);
@@ -49,14 +52,9 @@ impl Cache {
         let name = hex::encode(Sha256::digest(location.to_string()));
         let failed =
             |error: io::Error| GitError::unavailable(location, format!("the cache {}: {error}", self.root.display()));
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(self.root.join(format!("{name}.lock")))
-            .map_err(failed)?;
-        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK && error != rustix::io::Errno::INTR {
-                return Err(failed(error.into()));
+        let lock = loop {
+            if let Some(lock) = self.lock(&name).map_err(failed)? {
+                break lock;
             }
             if deadline.passed() {
                 return Err(GitError::unavailable(
@@ -65,13 +63,27 @@ impl Cache {
                 ));
             }
             std::thread::sleep(RETRY);
-        }
+        };
+        // Its time tells when the repository was last of use.
+        lock.set_modified(SystemTime::now()).map_err(failed)?;
         let held = Held {
             path: self.root.join(name),
             _lock: lock,
         };
         held.sweep().map_err(failed)?;
         Ok(held)
+    }
+
+    /// The lock of the repository of a name, if nobody else has it.
+    fn lock(&self, name: &str) -> io::Result<Option<File>> {
+        let path = self.root.join(format!("{name}.lock"));
+        let lock = File::options().create(true).append(true).open(&path)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            // The housekeeping removes locks of repositories that it removes.
+            Ok(()) => Ok(Some(lock).filter(|lock| is_still(lock, &path))),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -49,6 +49,8 @@ use names::Branch;
 use source::Workspace;
 use turns::Turns;
 
+use crate::retention::{Report, Sweep};
+
 /// How much longer than its deadline a conversation is waited for, should it not keep it.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -162,6 +164,12 @@ impl Git {
             cache,
             checkouts,
         })))
+    }
+
+    /// Remove what was fetched of repositories that were not used for longest. Blocks.
+    #[must_use]
+    pub fn sweep(&self, limits: &crate::retention::Limits, sweep: &Sweep) -> Report {
+        self.0.cache.sweep_unused(limits, sweep)
     }
 
     /// The branches and tags of repositories, asked at the same time, answered in order.

@@ -1,0 +1,74 @@
+//! A host whose disk is full.
+
+use foundry_host::bus::BrokerAddress;
+use foundry_host::retention::Limits;
+use foundry_host::supervisor::{Host, HostConfig, Level};
+use serde_json::json;
+
+use crate::support::{eventually, publish, signed, spec};
+use crate::{at, broker};
+
+/// What a group of that name has: members, messages that wait, and messages that somebody has.
+async fn group(operator: &foundry_broker::Operator, name: &str) -> Option<(usize, usize, usize)> {
+    let group = operator.groups().await.into_iter().find(|group| group.name == name)?;
+    Some((group.members, group.waiting, group.leased))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = broker(directory.path(), |_| {}).await;
+    let operator = broker.operator();
+    let config = HostConfig {
+        retention: Limits {
+            // No disk has as much.
+            warn_free: u64::MAX,
+            stop_free: u64::MAX,
+            ..Limits::default()
+        },
+        ..at(directory.path(), BrokerAddress::local(broker.address()))
+    };
+    let host = Host::start(config).await.unwrap();
+    assert_eq!(host.disk().unwrap().level, Level::Full);
+    let mut builds = spec("hostile").named("builds");
+    builds.grants.build = true;
+    host.load(builds).await.unwrap();
+    let why = eventually("the list says why it does nothing", async || {
+        host.status("builds").ok()?.detail
+    })
+    .await;
+    assert!(why.contains("retention.stop-free"), "{why}");
+    assert_eq!(host.inabilities(), [format!("builds: {why}")]);
+    host.load(spec("hostile").named("others")).await.unwrap();
+    assert!(operator.create_group("$share/builds/foundry/hostile-in").await);
+    let order = signed(
+        directory.path(),
+        "hostile-in",
+        "m",
+        "test.order.v1",
+        json!({ "do": "done" }),
+    );
+    publish(&BrokerAddress::local(broker.address()), "foundry/hostile-in", order).await;
+    eventually("the other bot goes on", async || {
+        (host.status("others").ok()?.handled == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        group(&operator, "builds").await,
+        Some((0, 1, 0)),
+        "it waits for whoever has room"
+    );
+    assert_eq!(host.status("builds").unwrap().handled, 0);
+    host.shutdown().await;
+    // There is room again, as far as this start goes.
+    let host = Host::start(at(directory.path(), BrokerAddress::local(broker.address())))
+        .await
+        .unwrap();
+    host.load(spec("hostile").named("builds")).await.unwrap();
+    eventually("it is handled then", async || {
+        (host.status("builds").ok()?.handled == 1).then_some(())
+    })
+    .await;
+    host.shutdown().await;
+    broker.stop().await;
+}
