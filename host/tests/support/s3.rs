@@ -116,11 +116,6 @@ impl Cable {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// From now on what begins passes again.
-    pub fn mend(&self) {
-        self.state.lock().unwrap().cut = false;
-    }
-
     /// From now on nothing passes, not even of what has begun.
     pub fn cut(&self) {
         let mut state = self.state.lock().unwrap();
