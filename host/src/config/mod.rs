@@ -12,6 +12,7 @@ mod check;
 mod external;
 mod mail;
 mod messages;
+mod network;
 mod parse;
 mod problem;
 mod reader;
@@ -39,6 +40,7 @@ use crate::capability::build;
 use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::objects::Location;
+use crate::reach::Network;
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
 use reader::Section;
@@ -72,6 +74,8 @@ pub struct Config {
     pub builds: build::Settings,
     /// How mail is sent, if it is.
     pub mail: Option<MailSettings>,
+    /// Exceptions for what bots reach over the network.
+    pub network: Network,
     /// How long messages in hand may take when a bot is stopped.
     pub drain: Duration,
     /// Time that a bot from a file gets for a message by asking for it.
@@ -156,6 +160,7 @@ impl Config {
             artifacts: self.artifacts.clone(),
             builds: self.builds.clone(),
             mail: self.mail.clone(),
+            network: self.network.clone(),
             drain: self.drain,
             longest_message: self.longest_message,
             require_signed_bots: self.require_signed_bots,
@@ -196,7 +201,8 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         time.ok_or_else(|| "write \"10m\" or \"1h\"".to_owned())
     });
     let require_signed_bots = host.flag(&HOST_REQUIRE_SIGNED_BOTS, problems);
-    let broker = broker::read(document, base, problems);
+    let network = network::read(document, problems);
+    let broker = broker::read(document, base, &network, problems);
     let messages = messages::read(document, problems);
     let observe = Section::top(document, "messages", problems);
     let observe = observe
@@ -205,7 +211,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .map(|found| found.value)
         .collect();
     let passphrases = passphrases(document, base, problems);
-    let artifacts = artifacts::read(document, base, problems);
+    let artifacts = artifacts::read(document, base, &network, problems);
     let builds = builds::read(document, problems);
     let mail = mail::read(document, base, problems);
     let bots = bots::read(document, base, problems);
@@ -233,6 +239,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         artifacts,
         builds: builds?,
         mail,
+        network,
         drain: drain?.value,
         longest_message: longest_message?.value,
         require_signed_bots,

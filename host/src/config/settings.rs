@@ -2,10 +2,12 @@
 //! `docs/configuration.md` is checked against it.
 
 mod mail;
+mod network;
 
 pub(super) use mail::{
     GRANT_MAIL, GRANT_WITHOUT, MAIL_CA, MAIL_FROM, MAIL_HOURLY, MAIL_PASSWORD_FILE, MAIL_SERVER, MAIL_USER,
 };
+pub(super) use network::{NETWORK_CLEAR_TEXT_HOSTS, NETWORK_PRIVATE_HOSTS};
 
 /// A setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -474,7 +476,7 @@ pub(super) const GRANT_GIT: Setting = setting(
     "list of URLs",
     None,
     "none",
-    "Git repositories that it may read; `*` stands for any text.",
+    "Git repositories that it may read; `*` stands for any text within the host or the path, and alone for all.",
 );
 pub(super) const GRANT_HTTP: Setting = setting(
     "bots.NAME.grants",
@@ -579,6 +581,8 @@ pub const SETTINGS: &[Setting] = &[
     MAIL_PASSWORD_FILE,
     MAIL_CA,
     MAIL_HOURLY,
+    NETWORK_PRIVATE_HOSTS,
+    NETWORK_CLEAR_TEXT_HOSTS,
     BOT_USE,
     BOT_DIGEST,
     BOT_SIGNED,

@@ -225,6 +225,11 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
 /// What the host can do for bots.
 fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> Result<Services, HostError> {
     let state = &config.state;
+    let network = Arc::new(config.network.clone());
+    let git = GitConfig {
+        network: Arc::clone(&network),
+        ..GitConfig::default()
+    };
     Ok(Services {
         ledger: ledger.clone(),
         artifacts: match &config.artifacts {
@@ -232,7 +237,7 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
             None => ArtifactStore::local(&state.join("artifacts"))?,
         },
         logs: Arc::new(LogHub::new(state.join("logs"))),
-        git: Git::new(state.join("git"), GitConfig::default()).map_err(|source| HostError::StateDirectory {
+        git: Git::new(state.join("git"), git).map_err(|source| HostError::StateDirectory {
             path: state.join("git"),
             source,
         })?,
@@ -241,7 +246,7 @@ fn open_services(config: &HostConfig, ledger: &Ledger, keys: &Arc<KeyStore>) -> 
         passphrases: config.passphrases.clone(),
         sites: Sites::new(),
         builder: Builder::new(&state.join("build"), config.builds.clone())?,
-        http: Http::default(),
+        http: Http::new(network),
         mail: Mail::new(config.mail.as_ref())?,
         tape: Tape::Off,
     })

@@ -329,7 +329,7 @@ fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result
         builder: Builder::new(&directory.join("build"), Settings::default())
             .map_err(HostError::Builds)
             .map_err(world)?,
-        http: Http::default(),
+        http: Http::new(Arc::default()),
         mail: Mail::new(mail).map_err(world)?,
         tape,
     })

@@ -92,6 +92,7 @@ pub fn config(directory: &Path) -> HostConfig {
         artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
         mail: None,
+        network: foundry_host::reach::Network::default(),
         drain: Duration::from_secs(5),
         longest_message: LONGEST_MESSAGE,
         require_signed_bots: false,
