@@ -13,6 +13,7 @@ pub mod event;
 pub mod keys;
 pub mod ledger;
 pub mod objects;
+pub mod reach;
 pub mod repository;
 pub mod retention;
 pub mod run;

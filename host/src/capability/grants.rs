@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HttpPattern, Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
+use super::git::Location;
+use super::{Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
+use crate::reach::{Pattern, Permits, Target, WebPattern};
 use crate::runtime::wit::types::{Description, OptionKind};
 
 /// A bot's rights, beyond those that every bot has (log, state, config, clock, and the topics of its own namespace).
@@ -17,9 +19,9 @@ pub struct Grants {
     /// Build packages.
     pub build: bool,
     /// Git repositories that it may read.
-    pub git: Vec<UrlPattern>,
+    pub git: Vec<Pattern>,
     /// URLs that it may ask over HTTP.
-    pub http: Vec<HttpPattern>,
+    pub http: Vec<WebPattern>,
     /// Addresses that it may have the host send mail to.
     pub mail: Vec<MailPattern>,
     /// Rights that it is loaded without, although it asks for them: each use is refused.
@@ -34,48 +36,6 @@ pub struct Grants {
     pub site: Vec<PathBuf>,
     /// Files that the host may use for its builds, keyrings for instance.
     pub files: Vec<PathBuf>,
-}
-
-/// A git URL, in which `*` stands for any text: `https://example.org/debian/*`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UrlPattern(String);
-
-impl std::fmt::Display for UrlPattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl UrlPattern {
-    /// A pattern.
-    #[must_use]
-    pub fn new(pattern: impl Into<String>) -> Self {
-        Self(pattern.into())
-    }
-
-    /// Whether a URL matches.
-    #[must_use]
-    pub fn matches(&self, url: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let Some(mut rest) = parts.next().and_then(|first| url.strip_prefix(first)) else {
-            return false;
-        };
-        let mut parts = parts.peekable();
-        if parts.peek().is_none() {
-            return rest.is_empty();
-        }
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return rest.ends_with(part);
-            }
-            match rest.find(part) {
-                Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-                None => return false,
-            }
-        }
-        true
-    }
 }
 
 impl Grants {
@@ -101,7 +61,7 @@ impl Grants {
                     names_repositories = true;
                     grants.git.extend(values.iter().map(|value| {
                         let url = value.split_once('#').map_or(value.as_str(), |(url, _)| url);
-                        UrlPattern::new(url)
+                        Location::parse(url).map_or_else(|_| unreadable(url), |location| location.pattern())
                     }));
                 }
                 OptionKind::Key => grants.sign.extend(values.iter().cloned()),
@@ -112,7 +72,7 @@ impl Grants {
         }
         if imports.contains(&Interface::Git) && !names_repositories {
             // buildbot reads the repositories that signed events name; who may announce is decided by the trusted keys.
-            grants.git.push(UrlPattern::new("*"));
+            grants.git.push(Pattern::announced());
         }
         grants
     }
@@ -175,10 +135,16 @@ impl Grants {
         }
     }
 
-    /// Whether the bot may read a repository.
+    /// The repositories that it may read.
     #[must_use]
-    pub fn allow_git(&self, url: &str) -> bool {
-        self.git.iter().any(|pattern| pattern.matches(url))
+    pub fn git_permits(&self) -> Permits {
+        Permits::from(self.git.as_slice())
+    }
+
+    /// The URLs that it may ask over HTTP.
+    #[must_use]
+    pub fn web_permits(&self) -> Permits {
+        Permits::from(self.http.as_slice())
     }
 
     /// Whether the bot may sign with a key, written as the grant writes it.
@@ -200,30 +166,12 @@ impl Grants {
     }
 }
 
-fn texts<T: ToString>(values: &[T]) -> Vec<String> {
-    values.iter().map(ToString::to_string).collect()
+/// The grant for what is no repository's URL: nothing has it, and it is refused with the reason when it is asked for. Its text may
+/// hold a password that nobody recognises.
+fn unreadable(url: &str) -> Pattern {
+    Pattern::exactly(Target::Local(url.to_owned()), String::new())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_without_a_star_matches_itself_only() {
-        let pattern = UrlPattern::new("https://example.org/a.git");
-        assert!(pattern.matches("https://example.org/a.git"));
-        assert!(!pattern.matches("https://example.org/a.git/../b.git"));
-        assert!(!pattern.matches("https://example.org/a"));
-    }
-
-    #[test]
-    fn stars_match_any_text_and_the_rest_is_anchored() {
-        let pattern = UrlPattern::new("https://*.example.org/*.git");
-        assert!(pattern.matches("https://git.example.org/x/y.git"));
-        assert!(!pattern.matches("http://git.example.org/x.git"));
-        assert!(!pattern.matches("https://git.example.org/x.git?y"));
-        assert!(UrlPattern::new("*").matches(""));
-        assert!(!UrlPattern::new("a*ba").matches("aba_"));
-        assert!(UrlPattern::new("a*b").matches("ab"));
-    }
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
 }

@@ -20,8 +20,7 @@ pub mod tape;
 pub mod topic_grants;
 
 pub use artifacts::{Artifact, ArtifactError, ArtifactStore};
-pub use grants::{Grants, UrlPattern};
-pub use http::HttpPattern;
+pub use grants::Grants;
 pub use log::{Level, LogHub, LogLine};
 pub use mail::MailPattern;
 pub use missing::{Lacking, MissingGrant, shell_word};

@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Tint, printable};
 use crate::config::{self, Config, ConfigError, Problem, Severity};
-use crate::control::LoadedBots;
+use crate::control::{LoadedBots, SpecError};
 use crate::keys::KeyStore;
 use crate::supervisor::{BotSpec, Credulous, Inspector, LoadFailure, Party, credulous};
 
@@ -68,8 +68,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
 
 /// What would keep bots that were loaded by hand from coming back.
 async fn kept(config: &Config, inspector: &Inspector, loaded: &LoadedBots) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (name, spec) in loaded.all().0 {
+    let (bots, unreadable) = loaded.all();
+    let mut problems: Vec<_> = unreadable.iter().map(unusable).collect();
+    for (name, spec) in bots {
         if config.bots.iter().any(|bot| bot.name == name) {
             continue;
         }
@@ -90,6 +91,22 @@ async fn kept(config: &Config, inspector: &Inspector, loaded: &LoadedBots) -> Ve
         });
     }
     problems
+}
+
+/// What is wrong with the file of a bot that was loaded by hand, such as a grant that is none any more.
+fn unusable(error: &SpecError) -> Problem {
+    let (file, message) = match error {
+        SpecError::Io { path, source, .. } => (path, source.to_string()),
+        SpecError::Damaged { path, source } => (path, source.to_string()),
+    };
+    Problem {
+        severity: Severity::Error,
+        file: file.clone(),
+        line: None,
+        key: String::new(),
+        message,
+        remedy: "remove it, and load the bot again".to_owned(),
+    }
 }
 
 /// The distbots that believe more packages keys than they need. A store that can't be read is told by other checks.

@@ -9,9 +9,10 @@ use clap::{Args as _, Command, FromArgMatches};
 use super::common::{CommonArgs, ConfigArgs, Context, state_among};
 use super::error::CliError;
 use super::{PROGRAM, bot_command, daemon, reload, surprised};
-use crate::capability::{Grants, HttpPattern, Interface, MailPattern, PublishGrant, ReadGrant, UrlPattern, shell_word};
+use crate::capability::{Grants, Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
 use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
+use crate::reach::{Pattern, WebPattern};
 use crate::runtime::ComponentInfo;
 use crate::runtime::wit::types::Description;
 use crate::supervisor::{BotSource, BotSpec, Inspector, LoadFailure, check_options, parse_duration, signature_of};
@@ -71,12 +72,12 @@ pub struct HostArgs {
     /// host.longest-message, or 2m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
-    /// Let it read this git repository; * stands for any text
+    /// Let it read this git repository; * stands for any text within the host or the path
     #[arg(long, value_name = "URL")]
-    allow_git: Vec<String>,
+    allow_git: Vec<Pattern>,
     /// Let it ask this URL over HTTP; * stands for any text within the host or the path
     #[arg(long, value_name = "URL")]
-    allow_http: Vec<HttpPattern>,
+    allow_http: Vec<WebPattern>,
     /// Let it have the host send mail to this address; * stands for any text before or after the @
     #[arg(long, value_name = "ADDRESS")]
     allow_mail: Vec<MailPattern>,
@@ -145,7 +146,7 @@ impl HostArgs {
             signed: self.signed || later.signed,
             memory: later.memory.or(self.memory),
             timeout: later.timeout.or(self.timeout),
-            allow_git: join(self.allow_git, later.allow_git),
+            allow_git: self.allow_git.into_iter().chain(later.allow_git).collect(),
             allow_http: self.allow_http.into_iter().chain(later.allow_http).collect(),
             allow_mail: self.allow_mail.into_iter().chain(later.allow_mail).collect(),
             without: self.without.into_iter().chain(later.without).collect(),
@@ -172,7 +173,7 @@ impl HostArgs {
         Grants {
             artifacts: self.allow_artifacts,
             build: self.allow_build,
-            git: self.allow_git.iter().map(UrlPattern::new).collect(),
+            git: self.allow_git.clone(),
             http: self.allow_http.clone(),
             mail: self.allow_mail.clone(),
             without: self.without.clone(),

@@ -6,11 +6,12 @@ use toml::de::DeTable;
 
 use super::parse::absolute;
 use super::problem::Problems;
-use super::reader::Section;
+use super::reader::{Found, Section};
 use super::settings::{
     ARTIFACTS_CA, ARTIFACTS_CREDENTIALS, ARTIFACTS_ENDPOINT, ARTIFACTS_REGION, ARTIFACTS_URL, Setting,
 };
 use crate::objects::{Bucket, Credentials, Location, parse_endpoint};
+use crate::reach::{Host, Network};
 
 /// What only a bucket has.
 const OF_BUCKETS: [Setting; 4] = [
@@ -21,7 +22,12 @@ const OF_BUCKETS: [Setting; 4] = [
 ];
 
 /// Where artifacts are kept, if the file says so.
-pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<Location> {
+pub(super) fn read(
+    document: &DeTable<'_>,
+    base: &Path,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<Location> {
     let section = Section::top(document, "artifacts", problems);
     section.refuse_unknown(problems);
     let location = match section.has(&ARTIFACTS_URL) {
@@ -29,7 +35,9 @@ pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<
         None => Location::Directory(PathBuf::new()),
     };
     match location {
-        Location::Bucket(bucket) => Some(Location::Bucket(Box::new(described(&section, *bucket, base, problems)))),
+        Location::Bucket(bucket) => Some(Location::Bucket(Box::new(described(
+            &section, *bucket, base, network, problems,
+        )))),
         Location::Directory(path) => {
             refuse_settings_of_buckets(&section, problems);
             let given = !path.as_os_str().is_empty();
@@ -48,10 +56,22 @@ fn refuse_settings_of_buckets(section: &Section<'_>, problems: &mut Problems<'_>
     }
 }
 
-fn described(section: &Section<'_>, bucket: Bucket, base: &Path, problems: &mut Problems<'_>) -> Bucket {
+fn described(
+    section: &Section<'_>,
+    bucket: Bucket,
+    base: &Path,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Bucket {
     let endpoint = section
         .has(&ARTIFACTS_ENDPOINT)
         .and_then(|_| section.parsed(&ARTIFACTS_ENDPOINT, problems, parse_endpoint));
+    if let Some(Found { value: url, at }) = &endpoint
+        && url.scheme() == "http"
+        && let Err(error) = network.clear_text(&Host::parse(url.host_str().unwrap_or_default()))
+    {
+        problems.error(*at, &section.key(&ARTIFACTS_ENDPOINT), error.to_string(), "");
+    }
     Bucket {
         endpoint: endpoint.map(|found| found.value),
         region: section.text(&ARTIFACTS_REGION, problems).map(|found| found.value),

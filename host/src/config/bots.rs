@@ -15,8 +15,8 @@ use super::settings::{
     GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_PUBLISH, GRANT_READ, GRANT_SIGN, GRANT_SITE,
     GRANT_WITHOUT, Setting,
 };
+use crate::capability::Grants;
 use crate::capability::topic_grants::is_reserved_name;
-use crate::capability::{Grants, UrlPattern};
 use crate::stock;
 use crate::supervisor::{BotSource, BotSpec, parse_duration};
 
@@ -177,9 +177,7 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
     Grants {
         artifacts: section.flag(&GRANT_ARTIFACTS, problems),
         build: section.flag(&GRANT_BUILD, problems),
-        git: values(section.texts(&GRANT_GIT, problems))
-            .map(UrlPattern::new)
-            .collect(),
+        git: patterns(section, &GRANT_GIT, "write \"https://example.org/debian/*\"", problems),
         http: patterns(section, &GRANT_HTTP, "write \"https://hooks.example.org/*\"", problems),
         mail: patterns(section, &GRANT_MAIL, "write \"*@example.org\"", problems),
         publish: patterns(
@@ -235,6 +233,7 @@ pub(super) fn refuse_unknown_tables(document: &DeTable<'_>, problems: &mut Probl
         "builds",
         "retention",
         "mail",
+        "network",
         "bots",
     ];
     for key in document.keys() {

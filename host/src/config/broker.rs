@@ -12,6 +12,7 @@ use super::problem::{Problems, nearest};
 use super::reader::Section;
 use super::settings::{BROKER_ACCESS, BROKER_LIMITS, BROKER_LISTEN, BROKER_TLS, BROKER_URL, BROKER_WEBSOCKET, Setting};
 use crate::bus::BrokerAddress;
+use crate::reach::Network;
 
 /// Which broker, and how.
 #[derive(Debug, Clone)]
@@ -23,7 +24,12 @@ pub enum BrokerSettings {
 }
 
 /// Read it.
-pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<BrokerSettings> {
+pub(super) fn read(
+    document: &DeTable<'_>,
+    base: &Path,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<BrokerSettings> {
     let section = Section::top(document, "broker", problems);
     section.refuse_unknown(problems);
     let tls: Option<Option<Tls>> = of_crate(&section, &BROKER_TLS, problems);
@@ -43,7 +49,7 @@ pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<
                 problems.error(Some(at), &section.key(&setting), message, "remove one of them");
             }
         }
-        return external::read(&section, base, problems).map(BrokerSettings::External);
+        return external::read(&section, base, network, problems).map(BrokerSettings::External);
     }
     external::refuse(&section, problems);
     let listen = section.parsed(&BROKER_LISTEN, problems, |text| {

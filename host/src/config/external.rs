@@ -9,6 +9,7 @@ use super::settings::{
     BROKER_CA, BROKER_CERTIFICATE, BROKER_KEY, BROKER_PASSWORD_FILE, BROKER_URL, BROKER_USER, Setting,
 };
 use crate::bus::BrokerAddress;
+use crate::reach::{Host, Network};
 use crate::secret_file;
 use crate::tls::ClientTls;
 
@@ -37,7 +38,12 @@ pub(super) fn refuse(section: &Section<'_>, problems: &mut Problems<'_>) {
 }
 
 /// Where the broker is, and how to get in.
-pub(super) fn read(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<BrokerAddress> {
+pub(super) fn read(
+    section: &Section<'_>,
+    base: &Path,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<BrokerAddress> {
     let url = section.text(&BROKER_URL, problems)?;
     // The error doesn't show the password, which the value may hold.
     let mut address = match BrokerAddress::parse(&url.value) {
@@ -53,6 +59,12 @@ pub(super) fn read(section: &Section<'_>, base: &Path, problems: &mut Problems<'
     } else if let Some(at) = section.has(&BROKER_PASSWORD_FILE) {
         let key = section.key(&BROKER_PASSWORD_FILE);
         problems.error(Some(at), &key, "there is a password and no user", "add broker.user");
+    }
+    if address.login.is_some()
+        && address.tls.is_none()
+        && let Err(error) = network.clear_text(&Host::parse(&address.host))
+    {
+        problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
     }
     let file = |setting: &Setting, problems: &mut Problems<'_>| -> Option<PathBuf> {
         let found = section.text(setting, problems)?;

@@ -14,6 +14,7 @@ mod contact;
 mod external;
 mod mail;
 mod messages;
+mod network;
 mod parse;
 mod problem;
 mod reader;
@@ -43,6 +44,7 @@ use crate::capability::build;
 use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::objects::Location;
+use crate::reach::Network;
 use crate::retention::Limits;
 use crate::supervisor::{BrokerChoice, HostConfig, MessagesConfig, parse_duration};
 use problem::Problems;
@@ -79,6 +81,8 @@ pub struct Config {
     pub retention: Limits,
     /// How mail is sent, if it is.
     pub mail: Option<MailSettings>,
+    /// Exceptions for what bots reach over the network.
+    pub network: Network,
     /// How long messages in hand may take when a bot is stopped.
     pub drain: Duration,
     /// Time that a bot from a file gets for a message by asking for it.
@@ -164,6 +168,7 @@ impl Config {
             builds: self.builds.clone(),
             retention: self.retention.clone(),
             mail: self.mail.clone(),
+            network: self.network.clone(),
             drain: self.drain,
             longest_message: self.longest_message,
             require_signed_bots: self.require_signed_bots,
@@ -204,7 +209,8 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         time.ok_or_else(|| "write \"10m\" or \"1h\"".to_owned())
     });
     let require_signed_bots = host.flag(&HOST_REQUIRE_SIGNED_BOTS, problems);
-    let broker = broker::read(document, base, problems);
+    let network = network::read(document, problems);
+    let broker = broker::read(document, base, &network, problems);
     let messages = messages::read(document, problems);
     let observe = Section::top(document, "messages", problems);
     let observe = observe
@@ -213,7 +219,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .map(|found| found.value)
         .collect();
     let passphrases = passphrases(document, base, problems);
-    let artifacts = artifacts::read(document, base, problems);
+    let artifacts = artifacts::read(document, base, &network, problems);
     let builds = builds::read(document, problems);
     let max_age = messages
         .as_ref()
@@ -246,6 +252,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         builds: builds?,
         retention: retention?,
         mail,
+        network,
         drain: drain?.value,
         longest_message: longest_message?.value,
         require_signed_bots,

@@ -2,11 +2,13 @@
 //! `docs/configuration.md` is checked against it.
 
 mod mail;
+mod network;
 mod retention;
 
 pub(super) use mail::{
     GRANT_MAIL, GRANT_WITHOUT, MAIL_CA, MAIL_FROM, MAIL_HOURLY, MAIL_PASSWORD_FILE, MAIL_SERVER, MAIL_USER,
 };
+pub(super) use network::{NETWORK_CLEAR_TEXT_HOSTS, NETWORK_PRIVATE_HOSTS};
 
 pub(super) use retention::{
     RETENTION_ARTIFACTS, RETENTION_ARTIFACTS_SIZE, RETENTION_BOTS, RETENTION_CACHES, RETENTION_CACHES_SIZE,
@@ -481,7 +483,7 @@ pub(super) const GRANT_GIT: Setting = setting(
     "list of URLs",
     None,
     "none",
-    "Git repositories that it may read; `*` stands for any text.",
+    "Git repositories that it may read; `*` stands for any text within the host or the path, and alone for all.",
 );
 pub(super) const GRANT_HTTP: Setting = setting(
     "bots.NAME.grants",
@@ -597,6 +599,8 @@ pub const SETTINGS: &[Setting] = &[
     MAIL_PASSWORD_FILE,
     MAIL_CA,
     MAIL_HOURLY,
+    NETWORK_PRIVATE_HOSTS,
+    NETWORK_CLEAR_TEXT_HOSTS,
     BOT_USE,
     BOT_DIGEST,
     BOT_SIGNED,

@@ -299,6 +299,51 @@ fn a_password_in_a_bad_url_is_not_shown() {
 }
 
 #[test]
+fn a_password_goes_to_another_machine_with_tls_or_where_the_file_says_so_by_name() {
+    const BROKER: &str = "[broker]\nurl = \"mqtt://me:secret@broker.example\"\n";
+    let said = problems(BROKER);
+    assert!(
+        said.contains("foundry.toml:2: broker.url: a password for broker.example would cross the network in clear"),
+        "{said}"
+    );
+    assert!(
+        said.contains("clear-text-hosts = [\"broker.example\"]") && !said.contains("secret"),
+        "{said}"
+    );
+    let allowed = "[network]\nclear-text-hosts = [\"broker.example\", \"s3.example\"]\n";
+    assert!(parse(&format!("{BROKER}{allowed}")).is_ok());
+    for harmless in [
+        "[broker]\nurl = \"mqtt://broker.example\"\n",
+        "[broker]\nurl = \"mqtt://me:secret@127.0.0.1\"\n",
+        "[broker]\nurl = \"mqtts://me:secret@broker.example\"\n",
+        "[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://localhost:9000\"\n",
+    ] {
+        assert!(parse(harmless).is_ok(), "{harmless}");
+    }
+    let bucket = "[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://s3.example:9000\"\n";
+    assert!(problems(bucket).contains("artifacts.endpoint: a password for s3.example"));
+    assert!(parse(&format!("{bucket}{allowed}")).is_ok());
+}
+
+#[test]
+fn hosts_and_grants_that_could_mean_others_are_refused_with_their_line() {
+    let said = problems("[network]\nprivate-hosts = [\"git.example.org\", \"example.*\", \"h:80\"]\n");
+    for line in [
+        "network.private-hosts: \"example.*\"",
+        "network.private-hosts: \"h:80\"",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let grant = "[bots.lint]\nuse = \"./lint.wasm\"\ngrants.git = [\"https://example.org*\"]\n";
+    let said = problems(grant);
+    assert!(
+        said.contains("foundry.toml:3: bots.lint.grants.git: \"https://example.org*\"")
+            && said.contains("write example.org, or *.example.org"),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_setting_is_documented() {
     let page = include_str!("../../../docs/configuration.md");
     for setting in SETTINGS {

@@ -116,3 +116,43 @@ impl HttpConnector for Connector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_redirects_is_not_followed() {
+        let [here, other] = ["127.0.0.1:0"; 2].map(|any| TcpListener::bind(any).unwrap());
+        let location = format!("http://{}/bucket/x", other.local_addr().unwrap());
+        let endpoint = format!("http://{}", here.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = here.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 307 Temporary Redirect\r\nConnection: close\r\nContent-Length: 0";
+            stream
+                .write_all(format!("{head}\r\nLocation: {location}\r\n\r\n").as_bytes())
+                .unwrap();
+        });
+        let bucket = Bucket {
+            name: "bucket".to_owned(),
+            endpoint: Some(parse_endpoint(&endpoint).unwrap()),
+            credentials: Some(Credentials {
+                access_key_id: "id".to_owned(),
+                secret_access_key: "hush".to_owned(),
+                session_token: Some("hush".to_owned()),
+            }),
+            ..Bucket::default()
+        };
+        let store = bucket.open().unwrap();
+        assert!(store.get(&"x".into()).await.is_err());
+        asked.join().unwrap();
+        other.set_nonblocking(true).unwrap();
+        assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}

@@ -11,6 +11,7 @@ use crate::capability::mail::MailSettings;
 use crate::keys::{Fingerprint, PassphraseSource};
 use crate::ledger::OutboxLimits;
 use crate::objects::Location;
+use crate::reach::Network;
 use crate::retention::Limits;
 
 /// The topics of the stock bots, in the order of the pipeline.
@@ -100,6 +101,8 @@ pub struct HostConfig {
     pub mail: Option<MailSettings>,
     /// How much is kept, and for how long.
     pub retention: Limits,
+    /// Exceptions for what bots reach over the network.
+    pub network: Network,
     /// How long messages in hand may take to be finished when a bot is stopped.
     pub drain: Duration,
     /// Time that a bot from a file may have for a message when it asks for it; its operator can give it more.

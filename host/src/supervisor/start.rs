@@ -265,6 +265,11 @@ pub(super) fn open_services(
     ability: &Ability,
 ) -> Result<Services, HostError> {
     let state = &config.state;
+    let network = Arc::new(config.network.clone());
+    let git = GitConfig {
+        network: Arc::clone(&network),
+        ..GitConfig::default()
+    };
     Ok(Services {
         ledger: ledger.clone(),
         artifacts: match &config.artifacts {
@@ -272,7 +277,7 @@ pub(super) fn open_services(
             None => ArtifactStore::local(&state.join("artifacts"))?,
         },
         logs: Arc::new(LogHub::new(state.join("logs")).with_most_of_bot(config.retention.log_file)),
-        git: Git::new(state.join("git"), GitConfig::default()).map_err(|source| HostError::StateDirectory {
+        git: Git::new(state.join("git"), git).map_err(|source| HostError::StateDirectory {
             path: state.join("git"),
             source,
         })?,
@@ -282,7 +287,7 @@ pub(super) fn open_services(
         sites: Sites::new(),
         builder: Builder::new(&state.join("build"), config.builds.clone())?,
         ability: ability.clone(),
-        http: Http::default(),
+        http: Http::new(network),
         mail: Mail::new(config.mail.as_ref())?,
         tape: Tape::Off,
     })

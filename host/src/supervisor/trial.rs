@@ -331,7 +331,7 @@ fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result
             .map_err(HostError::Builds)
             .map_err(world)?,
         ability: Ability::default(),
-        http: Http::default(),
+        http: Http::new(Arc::default()),
         mail: Mail::new(mail).map_err(world)?,
         tape,
     })

@@ -188,3 +188,22 @@ fn a_bot_that_was_kept_before_topics_were_grants_is_named_by_check_and_absent_at
     );
     assert_eq!(home.run(&["check"]).code, 0);
 }
+
+#[test]
+fn a_bot_that_was_kept_with_a_grant_that_means_hosts_of_others_is_named_by_check_and_at_the_start() {
+    let home = Home::new();
+    kept_before(&home, "old", "noop");
+    let file = home.state().join("bots/old.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("https://example.org/*", "https://example.org*")).unwrap();
+    let checked = home.run(&["check"]);
+    assert_eq!(checked.code, 2, "{checked:?}");
+    let why = "\"example.org*\" would match hosts of others too: write example.org, or *.example.org";
+    assert!(line_with(&checked.out, "bots/old.json").contains(why), "{checked:?}");
+    let host = home.start(&["run"]);
+    let said = host.read_until("is ready");
+    assert!(
+        line_with(&said, "bots/old.json").contains("remove it, and load the bot again"),
+        "{said}"
+    );
+}

@@ -54,7 +54,7 @@ const CASES: [Case; 10] = [
     fault("recurse", "the bot "),
     refused("ask", "/forbidden", "not granted"),
     refused("ask", "/granted/redirect", "not granted"),
-    refused("ask", "http://localhost:1/", "it leads to a private address"),
+    refused("ask", "http://localhost:1/", "localhost leads to a private address"),
 ];
 
 /// The order that only a limit of time ends. It is for a bot of its own, whose short limit no honest work has to keep.
@@ -131,7 +131,7 @@ impl Scene<'_> {
     fn granted(&self) -> [String; 3] {
         [
             format!("{}/granted/*", self.server),
-            "http://local*:1/".to_owned(),
+            "http://*:1/".to_owned(),
             format!("http://*:{}/*", self.server.rsplit(':').next().unwrap()),
         ]
     }

@@ -93,6 +93,7 @@ pub fn config(directory: &Path) -> HostConfig {
         builds: foundry_host::capability::build::Settings::default(),
         retention: foundry_host::retention::Limits::default(),
         mail: None,
+        network: foundry_host::reach::Network::default(),
         drain: Duration::from_secs(5),
         longest_message: LONGEST_MESSAGE,
         require_signed_bots: false,

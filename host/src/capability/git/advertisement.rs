@@ -5,8 +5,14 @@ use std::io::{self, Read};
 
 use super::names::is_commit_id;
 
-/// The largest advertisement that is read.
-pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// The largest advertisement that is read, in MiB.
+const MAX_MIB: u64 = 64;
+
+/// Branches and tags of a repository.
+const MAX_REFS: usize = 200_000;
+
+/// The longest name of a ref: no longer one can be asked for.
+const MAX_NAME: usize = 300;
 
 /// A ref of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +28,10 @@ pub struct Ref {
 pub(super) enum BadAdvertisement {
     /// The connection failed, or ended too early.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// It is beyond a limit, which this names.
+    #[error("{0}")]
+    TooLarge(String),
     /// The server reports an error instead: no such repository, as a rule.
     #[error("the server says: {0}")]
     Refused(String),
@@ -31,11 +40,76 @@ pub(super) enum BadAdvertisement {
     Malformed(&'static str),
 }
 
+impl From<io::Error> for BadAdvertisement {
+    fn from(error: io::Error) -> Self {
+        match TooLong::is_within(&error) {
+            true => Self::TooLarge(TooLong.to_string()),
+            false => Self::Io(error),
+        }
+    }
+}
+
+/// An advertisement of more bytes than are read. Travels inside of an [`io::Error`], through libgit2 as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its list of branches and tags is longer than {MAX_MIB} MiB")]
+pub(super) struct TooLong;
+
+impl TooLong {
+    /// Whether an error is this one.
+    pub(super) fn is_within(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+/// How many bytes of an advertisement may still come.
+pub(super) struct Budget(u64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(MAX_MIB << 20)
+    }
+}
+
+impl Budget {
+    /// Count bytes that came.
+    ///
+    /// # Errors
+    /// [`TooLong`]: what ends silently would pass for a shorter list.
+    pub(super) fn spend(&mut self, count: usize) -> io::Result<()> {
+        let left = self.0.checked_sub(count as u64);
+        self.0 = left.ok_or_else(|| io::Error::other(TooLong))?;
+        Ok(())
+    }
+}
+
+/// Reads an advertisement's bytes within a budget.
+pub(super) struct Bounded<R> {
+    from: R,
+    budget: Budget,
+}
+
+impl<R: Read> Bounded<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self {
+            from,
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.budget.spend(count)?;
+        Ok(count)
+    }
+}
+
 /// Read a smart server's advertisement (protocol version 0 or 1), up to its flush packet.
 ///
 /// `service` says whether it begins with the line `# service=git-upload-pack`, as it does over HTTP.
 pub(super) fn read_smart(from: &mut impl Read, service: bool) -> Result<Vec<Ref>, BadAdvertisement> {
-    let from = &mut from.take(MAX_BYTES);
+    let from = &mut Bounded::new(from);
     if service {
         match read_packet(from)? {
             Some(line) if line.starts_with(b"# service=git-upload-pack") => {}
@@ -108,11 +182,18 @@ impl Collector {
         if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
             return Ok(());
         }
+        let is_full = self.0.len() == MAX_REFS;
         match (name.strip_suffix("^{}"), self.0.last_mut()) {
             (Some(tag), Some(last)) if last.name == tag => id.clone_into(&mut last.commit),
+            // Of a tag that was left out.
+            (Some(tag), _) if tag.len() > MAX_NAME => {}
             (Some(_), _) => return Err(BadAdvertisement::Malformed("a peeled tag without its tag")),
             // A name that no ref can have could only harm whoever believes it.
-            (None, _) if !git2::Reference::is_valid_name(name) => {}
+            (None, _) if name.len() > MAX_NAME || !git2::Reference::is_valid_name(name) => {}
+            (None, _) if is_full => {
+                let why = format!("it has more than {MAX_REFS} branches and tags");
+                return Err(BadAdvertisement::TooLarge(why));
+            }
             (None, _) => self.0.push(Ref {
                 name: name.to_owned(),
                 commit: id.to_owned(),
@@ -214,6 +295,47 @@ mod tests {
         assert!(read_smart(&mut b"HTTP/1.1 400 Bad Request\r\n".as_slice(), false).is_err());
         assert!(read_smart(&mut b"0003".as_slice(), false).is_err());
         assert!(read_smart(&mut packets(&["zzzz refs/heads/x", ""]).as_slice(), false).is_err());
+    }
+
+    #[test]
+    fn an_advertisement_beyond_a_limit_is_refused_by_the_name_of_the_limit() {
+        let line = |at: usize| format!("{A}\trefs/heads/{at}\n");
+        let most: String = (0..MAX_REFS).map(line).collect();
+        assert_eq!(parse_dumb(&most).unwrap().len(), MAX_REFS);
+        let error = parse_dumb(&(most + &line(MAX_REFS))).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 200000 branches and tags");
+
+        let packet = packets(&[&format!("{A} refs/pull/{}\n", "x".repeat(60_000))]);
+        // Never ends, and has nothing that would be kept.
+        let mut endless = std::iter::repeat(packet.as_slice()).flatten().copied();
+        let mut endless = ByteReader(&mut endless);
+        let error = read_smart(&mut endless, false).unwrap_err();
+        assert_eq!(error.to_string(), "its list of branches and tags is longer than 64 MiB");
+    }
+
+    struct ByteReader<'a, I>(&'a mut I);
+
+    impl<I: Iterator<Item = u8>> Read for ByteReader<'_, I> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut count = 0;
+            for (place, byte) in buffer.iter_mut().zip(&mut *self.0) {
+                *place = byte;
+                count += 1;
+            }
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn bytes_up_to_the_limit_are_read_and_no_more() {
+        let bounded = |bytes| Bounded {
+            from: bytes,
+            budget: Budget(4),
+        };
+        let mut all = Vec::new();
+        assert_eq!(bounded(&b"1234"[..]).read_to_end(&mut all).unwrap(), 4);
+        let error = bounded(&b"12345"[..]).read_to_end(&mut all).unwrap_err();
+        assert!(TooLong::is_within(&error));
     }
 
     #[test]

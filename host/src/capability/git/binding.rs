@@ -7,7 +7,7 @@ use futures::future::join_all;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-use super::{Checkout, GitError, Location, RawSignature, Ref, Source};
+use super::{Checkout, GitError, Granted, RawSignature, Ref, Refused, Source};
 use crate::capability::Services;
 use crate::capability::tape::{self, Answer, Content, Exchange};
 use crate::keys::{KeyStore, Role, VerifyError};
@@ -37,15 +37,11 @@ impl From<Ref> for wit::git::Ref {
     }
 }
 
-impl Invocation {
-    /// Grants are for URLs as they were written; the refusal shows them without credentials.
-    fn check_granted(&self, url: &str) -> std::result::Result<(), Error> {
-        let location = Location::parse(url)?;
-        match self.bot.grants.allow_git(url) {
-            true => Ok(()),
-            false => Err(Error::NotGranted(format!(
-                "{location} is not granted to this bot (add --allow-git {location})"
-            ))),
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Bad(error) => error.into(),
+            Refused::NotGranted { .. } => Self::NotGranted(refused.to_string()),
         }
     }
 }
@@ -71,13 +67,14 @@ impl wit::git::Host for Invocation {
     async fn refs(&mut self, urls: Vec<String>) -> Result<Vec<std::result::Result<Vec<wit::git::Ref>, Error>>> {
         let services = Arc::clone(&self.bot.services);
         // The grants first: a bot's store can't be shared between threads, so the futures have nothing of it.
+        let permits = self.bot.grants.git_permits();
         let granted: Vec<_> = urls
             .into_iter()
-            .map(|url| self.check_granted(&url).map(|()| url))
+            .map(|url| Granted::check(&url, &permits).map(|granted| (url, granted)))
             .collect();
-        let answers = granted.into_iter().map(async |url| match url {
-            Ok(url) => refs(&services, url).await,
-            Err(refusal) => Ok(Err(refusal)),
+        let answers = granted.into_iter().map(async |asked| match asked {
+            Ok((url, granted)) => refs(&services, url, &granted).await,
+            Err(refused) => Ok(Err(refused.into())),
         });
         join_all(answers).await.into_iter().collect()
     }
@@ -88,9 +85,10 @@ impl wit::git::Host for Invocation {
         branch: String,
         commit: String,
     ) -> Result<std::result::Result<Resource<Checkout>, Error>> {
-        if let Err(error) = self.check_granted(&url) {
-            return Ok(Err(error));
-        }
+        let granted = match Granted::check(&url, &self.bot.grants.git_permits()) {
+            Ok(granted) => granted,
+            Err(refused) => return Ok(Err(refused.into())),
+        };
         let services = Arc::clone(&self.bot.services);
         let asked = tape::Commit { url, branch, commit };
         let checkout = match services.tape.play::<tape::Checkout>(&asked)? {
@@ -99,7 +97,7 @@ impl wit::git::Host for Invocation {
                 tree,
             },
             Some(Answer::Error(failure)) => return Ok(Err(failure.into())),
-            None => match services.git.checkout(&asked.url, &asked.branch, &asked.commit).await {
+            None => match services.git.checkout(&granted, &asked.branch, &asked.commit).await {
                 Ok(source) => {
                     let signature = match judged(&services, source.info().signature.clone()).await? {
                         Ok(signature) => signature,
@@ -126,7 +124,11 @@ impl wit::git::Host for Invocation {
 }
 
 /// A repository's refs: the real ones, or those that were recorded.
-async fn refs(services: &Services, url: String) -> Result<std::result::Result<Vec<wit::git::Ref>, Error>> {
+async fn refs(
+    services: &Services,
+    url: String,
+    granted: &Granted,
+) -> Result<std::result::Result<Vec<wit::git::Ref>, Error>> {
     let asked = tape::Repository { url };
     if let Some(answer) = services.tape.play::<tape::Refs>(&asked)? {
         return Ok(match answer {
@@ -137,7 +139,7 @@ async fn refs(services: &Services, url: String) -> Result<std::result::Result<Ve
             Answer::Error(failure) => Err(failure.into()),
         });
     }
-    match services.git.refs(&asked.url).await {
+    match services.git.refs(granted).await {
         Ok(refs) => {
             services.tape.record::<tape::Refs>(|| Exchange {
                 asked,
@@ -256,7 +258,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::capability::git::tests::support::{Upstream, service};
+    use crate::capability::git::tests::support::{Upstream, granted, service};
 
     /// A key in a keyring of its own.
     struct Committer(tempfile::TempDir);
@@ -302,7 +304,7 @@ mod tests {
         let keys = KeyStore::open(directory.path().join("keys")).unwrap();
         let url = upstream.bare().display().to_string();
         let judged = async |commit: &str| {
-            let source = service.git.checkout(&url, "master", commit).await.unwrap();
+            let source = service.git.checkout(&granted(&url), "master", commit).await.unwrap();
             judge(&keys, source.info().signature.as_ref())
         };
         let unsigned = upstream.git(&["rev-parse", "HEAD"]);

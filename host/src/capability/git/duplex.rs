@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 
-use super::advertisement::printable;
+use super::advertisement::{TooLong, printable};
 use super::deadline::Deadline;
 use super::error::GitError;
 use super::location::{Location, SshLocation};
 use super::program::{Group, text, unattended};
+use crate::reach::{Host, PrivateAddress, Rule};
 
 /// How to reach ssh servers.
 #[derive(Debug, Clone)]
@@ -50,19 +51,23 @@ struct Ssh {
 }
 
 impl Duplex {
-    /// Connect to a `git daemon` and ask for a repository.
+    /// Connect to a `git daemon` and ask for a repository. Its name is resolved once, and only addresses that the rule allows are
+    /// connected to.
     pub(super) fn daemon(
         location: &Location,
         (host, port, path): (&str, u16, &str),
+        rule: &Rule,
         connect_timeout: Duration,
         deadline: Deadline,
     ) -> Result<Self, GitError> {
         let failed = |error: &io::Error| match error.kind() {
+            _ if PrivateAddress::within(error).is_some() => GitError::not_found(location, error.to_string()),
             io::ErrorKind::TimedOut => GitError::timed_out(location, connect_timeout.min(deadline.limit())),
             _ => GitError::unavailable(location, error),
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in (host, port).to_socket_addrs().map_err(|error| failed(&error))? {
+        let addresses = rule.resolve(&Host::parse(host), port).map_err(|error| failed(&error))?;
+        for address in addresses {
             let patience = deadline
                 .remaining()
                 .map_err(|error| failed(&error))?
@@ -153,6 +158,9 @@ impl Duplex {
     pub(super) fn explain(&mut self, location: &Location, error: &io::Error) -> GitError {
         if error.kind() == io::ErrorKind::TimedOut {
             return GitError::timed_out(location, self.deadline.limit());
+        }
+        if TooLong::is_within(error) {
+            return GitError::bad(location.to_string(), TooLong.to_string());
         }
         let Some(ssh) = &mut self.ssh else {
             return GitError::unavailable(location, error);

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::deadline::Deadline;
 use super::fetch::Failure;
+use super::objects::Objects;
 use super::{GitError, Limits, Location};
 
 /// How deep directories may nest.
@@ -23,6 +24,9 @@ const MAX_DEPTH: usize = 128;
 
 /// The longest path in a tree: what the system allows, less some room for where the tree is put.
 const MAX_PATH: usize = 3000;
+
+/// Bytes of trees that are in memory at the same time, in MiB: a directory and all above it.
+const MAX_HELD_MIB: usize = 128;
 
 /// git's file modes.
 const EXECUTABLE: i32 = 0o100_755;
@@ -39,6 +43,7 @@ pub(super) struct Exported {
 
 struct Export<'a> {
     repository: &'a Repository,
+    objects: Objects<'a>,
     location: &'a Location,
     limits: &'a Limits,
     deadline: &'a Deadline,
@@ -56,7 +61,8 @@ pub(super) fn export(
     limits: &Limits,
     deadline: &Deadline,
 ) -> Result<Exported, Failure> {
-    let commit = repository.find_commit(commit)?;
+    let objects = Objects::new(repository, location, deadline);
+    let commit = objects.commit(commit)?;
     let time = Timespec {
         tv_sec: commit.time().seconds().max(0),
         tv_nsec: 0,
@@ -67,6 +73,7 @@ pub(super) fn export(
     };
     let mut export = Export {
         repository,
+        objects,
         location,
         limits,
         deadline,
@@ -74,16 +81,22 @@ pub(super) fn export(
         times,
         done: Exported::default(),
     };
-    export.tree(commit.tree_id(), &PathBuf::new(), 0)?;
+    export.tree(commit.tree_id(), &PathBuf::new(), (0, 0))?;
     Ok(export.done)
 }
 
 impl<'a> Export<'a> {
-    fn tree(&mut self, id: Oid, path: &Path, depth: usize) -> Result<(), Failure> {
+    /// `depth` directories are above it, whose trees of `held` bytes stay in memory meanwhile.
+    fn tree(&mut self, id: Oid, path: &Path, (depth, held): (usize, usize)) -> Result<(), Failure> {
         if depth > MAX_DEPTH || path.as_os_str().len() > MAX_PATH {
             return Err(self.refuse(path, "its directories nest too deeply"));
         }
-        let tree = self.repository.find_tree(id)?;
+        let (tree, size) = self.objects.tree(id)?;
+        let held = held.saturating_add(size);
+        if held > MAX_HELD_MIB << 20 {
+            let why = format!("the directories on the way to it have more than {MAX_HELD_MIB} MiB of names");
+            return Err(self.refuse(path, &why));
+        }
         for entry in &tree {
             let name = self.checked_name(path, entry.name_bytes())?;
             let path = path.join(name);
@@ -92,7 +105,7 @@ impl<'a> Export<'a> {
             match (entry.kind(), entry.filemode()) {
                 (Some(ObjectType::Tree), _) => {
                     self.made(&path, DirBuilder::new().mode(0o700).create(self.root.join(&path)))?;
-                    self.tree(entry.id(), &path, depth + 1)?;
+                    self.tree(entry.id(), &path, (depth + 1, held))?;
                 }
                 (Some(ObjectType::Commit), _) => {
                     self.made(&path, DirBuilder::new().mode(0o755).create(self.root.join(&path)))?;

@@ -10,9 +10,11 @@ use super::cache::tracking_ref;
 use super::deadline::Deadline;
 use super::dumb;
 use super::error::GitError;
+use super::granted::Granted;
 use super::http::{Kind, Web};
 use super::location::Location;
 use super::names::Branch;
+use super::objects::Objects;
 use super::remote::connect;
 use super::transport::{Conversation, Wire, register};
 
@@ -26,6 +28,8 @@ pub(super) enum Failure {
     Git(GitError),
     /// The cache may be damaged; what libgit2 says.
     Cache(String),
+    /// What was fetched costs too much to be read, now and with each fetch that begins where it is: it must not be kept.
+    Costly(GitError),
 }
 
 impl From<GitError> for Failure {
@@ -43,22 +47,26 @@ impl From<git2::Error> for Failure {
 /// What is wanted.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    pub(super) location: &'a Location,
+    pub(super) granted: &'a Granted,
     pub(super) branch: &'a Branch,
     pub(super) commit: Oid,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    pub(super) fn location(&self) -> &'a Location {
+        &self.granted.location
+    }
+
     fn no_branch(&self) -> GitError {
         GitError::no_such_ref(
-            self.location,
+            self.location(),
             format!("no branch or tag {:?} (any more)", self.branch.to_string()),
         )
     }
 
     fn not_reachable(&self) -> GitError {
         let what = format!("no commit {} on {:?} (any more)", self.commit, self.branch.to_string());
-        GitError::no_such_ref(self.location, what)
+        GitError::no_such_ref(self.location(), what)
     }
 }
 
@@ -70,20 +78,33 @@ pub(super) fn fetch(
     web: &Web,
     deadline: &Deadline,
 ) -> Result<(), Failure> {
-    let wire = match wanted.location {
+    let wire = match wanted.location() {
         Location::Http(http) => {
-            let session = web.session(http, deadline.clone());
+            let session = web.session(http, wanted.granted, deadline.clone())?;
             if session.kind()? == Kind::Dumb {
-                let reference = dumb::fetch(wanted.location, &session, wanted.branch, cache.path(), config, deadline)?;
-                return prove(wanted, cache, &reference.ok_or_else(|| wanted.no_branch())?);
+                let fetched = dumb::fetch(
+                    wanted.location(),
+                    &session,
+                    wanted.branch,
+                    cache.path(),
+                    config,
+                    deadline,
+                );
+                let reference = fetched.map_err(|error| match error {
+                    // What it has brought until then stays otherwise.
+                    GitError::BadRequest { .. } => Failure::Costly(error),
+                    error => Failure::Git(error),
+                })?;
+                return prove(wanted, cache, &reference.ok_or_else(|| wanted.no_branch())?, deadline);
             }
             Wire::Http(Box::new(session))
         }
         _ => {
-            let (location, config, deadline) = (wanted.location.clone(), config.clone(), deadline.clone());
+            let (location, config, deadline) = (wanted.location().clone(), config.clone(), deadline.clone());
+            let rule = web.client().rule(wanted.granted.addresses);
             Wire::Pipe(
                 location.clone(),
-                Box::new(move || connect(&location, &config, &deadline)),
+                Box::new(move || connect(&location, &rule, &config, &deadline)),
             )
         }
     };
@@ -98,8 +119,8 @@ fn smart(
     config: &GitConfig,
     deadline: &Deadline,
 ) -> Result<(), Failure> {
-    register().map_err(|why| GitError::unavailable(wanted.location, why))?;
-    let explain = |error: git2::Error| explain(wanted.location, conversation, deadline, &error);
+    register().map_err(|why| GitError::unavailable(wanted.location(), why))?;
+    let explain = |error: git2::Error| explain(wanted.location(), conversation, (config, deadline), &error);
     let fetch = |depth: Option<i32>| -> Result<Tip, Failure> {
         conversation.run(|| {
             let mut remote = cache.remote_anonymous(conversation.url())?;
@@ -115,10 +136,10 @@ fn smart(
         })
     };
     let tracking = tracking_ref(&fetch(None)?.name);
-    match prove(wanted, cache, &tracking) {
+    match prove(wanted, cache, &tracking, deadline) {
         Err(Failure::Git(GitError::NoSuchRef { .. })) if cache.is_shallow() => {
             fetch(Some(WHOLE))?;
-            prove(wanted, cache, &tracking)
+            prove(wanted, cache, &tracking, deadline)
         }
         proof => proof,
     }
@@ -167,50 +188,29 @@ fn download(
 }
 
 /// The commit has to be reachable from the branch.
-fn prove(wanted: Wanted<'_>, repository: &Repository, reference: &str) -> Result<(), Failure> {
-    let tip = repository.find_reference(reference)?.peel_to_commit()?.id();
-    match reachable(repository, tip, wanted.commit)? {
+fn prove(wanted: Wanted<'_>, repository: &Repository, reference: &str, deadline: &Deadline) -> Result<(), Failure> {
+    let objects = Objects::new(repository, wanted.location(), deadline);
+    let tip = repository.find_reference(reference)?;
+    match objects.reaches(objects.tip(&tip)?, wanted.commit)? {
         true => Ok(()),
         false => Err(wanted.not_reachable().into()),
     }
 }
 
 /// Prove the same in a repository of this machine, which needs no fetch.
-pub(super) fn prove_local(wanted: Wanted<'_>, repository: &Repository) -> Result<(), GitError> {
-    let tip = wanted
-        .branch
-        .full_names()
-        .into_iter()
-        .find_map(|name| repository.find_reference(&name).ok());
-    let tip = tip
-        .and_then(|reference| reference.peel_to_commit().ok())
-        .ok_or_else(|| wanted.no_branch())?
-        .id();
-    match reachable(repository, tip, wanted.commit) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(wanted.not_reachable()),
-        Err(error) => Err(GitError::unavailable(wanted.location, error.message())),
-    }
-}
-
-fn reachable(repository: &Repository, tip: Oid, commit: Oid) -> Result<bool, git2::Error> {
-    if tip == commit {
-        return repository.find_commit(commit).map(|_| true);
-    }
-    match repository.find_commit(commit) {
-        Ok(_) => repository.graph_descendant_of(tip, commit),
-        // It was never fetched, as it isn't on the branch. Or it is, and was lost: then the way to it is broken.
-        Err(error) if error.code() == ErrorCode::NotFound => {
-            let mut walk = repository.revwalk()?;
-            walk.push(tip)?;
-            walk.try_fold(false, |found, id| Ok(found || id? == commit))
-        }
-        Err(error) => Err(error),
-    }
+pub(super) fn prove_local(wanted: Wanted<'_>, repository: &Repository, deadline: &Deadline) -> Result<(), Failure> {
+    let mut names = wanted.branch.full_names().into_iter();
+    let name = names.find(|name| repository.find_reference(name).is_ok());
+    prove(wanted, repository, &name.ok_or_else(|| wanted.no_branch())?, deadline)
 }
 
 /// What an error of libgit2's means. Our own words for what went wrong on the wire are better than its own.
-fn explain(location: &Location, conversation: &Conversation, deadline: &Deadline, error: &git2::Error) -> Failure {
+fn explain(
+    location: &Location,
+    conversation: &Conversation,
+    (config, deadline): (&GitConfig, &Deadline),
+    error: &git2::Error,
+) -> Failure {
     if let Some(failure) = conversation.failure() {
         return failure.into();
     }
@@ -219,7 +219,13 @@ fn explain(location: &Location, conversation: &Conversation, deadline: &Deadline
     }
     let said = printable(error.message());
     match (error.class(), error.code()) {
-        (_, ErrorCode::User) => GitError::bad(location.to_string(), "it sends more than a fetch may bring").into(),
+        (_, ErrorCode::User) => {
+            let why = format!(
+                "it sends more than the {} bytes that a fetch may bring",
+                config.limits.transfer
+            );
+            GitError::bad(location.to_string(), why).into()
+        }
         (_, _) if said.starts_with("remote error: ") => {
             GitError::not_found(location, format!("the server says: {said}")).into()
         }

@@ -1,27 +1,30 @@
 //! Conversations with HTTP servers: smart ones (gitprotocol-http), and dumb ones that only serve files.
 
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ureq::config::Config;
-use ureq::http::{Response, StatusCode};
+use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, ResponseExt};
+use ureq::{Agent, Body, Proxy};
 use url::Url;
 
-use super::advertisement::{BadAdvertisement, MAX_BYTES, Ref, parse_dumb, printable, read_smart};
+use super::advertisement::{BadAdvertisement, Bounded, Ref, TooLong, parse_dumb, printable, read_smart};
 use super::credentials::{CredentialSources, Credentials};
 use super::deadline::Deadline;
 use super::error::GitError;
 use super::freshness::trustworthy_etag;
+use super::granted::Granted;
 use super::location::{HttpLocation, Location};
+use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, Target, redirect};
 
 /// Some servers tell git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (foundry ", env!("CARGO_PKG_VERSION"), ")");
 
 /// How many redirections are followed.
-const MAX_REDIRECTS: u32 = 5;
+const MAX_REDIRECTS: usize = 5;
 
 /// How many connections are kept for the next request.
 const MAX_IDLE: usize = 64;
@@ -46,53 +49,92 @@ pub(super) enum Advertised {
     Refs { refs: Vec<Ref>, etag: Option<String> },
 }
 
+/// The file that a conversation begins with.
+const INFO_REFS: &str = "/info/refs";
+
 /// What all conversations share: connections that are kept for a while, and the certificates that the machine trusts.
 pub(super) struct Web {
-    agent: Agent,
+    client: Client,
     sources: CredentialSources,
 }
 
 impl Web {
-    pub(super) fn new(connect_timeout: Duration, sources: CredentialSources) -> Self {
+    pub(super) fn new(connect_timeout: Duration, sources: CredentialSources, network: Arc<Network>) -> Self {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = Config::builder()
             .user_agent(USER_AGENT)
             .tls_config(tls)
             .http_status_as_error(false)
-            .max_redirects(MAX_REDIRECTS)
+            // Each is compared with the grants first.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .max_idle_connections(MAX_IDLE)
             .max_idle_age(IDLE)
             .timeout_connect(Some(connect_timeout))
             .build();
         Self {
-            agent: config.new_agent(),
+            client: Client::new(&config, network),
             sources,
         }
     }
 
+    /// The client, whose rules hold for other connections too.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Begin a conversation with a repository's server.
-    pub(super) fn session(&self, location: &HttpLocation, deadline: Deadline) -> HttpSession {
-        HttpSession {
-            shown: Location::Http(location.clone()),
+    ///
+    /// # Errors
+    /// [`GitError::BadRequest`] if the URL has no server.
+    pub(super) fn session(
+        &self,
+        location: &HttpLocation,
+        granted: &Granted,
+        deadline: Deadline,
+    ) -> Result<HttpSession, GitError> {
+        let shown = Location::Http(location.clone());
+        let server =
+            Server::of(&location.url).ok_or_else(|| GitError::bad(shown.to_string(), "it names no HTTP server"))?;
+        let own = Place {
+            base: location.url.clone(),
+            server,
+            addresses: granted.addresses,
+        };
+        Ok(HttpSession {
+            shown,
             location: location.clone(),
+            permits: granted.permits.clone(),
             sources: self.sources.clone(),
-            agent: self.agent.clone(),
+            client: self.client.clone(),
             deadline,
             learned: Mutex::new(Learned {
-                base: location.url.clone(),
+                place: own.clone(),
                 credentials: None,
                 advertisement: None,
             }),
-        }
+            own,
+        })
     }
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone)]
+struct Place {
+    base: Url,
+    server: Server,
+    addresses: Addresses,
 }
 
 /// A conversation with one repository's server.
 pub(super) struct HttpSession {
     shown: Location,
     location: HttpLocation,
+    /// The place that the location names: the only server that gets its credentials.
+    own: Place,
+    permits: Permits,
     sources: CredentialSources,
-    agent: Agent,
+    client: Client,
     deadline: Deadline,
     learned: Mutex<Learned>,
 }
@@ -100,10 +142,21 @@ pub(super) struct HttpSession {
 /// What the first answers taught.
 struct Learned {
     /// Where the repository is, after redirections.
-    base: Url,
+    place: Place,
     credentials: Option<Credentials>,
     /// An answer that was not read yet.
     advertisement: Option<Box<dyn Read + Send>>,
+}
+
+/// How another program may reach the repository.
+pub(super) struct Access {
+    /// Where it is, after redirections.
+    pub(super) base: Url,
+    /// The header `Authorization`, if the server wants one.
+    pub(super) authorization: Option<String>,
+    /// Host, port and addresses that the host's name led to when it was checked: the program is not to resolve it again. `None`
+    /// where no name is resolved: an address, or a proxy does it.
+    pub(super) resolved: Option<(Host, u16, Vec<SocketAddr>)>,
 }
 
 impl HttpSession {
@@ -116,7 +169,7 @@ impl HttpSession {
         let etag = trustworthy_etag(|name| response.headers().get(name)?.to_str().ok());
         let refs = match kind_of(&response) {
             Kind::Smart => read_smart(&mut response.into_body().into_reader(), true),
-            Kind::Dumb => self.read_all(response).and_then(|text| parse_dumb(&text)),
+            Kind::Dumb => read_all(response).and_then(|text| parse_dumb(&text)),
         };
         Ok(Advertised::Refs {
             refs: refs.map_err(|error| self.explain_advertisement(error))?,
@@ -134,56 +187,68 @@ impl HttpSession {
         Ok(kind)
     }
 
-    /// Where the repository is after redirections, and the header that gives access.
-    pub(super) fn access(&self) -> (Url, Option<String>) {
-        let learned = self.learned();
-        (
-            learned.base.clone(),
-            learned.credentials.as_ref().map(Credentials::header),
-        )
+    /// How another program may reach it, once this has: with the same credentials, at a checked address.
+    ///
+    /// # Errors
+    /// The host's name leads nowhere, or where it must not.
+    pub(super) fn access(&self) -> Result<Access, GitError> {
+        let (place, authorization) = self.place();
+        let Server { host, port, .. } = &place.server;
+        let resolved = match host {
+            Host::Name(_) if !is_proxied(&place.base) => {
+                let found = self.client.rule(place.addresses).resolve(host, *port);
+                let addresses = found.map_err(|error| self.explain_io(&error))?;
+                Some((host.clone(), *port, addresses))
+            }
+            Host::Name(_) | Host::Address(_) => None,
+        };
+        Ok(Access {
+            base: place.base,
+            authorization,
+            resolved,
+        })
     }
 
     /// The raw advertisement, for libgit2.
     pub(super) fn advertisement(&self) -> Result<Box<dyn Read + Send>, GitError> {
-        if let Some(kept) = self.learned().advertisement.take() {
-            return Ok(kept);
-        }
-        Ok(Box::new(self.get_refs(None)?.into_body().into_reader()))
+        let kept = self.learned().advertisement.take();
+        let raw = match kept {
+            Some(kept) => kept,
+            None => Box::new(self.get_refs(None)?.into_body().into_reader()),
+        };
+        Ok(Box::new(Bounded::new(raw)))
     }
 
     /// One request of the negotiation, and its answer.
     pub(super) fn upload_pack(&self, request: &[u8]) -> Result<Box<dyn Read + Send>, GitError> {
-        let (base, authorization) = self.access();
+        let (place, authorization) = self.place();
         let mut post = self
-            .agent
-            .post(format!("{base}/git-upload-pack"))
+            .agent(&place)?
+            .post(format!("{}/git-upload-pack", place.base))
             .header("Content-Type", "application/x-git-upload-pack-request")
             .header("Accept", "application/x-git-upload-pack-result");
         if let Some(authorization) = authorization {
             post = post.header("Authorization", authorization);
         }
-        // A POST that is redirected would lose its body.
         let remaining = self.remaining()?;
-        let post = post.config().timeout_global(Some(remaining)).max_redirects(0).build();
+        let post = post.config().timeout_global(Some(remaining)).build();
         let response = post.send(request).map_err(|error| self.explain(error))?;
         match response.status() {
             StatusCode::OK => Ok(Box::new(response.into_body().into_reader())),
+            // A POST that is redirected would lose its body.
             status => Err(self.refused(status)),
         }
     }
 
     fn get_refs(&self, known: Option<&str>) -> Result<Response<Body>, GitError> {
-        const QUERY: &str = "/info/refs?service=git-upload-pack";
-        let mut response = self.get(QUERY, known)?;
-        let landed = Url::parse(&response.get_uri().to_string()).ok();
-        if let Some(base) = landed.as_ref().and_then(|url| base_of(url, "/info/refs")) {
-            self.learned().base = base;
-        }
-        if response.status() == StatusCode::UNAUTHORIZED && self.learned().credentials.is_none() {
-            let base = self.learned().base.clone();
-            self.learned().credentials = self.sources.find(&self.location, &base, &self.deadline);
-            if self.learned().credentials.is_some() {
-                response = self.get(QUERY, known)?;
+        const QUERY: &str = "?service=git-upload-pack";
+        let mut response = self.get(INFO_REFS, QUERY, known)?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.may_log_in() {
+            let found = self.sources.find(&self.location, &self.deadline);
+            if let Some(found) = found {
+                self.check_clear_text()?;
+                self.learned().credentials = Some(found);
+                response = self.get(INFO_REFS, QUERY, known)?;
             }
         }
         match response.status() {
@@ -196,10 +261,28 @@ impl HttpSession {
         }
     }
 
-    fn get(&self, path: &str, known: Option<&str>) -> Result<Response<Body>, GitError> {
-        let (base, authorization) = self.access();
-        let mut get = self.agent.get(format!("{base}{path}")).header("Pragma", "no-cache");
-        if let Some(authorization) = authorization {
+    /// Get a file of the repository, through redirects as far as they are granted, and remember where that led.
+    fn get(&self, file: &str, query: &str, known: Option<&str>) -> Result<Response<Body>, GitError> {
+        let mut place = self.learned().place.clone();
+        let mut url = Url::parse(&format!("{}{file}{query}", place.base))
+            .map_err(|error| GitError::bad(self.shown.to_string(), error.to_string()))?;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.ask(&url, &place, known)?;
+            let next =
+                redirect(&response, &url).map_err(|error| GitError::not_found(&self.shown, error.to_string()))?;
+            let Some(next) = next else {
+                self.learned().place = place;
+                return Ok(response);
+            };
+            place = self.follow(&place, &next, file)?;
+            url = next;
+        }
+        Err(GitError::not_found(&self.shown, "the server redirects in circles"))
+    }
+
+    fn ask(&self, url: &Url, place: &Place, known: Option<&str>) -> Result<Response<Body>, GitError> {
+        let mut get = self.agent(place)?.get(url.as_str()).header("Pragma", "no-cache");
+        if let Some(authorization) = self.authorization(place) {
             get = get.header("Authorization", authorization);
         }
         if let Some(etag) = known {
@@ -208,32 +291,92 @@ impl HttpSession {
         let remaining = self.remaining()?;
         get.config()
             .timeout_global(Some(remaining))
-            // What began encrypted stays encrypted.
-            .https_only(self.location.url.scheme() == "https")
             .build()
             .call()
             .map_err(|error| self.explain(error))
     }
 
+    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted.
+    fn follow(&self, from: &Place, next: &Url, file: &str) -> Result<Place, GitError> {
+        let base = base_of(next, file);
+        let to = || base.as_ref().map_or_else(|| origin_of(next), ToString::to_string);
+        let server = Server::of(next)
+            .ok_or_else(|| GitError::not_found(&self.shown, format!("the server redirects to {}", to())))?;
+        if self.own.server.scheme == Scheme::Https && server.scheme == Scheme::Http {
+            // What began encrypted stays encrypted.
+            let why = "the server redirects from https to http; this is not followed";
+            return Err(GitError::not_found(&self.shown, why));
+        }
+        let admitted = match server == self.own.server {
+            true => Some(self.own.addresses),
+            false => base
+                .as_ref()
+                .and_then(Target::of)
+                .and_then(|target| self.permits.admit_redirect(&target)),
+        };
+        let addresses = admitted.ok_or_else(|| {
+            let why = "which is not granted: name it by that URL if that is what is meant";
+            GitError::not_found(&self.shown, format!("the server redirects to {}, {why}", to()))
+        })?;
+        Ok(Place {
+            base: base.unwrap_or_else(|| from.base.clone()),
+            server,
+            addresses,
+        })
+    }
+
+    fn agent(&self, place: &Place) -> Result<&Agent, GitError> {
+        self.client
+            .agent(&place.server, place.addresses)
+            .map_err(|refused| GitError::not_found(&self.shown, refused.to_string()))
+    }
+
+    /// Where the repository is, and the header that gives access there.
+    fn place(&self) -> (Place, Option<String>) {
+        let place = self.learned().place.clone();
+        let authorization = self.authorization(&place);
+        (place, authorization)
+    }
+
+    /// Credentials are for the server that the location names, and for no other.
+    fn authorization(&self, place: &Place) -> Option<String> {
+        let learned = self.learned();
+        let credentials = learned.credentials.as_ref();
+        credentials
+            .filter(|_| place.server == self.own.server)
+            .map(Credentials::header)
+    }
+
+    /// Whether the server that asks for credentials is the one that they are for, and has not heard them yet.
+    fn may_log_in(&self) -> bool {
+        let learned = self.learned();
+        learned.credentials.is_none() && learned.place.server == self.own.server
+    }
+
+    /// Whether the repository is on the server that the location names.
+    fn is_at_home(&self) -> bool {
+        self.learned().place.server == self.own.server
+    }
+
+    fn check_clear_text(&self) -> Result<(), GitError> {
+        match self.own.server.scheme {
+            Scheme::Https => Ok(()),
+            _ => self
+                .client
+                .network()
+                .clear_text(&self.own.server.host)
+                .map_err(|error| GitError::not_found(&self.shown, error.to_string())),
+        }
+    }
+
     /// Whether there is a `HEAD` as repositories have it.
     fn looks_like_git(&self) -> bool {
-        let Ok(response) = self.get("/HEAD", None) else {
+        let Ok(response) = self.get("/HEAD", "", None) else {
             return false;
         };
         response.status() == StatusCode::OK
-            && self
-                .read_all(response)
+            && read_all(response)
                 .is_ok_and(|head| head.starts_with("ref: refs/") || super::names::is_commit_id(head.trim()))
-    }
-
-    fn read_all(&self, response: Response<Body>) -> Result<String, BadAdvertisement> {
-        let mut bytes = Vec::new();
-        response
-            .into_body()
-            .into_reader()
-            .take(MAX_BYTES)
-            .read_to_end(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| BadAdvertisement::Malformed("info/refs is not UTF-8"))
     }
 
     fn remaining(&self) -> Result<Duration, GitError> {
@@ -248,6 +391,13 @@ impl HttpSession {
 
     fn refused(&self, status: StatusCode) -> GitError {
         let why = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_at_home() => {
+                let place = self.learned().place.base.clone();
+                format!(
+                    "the server redirects to {place}, which refuses access ({status}): credentials are for the server that the URL \
+                     names, so name it by that one"
+                )
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
                 "the server refuses access ({status}); put credentials into ~/.netrc or a git credential helper of the host's user"
             ),
@@ -262,11 +412,6 @@ impl HttpSession {
         match error {
             ureq::Error::Timeout(_) => GitError::timed_out(&self.shown, self.deadline.limit()),
             ureq::Error::Io(error) => self.explain_io(&error),
-            ureq::Error::RequireHttpsOnly(_) => GitError::not_found(
-                &self.shown,
-                "the server redirects from https to http; this is not followed",
-            ),
-            ureq::Error::TooManyRedirects => GitError::not_found(&self.shown, "the server redirects in circles"),
             // Other errors may quote headers or URLs, but ours have no credentials that they'd quote.
             other => GitError::unavailable(&self.shown, printable(&other.to_string())),
         }
@@ -274,6 +419,12 @@ impl HttpSession {
 
     /// What an error while reading or writing means.
     pub(super) fn explain_io(&self, error: &std::io::Error) -> GitError {
+        if let Some(refused) = PrivateAddress::within(error) {
+            return GitError::not_found(&self.shown, refused.to_string());
+        }
+        if TooLong::is_within(error) {
+            return GitError::bad(self.shown.to_string(), TooLong.to_string());
+        }
         let timeout = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
         match timeout {
             Some(ureq::Error::Timeout(_)) => GitError::timed_out(&self.shown, self.deadline.limit()),
@@ -290,6 +441,7 @@ impl HttpSession {
                 GitError::unavailable(&self.shown, "the server's answer is cut off")
             }
             BadAdvertisement::Io(error) => self.explain_io(&error),
+            BadAdvertisement::TooLarge(why) => GitError::bad(self.shown.to_string(), why),
             BadAdvertisement::Refused(why) => GitError::not_found(&self.shown, format!("the server says: {why}")),
             BadAdvertisement::Malformed(why) => GitError::not_found(
                 &self.shown,
@@ -310,12 +462,35 @@ fn kind_of(response: &Response<Body>) -> Kind {
     }
 }
 
-/// The repository's URL, from that of a file in it.
+/// All of a small file.
+fn read_all(response: Response<Body>) -> Result<String, BadAdvertisement> {
+    let mut bytes = Vec::new();
+    Bounded::new(response.into_body().into_reader()).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|_| BadAdvertisement::Malformed("info/refs is not UTF-8"))
+}
+
+/// Whether a proxy of the environment is asked for a URL, and resolves its name.
+fn is_proxied(url: &Url) -> bool {
+    let Ok(uri) = url.as_str().parse::<Uri>() else {
+        return false;
+    };
+    Proxy::try_from_env().is_some_and(|proxy| !proxy.is_no_proxy(&uri))
+}
+
+/// A URL for messages, without what may be secret.
+fn origin_of(url: &Url) -> String {
+    Server::of(url).map_or_else(|| format!("{}:", url.scheme()), |server| server.to_string())
+}
+
+/// The repository's URL, from that of a file in it, without a user or a password.
 fn base_of(url: &Url, file: &str) -> Option<Url> {
     let path = url.path().strip_suffix(file)?.to_owned();
     let mut base = url.clone();
     base.set_query(None);
     base.set_fragment(None);
+    // These can't fail: the URL has a host.
+    let _ = base.set_username("");
+    let _ = base.set_password(None);
     base.set_path(&path);
     Some(base)
 }

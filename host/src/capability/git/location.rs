@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::error::GitError;
+use crate::reach::{Host, Pattern, Scheme, Server, Target};
 
 /// The longest URL that is taken, as the events' schema has it.
 const MAX_LENGTH: usize = 2048;
@@ -173,6 +174,48 @@ impl Location {
             Self::Http(HttpLocation { url, .. }) => Some(url.origin().ascii_serialization()),
             Self::Ssh(SshLocation { host, port, .. }) => Some(format!("ssh://{host}:{}", port.unwrap_or(22))),
             Self::Daemon { host, port, .. } => Some(format!("git://{host}:{port}")),
+        }
+    }
+
+    /// What grants are compared with. A repository's path has no slash at its end.
+    pub(super) fn target(&self) -> Target {
+        let remote =
+            |scheme: Scheme, host: &str, port: Option<u16>, account: Option<&String>, path: &str| Target::Remote {
+                server: Server {
+                    scheme,
+                    host: Host::parse(host),
+                    port: port.unwrap_or_else(|| scheme.port()),
+                },
+                account: account.cloned(),
+                path: path.to_owned(),
+            };
+        match self {
+            Self::Local(path) => Target::Local(path.to_string_lossy().into_owned()),
+            Self::Http(HttpLocation { url, .. }) => Target::of(url).unwrap_or_else(|| Target::Local(url.to_string())),
+            Self::Ssh(SshLocation { user, host, port, path }) => remote(Scheme::Ssh, host, *port, user.as_ref(), path),
+            Self::Daemon { host, port, path } => remote(Scheme::Git, host, Some(*port), None, path),
+        }
+    }
+
+    /// The grant of this repository alone.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern {
+        Pattern::exactly(self.target(), self.as_granted())
+    }
+
+    /// How a grant names it: as it displays, but for paths below a home of ssh, which no URL can name.
+    pub(super) fn as_granted(&self) -> String {
+        match self {
+            Self::Ssh(SshLocation {
+                user,
+                host,
+                port: None,
+                path,
+            }) if !path.starts_with(['/', '~']) => {
+                let account = user.as_ref().map_or_else(String::new, |user| format!("{user}@"));
+                format!("{account}{host}:{path}")
+            }
+            _ => self.to_string(),
         }
     }
 
@@ -399,6 +442,29 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn every_location_is_covered_by_the_grant_that_it_is_and_by_that_grants_text() {
+        for text in [
+            "/srv/git/x.git",
+            "file:///srv/git/x.git",
+            "https://me:secret@Example.org:8443/x.git/",
+            "https://example.org/*/x.git",
+            "git@example.org:team/x.git",
+            "ssh://git@example.org:2222/~me/x.git",
+            "git://[::1]:99/x",
+        ] {
+            let location = Location::parse(text).unwrap();
+            let pattern = location.pattern();
+            assert!(pattern.covers(&location.target()), "{text}");
+            assert!(!pattern.to_string().contains("secret"), "{pattern}");
+            let read: Pattern = pattern.to_string().parse().unwrap();
+            assert!(read.covers(&location.target()), "{text}: {read}");
+        }
+        let odd = Location::parse("file:///srv/a%23b").unwrap();
+        assert!(odd.pattern().covers(&odd.target()));
+        assert!(odd.pattern().to_string().parse::<Pattern>().is_ok());
     }
 
     #[test]

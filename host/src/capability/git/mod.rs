@@ -15,9 +15,11 @@ mod error;
 mod export;
 mod fetch;
 mod freshness;
+mod granted;
 mod http;
 mod location;
 mod names;
+mod objects;
 mod program;
 mod remote;
 mod source;
@@ -38,14 +40,18 @@ pub use checkout::Checkout;
 pub use credentials::CredentialSources;
 pub use duplex::SshProgram;
 pub use error::GitError;
+pub use granted::{Granted, Refused};
 pub use location::Location;
 pub use source::{CommitInfo, RawSignature, Source};
+
+use crate::reach::Network;
 
 use cache::Cache;
 use deadline::Deadline;
 use fetch::{Failure, Wanted};
 use http::{Advertised, Web};
 use names::Branch;
+use objects::Objects;
 use source::Workspace;
 use turns::Turns;
 
@@ -80,6 +86,8 @@ pub struct GitConfig {
     pub git: String,
     /// Where users and passwords for HTTP servers come from.
     pub credentials: CredentialSources,
+    /// The operator's exceptions for this host's network.
+    pub network: Arc<Network>,
 }
 
 /// How large what is checked out may be.
@@ -108,6 +116,7 @@ impl Default for GitConfig {
             ssh: SshProgram::default(),
             git: "git".to_owned(),
             credentials: CredentialSources::default(),
+            network: Arc::default(),
         }
     }
 }
@@ -159,7 +168,11 @@ impl Git {
             asking: Turns::new(config.parallel_refs, config.parallel_per_server),
             checking_out: Turns::new(config.parallel_checkouts, config.parallel_per_server),
             remembered: Mutex::default(),
-            web: Web::new(config.connect_timeout, config.credentials.clone()),
+            web: Web::new(
+                config.connect_timeout,
+                config.credentials.clone(),
+                Arc::clone(&config.network),
+            ),
             config,
             cache,
             checkouts,
@@ -172,21 +185,15 @@ impl Git {
         self.0.cache.sweep_unused(limits, sweep)
     }
 
-    /// The branches and tags of repositories, asked at the same time, answered in order.
-    pub async fn refs_of(&self, urls: &[String]) -> Vec<Result<Vec<Ref>, GitError>> {
-        futures::future::join_all(urls.iter().map(|url| self.refs(url))).await
-    }
-
     /// The branches and tags of a repository, sorted by name.
     ///
     /// # Errors
     /// Any but [`GitError::NoSuchRef`].
-    pub async fn refs(&self, url: &str) -> Result<Vec<Ref>, GitError> {
-        let location = Location::parse(url)?;
+    pub async fn refs(&self, granted: &Granted) -> Result<Vec<Ref>, GitError> {
         let inner = Arc::clone(&self.0);
         let limit = inner.config.refs_timeout;
-        let asked = location.clone();
-        blocking(&self.0.asking, &location, limit, move |deadline| {
+        let asked = granted.clone();
+        blocking(&self.0.asking, &granted.location, limit, move |deadline| {
             inner.refs(&asked, &deadline)
         })
         .await
@@ -196,33 +203,33 @@ impl Git {
     ///
     /// # Errors
     /// Any [`GitError`].
-    pub async fn checkout(&self, url: &str, branch: &str, commit: &str) -> Result<Source, GitError> {
-        let location = Location::parse(url)?;
+    pub async fn checkout(&self, granted: &Granted, branch: &str, commit: &str) -> Result<Source, GitError> {
         let branch = Branch::parse(branch)?;
         let commit = names::commit_id(commit)?;
         let inner = Arc::clone(&self.0);
         let limit = inner.config.checkout_timeout;
-        let wanted = location.clone();
+        let wanted = granted.clone();
         let check_out = move |deadline: Deadline| {
             let wanted = Wanted {
-                location: &wanted,
+                granted: &wanted,
                 branch: &branch,
                 commit,
             };
             inner.checkout(wanted, &deadline)
         };
-        blocking(&self.0.checking_out, &location, limit, check_out).await
+        blocking(&self.0.checking_out, &granted.location, limit, check_out).await
     }
 }
 
 impl Inner {
-    fn refs(&self, location: &Location, deadline: &Deadline) -> Result<Vec<Ref>, GitError> {
+    fn refs(&self, granted: &Granted, deadline: &Deadline) -> Result<Vec<Ref>, GitError> {
+        let location = &granted.location;
         let key = location.to_string();
         let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let known = remembered().get(&key).cloned();
         match (
             remote::refs(
-                location,
+                granted,
                 &self.config,
                 &self.web,
                 deadline,
@@ -253,27 +260,31 @@ impl Inner {
     }
 
     fn checkout(&self, wanted: Wanted<'_>, deadline: &Deadline) -> Result<Source, GitError> {
-        if let Some(path) = wanted.location.local() {
-            let repository = remote::open_local(wanted.location, path)?;
-            fetch::prove_local(wanted, &repository)?;
-            return self
-                .export(wanted, &repository, deadline)
-                .map_err(|failure| at_last(wanted.location, failure));
+        let location = wanted.location();
+        if let Some(path) = location.local() {
+            let repository = remote::open_local(location, path)?;
+            return fetch::prove_local(wanted, &repository, deadline)
+                .and_then(|()| self.export(wanted, &repository, deadline))
+                .map_err(|failure| at_last(location, failure));
         }
-        let held = self.cache.hold(wanted.location, deadline)?;
+        let held = self.cache.hold(location, deadline)?;
         let attempt = || {
             let cache = held.open()?;
             fetch::fetch(wanted, &cache, &self.config, &self.web, deadline)?;
             self.export(wanted, &cache, deadline)
         };
+        let discard = || held.discard().map_err(|error| GitError::unavailable(location, error));
         match attempt() {
             Err(Failure::Cache(why)) => {
-                tracing::warn!(repository = %wanted.location, cache = %held.path().display(), why, "rebuilding a git cache");
-                held.discard()
-                    .map_err(|error| GitError::unavailable(wanted.location, error))?;
-                attempt().map_err(|failure| at_last(wanted.location, failure))
+                tracing::warn!(repository = %location, cache = %held.path().display(), why, "rebuilding a git cache");
+                discard()?;
+                attempt().map_err(|failure| at_last(location, failure))
             }
-            result => result.map_err(|failure| at_last(wanted.location, failure)),
+            Err(Failure::Costly(error)) => {
+                discard()?;
+                Err(error)
+            }
+            result => result.map_err(|failure| at_last(location, failure)),
         }
     }
 
@@ -283,22 +294,22 @@ impl Inner {
         repository: &git2::Repository,
         deadline: &Deadline,
     ) -> Result<Source, Failure> {
-        let info = CommitInfo::read(repository, wanted.commit)?;
+        let info = CommitInfo::read(&Objects::new(repository, wanted.location(), deadline), wanted.commit)?;
         let workspace = Workspace::new(&self.checkouts).map_err(|error| {
-            GitError::unavailable(wanted.location, format!("cannot make a directory for it: {error}"))
+            GitError::unavailable(wanted.location(), format!("cannot make a directory for it: {error}"))
         })?;
         let limits = &self.config.limits;
         let exported = export::export(
             repository,
             wanted.commit,
             workspace.tree(),
-            wanted.location,
+            wanted.location(),
             limits,
             deadline,
         )?;
         if !exported.submodules.is_empty() {
             let paths = exported.submodules.join(", ");
-            tracing::warn!(repository = %wanted.location, paths, "submodules are not checked out");
+            tracing::warn!(repository = %wanted.location(), paths, "submodules are not checked out");
         }
         Ok(Source::new(info, workspace))
     }
@@ -307,7 +318,7 @@ impl Inner {
 /// What a failure means that another attempt won't mend.
 fn at_last(location: &Location, failure: Failure) -> GitError {
     match failure {
-        Failure::Git(error) => error,
+        Failure::Git(error) | Failure::Costly(error) => error,
         Failure::Cache(why) => GitError::unavailable(location, why),
     }
 }

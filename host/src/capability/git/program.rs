@@ -2,16 +2,20 @@
 
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 
 use super::advertisement::printable;
 use super::deadline::Deadline;
 
 /// How often a running program is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How often what a running program has written is counted.
+const COUNT: Duration = Duration::from_millis(500);
 
 /// What is kept of a program's output.
 const MAX_OUTPUT: u64 = 64 * 1024;
@@ -63,8 +67,114 @@ pub(super) fn unattended(program: &str) -> Command {
     command
 }
 
+/// What a program that fetches may use.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    /// Where it writes.
+    pub(super) directory: PathBuf,
+    /// Bytes of files that it may add there.
+    pub(super) bytes: u64,
+    /// Files that it may add there.
+    pub(super) files: u64,
+    /// Bytes of memory that each of its processes may ask for.
+    pub(super) memory: u64,
+}
+
+impl Bounds {
+    /// Limit a process that was just started, and all that it will start.
+    fn hold(&self, child: &Child) -> io::Result<()> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        for (resource, most) in [
+            (Resource::Data, self.memory),
+            (Resource::Fsize, self.bytes.saturating_add(1)),
+        ] {
+            let limit = Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            };
+            match prlimit(pid, resource, limit) {
+                // It has ended already: then it has nothing left to use.
+                Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compare what is in the directory with what was there before.
+    ///
+    /// # Errors
+    /// Of the kind `FileTooLarge`, with the limit that is exceeded.
+    fn check(&self, before: Written) -> io::Result<()> {
+        let now = Written::in_directory(&self.directory);
+        let too_much = |what: String| Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        if now.bytes.saturating_sub(before.bytes) > self.bytes {
+            return too_much(format!(
+                "it sends more than the {} bytes that a fetch may bring",
+                self.bytes
+            ));
+        }
+        if now.files.saturating_sub(before.files) > self.files {
+            return too_much(format!(
+                "it sends more than the {} files that a fetch may bring",
+                self.files
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Files in a directory and below it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    files: u64,
+    bytes: u64,
+}
+
+impl Written {
+    /// What vanishes meanwhile is not counted.
+    fn in_directory(directory: &Path) -> Self {
+        let mut written = Self::default();
+        let mut directories = vec![directory.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
+                    Ok(metadata) => {
+                        written.files = written.files.saturating_add(1);
+                        written.bytes = written.bytes.saturating_add(metadata.len());
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        written
+    }
+}
+
 /// Run a command to its end, or to the deadline.
-pub(super) fn run(mut command: Command, input: &[u8], deadline: &Deadline) -> io::Result<Finished> {
+pub(super) fn run(command: Command, input: &[u8], deadline: &Deadline) -> io::Result<Finished> {
+    run_and(command, input, deadline, None)
+}
+
+/// The same, within bounds.
+///
+/// # Errors
+/// Of the kind `FileTooLarge` if what it writes exceeds them.
+pub(super) fn run_within(command: Command, input: &[u8], deadline: &Deadline, bounds: &Bounds) -> io::Result<Finished> {
+    let before = Written::in_directory(&bounds.directory);
+    let finished = run_and(command, input, deadline, Some((bounds, before)))?;
+    // It may have ended because a file became too large, or just before it was looked at.
+    bounds.check(before)?;
+    Ok(finished)
+}
+
+fn run_and(
+    mut command: Command,
+    input: &[u8],
+    deadline: &Deadline,
+    bounds: Option<(&Bounds, Written)>,
+) -> io::Result<Finished> {
     deadline.remaining()?;
     let mut stdin = tempfile::tempfile()?;
     stdin.write_all(input)?;
@@ -75,9 +185,17 @@ pub(super) fn run(mut command: Command, input: &[u8], deadline: &Deadline) -> io
         .stdout(Stdio::from(stdout.try_clone()?))
         .stderr(Stdio::from(stderr.try_clone()?));
     let mut child = Group(child.spawn()?);
+    if let Some((bounds, _)) = bounds {
+        bounds.hold(&child.0)?;
+    }
+    let mut looked = Instant::now();
     let status = loop {
         if let Some(status) = child.0.try_wait()? {
             break status;
+        }
+        if let Some((bounds, before)) = bounds.filter(|_| looked.elapsed() >= COUNT) {
+            bounds.check(before)?;
+            looked = Instant::now();
         }
         std::thread::sleep(deadline.remaining()?.min(LOOK));
     };
@@ -115,7 +233,6 @@ impl Drop for Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn a_program_that_hangs_ends_with_its_deadline_and_so_do_its_children() {
@@ -140,6 +257,37 @@ mod tests {
                 "the child outlived its parent"
             );
         }
+    }
+
+    #[test]
+    fn a_program_that_writes_beyond_its_bounds_ends_and_the_limit_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("before"), vec![0; 5000]).unwrap();
+        let bounds = |bytes, files| Bounds {
+            directory: directory.path().to_owned(),
+            bytes,
+            files,
+            memory: 1 << 30,
+        };
+        let run = |script: &str, bounds: &Bounds| {
+            let mut command = unattended("sh");
+            command.args(["-c", &format!("cd {}; {script}", directory.path().display())]);
+            run_within(command, b"", &Deadline::after(Duration::from_secs(120)), bounds)
+        };
+        let endless_file = "yes > large; echo goes on >> large";
+        let error = run(endless_file, &bounds(4000, 10)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it sends more than the 4000 bytes that a fetch may bring"
+        );
+        std::fs::remove_file(directory.path().join("large")).unwrap();
+        let endless_files = "i=0; while :; do i=$((i+1)); : > $i; done";
+        let error = run(endless_files, &bounds(4000, 100)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it sends more than the 100 files that a fetch may bring"
+        );
+        assert!(run("echo little > x", &bounds(4000, 10)).unwrap().status.success());
     }
 
     #[test]

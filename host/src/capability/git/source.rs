@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use git2::{Oid, Repository};
+use git2::Oid;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::GitError;
 use super::export::remove_tree;
+use super::fetch::Failure;
+use super::objects::Objects;
 
 /// The largest file that [`Source::read`] returns.
 const MAX_READ: u64 = 1024 * 1024;
@@ -45,16 +47,12 @@ pub struct RawSignature {
 }
 
 impl CommitInfo {
-    pub(super) fn read(repository: &Repository, id: Oid) -> Result<Self, git2::Error> {
-        let commit = repository.find_commit(id)?;
-        let signature = match repository.extract_signature(&id, None) {
-            Ok((signature, payload)) => Some(RawSignature {
-                signature: signature.to_vec(),
-                payload: payload.to_vec(),
-            }),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => None,
-            Err(error) => return Err(error),
-        };
+    pub(super) fn read(objects: &Objects<'_>, id: Oid) -> Result<Self, Failure> {
+        let commit = objects.commit(id)?;
+        let signature = objects.signature(id)?.map(|(signature, payload)| RawSignature {
+            signature: signature.to_vec(),
+            payload: payload.to_vec(),
+        });
         let author = commit.author();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 
+use super::advertisement::Budget;
 use super::duplex::Duplex;
 use super::error::GitError;
 use super::http::HttpSession;
@@ -108,9 +109,13 @@ impl SmartSubtransport for Subtransport {
     fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         let conversation = Arc::clone(&self.0);
         let opened: Result<Box<dyn SmartSubtransportStream>, GitError> = match (&self.0.wire, action) {
-            (Wire::Pipe(_, connect), Service::UploadPackLs) => {
-                connect().map(|duplex| Box::new(Pipe { conversation, duplex }) as Box<_>)
-            }
+            (Wire::Pipe(_, connect), Service::UploadPackLs) => connect().map(|duplex| {
+                Box::new(Pipe {
+                    conversation,
+                    duplex,
+                    advertisement: Some(Budget::default()),
+                }) as Box<_>
+            }),
             (Wire::Http(session), Service::UploadPackLs) => session.advertisement().map(|answer| {
                 Box::new(Exchange {
                     conversation,
@@ -174,6 +179,8 @@ impl Write for Exchange {
 struct Pipe {
     conversation: Arc<Conversation>,
     duplex: Duplex,
+    /// For the list of refs, which is over when something is asked for. libgit2 keeps all of it in memory.
+    advertisement: Option<Budget>,
 }
 
 impl Pipe {
@@ -190,7 +197,11 @@ impl Read for Pipe {
         match self.duplex.read(buffer) {
             // libgit2 only reads while it expects something.
             Ok(0) => Err(self.failed(&io::ErrorKind::UnexpectedEof.into())),
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                let within = self.advertisement.as_mut().map_or(Ok(()), |budget| budget.spend(count));
+                within.map_err(|error| self.failed(&error))?;
+                Ok(count)
+            }
             Err(error) => Err(self.failed(&error)),
         }
     }
@@ -198,6 +209,7 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.advertisement = None;
         self.duplex.write(bytes).map_err(|error| self.failed(&error))
     }
 

@@ -25,8 +25,9 @@ impl wit::http::Host for Invocation {
         };
         let bot = Arc::clone(&self.bot);
         let tape = &bot.services.tape;
+        let granted = bot.grants.web_permits();
         if tape.is_playing()
-            && let Err(error) = Http::check(&request, &bot.grants.http)
+            && let Err(error) = Http::check(&request, &granted)
         {
             return Ok(Err(error.into()));
         }
@@ -38,8 +39,7 @@ impl wit::http::Host for Invocation {
         }
         let asking = Arc::clone(&bot);
         // Has a deadline of its own, so that a bot that is stopped meanwhile leaves no thread behind for long.
-        let sent =
-            tokio::task::spawn_blocking(move || asking.services.http.send(&request, &asking.grants.http)).await?;
+        let sent = tokio::task::spawn_blocking(move || asking.services.http.send(&request, &granted)).await?;
         tape.record::<tape::Http>(|| Exchange {
             asked,
             answer: match &sent {

@@ -1,19 +1,17 @@
 //! The client: one request and its redirects, each checked, within limits.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::header::{HeaderName, HeaderValue, LOCATION};
-use ureq::http::{Method, StatusCode};
+use ureq::http::Method;
+use ureq::http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{DefaultResolver, Resolver};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 use url::Url;
 
-use super::addresses::{PRIVATE, PublicOnly};
-use super::pattern::HttpPattern;
+use crate::reach::{Addresses, Client, Network, Permits, PrivateAddress, Scheme, Server, Target, redirect};
 
 /// Largest body, of a request or of an answer.
 pub(super) const MAX_BODY: u64 = 8 * 1024 * 1024;
@@ -92,43 +90,32 @@ pub enum HttpError {
     Unavailable(String),
 }
 
-/// Makes requests. Two agents, so that no connection to a private address can be reused for a request that has no right
-/// to it.
-pub struct Http {
-    public: Agent,
-    anywhere: Agent,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            public: agent(PublicOnly::default()),
-            anywhere: agent(DefaultResolver::default()),
-        }
-    }
-}
-
-fn agent(resolver: impl Resolver) -> Agent {
-    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-    let config = Config::builder()
-        .user_agent(concat!("foundry/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls)
-        .http_status_as_error(false)
-        // Each is checked here first.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        // A proxy would resolve names where we can't see to which addresses.
-        .proxy(None)
-        .build();
-    Agent::with_parts(config, DefaultConnector::default(), resolver)
-}
+/// Makes requests of bots.
+pub struct Http(Client);
 
 impl Http {
-    /// Make a request that one of the patterns allows, and follow its redirects as far as they do. Blocks.
+    /// With the operator's exceptions for this host's network.
+    #[must_use]
+    pub fn new(network: Arc<Network>) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let config = Config::builder()
+            .user_agent(concat!("foundry/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls)
+            .http_status_as_error(false)
+            // Each is checked here first.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // A proxy would resolve names where we can't see to which addresses.
+            .proxy(None)
+            .build();
+        Self(Client::new(&config, network))
+    }
+
+    /// Make a request that is granted, and follow its redirects as far as they are. Blocks.
     ///
     /// # Errors
     /// [`HttpError`].
-    pub fn send(&self, request: &Request, granted: &[HttpPattern]) -> Result<Response, HttpError> {
+    pub fn send(&self, request: &Request, granted: &Permits) -> Result<Response, HttpError> {
         let deadline = Instant::now() + request.timeout.unwrap_or(TIMEOUT.0).min(TIMEOUT.1);
         let method = METHODS
             .into_iter()
@@ -139,22 +126,20 @@ impl Http {
         }
         let headers = headers(&request.headers)?;
         let mut url = parse(request)?;
-        let origin = url.origin();
+        let (first, mut addresses) = admit(&url, granted)?;
+        self.check_secrets(&first, &headers)?;
+        let mut server = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let agent = match reach(&url, granted)? {
-                Reach::Public => &self.public,
-                Reach::Anywhere => &self.anywhere,
-            };
+            let agent = self.0.agent(&server, addresses).map_err(|error| private(&error))?;
             // What is for one server, such as a token, is not for the next.
-            let headers = if url.origin() == origin {
-                headers.as_slice()
-            } else {
-                &[]
-            };
+            let headers = if server == first { headers.as_slice() } else { &[] };
             let answer = ask(agent, &method, &url, headers, &request.body, deadline)?;
             let is_safe = method == Method::GET || method == Method::HEAD;
-            match redirect(&answer, &url) {
-                Some(next) if is_safe => url = next?,
+            match redirect(&answer, &url).map_err(|error| HttpError::Unavailable(error.to_string()))? {
+                Some(next) if is_safe => {
+                    (server, addresses) = admit(&next, granted)?;
+                    url = next;
+                }
                 _ => return read(answer),
             }
         }
@@ -165,8 +150,18 @@ impl Http {
     ///
     /// # Errors
     /// [`HttpError`].
-    pub fn check(request: &Request, granted: &[HttpPattern]) -> Result<(), HttpError> {
-        reach(&parse(request)?, granted).map(drop)
+    pub fn check(request: &Request, granted: &Permits) -> Result<(), HttpError> {
+        admit(&parse(request)?, granted).map(drop)
+    }
+
+    /// Header fields that are passwords by their nature don't cross a network in clear.
+    fn check_secrets(&self, server: &Server, headers: &[(HeaderName, HeaderValue)]) -> Result<(), HttpError> {
+        let has_secret = headers.iter().any(|(name, _)| name == AUTHORIZATION || name == COOKIE);
+        if server.scheme == Scheme::Https || !has_secret {
+            return Ok(());
+        }
+        let clear = self.0.network().clear_text(&server.host);
+        clear.map_err(|error| HttpError::NotGranted(error.to_string()))
     }
 }
 
@@ -174,26 +169,23 @@ fn parse(request: &Request) -> Result<Url, HttpError> {
     Url::parse(&request.url).map_err(|error| HttpError::BadRequest(format!("{}: {error}", request.url)))
 }
 
-/// Which addresses a granted URL may lead to.
-enum Reach {
-    Public,
-    Anywhere,
-}
-
-fn reach(url: &Url, granted: &[HttpPattern]) -> Result<Reach, HttpError> {
+/// The server of a URL that is granted, and where it may be.
+fn admit(url: &Url, granted: &Permits) -> Result<(Server, Addresses), HttpError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(HttpError::BadRequest(
             "a URL must not hold a name or password".to_owned(),
         ));
     }
-    let mut allowing = granted.iter().filter(|pattern| pattern.allows(url)).peekable();
-    if allowing.peek().is_none() {
-        return Err(HttpError::NotGranted(shown(url)));
+    let target = Target::of(url);
+    let addresses = target.as_ref().and_then(|target| granted.admit(target));
+    match (target, addresses) {
+        (Some(Target::Remote { server, .. }), Some(addresses)) => Ok((server, addresses)),
+        _ => Err(HttpError::NotGranted(shown(url))),
     }
-    match allowing.any(HttpPattern::is_private_on_purpose) {
-        true => Ok(Reach::Anywhere),
-        false => Ok(Reach::Public),
-    }
+}
+
+fn private(error: &PrivateAddress) -> HttpError {
+    HttpError::NotGranted(error.to_string())
 }
 
 /// A URL for messages: queries may hold secrets.
@@ -253,28 +245,12 @@ fn ask(
 fn explain(error: ureq::Error, url: &Url) -> HttpError {
     match error {
         ureq::Error::Timeout(_) => HttpError::TimedOut,
-        ureq::Error::Io(error) if error.to_string() == PRIVATE => {
-            HttpError::NotGranted(format!("{}: {PRIVATE}", shown(url)))
-        }
+        ureq::Error::Io(error) => match PrivateAddress::within(&error) {
+            Some(refused) => private(refused),
+            None => HttpError::Unavailable(format!("{}: io: {error}", shown(url))),
+        },
         other => HttpError::Unavailable(format!("{}: {other}", shown(url))),
     }
-}
-
-/// Where an answer redirects to.
-fn redirect(answer: &Answer, from: &Url) -> Option<Result<Url, HttpError>> {
-    let redirects = [
-        StatusCode::MOVED_PERMANENTLY,
-        StatusCode::FOUND,
-        StatusCode::SEE_OTHER,
-        StatusCode::TEMPORARY_REDIRECT,
-        StatusCode::PERMANENT_REDIRECT,
-    ];
-    if !redirects.contains(&answer.status()) {
-        return None;
-    }
-    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-    let next = from.join(location);
-    Some(next.map_err(|error| HttpError::Unavailable(format!("a redirect to {location:?}: {error}"))))
 }
 
 fn read(answer: Answer) -> Result<Response, HttpError> {

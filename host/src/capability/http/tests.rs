@@ -1,87 +1,20 @@
-//! Patterns, addresses, and requests to a server on this machine.
+//! Requests to a server on this machine.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
+use super::{Http, HttpError, Request, Response};
+use crate::reach::{Network, Permits, WebPattern};
 
-use super::addresses::is_public;
-use super::{Http, HttpError, HttpPattern, Request, Response};
-
-fn pattern(text: &str) -> HttpPattern {
-    text.parse().unwrap()
+fn granted(patterns: &[&str]) -> Permits {
+    let patterns: Vec<WebPattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+    Permits::from(patterns.as_slice())
 }
 
-fn url(text: &str) -> Url {
-    Url::parse(text).unwrap()
-}
-
-#[test]
-fn a_pattern_compares_scheme_host_port_and_path_one_by_one() {
-    let hooks = pattern("https://hooks.example.org/services/*");
-    assert!(hooks.allows(&url("https://hooks.example.org/services/T0/B0?x=1")));
-    assert!(hooks.allows(&url("https://HOOKS.example.org:443/services/x")));
-    for other in [
-        "http://hooks.example.org/services/x",
-        "https://hooks.example.org/other",
-        "https://hooks.example.org/services/../other",
-        "https://hooks.example.org:8443/services/x",
-        "https://hooks.example.org.evil.net/services/x",
-        "https://evil.net/https://hooks.example.org/services/x",
-        "https://evil.net/?https://hooks.example.org/services/",
-    ] {
-        assert!(!hooks.allows(&url(other)), "{other}");
-    }
-    let any = pattern("https://*.example.org");
-    assert!(any.allows(&url("https://a.b.example.org/x")));
-    assert!(!any.allows(&url("https://evil.net/.example.org")));
-    assert!(!any.allows(&url("https://example.org/")));
-    assert!(pattern("http://[::1]:80/*").allows(&url("http://[::1]/x")));
-}
-
-#[test]
-fn what_is_no_pattern_says_why() {
-    for (text, why) in [
-        ("hooks.example.org", "https://"),
-        ("ftp://example.org/", "https://"),
-        ("https:///x", "no host"),
-        ("https://example.org:x/", "not a port"),
-        ("https://user@example.org/", "password"),
-    ] {
-        let error = text.parse::<HttpPattern>().unwrap_err().to_string();
-        assert!(error.contains(why), "{text}: {error}");
-    }
-}
-
-#[test]
-fn only_addresses_of_the_internet_are_public() {
-    for public in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"] {
-        assert!(is_public(public.parse().unwrap()), "{public}");
-    }
-    for private in [
-        "127.0.0.1",
-        "10.1.2.3",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "0.0.0.0",
-        "255.255.255.255",
-        "224.0.0.1",
-        "198.18.0.1",
-        "::1",
-        "::",
-        "fe80::1",
-        "fc00::1",
-        "ff02::1",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-        "2001:db8::1",
-    ] {
-        assert!(!is_public(private.parse().unwrap()), "{private}");
-    }
+fn http() -> Http {
+    Http::new(Arc::default())
 }
 
 /// A server that answers each connection in turn; what it was sent comes back when it ends.
@@ -118,8 +51,12 @@ impl Server {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    fn granted(&self) -> [HttpPattern; 1] {
-        [pattern(&self.url("/*"))]
+    fn pattern(&self) -> String {
+        self.url("/*")
+    }
+
+    fn granted(&self) -> Permits {
+        granted(&[&self.pattern()])
     }
 
     fn requests(self) -> Vec<String> {
@@ -151,7 +88,7 @@ fn a_request_arrives_and_its_answer_comes_back() {
         body: b"{\"text\":\"hi\"}".to_vec(),
         ..get(&server.url("/hook?token=1"))
     };
-    let Response { status, headers, body } = Http::default().send(&request, &server.granted()).unwrap();
+    let Response { status, headers, body } = http().send(&request, &server.granted()).unwrap();
     assert_eq!((status, body.as_slice()), (404, &b"nothing here"[..]));
     assert!(
         headers.contains(&("x-say".to_owned(), "hello".to_owned())),
@@ -172,8 +109,8 @@ fn a_request_arrives_and_its_answer_comes_back() {
 
 #[test]
 fn what_is_not_granted_is_never_asked() {
-    let http = Http::default();
-    let granted = [pattern("https://hooks.example.org/*")];
+    let http = http();
+    let granted = granted(&["https://hooks.example.org/*"]);
     for target in ["https://example.com/", "http://127.0.0.1:1/", "file:///etc/passwd"] {
         let error = http.send(&get(target), &granted).unwrap_err();
         assert!(matches!(error, HttpError::NotGranted(_)), "{target}: {error:?}");
@@ -185,8 +122,8 @@ fn what_is_not_granted_is_never_asked() {
 #[test]
 fn a_name_that_leads_to_this_machine_is_refused() {
     // The grant holds a star, so it names no private address on purpose; localhost resolves to one.
-    let granted = [pattern("http://local*:1/*")];
-    let error = Http::default().send(&get("http://localhost:1/"), &granted).unwrap_err();
+    let granted = granted(&["http://*:1/*"]);
+    let error = http().send(&get("http://localhost:1/"), &granted).unwrap_err();
     assert!(
         matches!(&error, HttpError::NotGranted(why) if why.contains("private address")),
         "{error:?}"
@@ -205,8 +142,8 @@ fn a_redirect_is_followed_if_it_is_granted_and_without_the_headers_for_another_s
         headers: vec![("Authorization".to_owned(), "Bearer secret".to_owned())],
         ..get(&first.url("/"))
     };
-    let granted = [first.granted(), last.granted()].concat();
-    let response = Http::default().send(&request, &granted).unwrap();
+    let granted = granted(&[&first.pattern(), &last.pattern()]);
+    let response = http().send(&request, &granted).unwrap();
     assert_eq!(response.body, b"here");
     assert!(first.requests()[1].starts_with("GET /next "));
     assert!(!last.requests()[0].contains("secret"));
@@ -215,9 +152,7 @@ fn a_redirect_is_followed_if_it_is_granted_and_without_the_headers_for_another_s
 #[test]
 fn a_redirect_that_is_not_granted_is_not_followed() {
     let server = Server::answering(vec![answer("302 Found", "Location: http://127.0.0.1:1/admin\r\n", "")]);
-    let error = Http::default()
-        .send(&get(&server.url("/")), &server.granted())
-        .unwrap_err();
+    let error = http().send(&get(&server.url("/")), &server.granted()).unwrap_err();
     assert_eq!(error, HttpError::NotGranted("http://127.0.0.1:1/admin".to_owned()));
 }
 
@@ -225,9 +160,7 @@ fn a_redirect_that_is_not_granted_is_not_followed() {
 fn size_and_time_have_limits() {
     let body = "x".repeat(9 * 1024 * 1024);
     let server = Server::answering(vec![answer("200 OK", "", &body)]);
-    let error = Http::default()
-        .send(&get(&server.url("/")), &server.granted())
-        .unwrap_err();
+    let error = http().send(&get(&server.url("/")), &server.granted()).unwrap_err();
     assert_eq!(error, HttpError::TooLarge);
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -236,21 +169,42 @@ fn size_and_time_have_limits() {
         timeout: Some(Duration::from_millis(300)),
         ..get(&address)
     };
-    let error = Http::default()
-        .send(&request, &[pattern(&format!("{address}*"))])
-        .unwrap_err();
+    let error = http().send(&request, &granted(&[&format!("{address}*")])).unwrap_err();
     assert_eq!(error, HttpError::TimedOut);
 }
 
 #[test]
 fn fields_of_the_connection_are_the_hosts() {
-    let granted = [pattern("https://hooks.example.org/*")];
+    let granted = granted(&["https://hooks.example.org/*"]);
     for name in ["Host", "content-length", "Transfer-Encoding", "bad name"] {
         let request = Request {
             headers: vec![(name.to_owned(), "x".to_owned())],
             ..get("https://hooks.example.org/")
         };
-        let error = Http::default().send(&request, &granted).unwrap_err();
+        let error = http().send(&request, &granted).unwrap_err();
         assert!(matches!(error, HttpError::BadRequest(_)), "{name}: {error:?}");
+    }
+}
+
+#[test]
+fn a_password_for_another_machine_goes_over_tls_or_where_the_operator_says_so() {
+    let granted = granted(&["http://secrets.invalid/*"]);
+    for name in ["Authorization", "Cookie"] {
+        let request = Request {
+            headers: vec![(name.to_owned(), "hush".to_owned())],
+            ..get("http://secrets.invalid/")
+        };
+        let error = http().send(&request, &granted).unwrap_err();
+        assert!(
+            matches!(&error, HttpError::NotGranted(why) if why.contains("clear-text-hosts = [\"secrets.invalid\"]") && !why.contains("hush")),
+            "{error:?}"
+        );
+        let network = Network {
+            clear_text_hosts: vec!["secrets.invalid".parse().unwrap()],
+            ..Network::default()
+        };
+        // The name resolves to nothing: it was tried.
+        let error = Http::new(Arc::new(network)).send(&request, &granted).unwrap_err();
+        assert!(matches!(error, HttpError::Unavailable(_)), "{error:?}");
     }
 }

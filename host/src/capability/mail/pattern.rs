@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::UrlPattern;
+use crate::reach::Glob;
 
 /// An address in which `*` stands for any text: `*@example.org`. What is before the `@` and what is after it are compared
 /// one by one, so that no text of the one can pass for the other.
@@ -13,8 +13,8 @@ use crate::capability::UrlPattern;
 #[serde(try_from = "String", into = "String")]
 pub struct MailPattern {
     text: String,
-    user: UrlPattern,
-    domain: UrlPattern,
+    user: Glob,
+    domain: Glob,
 }
 
 /// Why a text is no pattern.
@@ -33,8 +33,8 @@ impl FromStr for MailPattern {
         }
         Ok(Self {
             text: text.to_owned(),
-            user: UrlPattern::new(user),
-            domain: UrlPattern::new(domain.to_ascii_lowercase()),
+            user: Glob::new(user),
+            domain: Glob::new(&domain.to_ascii_lowercase()),
         })
     }
 }

@@ -170,7 +170,6 @@ async fn a_checkout_is_removed_when_dropped_and_swept_after_a_kill() {
     let checkouts = service.directory.path().join("checkouts");
     let commit = upstream.commit("content");
     let source = service
-        .git
         .checkout(upstream.bare().to_str().unwrap(), "master", &commit)
         .await
         .unwrap();

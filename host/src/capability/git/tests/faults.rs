@@ -86,7 +86,7 @@ fn a_hanging_server_leaves_no_threads_behind() {
     runtime.block_on(async {
         let urls = vec![url; 20];
         // Given up before the deadline: the threads must notice.
-        let _ = tokio::time::timeout(Duration::from_millis(100), service.git.refs_of(&urls)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(100), service.refs_of(&urls)).await;
         assert!(threads() >= before + 20);
         let start = Instant::now();
         // The server keeps one thread for each connection.
@@ -110,7 +110,7 @@ async fn a_hanging_server_holds_up_nobody_for_longer_than_two_time_limits() {
     let mut urls = vec![format!("http://127.0.0.1:{port}/x"); 100];
     urls.insert(7, upstream.bare().display().to_string());
     let start = Instant::now();
-    let answers = service.git.refs_of(&urls).await;
+    let answers = service.refs_of(&urls).await;
     assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     let timed_out = answers
         .iter()
@@ -126,7 +126,7 @@ async fn servers_that_hang_do_so_at_the_same_time() {
         .map(|_| format!("http://127.0.0.1:{}/x", server(never)))
         .collect();
     let start = Instant::now();
-    let answers = service.git.refs_of(&urls).await;
+    let answers = service.refs_of(&urls).await;
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert!(
         answers
@@ -141,7 +141,7 @@ async fn a_server_that_takes_few_connections_is_not_asked_for_more() {
     // git daemon drops connections beyond 32.
     let daemon = git_daemon(upstream.root());
     let urls = vec![format!("git://127.0.0.1:{}/x.git", daemon.port); 200];
-    let answers = service.git.refs_of(&urls).await;
+    let answers = service.refs_of(&urls).await;
     let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
@@ -257,7 +257,7 @@ async fn malformed_requests_are_refused_before_anything_runs() {
         ("/srv/x", "master", "HEAD"),
         ("/srv/x", "master", "--all"),
     ] {
-        let error = service.git.checkout(url, branch, commit).await.unwrap_err();
+        let error = service.checkout(url, branch, commit).await.unwrap_err();
         assert!(
             matches!(error, GitError::BadRequest { .. }),
             "{url} {branch} {commit}: {error:?}"

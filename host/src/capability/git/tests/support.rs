@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::capability::git::{CredentialSources, Git, GitConfig, GitError, Ref};
+use crate::capability::git::{CredentialSources, Git, GitConfig, GitError, Granted, Location, Ref, Refused, Source};
+use crate::reach::{Pattern, Permits};
 
 /// A repository `x.git`, with a work tree that pushes to it.
 pub(in crate::capability::git) struct Upstream {
@@ -137,9 +138,44 @@ pub(in crate::capability::git) fn service_with(change: impl FnOnce(&mut GitConfi
     }
 }
 
+/// What a bot has that was granted this URL, and these patterns.
+pub(in crate::capability::git) fn granted_beside(url: &str, more: &[&str]) -> Result<Granted, GitError> {
+    let mut patterns: Vec<_> = more.iter().map(|text| text.parse().unwrap()).collect();
+    patterns.push(Location::parse(url)?.pattern());
+    Granted::check(url, &Permits::from(patterns.as_slice())).map_err(|refused| match refused {
+        Refused::Bad(error) => error,
+        Refused::NotGranted { .. } => panic!("{refused}"),
+    })
+}
+
+/// What a bot has that was granted these patterns.
+pub(in crate::capability::git) fn granted_by(url: &str, patterns: &[&str]) -> Granted {
+    let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+    Granted::check(url, &Permits::from(patterns.as_slice())).unwrap()
+}
+
+/// What a bot has that was granted this URL alone.
+pub(in crate::capability::git) fn granted(url: &str) -> Granted {
+    granted_beside(url, &[]).unwrap()
+}
+
 impl Service {
     pub(in crate::capability::git) async fn refs(&self, url: &str) -> Result<Vec<Ref>, GitError> {
-        self.git.refs(url).await
+        self.git.refs(&granted_beside(url, &[])?).await
+    }
+
+    /// Several at the same time, answered in order.
+    pub(in crate::capability::git) async fn refs_of(&self, urls: &[String]) -> Vec<Result<Vec<Ref>, GitError>> {
+        futures::future::join_all(urls.iter().map(|url| self.refs(url))).await
+    }
+
+    pub(in crate::capability::git) async fn checkout(
+        &self,
+        url: &str,
+        branch: &str,
+        commit: &str,
+    ) -> Result<Source, GitError> {
+        self.git.checkout(&granted_beside(url, &[])?, branch, commit).await
     }
 
     /// Check out, and return the content of `file`.
@@ -149,7 +185,7 @@ impl Service {
         branch: &str,
         commit: &str,
     ) -> Result<String, GitError> {
-        let source = self.git.checkout(url, branch, commit).await?;
+        let source = self.checkout(url, branch, commit).await?;
         assert_eq!(source.info().id, commit);
         Ok(String::from_utf8(source.read("file")?.unwrap()).unwrap())
     }
@@ -292,7 +328,7 @@ pub(in crate::capability::git) struct Manners {
 /// `git http-backend` behind a small web server.
 pub(in crate::capability::git) struct SmartServer {
     pub(in crate::capability::git) port: u16,
-    /// First lines of the requests.
+    /// First lines of the requests, with the credentials that came with them.
     pub(in crate::capability::git) requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -338,7 +374,7 @@ fn serve(stream: TcpStream, directory: &Path, manners: &Manners, seen: &Mutex<Ve
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    seen.lock().unwrap().push(first.trim().to_owned());
+    seen.lock().unwrap().push(format!("{} {authorization}", first.trim()));
     let answer = |stream: &mut TcpStream, text: String| {
         let _ = stream.write_all(text.as_bytes());
     };

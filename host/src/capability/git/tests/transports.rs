@@ -168,26 +168,6 @@ async fn https_with_a_certificate_that_the_machine_trusts_and_with_another() {
 }
 
 #[tokio::test]
-async fn smart_http_behind_a_redirection() {
-    let (service, upstream) = (service(), Upstream::new());
-    let target = SmartServer::start(upstream.root(), Manners::default());
-    let redirect = Some(format!("http://127.0.0.1:{}", target.port));
-    let server = SmartServer::start(
-        upstream.root(),
-        Manners {
-            redirect,
-            ..Manners::default()
-        },
-    );
-    works(
-        &service,
-        &upstream,
-        &format!("http://127.0.0.1:{}/old/x.git", server.port),
-    )
-    .await;
-}
-
-#[tokio::test]
 async fn smart_http_with_a_password() {
     let upstream = Upstream::new();
     let login = Some("bWU6c2VjcmV0"); // me:secret

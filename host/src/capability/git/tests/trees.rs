@@ -10,7 +10,6 @@ use crate::capability::git::{GitError, Source};
 
 async fn check_out(service: &Service, upstream: &Upstream, commit: &str) -> Result<Source, GitError> {
     service
-        .git
         .checkout(upstream.bare().to_str().unwrap(), "master", commit)
         .await
 }

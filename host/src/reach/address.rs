@@ -1,42 +1,11 @@
-//! Which addresses a request may reach. Checked where the connection is made, so that a name can't resolve to one address
-//! for the check and to another for the request.
+//! Addresses of the internet, and all others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
-
-/// What the error of a request says that reached none but private addresses.
-pub(super) const PRIVATE: &str = "it leads to a private address";
-
-/// Resolves names to public addresses only.
-#[derive(Debug, Default)]
-pub(super) struct PublicOnly {
-    names: DefaultResolver,
-}
-
-impl Resolver for PublicOnly {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let all = self.names.resolve(uri, config, timeout)?;
-        let mut public = self.empty();
-        for address in all.iter().filter(|address| is_public(address.ip())) {
-            public.push(*address);
-        }
-        if public.is_empty() {
-            return Err(ureq::Error::Io(std::io::Error::new(
-                std::io::ErrorKind::PermissionDenied,
-                PRIVATE,
-            )));
-        }
-        Ok(public)
-    }
-}
-
 /// Whether an address belongs to the internet: neither to this machine nor to its neighbours (IANA's registries of
-/// special-purpose addresses).
-pub(super) fn is_public(address: IpAddr) -> bool {
+/// special-purpose addresses, RFC 6890). An IPv6 address that stands for an IPv4 address is judged as that one.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => match embedded_v4(v6) {
@@ -44,6 +13,11 @@ pub(super) fn is_public(address: IpAddr) -> bool {
             None => is_public_v6(v6),
         },
     }
+}
+
+/// Whether an address is this machine's own, so that what is sent there crosses no network.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -81,4 +55,51 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         let [[a, b], [c, d]] = [second.to_be_bytes(), third.to_be_bytes()];
         Ipv4Addr::new(a, b, c, d)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_internet_are_public() {
+        for public in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (address, here) in [
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(address.parse().unwrap()), here, "{address}");
+        }
+    }
 }
