@@ -78,7 +78,7 @@ pub(super) fn lacking(dir: &Path, wanted: &[Wanted], keeper: &Keeper) -> Result<
             Found::Missing => {}
             Found::Wrong => {
                 tracing::warn!(path = %path.display(), "removed a fetched package that is not what the signed index says");
-                keeper.remove(&[path.clone()]).attempt("remove", path)?;
+                keeper.remove(std::slice::from_ref(&path)).attempt("remove", path)?;
             }
         }
         lacking.push(one.name.clone());

@@ -70,7 +70,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = self.keeper.remove(&[self.path.clone()]) {
+        if let Err(error) = self.keeper.remove(std::slice::from_ref(&self.path)) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a build's directory; the next start tries again");
         }
     }
