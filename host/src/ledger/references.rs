@@ -153,8 +153,10 @@ mod tests {
         let dead = DeadLetter::now("b", "foundry/builds", None, "no".into(), 0, digest(200).as_bytes());
         ledger.bury(dead).await.unwrap();
         let cure = crate::event::Cure::Trust;
-        let kept = ledger.keep_unrecorded("foundry/builds", digest(300).as_bytes(), cure);
-        kept.await.unwrap();
+        ledger
+            .keep_unrecorded("foundry/builds", digest(300).as_bytes(), cure)
+            .await
+            .unwrap();
         let messages = ledger.references_of_messages().await.unwrap();
         let states = ledger.references_of_states().await.unwrap();
         for number in (0..30).chain([200, 300]) {

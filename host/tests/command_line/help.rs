@@ -2,7 +2,7 @@
 
 use super::home::Home;
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "run",
     "load",
     "list",
