@@ -12,9 +12,9 @@ use crate::supervisor::{collect, has_ledger};
 /// How.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A running host does this by itself each hour. Without one, the state directory is locked meanwhile, and the
-configuration says how much is kept. What a message, a dead letter, a run on record or a bot's state refers to stays;
-[retention] in foundry.toml has the bounds.
+    after_help = "A running host does this by itself each hour. Without one the state directory is locked meanwhile,
+and the configuration says how much is kept. What a message, a dead letter, a run on record or a
+bot's state refers to stays; [retention] in foundry.toml has the bounds.
 
 Examples:
   foundry-host gc --dry-run

@@ -298,7 +298,7 @@ mod tests {
             ..References::default()
         };
         for (days, is_there) in [(1, true), (8, false)] {
-            store.sweep(
+            let _ = store.sweep(
                 &references,
                 &Limits {
                     artifacts_size: 0,
@@ -334,7 +334,7 @@ mod tests {
             .set_modified(SystemTime::now() + DAY * 365)
             .unwrap();
         for (days, is_there) in [(0, true), (6, true), (8, false)] {
-            store.sweep(&References::default(), &Limits::default(), &after(days));
+            let _ = store.sweep(&References::default(), &Limits::default(), &after(days));
             assert_eq!(path.exists(), is_there, "{days}");
         }
     }

@@ -33,7 +33,7 @@ async fn the_artifact_of_a_queued_message_stays() {
     let queued = world.artifact("queued", day(0));
     let lost = world.artifact("lost", day(0));
     let operator = broker.operator();
-    assert!(operator.create_group("$share/pub/signbot/foundry/builds").await);
+    assert!(operator.create_group("$share/signbot/foundry/builds").await);
     world
         .publish(&broker, "foundry/builds", &event("b1", "r1", &[&queued]))
         .await;
@@ -42,7 +42,7 @@ async fn the_artifact_of_a_queued_message_stays() {
         assert_eq!(world.has(&queued), is_there);
         assert!(!world.has(&lost));
     }
-    assert!(operator.remove_group("$share/pub/signbot/foundry/builds").await);
+    assert!(operator.remove_group("$share/signbot/foundry/builds").await);
     // What the broker removes from the disk a moment later is there until then.
     let deadline = std::time::Instant::now() + Duration::from_secs(120);
     while world.has(&queued) && std::time::Instant::now() < deadline {

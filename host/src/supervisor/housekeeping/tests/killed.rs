@@ -21,10 +21,10 @@ const STATE: &str = "FOUNDRY_TEST_SWEEP";
 /// The points of a sweep, and how often it comes to each.
 const POINTS: [(&str, u32); 6] = [
     ("sweep-runs", 2),
-    ("sweep-aside", 60),
-    ("sweep-renamed", 60),
+    ("sweep-aside", 52),
+    ("sweep-renamed", 52),
     ("sweep-state", 1),
-    ("sweep-artifact", 60),
+    ("sweep-artifact", 52),
     ("sweep-root", 1),
 ];
 
@@ -32,10 +32,10 @@ fn at_last() -> OffsetDateTime {
     day(400)
 }
 
-/// Sixty runs of long ago with their artifacts and logs, one of which a dead letter is of; the state of a bot that is gone; a layer.
+/// Fifty-two runs of long ago with their artifacts and logs, one of which a dead letter is of; the state of a bot that is gone; a layer.
 async fn prepare(state: &Path) -> World {
     let world = World::at(state, Limits::default());
-    for number in 0..60 {
+    for number in 0..52 {
         let id = number.to_string();
         let built = world.artifact(&id, day(0));
         world
