@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -78,7 +79,7 @@ pub(super) fn lacking(dir: &Path, wanted: &[Wanted], keeper: &Keeper) -> Result<
             Found::Missing => {}
             Found::Wrong => {
                 tracing::warn!(path = %path.display(), "removed a fetched package that is not what the signed index says");
-                keeper.remove(&[path.clone()]).attempt("remove", path)?;
+                keeper.remove(slice::from_ref(&path)).attempt("remove", &path)?;
             }
         }
         lacking.push(one.name.clone());

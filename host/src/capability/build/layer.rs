@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -161,7 +162,8 @@ impl Job<'_> {
         self.stage.keeper.without_rights(layer)?;
         // A build has no use for the indices, and they are the larger part of many layers.
         let lists = layer.join("var-lib-apt");
-        self.stage.keeper.remove(&[lists.clone()]).attempt("remove", lists)
+        let removed = self.stage.keeper.remove(slice::from_ref(&lists));
+        removed.attempt("remove", lists)
     }
 
     /// Makes the directories that those who install write to, and gives them what they change.

@@ -96,10 +96,10 @@ pub(super) fn sweep(state: &Path, keeper: Keeper, root_max_age: Duration) -> Res
             if !dir.is_dir() || !is_older(&lock_path(&dir), kept) {
                 continue;
             }
-            if let Some(_lock) = Lock::attempt(&lock_path(&dir), true)? {
-                if remove_old(&dir, keeper) {
-                    let _ = fs::remove_file(lock_path(&dir));
-                }
+            if let Some(_lock) = Lock::attempt(&lock_path(&dir), true)?
+                && remove_old(&dir, keeper)
+            {
+                let _ = fs::remove_file(lock_path(&dir));
             }
         }
     }

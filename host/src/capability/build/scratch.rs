@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -70,7 +71,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = self.keeper.remove(&[self.path.clone()]) {
+        if let Err(error) = self.keeper.remove(slice::from_ref(&self.path)) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a build's directory; the next start tries again");
         }
     }
