@@ -22,6 +22,7 @@ help: ## list these targets
 setup: ## install what is missing: Debian packages (as root), a compiler for bots
 	@scripts/setup
 	@scripts/guest-toolchain >/dev/null
+	@scripts/deny --tool >/dev/null
 
 guests: ## build the bots to WebAssembly components
 	@scripts/setup build
@@ -55,7 +56,7 @@ test-languages: setup ## a newcomer's way from nothing to a loaded bot, in each 
 test-bare: ## the demo on a bare Debian, with a Rust toolchain beside it and with Debian's own; prints the minutes
 	@tests/bare/run
 
-lint: ## formatting, clippy, shellcheck
+lint: ## formatting, clippy, shellcheck, dependencies
 	@scripts/setup build
 	@scripts/own-target
 	@scripts/lint

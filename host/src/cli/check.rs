@@ -19,9 +19,9 @@ use crate::supervisor::{BotSpec, Credulous, Inspector, LoadFailure, Party, credu
 #[command(
     after_help = "Nothing is run: components are compiled and asked what they are, options are checked, keys looked
 up, directories, URLs and certificates looked at. A broker elsewhere and a bucket for artifacts are
-asked whether they let this host in. That they refuse it is an error, and so is a certificate that has
-expired; that they can't be reached, or that a certificate expires within 14 days, is a warning. So is
-a port that is taken, since the host may be running.
+asked whether they let this host in. It is an error if they do not, or if a certificate has expired;
+it is a warning if they can't be reached, or if a certificate expires within 14 days. A port that is
+taken is a warning too, since the host may be running.
 The same is done with the bots that were loaded by hand and come back when the host starts.
 
 Examples:

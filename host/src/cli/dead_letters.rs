@@ -15,8 +15,8 @@ use crate::ledger::{DeadLetter, LetterNumber};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A number that begins with g is of a group of the embedded broker, no member of which would take
-the message. A requeued message goes where it was going: to its bot on this host, to its group, or
-to the broker.
+the message; they are listed after those of this host. A requeued message goes where it was going:
+to its bot on this host, to its group, or to the broker.
 
 Examples:
   foundry-host dead-letters list
@@ -33,7 +33,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Show them, oldest first, and after those of this host those of the broker's groups
+    /// Show them, oldest first
     List(ListArgs),
     /// Show one, with the message as it came
     Show {
