@@ -42,6 +42,7 @@ mod renew;
 mod role;
 mod secret;
 mod signer;
+mod stamp;
 mod store;
 mod stored_key;
 mod trust;
