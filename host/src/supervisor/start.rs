@@ -158,7 +158,7 @@ impl Host {
         tokio::spawn(forward_logs(
             services.logs.listen(),
             publisher.clone(),
-            topics.clone(),
+            (topics.clone(), config.name.clone()),
             cancel.clone(),
         ));
         tokio::spawn(forget_old(ledger.clone(), config.messages.max_age, cancel.clone()));
