@@ -209,6 +209,7 @@ impl Verifier {
             key,
             binding: bound.cloned().or_else(|| is_own.then(|| Binding::own(&self.host))),
             is_own,
+            claims: Arc::clone(trusted.claims()),
         }
     }
 }

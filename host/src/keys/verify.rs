@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::binding::Binding;
 use super::certificate::{Certificate, Component, moment};
+use super::claims::Claims;
 use super::cleartext::{self, NotClearSigned};
 use super::error::rfc3339;
 use super::event_signature::NotCanonical;
@@ -141,6 +142,8 @@ pub struct TrustedKeys {
     certificates: Vec<Arc<Certificate>>,
     /// Whose each is, and whether its secret is here.
     bindings: Arc<BTreeMap<Fingerprint, (Option<Binding>, bool)>>,
+    /// Which groups they are bound to.
+    claims: Arc<Claims>,
 }
 
 impl TrustedKeys {
@@ -148,14 +151,23 @@ impl TrustedKeys {
         Self {
             certificates: certificates.into_iter().map(Arc::new).collect(),
             bindings: Arc::default(),
+            claims: Arc::default(),
         }
     }
 
     pub(super) fn with_bindings(self, bindings: BTreeMap<Fingerprint, (Option<Binding>, bool)>) -> Self {
+        let claims = Claims::of(bindings.values().filter_map(|(binding, _)| binding.as_ref()));
         Self {
             bindings: Arc::new(bindings),
+            claims: Arc::new(claims),
             ..self
         }
+    }
+
+    /// Which groups the keys are bound to.
+    #[must_use]
+    pub fn claims(&self) -> &Arc<Claims> {
+        &self.claims
     }
 
     /// The host that a key is bound to.
@@ -197,6 +209,7 @@ impl TrustedKeys {
         Self {
             certificates: kept.cloned().collect(),
             bindings: Arc::clone(&self.bindings),
+            claims: Arc::clone(&self.claims),
         }
     }
 

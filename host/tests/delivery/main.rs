@@ -26,6 +26,7 @@ mod strangers;
 mod support;
 mod taken_builder;
 mod tls;
+mod unbound_builder;
 mod upgrade;
 mod waiting;
 mod witness;
