@@ -181,8 +181,13 @@ impl Bench {
 
 /// The announcement of a commit in a run.
 fn commit_of(id: &str, run: &str, branch: &str) -> Event {
+    commit_on("commits", id, run, branch)
+}
+
+/// The announcement of a commit on a topic.
+fn commit_on(topic: &str, id: &str, run: &str, branch: &str) -> Event {
     let data = json!({ "repository": "/srv/hello.git", "branch": branch, "ref": "a".repeat(40) });
-    changed(event("commits", id, "foundry.commit.v1", data), |event| {
+    changed(event(topic, id, "foundry.commit.v1", data), |event| {
         event.run = format!("run-{run}");
     })
 }

@@ -99,6 +99,12 @@ impl Attempts<'_> {
             ("tells the head what to do", "control", "foundry.control.v1"),
             ("signs on a topic of his own", "signs-2", "foundry.sign.v1"),
             ("builds below the topic of builds", "builds/x", "foundry.build.v1"),
+            ("writes into the head's log", "logs/head/r1/sign", "foundry.build.v1"),
+            (
+                "writes into the honest builder's log",
+                "logs/builder/r1/build",
+                "foundry.build.v1",
+            ),
         ] {
             let payload = self.says(topic, kind, |_| ());
             self.add(what, Way::Publish(topic.to_owned(), payload), End::Denied);

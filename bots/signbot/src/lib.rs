@@ -34,6 +34,9 @@ const DESCRIPTIONS: [&str; 3] = [".dsc", ".buildinfo", ".changes"];
 /// A description larger than this is none.
 const MAX_DESCRIPTION: u64 = 8 * 1024 * 1024;
 
+/// The option that names the topics on which the commits of its builds are announced.
+const ANNOUNCED_ON: &str = "announced-on";
+
 struct Signbot;
 
 impl Bot for Signbot {
@@ -57,10 +60,24 @@ impl Bot for Signbot {
                 .placeholder("BRANCH")
                 .repeatable(),
             )
+            // The host verifies announcements, before this bot gets the build.
+            .option(
+                OptionBuilder::new(
+                    ANNOUNCED_ON,
+                    OptionKind::Text,
+                    "sign builds of commits that were announced on this topic",
+                )
+                .placeholder("TOPIC")
+                .default("commits")
+                .repeatable(),
+            )
             .message_timeout(30 * 60)
     }
 
     fn configure() -> Result<(), String> {
+        if let Some(bad) = options::all(ANNOUNCED_ON).iter().find(|topic| !is_topic(topic)) {
+            return Err(format!("--{ANNOUNCED_ON} {bad:?}: write a topic without prefix, + and #"));
+        }
         signing::fingerprint(&key()).map(drop).map_err(|error| text_of(&error))
     }
 
@@ -154,6 +171,11 @@ fn text_of(error: &SigningError) -> String {
         SigningError::NotGranted(key) => format!("may not sign with {key}"),
         SigningError::NoKey(why) | SigningError::BadInput(why) | SigningError::Unavailable(why) => why.clone(),
     }
+}
+
+/// Whether a topic is one, as bots name them.
+fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && !topic.starts_with('/') && !topic.contains(['+', '#'])
 }
 
 fn key() -> String {

@@ -18,7 +18,7 @@ pub(super) fn builder(prefix: &str) -> Role {
             "builds",
             "failures",
             "jobs",
-            "logs/#",
+            "logs/%u/#",
             "hosts/%u",
             "bots/%u/+",
             "peers/+",
@@ -56,7 +56,7 @@ mod tests {
             for topic in [
                 "builds",
                 "failures",
-                "logs/r1/build",
+                "logs/b1/r1/build",
                 "hosts/b1",
                 "bots/b1/build",
                 "peers/head",
@@ -75,6 +75,8 @@ mod tests {
                 "hosts/head",
                 "bots/b2/build",
                 "bots/b1",
+                "logs/b2/r1/build",
+                "logs/r1/build",
                 "builds-2",
                 "builds/x",
             ] {

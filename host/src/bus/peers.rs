@@ -27,6 +27,7 @@ use super::jobs::{self, Heed, Jobs};
 use super::presence;
 use super::publisher::{LiveMessage, Publisher};
 use super::take_overs::TakeOvers;
+use crate::event::policy::may_work_in;
 use crate::event::{CLOCK_SKEW, Event, LONGEST_TOPIC, Origin, OutgoingEvent, Verifier, is_id};
 use crate::keys::{Duty, Signer};
 use crate::ledger::Ledger;
@@ -231,7 +232,7 @@ impl Inner {
                 Some(work) => binding.may.contains(work) || binding.may.contains(&Duty::All),
                 None => !binding.may.is_empty(),
             };
-            may && binding.groups.include(group)
+            may && may_work_in(binding, trusted.claims(), group)
         })
     }
 

@@ -17,7 +17,7 @@ pub(crate) async fn record(
     topic: &str,
 ) -> Result<(), LedgerError> {
     if event.announcement.is_some() && !ledger.is_announced(&event.run).await? {
-        match verifier.announcement(event, OffsetDateTime::now_utc()) {
+        match verifier.announcement(event, &verifier.announced_on, OffsetDateTime::now_utc()) {
             Ok(announced) => ledger.record_event(row_of(&announced, verifier)).await?,
             Err(why) => tracing::debug!(id = event.id, run = event.run, %why, "its announcement is not recorded"),
         }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::common::{ConfigArgs, Context};
 use super::error::CliError;
 use super::exit::Exit;
+use super::loose;
 use super::output::{Tint, printable};
 use crate::config::{self, Config, ConfigError, Problem, Severity};
 use crate::control::{LoadedBots, SpecError};
@@ -44,6 +45,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let loaded = LoadedBots::of(&state);
             problems.extend(kept(&config, &inspector, &loaded).await);
             problems.extend(of_packages_keys(&config, &loaded, &state));
+            problems.extend(loose::problems(&config, &loaded, &state).await);
             config::sort(&mut problems);
             (problems, config.bots.len())
         }

@@ -11,9 +11,10 @@ use time::macros::format_description;
 use super::common::Context;
 use super::error::CliError;
 use super::output::printable;
-use super::{key_sign, key_trust};
+use super::{key_sign, key_trust, loose};
 use crate::keys::{
-    Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, NewKey, Passphrase, PassphraseSource, RevocationReason, Role,
+    Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, Loose, NewKey, Passphrase, PassphraseSource, RevocationReason,
+    Role,
 };
 use crate::supervisor::parse_duration;
 
@@ -208,10 +209,19 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
     let store = KeyStore::open(context.state().join("keys"))?;
     match args.what {
         What::Generate(args) => generate(&store, args, context),
-        What::Import(args) => import(&store, args, context),
-        What::List => list(&store, context),
+        What::Import(args) => {
+            import(&store, args, context)?;
+            note_loose(&store, context).await
+        }
+        What::List => {
+            list(&store, context)?;
+            note_loose(&store, context).await
+        }
         What::Export(args) => export(&store, args, context),
-        What::Allow(args) => show(&[key_trust::allow(&store, args)?], context),
+        What::Allow(args) => {
+            show(&[key_trust::allow(&store, args)?], context)?;
+            note_loose(&store, context).await
+        }
         What::Roles { key, role } => {
             let changed = store.set_roles(&key, &role)?;
             if changed.is_unbound() {
@@ -361,6 +371,14 @@ fn remove(store: &KeyStore, key: &str, yes: bool, context: &mut Context) -> Resu
     }
     let removed = store.remove(&known.fingerprint.to_string())?;
     context.note(format_args!("removed {}", printable(&removed.to_string())));
+    Ok(())
+}
+
+/// Say which builders' keys should be bound to a group.
+async fn note_loose(store: &KeyStore, context: &Context) -> Result<(), CliError> {
+    for Loose { what, remedy } in loose::of_keys(&store.list()?, &context.state()).await {
+        context.note(format_args!("{what} ({remedy})"));
+    }
     Ok(())
 }
 

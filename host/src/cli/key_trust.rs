@@ -13,7 +13,8 @@ use crate::keys::{Binding, Duties, Groups, KeyInfo, KeyStore, NotAGroup, Role, W
 or TYPE@TOPIC for another topology: an event type, or the beginning of some with a final *, on a
 topic without prefix, with MQTT's wildcards.
 
-What was said of the key before is replaced: without --group the host may work in any group again.
+What was said of the key before is replaced. A group that a key is bound to is closed to hosts whose
+keys are bound to none: bind all keys of a group, or none.
 
 Examples:
   foundry-host key allow builder-1@example.org --host builder-1 --may build
@@ -29,7 +30,8 @@ pub(super) struct Allow {
     /// What that host may say; repeat, or separate by commas, for more
     #[arg(long, required = true, value_name = "DUTY")]
     may: Vec<Duties>,
-    /// A group (endpoint) that its bots may work in; repeat for more [default: any]
+    /// A group (endpoint) that its bots may work in; repeat for more [default: any that no other
+    /// host's key is bound to]
     #[arg(long, value_name = "GROUP", value_parser = group)]
     group: Vec<String>,
 }
@@ -44,7 +46,8 @@ pub(super) struct Bound {
     /// by commas, for more
     #[arg(long, value_name = "DUTY", requires = "host")]
     may: Vec<Duties>,
-    /// A group (endpoint) that its bots may work in; repeat for more [default: any]
+    /// A group (endpoint) that its bots may work in; repeat for more [default: any that no other
+    /// host's key is bound to]
     #[arg(long, value_name = "GROUP", requires = "host", value_parser = group)]
     group: Vec<String>,
 }

@@ -22,6 +22,7 @@ mod list;
 mod load;
 mod logging;
 mod logs;
+mod loose;
 mod man;
 mod mirror;
 mod names;

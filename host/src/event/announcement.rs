@@ -14,8 +14,9 @@ pub const COMMIT: &str = "foundry.commit.v1";
 /// Largest event that announces a commit, in bytes. All later events of its run carry it, so it takes from what they may have.
 pub const MAX_ANNOUNCEMENT: usize = 32 * 1024;
 
-/// Where an announcement counts if it names no topic, as those of older versions.
-const COMMITS: &str = "commits";
+/// The topic (without prefix) that commits are announced on, unless an operator names others; and that of an announcement that names
+/// none, as those of older versions.
+pub const COMMITS: &str = "commits";
 
 /// What a build and the announcement of its commit have to agree in: the data's member, and what a person calls it.
 const SAME: [(&str, &str); 3] = [("repository", "repository"), ("branch", "branch"), ("ref", "commit")];
@@ -38,6 +39,18 @@ pub enum Unannounced {
     /// It is from before announcements were carried, and what led to it is on no record.
     #[error("it carries no announcement of its commit, and what is on record does not lead to one: {0}")]
     OffRecord(String),
+    /// It was announced on a topic that is for something else here.
+    #[error(
+        "its commit was announced on {topic}, and what counts here are announcements on {} (if the commits of these builds are \
+         announced there, load signbot with `--announced-on` and that topic, and requeue the dead letter)",
+        .count.join(", ")
+    )]
+    Elsewhere {
+        /// The topic that the announcement was signed for, without prefix.
+        topic: String,
+        /// The topics that count.
+        count: Vec<String>,
+    },
     /// What it carries is another event.
     #[error("it carries an event of the type {0}, which announces no commit")]
     AnotherType(String),
@@ -59,7 +72,11 @@ impl Unannounced {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Refused(_) => "announcement",
-            Self::Missing { .. } | Self::OffRecord(_) | Self::AnotherType(_) | Self::Differs { .. } => "unannounced",
+            Self::Missing { .. }
+            | Self::OffRecord(_)
+            | Self::Elsewhere { .. }
+            | Self::AnotherType(_)
+            | Self::Differs { .. } => "unannounced",
         }
     }
 }
@@ -109,11 +126,15 @@ impl Event {
 }
 
 impl Verifier {
-    /// The announcement that an event carries: verified, and of the same run. The event itself may be one that is not verified.
+    /// The announcement that an event carries: verified, of the same run, and made on one of the topics (without prefix) `on` which
+    /// announcements count. The event itself may be one that is not verified.
+    ///
+    /// The topic matters although its signer may speak there: commits that are announced to another pipeline, for a test, are none
+    /// of this one. `TYPE@TOPIC` lets a host announce there and nowhere else.
     ///
     /// # Errors
-    /// [`Unannounced`] if it carries none, one that is refused, or one of another run.
-    pub fn announcement(&self, of: &Event, now: OffsetDateTime) -> Result<Event, Unannounced> {
+    /// [`Unannounced`] if it carries none, one that is refused, one of another topic or of another run.
+    pub fn announcement(&self, of: &Event, on: &[String], now: OffsetDateTime) -> Result<Event, Unannounced> {
         let Some(text) = of.announcement.as_deref() else {
             return Err(Unannounced::Missing {
                 host: policy::presentable(of.host()),
@@ -125,6 +146,7 @@ impl Verifier {
         if announced.event_type != COMMIT {
             return Err(Unannounced::AnotherType(announced.event_type));
         }
+        self.is_announced_on(&announced, on)?;
         if announced.run != of.run {
             return Err(Unannounced::Differs {
                 what: "run",
@@ -139,8 +161,8 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Unannounced`]
-    pub fn announced(&self, event: &Event, now: OffsetDateTime) -> Result<Event, Unannounced> {
-        let announced = self.announcement(event, now)?;
+    pub fn announced(&self, event: &Event, on: &[String], now: OffsetDateTime) -> Result<Event, Unannounced> {
+        let announced = self.announcement(event, on, now)?;
         let difference = differing(
             |member| event.data.get(member)?.as_str(),
             |member| announced.data.get(member)?.as_str(),
@@ -149,6 +171,15 @@ impl Verifier {
             Some(difference) => Err(difference),
             None => Ok(announced),
         }
+    }
+
+    /// The topic is in the signature: a verified event was made for it.
+    fn is_announced_on(&self, announced: &Event, on: &[String]) -> Result<(), Unannounced> {
+        let topic = announced
+            .topic
+            .as_deref()
+            .map_or(COMMITS, |topic| self.topics.short(topic));
+        counts(topic, on)
     }
 
     /// An announcement may have become too old since the event was made, which waited somewhere. It must not have been then.
@@ -162,6 +193,20 @@ impl Verifier {
             }
             judged => judged,
         }
+    }
+}
+
+/// Whether what is announced on a topic counts.
+///
+/// # Errors
+/// [`Unannounced::Elsewhere`]
+pub(crate) fn counts(topic: &str, on: &[String]) -> Result<(), Unannounced> {
+    match on.iter().any(|counts| counts == topic) {
+        true => Ok(()),
+        false => Err(Unannounced::Elsewhere {
+            topic: topic.to_owned(),
+            count: on.to_vec(),
+        }),
     }
 }
 

@@ -12,8 +12,8 @@ pub mod schema;
 mod topics;
 mod verifier;
 
-pub(crate) use announcement::differing;
-pub use announcement::{COMMIT, MAX_ANNOUNCEMENT, Unannounced};
+pub use announcement::{COMMIT, COMMITS, MAX_ANNOUNCEMENT, Unannounced};
+pub(crate) use announcement::{counts, differing};
 pub(crate) use claim::{Claim, commit_of};
 pub use envelope::{Event, MAX_EVENT, OutgoingEvent};
 pub(crate) use envelope::{is_plain as is_id, is_type};

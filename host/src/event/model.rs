@@ -207,6 +207,7 @@ impl<'a> Farm<'a> {
             key: fingerprint,
             binding: Some(Binding::new(host, may).unwrap().in_groups(Groups::of(groups).unwrap())),
             is_own: number == Some(receiver),
+            claims: std::sync::Arc::default(),
         }
     }
 

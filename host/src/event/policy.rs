@@ -4,18 +4,22 @@
 
 mod presented;
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
 pub(super) use self::presented::lasts;
 pub use self::presented::{BOT_PRESENCE, HOST_PRESENCE, presented_on};
 use super::envelope::Event;
 use super::topics::{FAILURES, Topics};
-use crate::keys::{Binding, Duties, Duty, Fingerprint};
+use crate::keys::{Binding, Claims, Duties, Duty, Fingerprint};
 
 mod fit;
 mod origin;
+mod work;
 
 use fit::{fits_topic, fits_type};
+pub use work::may_work_in;
 
 /// The type of failures.
 const FAILURE: &str = "foundry.failure.v1";
@@ -62,6 +66,8 @@ pub struct Speaker {
     pub binding: Option<Binding>,
     /// Whether it is this host itself.
     pub is_own: bool,
+    /// The groups that the keys of all hosts are bound to.
+    pub claims: Arc<Claims>,
 }
 
 /// The rule that an event breaks. The words end with what helps.

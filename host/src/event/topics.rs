@@ -41,10 +41,10 @@ impl Topics {
             .unwrap_or(full)
     }
 
-    /// The live log of a bot in a run.
+    /// The live log of a host's bot in a run.
     #[must_use]
-    pub fn log(&self, run: &str, bot: &str) -> String {
-        self.full(&format!("logs/{run}/{bot}"))
+    pub fn log(&self, host: &str, run: &str, bot: &str) -> String {
+        self.full(&format!("logs/{host}/{run}/{bot}"))
     }
 
     /// Presence of a host.

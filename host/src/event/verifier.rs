@@ -142,6 +142,9 @@ pub struct Verifier {
     pub topics: Topics,
     /// Older events are refused.
     pub max_age: Duration,
+    /// The topics (without prefix) on which commits may be announced, as far as its record and its refusals go: what is signed
+    /// is a matter of signbot's.
+    pub announced_on: Vec<String>,
     /// Since when its own events have all that events have to have.
     pub upgraded: Upgraded,
 }
@@ -206,6 +209,7 @@ impl Verifier {
             key,
             binding: bound.cloned().or_else(|| is_own.then(|| Binding::own(&self.host))),
             is_own,
+            claims: Arc::clone(trusted.claims()),
         }
     }
 }

@@ -55,11 +55,15 @@ impl Groups {
         self.0.as_ref().is_none_or(|names| names.contains(group))
     }
 
+    /// The names of those that are named.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().map(String::as_str)
+    }
+
     /// As they are given on the command line, with a space before each: ` --group pub/buildbot_i386`; nothing for any.
     #[must_use]
     pub fn flags(&self) -> String {
-        let names = self.0.iter().flatten();
-        names.map(|name| format!(" --group {name}")).collect()
+        self.names().map(|name| format!(" --group {name}")).collect()
     }
 }
 

@@ -73,11 +73,16 @@ pub struct KeyInfo {
 }
 
 impl KeyInfo {
+    /// Whether its secret is here, or with this user's gpg-agent: a messages key is this host's own then.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.has_secret || self.kept_by_gnupg
+    }
+
     /// Whether it is another host's messages key that was not said to be whose, so that it is believed in nothing.
     #[must_use]
     pub fn is_unbound(&self) -> bool {
-        let is_ours = self.has_secret || self.kept_by_gnupg;
-        self.roles.contains(&Role::Messages) && !is_ours && self.host.is_none()
+        self.roles.contains(&Role::Messages) && !self.is_own() && self.host.is_none()
     }
 }
 

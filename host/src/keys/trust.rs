@@ -1,16 +1,14 @@
 //! Whose signatures are believed, while the store changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use super::error::KeyError;
 use super::fingerprint::Fingerprint;
 use super::role::Role;
+use super::stamp::{STEP, Sight};
 use super::store::KeyStore;
 use super::verify::TrustedKeys;
-
-/// A directory that changed less than this ago may change once more without showing it: file systems count time in steps.
-const STEP: Duration = Duration::from_secs(1);
 
 /// The keys of a role, as the store has them at each look: one that is imported counts from then on, one that is revoked
 /// or removed does not any more.
@@ -26,8 +24,11 @@ pub struct Trust {
 #[derive(Debug)]
 struct Known {
     keys: Arc<TrustedKeys>,
-    /// When the store had changed last when they were read; none if that can't be relied on.
-    changed: Option<SystemTime>,
+    /// How the store's directory looks.
+    sight: Sight,
+    /// How it looked before the keys were read, if no change can have followed that does not show. Until then they are read again at each
+    /// look.
+    read: Option<Sight>,
     /// When they could not be read last, and why: a file that is written in place is whole a moment later, and the directory
     /// doesn't show it.
     failed: Option<(Instant, String)>,
@@ -39,7 +40,7 @@ impl Trust {
     /// # Errors
     /// [`KeyError`] if a key can't be read.
     pub fn new(store: KeyStore, role: Role, allowed: Option<Vec<Fingerprint>>) -> Result<Self, KeyError> {
-        let changed = settled(&store);
+        let sight = Sight::of(store.directory());
         let keys = read(&store, role, allowed.as_deref())?;
         Ok(Self {
             store,
@@ -47,7 +48,8 @@ impl Trust {
             allowed,
             known: Mutex::new(Known {
                 keys,
-                changed,
+                sight,
+                read: None,
                 failed: None,
             }),
         })
@@ -57,14 +59,10 @@ impl Trust {
     #[must_use]
     pub fn now(&self) -> Arc<TrustedKeys> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = settled(&self.store);
-        let is_too_soon = known.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < STEP);
-        if (changed.is_none() || changed != known.changed) && !is_too_soon {
+        known.sight = known.sight.again(self.store.directory());
+        if known.may_be_outdated() {
             match read(&self.store, self.role, self.allowed.as_deref()) {
-                Ok(keys) => {
-                    let failed = None;
-                    *known = Known { keys, changed, failed };
-                }
+                Ok(keys) => known.learn(keys),
                 Err(error) => known.fail(&error, self.role),
             }
         }
@@ -73,13 +71,26 @@ impl Trust {
 }
 
 impl Known {
+    fn may_be_outdated(&self) -> bool {
+        let is_current = self.read.is_some_and(|read| read.is_like(self.sight));
+        let is_too_soon = self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < STEP);
+        !is_current && !is_too_soon
+    }
+
+    /// Take over what was read after the directory was looked at.
+    fn learn(&mut self, keys: Arc<TrustedKeys>) {
+        self.keys = keys;
+        self.read = Some(self.sight).filter(|sight| sight.is_settled());
+        self.failed = None;
+    }
+
     /// Note that the keys can't be read now. The same reason is told once.
     fn fail(&mut self, error: &KeyError, role: Role) {
         let why = error.to_string();
         if self.failed.as_ref().is_none_or(|(_, known)| *known != why) {
             tracing::warn!(%error, %role, "cannot read the keys; those that were known stay in force");
         }
-        self.changed = None;
+        self.read = None;
         self.failed = Some((Instant::now(), why));
     }
 }
@@ -92,16 +103,10 @@ fn read(store: &KeyStore, role: Role, allowed: Option<&[Fingerprint]>) -> Result
     })
 }
 
-/// When the store changed last, if that is long enough ago to tell the next change from it.
-fn settled(store: &KeyStore) -> Option<SystemTime> {
-    // Every change of a key's file is a rename, which changes the directory.
-    let changed = std::fs::metadata(store.directory()).and_then(|directory| directory.modified());
-    let changed = changed.ok()?;
-    changed.elapsed().is_ok_and(|age| age > STEP).then_some(changed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::keys::{Binding, Duties, Encoding, NewKey, RevocationReason};
 
@@ -197,5 +202,57 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60), "it never counted");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Looks until two looks in a row find the same keys as they were read once. Whoever reads them again makes new ones.
+    fn rests(trust: &Trust) {
+        let start = Instant::now();
+        while !Arc::ptr_eq(&trust.now(), &trust.now()) {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "the keys are read at each look"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn set_time(store: &KeyStore, at: SystemTime) {
+        std::fs::File::open(store.directory())
+            .unwrap()
+            .set_modified(at)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_directory_whose_time_is_in_the_future_is_read_again_once_it_changes_and_not_at_each_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory, "keys");
+        store.generate(Role::Messages, &NewKey::new("first")).unwrap();
+        let future = SystemTime::now() + Duration::from_secs(365 * 24 * 3600);
+        set_time(&store, future);
+        let trust = Trust::new(store.clone(), Role::Messages, None).unwrap();
+        rests(&trust);
+        // A change whose author puts the time back counts as well.
+        store.generate(Role::Messages, &NewKey::new("second")).unwrap();
+        set_time(&store, future);
+        assert_eq!(trust.now().fingerprints().count(), 2);
+        rests(&trust);
+    }
+
+    #[test]
+    fn another_directory_in_the_place_of_the_store_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ours, restored) = (store(&directory, "ours"), store(&directory, "restored"));
+        ours.generate(Role::Messages, &NewKey::new("ours")).unwrap();
+        let other = restored.generate(Role::Messages, &NewKey::new("restored")).unwrap();
+        let trust = Trust::new(ours.clone(), Role::Messages, None).unwrap();
+        rests(&trust);
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        set_time(&ours, long_ago);
+        rests(&trust);
+        std::fs::rename(ours.directory(), directory.path().join("before")).unwrap();
+        set_time(&restored, long_ago);
+        std::fs::rename(restored.directory(), ours.directory()).unwrap();
+        assert_eq!(trust.now().fingerprints().collect::<Vec<_>>(), [other.fingerprint]);
     }
 }

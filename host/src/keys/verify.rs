@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::binding::Binding;
 use super::certificate::{Certificate, Component, moment};
+use super::claims::Claims;
 use super::cleartext::{self, NotClearSigned};
 use super::error::rfc3339;
 use super::event_signature::NotCanonical;
@@ -143,6 +144,8 @@ pub struct TrustedKeys {
     /// Whose each is, and whether its secret is here.
     bindings: Arc<BTreeMap<Fingerprint, (Option<Binding>, bool)>>,
     remembered: Arc<Remembered>,
+    /// Which groups they are bound to.
+    claims: Arc<Claims>,
 }
 
 impl TrustedKeys {
@@ -151,14 +154,23 @@ impl TrustedKeys {
             certificates: certificates.into_iter().map(Arc::new).collect(),
             bindings: Arc::default(),
             remembered: Arc::default(),
+            claims: Arc::default(),
         }
     }
 
     pub(super) fn with_bindings(self, bindings: BTreeMap<Fingerprint, (Option<Binding>, bool)>) -> Self {
+        let claims = Claims::of(bindings.values().filter_map(|(binding, _)| binding.as_ref()));
         Self {
             bindings: Arc::new(bindings),
+            claims: Arc::new(claims),
             ..self
         }
+    }
+
+    /// Which groups the keys are bound to.
+    #[must_use]
+    pub fn claims(&self) -> &Arc<Claims> {
+        &self.claims
     }
 
     /// The host that a key is bound to.
@@ -201,6 +213,7 @@ impl TrustedKeys {
             certificates: kept.cloned().collect(),
             bindings: Arc::clone(&self.bindings),
             remembered: Arc::clone(&self.remembered),
+            claims: Arc::clone(&self.claims),
         }
     }
 

@@ -8,8 +8,11 @@ use time::OffsetDateTime;
 
 use super::message::Handler;
 use crate::bus::Delivery;
-use crate::event::{COMMIT, Event, Refusal, Unannounced, differing};
+use crate::event::{COMMIT, COMMITS, Event, Refusal, Unannounced, counts, differing};
 use crate::ledger::{EventRow, MOST_CAUSES};
+
+/// signbot's option that names the topics of announcements.
+const ANNOUNCED_ON: &str = "announced-on";
 
 impl Handler {
     /// The event of a delivery, if it may be handled: verified, and if it is a build for signbot, of a commit that was announced.
@@ -23,14 +26,22 @@ impl Handler {
     }
 
     async fn announced(&self, build: &Event, now: OffsetDateTime) -> Result<(), Unannounced> {
-        match self.link.verifier.announced(build, now) {
+        let on = self.announced_on();
+        match self.link.verifier.announced(build, &on, now) {
             Err(Unannounced::Missing { .. }) if self.is_from_before(build) => {
                 let ledger = &self.link.ledger;
                 let causes = self.until_written(|| ledger.causes(build.cause.clone())).await;
-                led_to(&EventRow::of(build, ""), &causes)
+                led_to(&EventRow::of(build, ""), &causes, &on)
             }
             judged => judged.map(drop),
         }
+    }
+
+    /// The topics on which the commits of this signbot's builds are announced, as its operator says.
+    fn announced_on(&self) -> Vec<String> {
+        let named = self.instances.bot().options.get(ANNOUNCED_ON);
+        let named = named.filter(|topics| !topics.is_empty());
+        named.cloned().unwrap_or_else(|| vec![COMMITS.to_owned()])
     }
 
     /// Whether a build may have been made before its host could know that it has to carry an announcement.
@@ -45,7 +56,7 @@ impl Handler {
 ///
 /// # Errors
 /// What keeps it from being of a commit on record.
-fn led_to(build: &EventRow, causes: &[EventRow]) -> Result<(), Unannounced> {
+fn led_to(build: &EventRow, causes: &[EventRow], on: &[String]) -> Result<(), Unannounced> {
     let mut last = build;
     for cause in causes {
         if cause.run != build.run {
@@ -56,6 +67,7 @@ fn led_to(build: &EventRow, causes: &[EventRow]) -> Result<(), Unannounced> {
             });
         }
         if cause.event_type == COMMIT {
+            counts(&cause.topic, on)?;
             let difference = differing(
                 |member| build.data.get(member)?.as_str(),
                 |member| cause.data.get(member)?.as_str(),
@@ -77,12 +89,16 @@ mod tests {
 
     use super::*;
 
+    fn judged(build: &EventRow, causes: &[EventRow]) -> Result<(), Unannounced> {
+        led_to(build, causes, &[COMMITS.to_owned()])
+    }
+
     fn event(id: &str, event_type: &str, cause: Option<&str>) -> EventRow {
         EventRow {
             id: id.to_owned(),
             run: "run".to_owned(),
             event_type: event_type.to_owned(),
-            topic: String::new(),
+            topic: COMMITS.to_owned(),
             source: "host/bot".to_owned(),
             subject: None,
             time: String::new(),
@@ -102,12 +118,12 @@ mod tests {
 
     #[test]
     fn a_build_of_a_commit_on_record_is_signed_whoever_stands_between() {
-        led_to(&build(), &[commit()]).unwrap();
+        judged(&build(), &[commit()]).unwrap();
         let linted = event("linted", "foundry.build.v1", Some("build"));
-        led_to(&linted, &[build(), commit()]).unwrap();
+        judged(&linted, &[build(), commit()]).unwrap();
         let by_hand = event("checked", "org.example.check.v1", Some("commit"));
         let late = event("build", "foundry.build.v1", Some("checked"));
-        led_to(&late, &[by_hand, commit()]).unwrap();
+        judged(&late, &[by_hand, commit()]).unwrap();
     }
 
     #[test]
@@ -117,7 +133,7 @@ mod tests {
             (event("linted", "foundry.build.v1", Some("build")), vec![build()]),
         ] {
             let missing = causes.last().unwrap_or(&build).cause.clone().unwrap();
-            let why = led_to(&build, &causes).unwrap_err().to_string();
+            let why = judged(&build, &causes).unwrap_err().to_string();
             assert!(why.contains(&missing), "{why}");
         }
     }
@@ -125,13 +141,13 @@ mod tests {
     #[test]
     fn a_build_that_no_commit_led_to_is_refused() {
         let alone = event("build", "foundry.build.v1", None);
-        assert!(led_to(&alone, &[]).is_err());
+        assert!(judged(&alone, &[]).is_err());
         let circle = event("dist", "foundry.dist.v1", None);
-        assert!(led_to(&build(), &[circle]).is_err());
+        assert!(judged(&build(), &[circle]).is_err());
         let long: Vec<_> = (0..MOST_CAUSES)
             .map(|_| event("build", "foundry.build.v1", Some("build")))
             .collect();
-        assert!(led_to(&build(), &long).is_err());
+        assert!(judged(&build(), &long).is_err());
     }
 
     #[test]
@@ -139,16 +155,19 @@ mod tests {
         for field in ["repository", "branch", "ref"] {
             let mut other = commit();
             other.data[field] = json!("other");
-            let why = led_to(&build(), &[other]).unwrap_err().to_string();
+            let why = judged(&build(), &[other]).unwrap_err().to_string();
             assert!(why.contains("\"other\""), "{why}");
         }
         let mut other = commit();
         other.run = "another".to_owned();
-        assert!(led_to(&build(), &[other]).is_err());
+        assert!(judged(&build(), &[other]).is_err());
+        let mut elsewhere = commit();
+        elsewhere.topic = "commits-2".to_owned();
+        assert!(judged(&build(), &[elsewhere]).is_err());
         let mut silent = commit();
         silent.data = json!({});
         let mut built = build();
         built.data = json!({});
-        assert!(led_to(&built, &[silent]).is_err());
+        assert!(judged(&built, &[silent]).is_err());
     }
 }

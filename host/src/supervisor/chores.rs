@@ -8,11 +8,12 @@ use crate::bus::{LiveMessage, Publisher};
 use crate::capability::LogLine;
 use crate::event::Topics;
 
-/// Log lines of runs go to `foundry/logs/<run>/<bot>` as they are written.
+/// Log lines of runs go to `foundry/logs/<host>/<run>/<bot>` as they are written. They are not signed: the host is in the topic so that
+/// a broker can keep others from writing in its name.
 pub(super) async fn forward_logs(
     mut lines: tokio::sync::broadcast::Receiver<Arc<LogLine>>,
     publisher: Publisher,
-    topics: Topics,
+    (topics, host): (Topics, String),
     cancel: CancellationToken,
 ) {
     use tokio::sync::broadcast::error::RecvError;
@@ -26,7 +27,7 @@ pub(super) async fn forward_logs(
                 if let Some(run) = &line.run {
                     let payload = serde_json::to_vec(&*line).unwrap_or_default();
                     publisher.live(LiveMessage {
-                        topic: topics.log(run, &line.bot),
+                        topic: topics.log(&host, run, &line.bot),
                         payload,
                         retain: false,
                     });

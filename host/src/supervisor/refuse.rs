@@ -94,13 +94,11 @@ impl Handler {
     /// None of the message itself is proved: it has the size of an event, and no more is known.
     fn proof(&self, payload: &[u8]) -> Option<Proof> {
         let event: Event = serde_json::from_slice(payload).ok()?;
-        let announced = self
-            .link
-            .verifier
-            .announcement(&event, OffsetDateTime::now_utc())
-            .ok()?;
+        let verifier = &self.link.verifier;
+        let now = OffsetDateTime::now_utc();
+        let announced = verifier.announcement(&event, &verifier.announced_on, now).ok()?;
         Some(Proof {
-            row: row_of(&announced, &self.link.verifier),
+            row: row_of(&announced, verifier),
             announcement: event.announcement?,
         })
     }

@@ -34,7 +34,7 @@ use crate::capability::mail::Mail;
 use crate::capability::site::Sites;
 use crate::capability::tape::Tape;
 use crate::capability::{ArtifactStore, LogHub, PackagesKeys, Services};
-use crate::event::{FAILURES, Topics, Verifier};
+use crate::event::{COMMITS, FAILURES, Topics, Verifier};
 use crate::keys::{Algorithm, KeyError, KeyInfo, KeyStore, NewKey, Role, Signer, Trust};
 use crate::ledger::Ledger;
 use crate::tls::ReadTls;
@@ -79,6 +79,7 @@ impl Host {
             trust,
             topics: topics.clone(),
             max_age: config.messages.max_age,
+            announced_on: announced_on(&config.observe),
             upgraded: ledger.upgraded(),
         });
         if let Some(broker) = &broker {
@@ -167,7 +168,7 @@ impl Host {
         tokio::spawn(forward_logs(
             services.logs.listen(),
             publisher.clone(),
-            topics.clone(),
+            (topics.clone(), config.name.clone()),
             cancel.clone(),
         ));
         let keeper = keeper(&config, &services, &ability);
@@ -300,6 +301,11 @@ fn observed(others: &[String]) -> Vec<String> {
     topics.sort_unstable();
     topics.dedup();
     topics
+}
+
+/// Where commits are announced, and those topics that the operator names besides: which of them are for commits, nobody says.
+fn announced_on(others: &[String]) -> Vec<String> {
+    [COMMITS.to_owned()].into_iter().chain(others.iter().cloned()).collect()
 }
 
 /// The key that signs this host's messages, and those whose messages it handles.

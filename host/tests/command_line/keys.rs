@@ -209,6 +209,42 @@ fn a_key_from_before_keys_had_hosts_is_a_warning() {
 }
 
 #[test]
+fn a_builders_key_without_a_group_is_a_warning_where_builders_work_in_several() {
+    let head = Home::bare();
+    let import = |host: &str, groups: &[&str]| {
+        let builder = Home::bare();
+        builder.ok(&["key", "generate", "--role", "messages", "--user-id", host]);
+        let file = head.write(&format!("{host}.asc"), &builder.ok(&["key", "export", host]));
+        let import = ["key", "import", "--role", "messages", "--host", host, "--may", "build"];
+        head.run(&[&import[..], groups, &[file.to_str().unwrap()]].concat())
+    };
+    let command = "--host b1 --may build --group GROUP`";
+    let said = import("b1", &[]);
+    assert!(said.code == 0 && !said.err.contains(command), "{}", said.err);
+    let check = |expected: &[&str]| {
+        let expected = format!("messages.expect = {expected:?}\n");
+        let config = head.write("foundry.toml", &expected);
+        let said = head.run(&["check", "-c", config.to_str().unwrap()]);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        said.out
+    };
+    let one = check(&["commits pub/a"]);
+    assert!(!one.contains(command), "{one}");
+    let two = check(&["commits pub/a", "commits pub/b"]);
+    for part in [command, "(groups of builders: pub/a, pub/b)"] {
+        assert!(two.contains(part), "{part}: {two}");
+    }
+    // The import that closes a group to the other key says so, and so does the list.
+    let said = import("b2", &["--group", "pub/a"]);
+    assert!(said.code == 0 && said.err.contains(command), "{}", said.err);
+    assert!(head.run(&["key", "list"]).err.contains(command));
+    head.ok(&[
+        "key", "allow", "b1", "--host", "b1", "--may", "build", "--group", "pub/b",
+    ]);
+    assert!(!head.run(&["key", "list"]).err.contains(command));
+}
+
+#[test]
 fn a_protected_key_needs_its_passphrase() {
     let home = Home::bare();
     let file = home.write("passphrase", "correct horse\n");

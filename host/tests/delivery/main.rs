@@ -28,6 +28,7 @@ mod strangers;
 mod support;
 mod taken_builder;
 mod tls;
+mod unbound_builder;
 mod upgrade;
 mod waiting;
 mod witness;

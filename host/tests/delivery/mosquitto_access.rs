@@ -122,7 +122,9 @@ fn each_account_speaks_where_its_host_has_something_to_say() {
         ("bots/head/sign", vec!["head"]),
         ("bots/builder/build", vec!["builder"]),
         ("peers/head", vec!["head", "builder"]),
-        ("logs/r1/build", vec!["head", "builder"]),
+        ("logs/head/r1/sign", vec!["head"]),
+        ("logs/builder/r1/build", vec!["builder"]),
+        ("logs/r1/build", vec![]),
         ("control", vec![]),
         ("elsewhere", vec![]),
     ] {

@@ -17,9 +17,9 @@ use crate::support::{
 const NAME: &str = "builder-1";
 
 /// A head with its broker, at which the builder has an account, and the builder's key.
-struct Farm {
-    directory: tempfile::TempDir,
-    head: Host,
+pub struct Farm {
+    pub directory: tempfile::TempDir,
+    pub head: Host,
     sightings: Receiver<Sighting>,
 }
 
@@ -29,7 +29,7 @@ impl Farm {
     }
 
     /// The builder may work in these groups alone.
-    async fn start_in(groups: &[&str]) -> Self {
+    pub async fn start_in(groups: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         introduce_in(groups, NAME, &directory.path().join(NAME), "build", directory.path());
         let password = Some(hash_password("secret").unwrap());
@@ -65,7 +65,7 @@ impl Farm {
     }
 
     /// With the builder's key.
-    fn said(&self, source: &str, event: Event) -> Vec<u8> {
+    pub fn said(&self, source: &str, event: Event) -> Vec<u8> {
         let event = changed(event, |event| event.source = source.to_owned());
         event.sign(&signer(&self.directory.path().join(NAME))).unwrap()
     }
@@ -83,7 +83,7 @@ impl Farm {
     }
 
     /// What hosts think of a message, whoever let it through.
-    async fn seal(&mut self, topic: &str, payload: Vec<u8>) -> Seal {
+    pub async fn seal(&mut self, topic: &str, payload: Vec<u8>) -> Seal {
         let id = serde_json::from_slice::<Value>(&payload).unwrap()["id"].clone();
         self.publish(topic, payload).await;
         loop {
@@ -242,6 +242,9 @@ async fn a_taken_builders_account_reaches_its_own_topics_alone() {
         "hosts/builder-2",
         "bots/head/sign",
         "bots/builder-2/build",
+        "logs/head/r1/sign",
+        "logs/builder-2/r1/build",
+        "logs/r1/build",
     ] {
         assert_eq!(
             farm.answer(topic, Vec::new()).await,
@@ -255,7 +258,7 @@ async fn a_taken_builders_account_reaches_its_own_topics_alone() {
         "hosts/builder-1",
         "bots/builder-1/build",
         "peers/head",
-        "logs/r1/build",
+        "logs/builder-1/r1/build",
     ] {
         let answer = farm.answer(topic, b"{}".to_vec()).await;
         assert_ne!(answer, PubAckReason::NotAuthorized, "{topic}");
@@ -263,10 +266,10 @@ async fn a_taken_builders_account_reaches_its_own_topics_alone() {
     farm.head.shutdown().await;
 }
 
-const OWN: &str = "pub/buildbot_i386";
-const OTHER: &str = "pub/buildbot_amd64";
+pub const OWN: &str = "pub/buildbot_i386";
+pub const OTHER: &str = "pub/buildbot_amd64";
 
-fn message(group: &str) -> Origin {
+pub fn message(group: &str) -> Origin {
     Origin::Message {
         group: group.to_owned(),
         input: "c1".to_owned(),
@@ -275,7 +278,7 @@ fn message(group: &str) -> Origin {
     }
 }
 
-fn given_up(group: &str) -> Origin {
+pub fn given_up(group: &str) -> Origin {
     Origin::GivenUp {
         group: group.to_owned(),
         input: "c1".to_owned(),
@@ -283,7 +286,7 @@ fn given_up(group: &str) -> Origin {
     }
 }
 
-fn built(origin: Origin) -> Event {
+pub fn built(origin: Origin) -> Event {
     event_of(
         origin,
         Some("c1".to_owned()),
@@ -294,7 +297,7 @@ fn built(origin: Origin) -> Event {
     )
 }
 
-fn failed(origin: Origin) -> Event {
+pub fn failed(origin: Origin) -> Event {
     let cause = Some("c1".to_owned());
     event_of(origin, cause, "failures", "c1", "foundry.failure.v1", failure("build"))
 }
@@ -381,7 +384,7 @@ async fn a_taken_builder_takes_no_id_of_another_groups_work_and_that_is_handled(
     farm.head.shutdown().await;
 }
 
-async fn refuses(farm: &mut Farm, topic: &str, event: Event, refusal: &str) {
+pub async fn refuses(farm: &mut Farm, topic: &str, event: Event, refusal: &str) {
     let payload = farm.said("builder-1/build", event);
     match farm.seal(topic, payload).await {
         Seal::Refused(why) => assert!(why.contains(refusal), "{topic}: {why}"),

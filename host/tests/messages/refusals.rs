@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use foundry_host::bus::{ConsumerState, Seal};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +113,29 @@ async fn another_event_under_the_id_of_one_that_was_handled_is_named_in_its_runs
     .await;
     assert_eq!(warnings(), 1);
     assert_eq!(of_run(&host, "run-t1", "relay-out").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_a_runs_log_is_published_below_its_hosts_name() {
+    let host = TestHost::start().await;
+    host.load("relay").await;
+    let (mut lines, mut state) = host.host.watch("logs/#");
+    let is_there = |state: &ConsumerState| *state == ConsumerState::Subscribed;
+    state.wait_for(is_there).await.unwrap();
+    // The second one has the first one's id and is another, of which a line says so.
+    for n in 0..2 {
+        let said = host.signed("relay-in", "t1", "test.x.v1", json!({ "n": n }));
+        host.publish("relay-in", said).await;
+        eventually("the first is handled", async || {
+            of_run(&host, "run-t1", "relay-out").await.pop()
+        })
+        .await;
+    }
+    let line = tokio::time::timeout(Duration::from_secs(60), lines.recv()).await;
+    let line = line.unwrap().unwrap();
+    assert_eq!(
+        (line.topic.as_str(), line.seal),
+        ("logs/test/run-t1/relay", Seal::Unsigned)
+    );
+    assert_eq!(line.payload["bot"], "relay");
 }

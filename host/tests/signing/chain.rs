@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc::Receiver;
 
-use super::support::{config, spec};
+use super::support::{config, introduce_in, spec};
 use super::*;
 
 /// Something small to sign.
@@ -328,7 +328,14 @@ async fn a_build_that_waited_while_its_host_was_upgraded_is_judged_by_the_record
 async fn a_builder_is_not_asked_what_became_of_a_build_that_is_to_be_signed() {
     let bench = Bench::new().await;
     let other = tempfile::tempdir().unwrap();
-    introduce("b1", other.path(), "build", bench.host.directory.path());
+    // Bound to signbot's group, so that nothing but its duty keeps it from being asked.
+    introduce_in(
+        &["pub/signbot"],
+        "b1",
+        other.path(),
+        "build",
+        bench.host.directory.path(),
+    );
     // It has said that it is in signbot's group, which anybody may say, and has asked about this build before.
     let ledger = bench.host.host.ledger();
     assert!(ledger.remember_peer("pub/signbot", "b1").await.unwrap());
@@ -338,4 +345,37 @@ async fn a_builder_is_not_asked_what_became_of_a_build_that_is_to_be_signed() {
     // An answer could be that it is settled; without any, the build would wait for the whole patience.
     bench.announce("asked", "master", &files).await;
     bench.result("asked", "signs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_of_a_commit_that_was_announced_to_another_pipeline_is_not_signed_unless_its_operator_says_so() {
+    let bench = Bench::new().await;
+    let head = Other::new("head");
+    head.is_introduced("watch,foundry.commit.v1@commits-2", bench.host.directory.path());
+    let files = [package(bench.files.path())];
+    let of_another_pipeline = async |id: &str, by: &str| {
+        let commit = commit_on("commits-2", &format!("commit-{id}"), id, "master");
+        let announcement = match by {
+            "head" => head.said(commit),
+            _ => commit.sign(&bench.signer()).unwrap(),
+        };
+        carrying(bench.build(id, Some("c"), "master", &files).await, &announcement)
+    };
+    for (id, by) in [("heads", "head"), ("own", "test")] {
+        bench.publish("builds", of_another_pipeline(id, by).await).await;
+        let reason = refused(&bench, id).await;
+        assert!(reason.contains("its commit was announced on commits-2"), "{reason}");
+    }
+    assert!(!has_signed(&bench).await);
+
+    bench.host.host.stop("signbot").await.unwrap();
+    let spec = signbot(&bench.key.fingerprint.to_string());
+    let spec = spec
+        .option("announced-on", "commits-2")
+        .option("announced-on", "commits");
+    bench.host.host.load(spec).await.unwrap();
+    bench
+        .publish("builds", of_another_pipeline("meant", "head").await)
+        .await;
+    bench.result("meant", "signs").await;
 }

@@ -161,7 +161,10 @@ impl Job<'_> {
         self.stage.keeper.without_rights(layer)?;
         // A build has no use for the indices, and they are the larger part of many layers.
         let lists = layer.join("var-lib-apt");
-        self.stage.keeper.remove(std::slice::from_ref(&lists)).attempt("remove", lists)
+        self.stage
+            .keeper
+            .remove(std::slice::from_ref(&lists))
+            .attempt("remove", lists)
     }
 
     /// Makes the directories that those who install write to, and gives them what they change.

@@ -28,6 +28,11 @@ fn key(store: &KeyStore) -> Arc<Signer> {
 
 impl World {
     fn new() -> Self {
+        Self::with_watcher("watch")
+    }
+
+    /// The watcher has these duties.
+    fn with_watcher(duties: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = |name: &str| KeyStore::open(directory.path().join(name)).unwrap();
         let ours = store("ours");
@@ -41,13 +46,14 @@ impl World {
                 .unwrap();
             signer
         };
-        let (watcher, builder) = (other("head", "watch"), other("b1", "build"));
+        let (watcher, builder) = (other("head", duties), other("b1", "build"));
         let verifier = Verifier {
             host: "test".to_owned(),
             own_key: own.fingerprint(),
             trust: Arc::new(Trust::new(ours, Role::Messages, None).unwrap()),
             topics: Topics::new("foundry"),
             max_age: MAX_AGE.unsigned_abs(),
+            announced_on: vec![COMMITS.to_owned()],
             upgraded: crate::event::Upgraded {
                 topics: OffsetDateTime::UNIX_EPOCH,
                 origins: OffsetDateTime::UNIX_EPOCH,
@@ -64,7 +70,12 @@ impl World {
     }
 
     fn announced(&self, build: &Event) -> Result<Event, Unannounced> {
-        self.verifier.announced(build, OffsetDateTime::now_utc())
+        self.announced_on(&[COMMITS], build)
+    }
+
+    fn announced_on(&self, topics: &[&str], build: &Event) -> Result<Event, Unannounced> {
+        let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        self.verifier.announced(build, &topics, OffsetDateTime::now_utc())
     }
 
     fn verified(&self, payload: &[u8], topic: &str) -> Result<Event, Refusal> {
@@ -220,6 +231,34 @@ fn an_announcement_is_refused_for_what_it_would_be_refused_for_by_itself() {
         let why = world.announced(&build(broken.as_bytes())).unwrap_err();
         assert!(matches!(why, Unannounced::Refused(_)), "{broken:?}: {why}");
     }
+}
+
+#[test]
+fn what_a_host_announces_where_it_may_and_where_nobody_waits_for_it_announces_nothing() {
+    let world = World::with_watcher("watch,foundry.commit.v1@commits-2,foundry.*@tests/#");
+    let on = |topic: &str| {
+        let commit = event("head/watch", COMMIT, topic, commit().data.into());
+        build(&commit.sign(&world.watcher).unwrap())
+    };
+    world.announced(&on("commits")).unwrap();
+    for topic in ["commits-2", "tests/commits", "tests"] {
+        let why = world.announced(&on(topic)).unwrap_err();
+        assert!(
+            matches!(&why, Unannounced::Elsewhere { topic: found, .. } if *found == topic),
+            "{topic}: {why}"
+        );
+        assert!(why.to_string().contains("--announced-on"), "{why}");
+        assert_eq!(Refusal::Unannounced(why).cure(OffsetDateTime::now_utc()), None);
+        // Where the operator says so, it is one.
+        world.announced_on(&["commits", topic], &on(topic)).unwrap();
+    }
+    assert!(world.announced_on(&["commits-2"], &on("commits")).is_err());
+    let own = |topic: &str| {
+        let commit = event("test/watch", COMMIT, topic, commit().data.into());
+        build(&commit.sign(&world.own).unwrap())
+    };
+    world.announced(&own("commits")).unwrap();
+    assert!(world.announced(&own("commits-2")).is_err(), "also of this host itself");
 }
 
 #[test]

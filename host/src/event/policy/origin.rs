@@ -6,8 +6,9 @@ use super::super::envelope::Event;
 use super::super::origin::Origin;
 use super::super::topics::FAILURES;
 use super::presented::presented_on;
+use super::work::open_groups;
 use super::{CONTROL, FAILURE, PEERS, Rule, Speaker, presentable};
-use crate::keys::{Binding, is_plain_group};
+use crate::keys::{Binding, Fingerprint, is_plain_group};
 
 /// Checks an event on a topic (without prefix) that its host may say there, as far as its type goes. Before `upgraded` this host's
 /// own events did not say what their ids derive from.
@@ -33,9 +34,12 @@ pub(super) fn check(
         id: event.id.clone(),
         why,
     })?;
-    match origin.group() {
-        Some(group) if !binding.groups.include(group) => Err(others_group(speaker, binding, group)),
-        _ => Ok(()),
+    // Nobody but this host itself has its own key, and nobody binds that.
+    let group = origin.group().filter(|_| !speaker.is_own);
+    let closed = group.and_then(|group| Some((group, open_groups(binding, &speaker.claims, group)?)));
+    match closed {
+        Some((group, open)) => Err(others_group(speaker.key, binding, group, open)),
+        None => Ok(()),
     }
 }
 
@@ -68,15 +72,15 @@ fn has_ids_of_its_own(topic: &str) -> bool {
     topic.starts_with(PEERS) || CONTROL.contains(&topic) || presented_on(topic).is_some()
 }
 
-fn others_group(speaker: &Speaker, binding: &Binding, group: &str) -> Rule {
+fn others_group(key: Fingerprint, binding: &Binding, group: &str, open: String) -> Rule {
     let shown = match is_plain_group(group) {
         true => group,
         false => "GROUP",
     };
     Rule::OthersGroup {
-        key: speaker.key,
+        key,
         host: binding.host().to_owned(),
-        groups: binding.groups.to_string(),
+        groups: open,
         group: shown.to_owned(),
         wanted: format!("{} --group {shown}", super::flags(binding, &binding.may)),
     }

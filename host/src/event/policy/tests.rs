@@ -61,6 +61,7 @@ fn bound(may: &str) -> Speaker {
         key: key(),
         binding: Some(Binding::new("b1", may).unwrap()),
         is_own: false,
+        claims: Arc::default(),
     }
 }
 

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
 use super::super::super::{OutgoingEvent, Place, Topics};
 use super::super::{Upgraded, decide};
 use super::*;
-use crate::keys::{Duties, Fingerprint, Groups};
+use crate::keys::{Claims, Duties, Fingerprint, Groups};
 
 const UPGRADED: Upgraded = Upgraded {
     topics: time::macros::datetime!(2026-11-01 12:00 UTC),
@@ -68,13 +70,18 @@ fn failure(origin: Origin) -> Event {
     event(FAILURE, FAILURES, origin)
 }
 
-fn bound(groups: &[&str]) -> Speaker {
+fn bound_to(host: &str, groups: &[&str]) -> Binding {
     let groups = Groups::of(groups.iter().map(|group| (*group).to_owned())).unwrap();
-    let binding = Binding::new("b1", "build,operate".parse::<Duties>().unwrap()).unwrap();
+    let may = "build,operate".parse::<Duties>().unwrap();
+    Binding::new(host, may).unwrap().in_groups(groups)
+}
+
+fn bound(groups: &[&str]) -> Speaker {
     Speaker {
         key: key(),
-        binding: Some(binding.in_groups(groups)),
+        binding: Some(bound_to("b1", groups)),
         is_own: false,
+        claims: Arc::default(),
     }
 }
 
@@ -183,6 +190,45 @@ fn a_host_works_in_its_groups_and_the_remedy_is_the_command_that_adds_one() {
         ..speaker
     };
     assert_eq!(decision(&own_key, &build(message("pub/c", "c1"))), Ok(()));
+}
+
+/// Whoever is believed first in a group's name takes the ids of what the group has to say.
+#[test]
+fn a_key_without_groups_takes_no_id_of_a_group_that_another_key_is_bound_to_nor_of_another_stock_bot() {
+    let unbound = bound(&[]);
+    let taken = Speaker {
+        claims: Claims::of([bound_to("b2", &["pub/a"])].iter()).into(),
+        ..unbound.clone()
+    };
+    for origin in [message("pub/a", "c1"), given_up("pub/a", "c1"), refused("pub/a")] {
+        assert_eq!(
+            decision(&unbound, &failure(origin.clone())),
+            Ok(()),
+            "no key is bound to the group"
+        );
+        let rule = decision(&taken, &failure(origin)).unwrap_err();
+        assert_eq!(rule.name(), "group");
+        for part in [
+            "host b1 may work in groups that no other host's key is bound to, and so not in pub/a",
+            "--host b1 --may build,operate --group pub/a`",
+        ] {
+            assert!(rule.to_string().contains(part), "{rule}");
+        }
+    }
+    for (origin, expected) in [
+        (given_up("pub/signbot", "c1"), "group"),
+        (refused("pub/distbot"), "group"),
+        (given_up("pub/buildbot", "c1"), "none"),
+        (given_up("pub/b", "c1"), "none"),
+    ] {
+        assert_eq!(broken(&taken, &failure(origin.clone())), expected, "{origin:?}");
+    }
+    let own_key = Speaker {
+        binding: Some(Binding::own("b1")),
+        is_own: true,
+        ..taken
+    };
+    assert_eq!(decision(&own_key, &failure(given_up("pub/a", "c1"))), Ok(()));
 }
 
 #[test]
