@@ -146,7 +146,7 @@ async fn recover(bot: Arc<BotContext>) {
 mod tests {
     use std::fs;
 
-    use super::super::Settings;
+    use super::super::{Backend, Settings};
     use super::*;
 
     fn builder(state: &std::path::Path) -> Builder {
@@ -187,7 +187,13 @@ mod tests {
             suite: Some("no-such-suite".to_owned()),
             ..Needs::default()
         };
-        let lack = builder(state.path()).probe(needs).await.unwrap_err().to_string();
+        // By its own root, which is of one suite; a root of another would be asked for when a package is there.
+        let settings = Settings {
+            backend: Some(Backend::HostRoot),
+            ..Settings::default()
+        };
+        let builder = Builder::new(&state.path().join("build"), settings).unwrap();
+        let lack = builder.probe(needs).await.unwrap_err().to_string();
         assert!(lack.contains("no-such-suite"), "{lack}");
     }
 }
