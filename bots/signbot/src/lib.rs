@@ -76,7 +76,9 @@ impl Bot for Signbot {
 
     fn configure() -> Result<(), String> {
         if let Some(bad) = options::all(ANNOUNCED_ON).iter().find(|topic| !is_topic(topic)) {
-            return Err(format!("--{ANNOUNCED_ON} {bad:?}: write a topic without prefix, + and #"));
+            return Err(format!(
+                "--{ANNOUNCED_ON} {bad:?}: write a topic without prefix, + and #"
+            ));
         }
         signing::fingerprint(&key()).map(drop).map_err(|error| text_of(&error))
     }

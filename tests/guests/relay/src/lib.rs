@@ -18,7 +18,11 @@ impl Bot for Relay {
                 .default("365d"),
             )
             .option(OptionBuilder::new("first", OptionKind::Number, "how many first messages to publish").default("0"))
-            .option(OptionBuilder::new("stateless", OptionKind::Flag, "do not count the messages"))
+            .option(OptionBuilder::new(
+                "stateless",
+                OptionKind::Flag,
+                "do not count the messages",
+            ))
             .reads("watch", "relay-in", "relay")
             .publishes("publish-to", "relay-out")
             .timer("start", "start")
