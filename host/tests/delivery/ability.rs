@@ -98,9 +98,12 @@ async fn others_do_the_work(directory: &Path, broker: BrokerAddress) {
     help(&one);
     status_becomes(&two, "test", "running").await;
     two.stop("hostile").await.unwrap();
-    publish(&broker, TOPIC, order(directory, "last", "done")).await;
+    // Mosquitto keeps a share of them for the session of the one that was stopped.
+    for number in 0..3 {
+        publish(&broker, TOPIC, order(directory, &format!("last{number}"), "done")).await;
+    }
     eventually("it works again", async || {
-        (one.status("hostile").unwrap().handled == 1).then_some(())
+        (one.status("hostile").unwrap().handled >= 1).then_some(())
     })
     .await;
     one.shutdown().await;

@@ -30,17 +30,17 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     };
     let host = Host::start(config).await.unwrap();
     assert_eq!(host.disk().unwrap().level, Level::Full);
-    let mut builds = spec("hostile").named("builds");
+    let mut builds = spec("hostile").named("packer");
     builds.grants.build = true;
     host.load(builds).await.unwrap();
     let why = eventually("the list says why it does nothing", async || {
-        host.status("builds").ok()?.detail
+        host.status("packer").ok()?.detail
     })
     .await;
     assert!(why.contains("retention.stop-free"), "{why}");
     assert_eq!(host.inabilities(), [format!("builds: {why}")]);
     host.load(spec("hostile").named("others")).await.unwrap();
-    assert!(operator.create_group("$share/builds/foundry/hostile-in").await);
+    assert!(operator.create_group("$share/packer/foundry/hostile-in").await);
     let order = signed(
         directory.path(),
         "hostile-in",
@@ -54,19 +54,19 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     })
     .await;
     assert_eq!(
-        group(&operator, "builds").await,
+        group(&operator, "packer").await,
         Some((0, 1, 0)),
         "it waits for whoever has room"
     );
-    assert_eq!(host.status("builds").unwrap().handled, 0);
+    assert_eq!(host.status("packer").unwrap().handled, 0);
     host.shutdown().await;
     // There is room again, as far as this start goes.
     let host = Host::start(at(directory.path(), BrokerAddress::local(broker.address())))
         .await
         .unwrap();
-    host.load(spec("hostile").named("builds")).await.unwrap();
+    host.load(spec("hostile").named("packer")).await.unwrap();
     eventually("it is handled then", async || {
-        (host.status("builds").ok()?.handled == 1).then_some(())
+        (host.status("packer").ok()?.handled == 1).then_some(())
     })
     .await;
     host.shutdown().await;
