@@ -1,5 +1,7 @@
 //! A farm as `docs/several-machines.md` has it, with a directory for the artifacts and git's own server on the head.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ pub struct Farm {
     pub head: Machine,
     pub sources: Sources,
     others: Vec<Machine>,
+    /// Dead letters with their payloads, by number, which were looked at before: they don't change.
+    letters: RefCell<BTreeMap<u64, Value>>,
     git: Child,
     network: Network,
     root: tempfile::TempDir,
@@ -47,6 +51,7 @@ impl Farm {
             git: serve(&head, &git),
             sources,
             others: Vec::new(),
+            letters: RefCell::default(),
             network,
             root,
             head,
@@ -217,11 +222,28 @@ impl Farm {
         eventually(what, &machines, ask)
     }
 
+    /// The dead letters on the head, with their payloads.
+    pub fn letters(&self) -> Vec<Value> {
+        let listed = self.head.json(&["dead-letters", "list", "--limit", "1000"]);
+        let numbers = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|letter| letter["seq"].as_u64().unwrap());
+        let mut known = self.letters.borrow_mut();
+        numbers
+            .map(|number| {
+                let show = || self.head.json(&["dead-letters", "show", &number.to_string()]);
+                known.entry(number).or_insert_with(show).clone()
+            })
+            .collect()
+    }
+
     /// Reasons of the dead letters on the head.
     pub fn refusals(&self) -> Vec<String> {
-        let letters = self.head.json(&["dead-letters", "list"]);
-        let letters = letters.as_array().unwrap().iter();
+        let letters = self.letters();
         letters
+            .iter()
             .map(|letter| letter["reason"].as_str().unwrap().to_owned())
             .collect()
     }

@@ -108,8 +108,8 @@ fn refusal(farm: &Farm, attempt: &Attempt, number: usize) -> String {
         _ => id,
     };
     farm.eventually(&format!("a refusal: he {}", attempt.what), || {
-        let letters = farm.head.json(&["dead-letters", "list"]);
-        let letter = letters.as_array()?.iter().find(|letter| {
+        let letters = farm.letters();
+        let letter = letters.iter().find(|letter| {
             letter["topic"] == "foundry/builds" && is_of(letter["payload"].as_str().unwrap_or_default(), &id)
         });
         Some(letter?["reason"].as_str()?.to_owned())
@@ -119,12 +119,12 @@ fn refusal(farm: &Farm, attempt: &Attempt, number: usize) -> String {
 /// Why distbot refused what was signed of his packages.
 fn refused_by_distbot(farm: &Farm) -> String {
     farm.eventually("his packages are signed, and refused by distbot", || {
-        let letters = farm.head.json(&["dead-letters", "list"]);
+        let letters = farm.letters();
         let is_his = |letter: &&Value| {
             letter["topic"] == "foundry/signs"
                 && letter["payload"].as_str().is_some_and(|text| text.contains("sudo_99"))
         };
-        Some(letters.as_array()?.iter().find(is_his)?["reason"].as_str()?.to_owned())
+        Some(letters.iter().find(is_his)?["reason"].as_str()?.to_owned())
     })
 }
 
