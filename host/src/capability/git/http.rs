@@ -18,7 +18,7 @@ use super::error::GitError;
 use super::freshness::trustworthy_etag;
 use super::granted::Granted;
 use super::location::{HttpLocation, Location};
-use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, Target, redirect};
+use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, redirect};
 
 /// Some servers tell git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (foundry ", env!("CARGO_PKG_VERSION"), ")");
@@ -100,6 +100,7 @@ impl Web {
             base: location.url.clone(),
             server,
             addresses: granted.addresses,
+            trusted: true,
         };
         Ok(HttpSession {
             shown,
@@ -124,13 +125,15 @@ struct Place {
     base: Url,
     server: Server,
     addresses: Addresses,
+    /// Whether it hears the location's credentials.
+    trusted: bool,
 }
 
 /// A conversation with one repository's server.
 pub(super) struct HttpSession {
     shown: Location,
     location: HttpLocation,
-    /// The place that the location names: the only server that gets its credentials.
+    /// The place that the location names: no other server gets its credentials.
     own: Place,
     permits: Permits,
     sources: CredentialSources,
@@ -296,7 +299,8 @@ impl HttpSession {
             .map_err(|error| self.explain(error))
     }
 
-    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted.
+    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted. Only
+    /// what is on that server and granted too, or the repository itself, hears the credentials.
     fn follow(&self, from: &Place, next: &Url, file: &str) -> Result<Place, GitError> {
         let base = base_of(next, file);
         let to = || base.as_ref().map_or_else(|| origin_of(next), ToString::to_string);
@@ -307,12 +311,13 @@ impl HttpSession {
             let why = "the server redirects from https to http; this is not followed";
             return Err(GitError::not_found(&self.shown, why));
         }
-        let admitted = match server == self.own.server {
+        let at_home = server == self.own.server;
+        let granted = base.as_ref().and_then(|base| self.permits.admit_landing(base));
+        // A server of many users may have some who write redirects to what others keep from them.
+        let trusted = at_home && (granted.is_some() || base.as_ref().is_some_and(|base| self.is_same_repository(base)));
+        let admitted = match at_home {
             true => Some(self.own.addresses),
-            false => base
-                .as_ref()
-                .and_then(Target::of)
-                .and_then(|target| self.permits.admit_redirect(&target)),
+            false => granted,
         };
         let addresses = admitted.ok_or_else(|| {
             let why = "which is not granted: name it by that URL if that is what is meant";
@@ -322,7 +327,17 @@ impl HttpSession {
             base: base.unwrap_or_else(|| from.base.clone()),
             server,
             addresses,
+            trusted,
         })
+    }
+
+    /// Whether a URL on the location's server is the location's own, with or without the `.git` that servers add.
+    fn is_same_repository(&self, base: &Url) -> bool {
+        let name = |url: &Url| {
+            let path = url.path().trim_end_matches('/');
+            path.strip_suffix(".git").unwrap_or(path).to_owned()
+        };
+        name(base) == name(&self.own.base)
     }
 
     fn agent(&self, place: &Place) -> Result<&Agent, GitError> {
@@ -338,24 +353,22 @@ impl HttpSession {
         (place, authorization)
     }
 
-    /// Credentials are for the server that the location names, and for no other.
+    /// Credentials are for the server that the location names, and there for what is granted.
     fn authorization(&self, place: &Place) -> Option<String> {
         let learned = self.learned();
         let credentials = learned.credentials.as_ref();
-        credentials
-            .filter(|_| place.server == self.own.server)
-            .map(Credentials::header)
+        credentials.filter(|_| place.trusted).map(Credentials::header)
     }
 
-    /// Whether the server that asks for credentials is the one that they are for, and has not heard them yet.
+    /// Whether the place that asks for credentials is one that they are for, and has not heard them yet.
     fn may_log_in(&self) -> bool {
         let learned = self.learned();
-        learned.credentials.is_none() && learned.place.server == self.own.server
+        learned.credentials.is_none() && learned.place.trusted
     }
 
-    /// Whether the repository is on the server that the location names.
-    fn is_at_home(&self) -> bool {
-        self.learned().place.server == self.own.server
+    /// Whether the credentials are for where the repository is.
+    fn is_trusted(&self) -> bool {
+        self.learned().place.trusted
     }
 
     fn check_clear_text(&self) -> Result<(), GitError> {
@@ -391,11 +404,11 @@ impl HttpSession {
 
     fn refused(&self, status: StatusCode) -> GitError {
         let why = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_at_home() => {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_trusted() => {
                 let place = self.learned().place.base.clone();
                 format!(
-                    "the server redirects to {place}, which refuses access ({status}): credentials are for the server that the URL \
-                     names, so name it by that one"
+                    "the server redirects to {place}, which refuses access ({status}): credentials are for what the URL names, so name \
+                     it by that one"
                 )
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
