@@ -157,9 +157,11 @@ pub(super) struct Access {
     pub(super) base: Url,
     /// The header `Authorization`, if the server wants one.
     pub(super) authorization: Option<String>,
-    /// Host, port and addresses that the host's name led to when it was checked: the program is not to resolve it again. `None`
-    /// where no name is resolved: an address, or a proxy does it.
-    pub(super) resolved: Option<(Host, u16, Vec<SocketAddr>)>,
+    /// Host as the URL writes it, port, and the addresses that the host's name led to when it was checked: the program is not to
+    /// resolve it again. `None` where no name is resolved: an address, or a proxy does it.
+    pub(super) resolved: Option<(String, u16, Vec<SocketAddr>)>,
+    /// The proxy's URL, with its login; `None` if it is to be reached without one.
+    pub(super) proxy: Option<String>,
 }
 
 impl HttpSession {
@@ -197,11 +199,14 @@ impl HttpSession {
     pub(super) fn access(&self) -> Result<Access, GitError> {
         let (place, authorization) = self.place();
         let Server { host, port, .. } = &place.server;
+        let proxy = proxy_for(&place.base);
         let resolved = match host {
-            Host::Name(_) if !is_proxied(&place.base) => {
+            Host::Name(_) if proxy.is_none() => {
                 let found = self.client.rule(place.addresses).resolve(host, *port);
                 let addresses = found.map_err(|error| self.explain_io(&error))?;
-                Some((host.clone(), *port, addresses))
+                // curl compares names letter by letter, also a dot at the end, which `Host` doesn't keep.
+                let written = place.base.host_str().unwrap_or_default().to_owned();
+                Some((written, *port, addresses))
             }
             Host::Name(_) | Host::Address(_) => None,
         };
@@ -209,6 +214,7 @@ impl HttpSession {
             base: place.base,
             authorization,
             resolved,
+            proxy,
         })
     }
 
@@ -482,12 +488,12 @@ fn read_all(response: Response<Body>) -> Result<String, BadAdvertisement> {
     String::from_utf8(bytes).map_err(|_| BadAdvertisement::Malformed("info/refs is not UTF-8"))
 }
 
-/// Whether a proxy of the environment is asked for a URL, and resolves its name.
-fn is_proxied(url: &Url) -> bool {
-    let Ok(uri) = url.as_str().parse::<Uri>() else {
-        return false;
-    };
-    Proxy::try_from_env().is_some_and(|proxy| !proxy.is_no_proxy(&uri))
+/// The proxy of the environment that is asked for a URL, and resolves its name: the one that the agents take.
+fn proxy_for(url: &Url) -> Option<String> {
+    let uri = url.as_str().parse::<Uri>().ok()?;
+    Proxy::try_from_env()
+        .filter(|proxy| !proxy.is_no_proxy(&uri))
+        .map(|proxy| proxy.uri().to_string())
 }
 
 /// A URL for messages, without what may be secret.
