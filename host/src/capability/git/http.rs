@@ -349,7 +349,7 @@ impl HttpSession {
     fn agent(&self, place: &Place) -> Result<&Agent, GitError> {
         self.client
             .agent(&place.server, place.addresses)
-            .map_err(|refused| GitError::not_found(&self.shown, refused.to_string()))
+            .map_err(|refused| GitError::unavailable(&self.shown, refused))
     }
 
     /// Where the repository is, and the header that gives access there.
@@ -384,7 +384,8 @@ impl HttpSession {
                 .client
                 .network()
                 .clear_text(&self.own.server.host)
-                .map_err(|error| GitError::not_found(&self.shown, error.to_string())),
+                // What this machine's configuration refuses says nothing of the repository.
+                .map_err(|error| GitError::unavailable(&self.shown, error)),
         }
     }
 
@@ -439,7 +440,7 @@ impl HttpSession {
     /// What an error while reading or writing means.
     pub(super) fn explain_io(&self, error: &std::io::Error) -> GitError {
         if let Some(refused) = PrivateAddress::within(error) {
-            return GitError::not_found(&self.shown, refused.to_string());
+            return GitError::unavailable(&self.shown, refused);
         }
         if TooLong::is_within(error) {
             return GitError::bad(self.shown.to_string(), TooLong.to_string());

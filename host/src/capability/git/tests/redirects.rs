@@ -250,7 +250,7 @@ async fn a_star_leads_to_no_private_address() {
         let url = format!("{server}/x.git");
         for error in errors(&service, &granted_by(&url, &[&pattern])).await {
             let said = error.to_string();
-            assert!(matches!(error, GitError::NotFound { .. }), "{said}");
+            assert!(matches!(error, GitError::Unavailable { .. }), "{said}");
             assert!(
                 said.contains("private address") && said.contains("private-hosts"),
                 "{said}"
@@ -283,7 +283,7 @@ async fn a_password_for_another_machine_goes_over_tls_or_where_the_operator_says
     let url = format!("http://me:secret@0.0.0.0:{}/x.git", server.port);
     for error in errors(&service(), &granted(&url)).await {
         let said = error.to_string();
-        assert!(matches!(error, GitError::NotFound { .. }), "{said}");
+        assert!(matches!(error, GitError::Unavailable { .. }), "{said}");
         assert!(
             said.contains("clear-text-hosts = [\"0.0.0.0\"]") && !said.contains("secret"),
             "{said}"
