@@ -36,7 +36,7 @@ use foundry_host::capability::Level;
 use foundry_host::capability::tape::Tape;
 use foundry_host::runtime::{Fault, wasi_offer};
 use foundry_host::supervisor::{
-    BotSource, BotSpec, Inspector, LoadFailure, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport,
+    BotSource, BotSpec, Inspector, LoadFailure, Outside, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport,
 };
 use foundry_host::toolkit::Language;
 use serde_json::{Value, json};
@@ -82,7 +82,9 @@ impl Subject {
     /// The same in a recorded world.
     async fn order_in(&self, world: Value, what: &str) -> TrialReport {
         let tape = ordinary::tape(world);
-        let trial = Trial::load_in(&self.inspector, &self.spec(), tape, None).await.unwrap();
+        let trial = Trial::load_in(&self.inspector, &self.spec(), tape, Outside::default())
+            .await
+            .unwrap();
         trial.handle(order(what)).await.unwrap()
     }
 }
@@ -319,7 +321,7 @@ async fn sends_mail_only_as_granted(subject: &Subject) {
         { "asked": mail, "error": { "refused": "554 spam" } },
     ] });
     let tape = Tape::playing(serde_json::from_value(world).unwrap());
-    let trial = Trial::load_in(&subject.inspector, &subject.spec(), tape, None)
+    let trial = Trial::load_in(&subject.inspector, &subject.spec(), tape, Outside::default())
         .await
         .unwrap();
     let send = async |to: &str| trial.handle(event(json!({ "do": "mail", "text": to }))).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,7 +18,7 @@ use super::output::printable;
 use crate::capability::Lacking;
 use crate::capability::tape::{Tape, World};
 use crate::config::Config;
-use crate::supervisor::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
+use crate::supervisor::{Outside, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
 
 /// Marks a value of the state that is no text.
 const BINARY: &str = "base64:";
@@ -32,7 +33,8 @@ Nothing is published or kept: what the bot would have published, its state after
 Topics need no grants here; those that `load` needs are named.
 
 What git, builds, HTTP and mail answer can be recorded with --record, and comes from the recording with --world: then nothing
-outside is asked at all. Mail goes through the server that the file of --config names under [mail], if one is given.
+outside is asked at all. With --config, mail goes through the server that the file names under
+[mail], and its [network] holds for git and HTTP.
 
 The exit code tells the outcome: 0 done, 7 retry, 8 reject, 9 if the bot's code failed.
 
@@ -91,11 +93,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         (None, None) => Tape::Off,
     };
     let chosen = choose("test", args.bot, args.host, context).await?;
-    let mail = match chosen.host.configuration() {
-        Some(path) => Config::read(path)?.mail,
-        None => None,
-    };
-    let trial = Trial::load_in(&chosen.inspector, &chosen.spec, tape, mail.as_ref()).await?;
+    let config = chosen.host.configuration().map(Config::read).transpose()?;
+    let outside = config.as_ref().map(outside).unwrap_or_default();
+    let trial = Trial::load_in(&chosen.inspector, &chosen.spec, tape, outside).await?;
     if let Some(state) = state {
         trial.set_state(state).await?;
     }
@@ -117,6 +117,14 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         TrialOutcome::Retry { .. } => Err(CliError::Told(Exit::Retry)),
         TrialOutcome::Reject(_) => Err(CliError::Told(Exit::Reject)),
         TrialOutcome::Fault(_) => Err(CliError::Told(Exit::Fault)),
+    }
+}
+
+/// What the host's file says of the world outside.
+fn outside(config: &Config) -> Outside<'_> {
+    Outside {
+        mail: config.mail.as_ref(),
+        network: Arc::new(config.network.clone()),
     }
 }
 

@@ -66,16 +66,22 @@ fn described(
     let endpoint = section
         .has(&ARTIFACTS_ENDPOINT)
         .and_then(|_| section.parsed(&ARTIFACTS_ENDPOINT, problems, parse_endpoint));
-    if let Some(Found { value: url, at }) = &endpoint
+    let credentials = credentials(section, base, problems);
+    // Requests are signed with the secret key, which is never sent; a token is.
+    let token = credentials
+        .as_ref()
+        .and_then(|credentials| credentials.session_token.as_ref());
+    if let (Some(Found { value: url, at }), Some(_)) = (&endpoint, token)
         && url.scheme() == "http"
         && let Err(error) = network.clear_text(&Host::parse(url.host_str().unwrap_or_default()))
     {
-        problems.error(*at, &section.key(&ARTIFACTS_ENDPOINT), error.to_string(), "");
+        let message = format!("the credentials have a session-token: {error}");
+        problems.error(*at, &section.key(&ARTIFACTS_ENDPOINT), message, "");
     }
     Bucket {
         endpoint: endpoint.map(|found| found.value),
         region: section.text(&ARTIFACTS_REGION, problems).map(|found| found.value),
-        credentials: credentials(section, base, problems),
+        credentials,
         ca: section
             .text(&ARTIFACTS_CA, problems)
             .map(|found| absolute(found.value, base)),

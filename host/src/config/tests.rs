@@ -1,5 +1,6 @@
 //! A configuration that is right, and each way to get it wrong.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -320,9 +321,24 @@ fn a_password_goes_to_another_machine_with_tls_or_where_the_file_says_so_by_name
     ] {
         assert!(parse(harmless).is_ok(), "{harmless}");
     }
-    let bucket = "[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://s3.example:9000\"\n";
-    assert!(problems(bucket).contains("artifacts.endpoint: a password for s3.example"));
-    assert!(parse(&format!("{bucket}{allowed}")).is_ok());
+    // What is signed with a secret does not send it; a token is sent.
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = |token: &str| {
+        let path = directory.path().join("s3.toml");
+        let secret = format!("access-key-id = \"id\"\nsecret-access-key = \"hush\"\n{token}");
+        std::fs::write(&path, secret).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let path = path.display();
+        format!("[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://s3.example:9000\"\ncredentials = \"{path}\"\n")
+    };
+    assert!(parse(&bucket("")).is_ok());
+    let lent = bucket("session-token = \"lent\"\n");
+    let said = problems(&lent);
+    assert!(
+        said.contains("artifacts.endpoint: the credentials have a session-token: a password for s3.example"),
+        "{said}"
+    );
+    assert!(parse(&format!("{lent}{allowed}")).is_ok());
 }
 
 #[test]

@@ -48,7 +48,9 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [first, second, third, ..] = address.segments();
     let bytes = address.octets();
     let [.., a, b, c, d] = bytes;
-    if address.to_ipv4_mapped().is_some() || (first == 0x64 && second == 0xff9b) {
+    // Not 64:ff9b:1::/48 (RFC 8215), where each network decides where the IPv4 address is: all of that is private.
+    let translated = matches!(address.segments(), [0x64, 0xff9b, 0, 0, 0, 0, _, _]);
+    if address.to_ipv4_mapped().is_some() || translated {
         return Some(Ipv4Addr::new(a, b, c, d));
     }
     (first == 0x2002).then(|| {
@@ -84,6 +86,8 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "64:ff9b::7f00:1",
+            "64:ff9b:1::808:808",
+            "64:ff9b:1:a00:1:0:808:808",
             "2002:7f00:1::",
             "2001:db8::1",
         ] {

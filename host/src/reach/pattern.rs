@@ -200,6 +200,10 @@ fn parse(text: &str) -> Result<What, BadPattern> {
     if text == "*" {
         return Ok(What::Anything);
     }
+    // A URL of a repository is compared decoded; a plain path may have such characters itself.
+    if text.starts_with("file://") && text.contains('%') {
+        return Err(BadPattern::Encoded);
+    }
     if let Some(path) = text.strip_prefix("file://").or(text.starts_with('/').then_some(text)) {
         let path = checked(path)
             .filter(|path| path.starts_with('/'))

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::network::Addresses;
 use super::pattern::{Pattern, WebPattern};
 use super::target::Target;
@@ -33,6 +35,14 @@ impl Permits {
     #[must_use]
     pub fn admit_redirect(&self, target: &Target) -> Option<Addresses> {
         furthest(self.0.iter().filter(|pattern| pattern.covers_redirect(target)))
+    }
+
+    /// The same for a directory that a redirect leads to, which a grant may write with a slash at its end.
+    #[must_use]
+    pub fn admit_landing(&self, directory: &Url) -> Option<Addresses> {
+        let target = Target::of(directory)?;
+        self.admit_redirect(&target)
+            .or_else(|| self.admit_redirect(&target.with_slash()))
     }
 }
 

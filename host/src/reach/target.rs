@@ -116,6 +116,19 @@ impl Target {
         })
     }
 
+    /// The same, as it is written with a slash at its end.
+    #[must_use]
+    pub fn with_slash(self) -> Self {
+        match self {
+            Self::Local(path) => Self::Local(path + "/"),
+            Self::Remote { server, account, path } => Self::Remote {
+                server,
+                account,
+                path: path + "/",
+            },
+        }
+    }
+
     /// Whether a server could read dots out of its path that are hidden from a comparison: `/public/..%2fprivate`.
     pub(super) fn hides_dots(&self) -> bool {
         let (Self::Local(path) | Self::Remote { path, .. }) = self;

@@ -49,4 +49,4 @@ pub use order::starting_order;
 pub use settings::{BrokerChoice, HostConfig, LONGEST_MESSAGE, MessagesConfig, PIPELINE};
 pub use signature::{SignatureError, signature_of};
 pub use spec::{BotSource, BotSpec, BotStatus, Condition, InForce};
-pub use trial::{Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};
+pub use trial::{Outside, Trial, TrialError, TrialEvent, TrialOutcome, TrialReport};

@@ -30,6 +30,7 @@ use crate::capability::{ArtifactStore, Lacking, LogHub, LogLine, MissingGrant, P
 use crate::event::{OutgoingEvent, schema};
 use crate::keys::{KeyStore, PassphraseSource};
 use crate::ledger::{Ledger, LedgerError, Settlement};
+use crate::reach::Network;
 use crate::runtime::wit::types::Message;
 use crate::runtime::{Answer, BotContext, Effects, Fault, Instances, StateWrite, Verdict};
 
@@ -49,6 +50,15 @@ pub struct Trial {
     seen: AtomicUsize,
     // Holds everything that the services keep; gone with the trial.
     _directory: TempDir,
+}
+
+/// What the operator says of the world outside of a trial.
+#[derive(Debug, Clone, Default)]
+pub struct Outside<'a> {
+    /// The server that mail goes through; none by default.
+    pub mail: Option<&'a MailSettings>,
+    /// The exceptions for what bots reach over the network.
+    pub network: Arc<Network>,
 }
 
 /// An event as an author writes it for a test.
@@ -127,10 +137,10 @@ impl Trial {
     /// # Errors
     /// [`TrialError`], which says what is wrong and what to do.
     pub async fn load(inspector: &Inspector, spec: &BotSpec) -> Result<Self, TrialError> {
-        Self::load_in(inspector, spec, Tape::Off, None).await
+        Self::load_in(inspector, spec, Tape::Off, Outside::default()).await
     }
 
-    /// The same, in a world that is recorded, or was, or that has a server for mail.
+    /// The same, in a world that is recorded, or was, or that reaches something outside.
     ///
     /// # Errors
     /// As [`Trial::load`].
@@ -138,7 +148,7 @@ impl Trial {
         inspector: &Inspector,
         spec: &BotSpec,
         tape: Tape,
-        mail: Option<&MailSettings>,
+        outside: Outside<'_>,
     ) -> Result<Self, TrialError> {
         let (component, Answer { description, said }) = inspector.ask(&spec.source).await?;
         let name = spec.name.clone().unwrap_or_else(|| description.name.clone());
@@ -152,7 +162,7 @@ impl Trial {
             .admit(inspector.engine(), &rights.grants)
             .map_err(LoadFailure::Admission)?;
         let directory = tempfile::tempdir().map_err(world)?;
-        let services = Arc::new(services(directory.path(), tape, mail)?);
+        let services = Arc::new(services(directory.path(), tape, outside)?);
         let bot = Arc::new(BotContext {
             source: format!("test/{name}"),
             name: name.clone(),
@@ -316,13 +326,18 @@ fn world(error: impl std::fmt::Display) -> TrialError {
 
 /// The capabilities of a host, all of whose memory is in one directory. The user's GnuPG ring is no part of it: what is tried
 /// out signs with no key of theirs.
-fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result<Services, TrialError> {
+fn services(directory: &Path, tape: Tape, outside: Outside<'_>) -> Result<Services, TrialError> {
+    let Outside { mail, network } = outside;
+    let git = GitConfig {
+        network: Arc::clone(&network),
+        ..GitConfig::default()
+    };
     let keys = KeyStore::open(directory.join("keys")).map_err(world)?;
     Ok(Services {
         ledger: Ledger::open(&directory.join("ledger.sqlite"))?,
         artifacts: ArtifactStore::local(&directory.join("artifacts")).map_err(world)?,
         logs: Arc::new(LogHub::new(directory.join("logs"))),
-        git: Git::new(directory.join("git"), GitConfig::default()).map_err(world)?,
+        git: Git::new(directory.join("git"), git).map_err(world)?,
         keys: Arc::new(keys.with_gnupg_home(directory.join("gnupg"))),
         packages_keys: PackagesKeys::default(),
         passphrases: PassphraseSource::none(),
@@ -331,8 +346,40 @@ fn services(directory: &Path, tape: Tape, mail: Option<&MailSettings>) -> Result
             .map_err(HostError::Builds)
             .map_err(world)?,
         ability: Ability::default(),
-        http: Http::new(Arc::default()),
+        http: Http::new(network),
         mail: Mail::new(mail).map_err(world)?,
         tape,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::git::Granted;
+    use crate::reach::{Pattern, Permits};
+
+    /// What reading a repository of this machine by its name fails with, where nothing listens.
+    async fn refused(network: Network) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = Outside {
+            network: Arc::new(network),
+            ..Outside::default()
+        };
+        let services = services(directory.path(), Tape::Off, outside).unwrap();
+        let pattern: Pattern = "http://*:1/*".parse().unwrap();
+        let granted = Granted::check("http://localhost:1/x.git", &Permits::from([pattern].as_slice())).unwrap();
+        services.git.refs(&granted).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn git_keeps_to_the_network_settings_that_a_trial_is_given() {
+        let said = refused(Network::default()).await;
+        assert!(said.contains("private-hosts = [\"localhost\"]"), "{said}");
+        let network = Network {
+            private_hosts: vec!["localhost".parse().unwrap()],
+            ..Network::default()
+        };
+        let said = refused(network).await;
+        assert!(said.contains("cannot read") && !said.contains("private"), "{said}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
 use wasmtime::Result;
@@ -63,8 +64,39 @@ fn judge(keys: &KeyStore, signature: Option<&RawSignature>) -> std::result::Resu
     )
 }
 
+/// How many repositories one call asks for.
+const MAX_URLS: usize = 10_000;
+
+/// How many branches and tags one call answers with, of all its repositories together.
+const MAX_REFS: usize = 500_000;
+
+/// What one call has been answered so far.
+#[derive(Default)]
+struct Answered(AtomicUsize);
+
+impl Answered {
+    /// Let go of a list that is too much.
+    fn take<T>(&self, refs: Vec<T>) -> std::result::Result<Vec<T>, Error> {
+        let before = self.0.fetch_add(refs.len(), Ordering::Relaxed);
+        match before.saturating_add(refs.len()) <= MAX_REFS {
+            true => Ok(refs),
+            false => {
+                // A list that is let go takes no room from the others.
+                self.0.fetch_sub(refs.len(), Ordering::Relaxed);
+                Err(Error::BadRequest(format!(
+                    "more than {MAX_REFS} branches and tags in one call"
+                )))
+            }
+        }
+    }
+}
+
 impl wit::git::Host for Invocation {
     async fn refs(&mut self, urls: Vec<String>) -> Result<Vec<std::result::Result<Vec<wit::git::Ref>, Error>>> {
+        if urls.len() > MAX_URLS {
+            let why = format!("more than {MAX_URLS} repositories in one call");
+            return Ok(urls.iter().map(|_| Err(Error::BadRequest(why.clone()))).collect());
+        }
         let services = Arc::clone(&self.bot.services);
         // The grants first: a bot's store can't be shared between threads, so the futures have nothing of it.
         let permits = self.bot.grants.git_permits();
@@ -72,8 +104,11 @@ impl wit::git::Host for Invocation {
             .into_iter()
             .map(|url| Granted::check(&url, &permits).map(|granted| (url, granted)))
             .collect();
+        let answered = Answered::default();
         let answers = granted.into_iter().map(async |asked| match asked {
-            Ok((url, granted)) => refs(&services, url, &granted).await,
+            Ok((url, granted)) => Ok(refs(&services, url, &granted)
+                .await?
+                .and_then(|refs| answered.take(refs))),
             Err(refused) => Ok(Err(refused.into())),
         });
         join_all(answers).await.into_iter().collect()
@@ -295,6 +330,20 @@ mod tests {
                 .args(["--kill", "all"])
                 .status();
         }
+    }
+
+    #[test]
+    fn the_lists_that_one_call_is_answered_with_are_bounded_together() {
+        let answered = Answered::default();
+        let take = |length| answered.take(vec![(); length]);
+        assert!(take(200_000).is_ok() && take(200_000).is_ok());
+        match take(200_000) {
+            Err(Error::BadRequest(why)) => assert_eq!(why, "more than 500000 branches and tags in one call"),
+            other => panic!("{:?}", other.map(|refs| refs.len())),
+        }
+        // What was let go takes no room from the others.
+        assert!(take(100_000).is_ok());
+        assert!(take(1).is_err());
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use super::GitConfig;
 use super::advertisement::printable;
@@ -13,7 +14,6 @@ use super::http::{Access, Advertised, HttpSession};
 use super::location::Location;
 use super::names::Branch;
 use super::program::{Bounds, run_within, unattended};
-use crate::reach::Host;
 
 /// Files of the cached repository while such a fetch runs: each loose object is one.
 const MAX_FILES: u64 = 1_000_000;
@@ -44,6 +44,7 @@ pub(super) fn fetch(
         base,
         authorization,
         resolved,
+        proxy,
     } = session.access()?;
     let tracking = tracking_ref(name);
     let mut command = unattended(&config.git);
@@ -89,14 +90,11 @@ pub(super) fn fetch(
         .env("HOME", repository)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ALLOW_PROTOCOL", "http:https");
-    if let Some(authorization) = authorization {
-        // Not as an argument: everybody on the machine can read those.
-        command
-            .env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
-            .env("GIT_CONFIG_VALUE_0", format!("Authorization: {authorization}"));
-    }
+        .env("GIT_ALLOW_PROTOCOL", "http:https")
+        // Whether there is a proxy was decided by the rules that the host's own requests keep; git's and curl's are others.
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy");
+    tell(&mut command, &secret_settings(authorization, proxy));
     let bounds = Bounds {
         directory: repository.to_owned(),
         bytes: config.limits.transfer,
@@ -124,9 +122,27 @@ pub(super) fn fetch(
     }
 }
 
+/// Settings that may hold a password. An empty proxy is none, whatever the environment says.
+fn secret_settings(authorization: Option<String>, proxy: Option<String>) -> Vec<(&'static str, String)> {
+    let header = authorization.map(|authorization| ("http.extraHeader", format!("Authorization: {authorization}")));
+    std::iter::once(("http.proxy", proxy.unwrap_or_default()))
+        .chain(header)
+        .collect()
+}
+
+/// Have git take settings from its environment: everybody on the machine can read arguments.
+fn tell(command: &mut Command, settings: &[(&str, String)]) {
+    command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+    for (at, (key, value)) in settings.iter().enumerate() {
+        command
+            .env(format!("GIT_CONFIG_KEY_{at}"), key)
+            .env(format!("GIT_CONFIG_VALUE_{at}"), value);
+    }
+}
+
 /// The settings that have curl connect to addresses that were checked, instead of resolving the name once more (git 2.37; earlier
 /// ones don't know it).
-fn pinned(resolved: Option<(Host, u16, Vec<SocketAddr>)>) -> Vec<String> {
+fn pinned(resolved: Option<(String, u16, Vec<SocketAddr>)>) -> Vec<String> {
     let Some((host, port, addresses)) = resolved else {
         return Vec::new();
     };
@@ -137,15 +153,43 @@ fn pinned(resolved: Option<(Host, u16, Vec<SocketAddr>)>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::capability::git::program::run;
 
     #[test]
     fn curl_is_told_all_checked_addresses_of_a_name() {
-        let addresses = ["10.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap()).into();
-        assert_eq!(
-            pinned(Some((Host::parse("git.example.org"), 80, addresses))),
-            ["-c", "http.curloptResolve=git.example.org:80:10.0.0.1,::1"]
-        );
+        let addresses: Vec<SocketAddr> = ["10.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap()).into();
+        // The dot at the end as well: curl would take the name without it for another.
+        for name in ["git.example.org", "git.example.org."] {
+            assert_eq!(
+                pinned(Some((name.to_owned(), 80, addresses.clone()))),
+                ["-c", &format!("http.curloptResolve={name}:80:10.0.0.1,::1")]
+            );
+        }
         assert!(pinned(None).is_empty());
+    }
+
+    #[test]
+    fn git_is_told_the_hosts_proxy_or_that_there_is_none() {
+        let said = |proxy: Option<&str>| {
+            let mut command = unattended("git");
+            command
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_CONFIG_GLOBAL", "/dev/null");
+            tell(
+                &mut command,
+                &secret_settings(Some("Basic x".to_owned()), proxy.map(ToOwned::to_owned)),
+            );
+            command.args(["config", "--get-regexp", "^http\\.(proxy|extraheader)$"]);
+            run(command, b"", &Deadline::after(Duration::from_secs(120)))
+                .unwrap()
+                .output
+        };
+        let header = "http.extraheader Authorization: Basic x";
+        let proxy = "http://me:secret@proxy.example:3128/";
+        assert_eq!(said(Some(proxy)), format!("http.proxy {proxy}\n{header}\n"));
+        assert_eq!(said(None), format!("http.proxy \n{header}\n"));
     }
 }

@@ -61,7 +61,7 @@ impl Duplex {
         deadline: Deadline,
     ) -> Result<Self, GitError> {
         let failed = |error: &io::Error| match error.kind() {
-            _ if PrivateAddress::within(error).is_some() => GitError::not_found(location, error.to_string()),
+            _ if PrivateAddress::within(error).is_some() => GitError::unavailable(location, error),
             io::ErrorKind::TimedOut => GitError::timed_out(location, connect_timeout.min(deadline.limit())),
             _ => GitError::unavailable(location, error),
         };

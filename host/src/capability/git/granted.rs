@@ -2,7 +2,7 @@
 
 use super::error::GitError;
 use super::location::Location;
-use crate::reach::{Addresses, Permits, Target};
+use crate::reach::{Addresses, Permits};
 
 /// A repository that was granted, with all that was granted beside it: a server may redirect to that. To have one is the only way to
 /// have [`Git`](super::Git) read anything.
@@ -38,7 +38,7 @@ impl Granted {
     pub fn check(url: &str, permits: &Permits) -> Result<Self, Refused> {
         let location = Location::parse(url)?;
         let target = location.target();
-        match permits.admit(&target).or_else(|| permits.admit(&with_slash(target))) {
+        match permits.admit(&target).or_else(|| permits.admit(&target.with_slash())) {
             Some(addresses) => Ok(Self {
                 location,
                 addresses,
@@ -49,18 +49,6 @@ impl Granted {
                 as_granted: crate::capability::shell_word(&location.as_granted()),
             }),
         }
-    }
-}
-
-/// The same repository, as it is written with a slash at its end.
-fn with_slash(target: Target) -> Target {
-    match target {
-        Target::Local(path) => Target::Local(path + "/"),
-        Target::Remote { server, account, path } => Target::Remote {
-            server,
-            account,
-            path: path + "/",
-        },
     }
 }
 

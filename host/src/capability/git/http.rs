@@ -18,7 +18,7 @@ use super::error::GitError;
 use super::freshness::trustworthy_etag;
 use super::granted::Granted;
 use super::location::{HttpLocation, Location};
-use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, Target, redirect};
+use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, redirect};
 
 /// Some servers tell git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (foundry ", env!("CARGO_PKG_VERSION"), ")");
@@ -100,6 +100,7 @@ impl Web {
             base: location.url.clone(),
             server,
             addresses: granted.addresses,
+            trusted: true,
         };
         Ok(HttpSession {
             shown,
@@ -124,13 +125,15 @@ struct Place {
     base: Url,
     server: Server,
     addresses: Addresses,
+    /// Whether it hears the location's credentials.
+    trusted: bool,
 }
 
 /// A conversation with one repository's server.
 pub(super) struct HttpSession {
     shown: Location,
     location: HttpLocation,
-    /// The place that the location names: the only server that gets its credentials.
+    /// The place that the location names: no other server gets its credentials.
     own: Place,
     permits: Permits,
     sources: CredentialSources,
@@ -154,9 +157,11 @@ pub(super) struct Access {
     pub(super) base: Url,
     /// The header `Authorization`, if the server wants one.
     pub(super) authorization: Option<String>,
-    /// Host, port and addresses that the host's name led to when it was checked: the program is not to resolve it again. `None`
-    /// where no name is resolved: an address, or a proxy does it.
-    pub(super) resolved: Option<(Host, u16, Vec<SocketAddr>)>,
+    /// Host as the URL writes it, port, and the addresses that the host's name led to when it was checked: the program is not to
+    /// resolve it again. `None` where no name is resolved: an address, or a proxy does it.
+    pub(super) resolved: Option<(String, u16, Vec<SocketAddr>)>,
+    /// The proxy's URL, with its login; `None` if it is to be reached without one.
+    pub(super) proxy: Option<String>,
 }
 
 impl HttpSession {
@@ -194,11 +199,14 @@ impl HttpSession {
     pub(super) fn access(&self) -> Result<Access, GitError> {
         let (place, authorization) = self.place();
         let Server { host, port, .. } = &place.server;
+        let proxy = proxy_for(&place.base);
         let resolved = match host {
-            Host::Name(_) if !is_proxied(&place.base) => {
+            Host::Name(_) if proxy.is_none() => {
                 let found = self.client.rule(place.addresses).resolve(host, *port);
                 let addresses = found.map_err(|error| self.explain_io(&error))?;
-                Some((host.clone(), *port, addresses))
+                // curl compares names letter by letter, also a dot at the end, which `Host` doesn't keep.
+                let written = place.base.host_str().unwrap_or_default().to_owned();
+                Some((written, *port, addresses))
             }
             Host::Name(_) | Host::Address(_) => None,
         };
@@ -206,6 +214,7 @@ impl HttpSession {
             base: place.base,
             authorization,
             resolved,
+            proxy,
         })
     }
 
@@ -296,7 +305,8 @@ impl HttpSession {
             .map_err(|error| self.explain(error))
     }
 
-    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted.
+    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted. Only
+    /// what is on that server and granted too, or the repository itself, hears the credentials.
     fn follow(&self, from: &Place, next: &Url, file: &str) -> Result<Place, GitError> {
         let base = base_of(next, file);
         let to = || base.as_ref().map_or_else(|| origin_of(next), ToString::to_string);
@@ -307,12 +317,13 @@ impl HttpSession {
             let why = "the server redirects from https to http; this is not followed";
             return Err(GitError::not_found(&self.shown, why));
         }
-        let admitted = match server == self.own.server {
+        let at_home = server == self.own.server;
+        let granted = base.as_ref().and_then(|base| self.permits.admit_landing(base));
+        // A server of many users may have some who write redirects to what others keep from them.
+        let trusted = at_home && (granted.is_some() || base.as_ref().is_some_and(|base| self.is_same_repository(base)));
+        let admitted = match at_home {
             true => Some(self.own.addresses),
-            false => base
-                .as_ref()
-                .and_then(Target::of)
-                .and_then(|target| self.permits.admit_redirect(&target)),
+            false => granted,
         };
         let addresses = admitted.ok_or_else(|| {
             let why = "which is not granted: name it by that URL if that is what is meant";
@@ -322,13 +333,23 @@ impl HttpSession {
             base: base.unwrap_or_else(|| from.base.clone()),
             server,
             addresses,
+            trusted,
         })
+    }
+
+    /// Whether a URL on the location's server is the location's own, with or without the `.git` that servers add.
+    fn is_same_repository(&self, base: &Url) -> bool {
+        let name = |url: &Url| {
+            let path = url.path().trim_end_matches('/');
+            path.strip_suffix(".git").unwrap_or(path).to_owned()
+        };
+        name(base) == name(&self.own.base)
     }
 
     fn agent(&self, place: &Place) -> Result<&Agent, GitError> {
         self.client
             .agent(&place.server, place.addresses)
-            .map_err(|refused| GitError::not_found(&self.shown, refused.to_string()))
+            .map_err(|refused| GitError::unavailable(&self.shown, refused))
     }
 
     /// Where the repository is, and the header that gives access there.
@@ -338,24 +359,22 @@ impl HttpSession {
         (place, authorization)
     }
 
-    /// Credentials are for the server that the location names, and for no other.
+    /// Credentials are for the server that the location names, and there for what is granted.
     fn authorization(&self, place: &Place) -> Option<String> {
         let learned = self.learned();
         let credentials = learned.credentials.as_ref();
-        credentials
-            .filter(|_| place.server == self.own.server)
-            .map(Credentials::header)
+        credentials.filter(|_| place.trusted).map(Credentials::header)
     }
 
-    /// Whether the server that asks for credentials is the one that they are for, and has not heard them yet.
+    /// Whether the place that asks for credentials is one that they are for, and has not heard them yet.
     fn may_log_in(&self) -> bool {
         let learned = self.learned();
-        learned.credentials.is_none() && learned.place.server == self.own.server
+        learned.credentials.is_none() && learned.place.trusted
     }
 
-    /// Whether the repository is on the server that the location names.
-    fn is_at_home(&self) -> bool {
-        self.learned().place.server == self.own.server
+    /// Whether the credentials are for where the repository is.
+    fn is_trusted(&self) -> bool {
+        self.learned().place.trusted
     }
 
     fn check_clear_text(&self) -> Result<(), GitError> {
@@ -365,7 +384,8 @@ impl HttpSession {
                 .client
                 .network()
                 .clear_text(&self.own.server.host)
-                .map_err(|error| GitError::not_found(&self.shown, error.to_string())),
+                // What this machine's configuration refuses says nothing of the repository.
+                .map_err(|error| GitError::unavailable(&self.shown, error)),
         }
     }
 
@@ -391,11 +411,11 @@ impl HttpSession {
 
     fn refused(&self, status: StatusCode) -> GitError {
         let why = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_at_home() => {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_trusted() => {
                 let place = self.learned().place.base.clone();
                 format!(
-                    "the server redirects to {place}, which refuses access ({status}): credentials are for the server that the URL \
-                     names, so name it by that one"
+                    "the server redirects to {place}, which refuses access ({status}): credentials are for what the URL names, so name \
+                     it by that one"
                 )
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
@@ -420,7 +440,7 @@ impl HttpSession {
     /// What an error while reading or writing means.
     pub(super) fn explain_io(&self, error: &std::io::Error) -> GitError {
         if let Some(refused) = PrivateAddress::within(error) {
-            return GitError::not_found(&self.shown, refused.to_string());
+            return GitError::unavailable(&self.shown, refused);
         }
         if TooLong::is_within(error) {
             return GitError::bad(self.shown.to_string(), TooLong.to_string());
@@ -469,12 +489,12 @@ fn read_all(response: Response<Body>) -> Result<String, BadAdvertisement> {
     String::from_utf8(bytes).map_err(|_| BadAdvertisement::Malformed("info/refs is not UTF-8"))
 }
 
-/// Whether a proxy of the environment is asked for a URL, and resolves its name.
-fn is_proxied(url: &Url) -> bool {
-    let Ok(uri) = url.as_str().parse::<Uri>() else {
-        return false;
-    };
-    Proxy::try_from_env().is_some_and(|proxy| !proxy.is_no_proxy(&uri))
+/// The proxy of the environment that is asked for a URL, and resolves its name: the one that the agents take.
+fn proxy_for(url: &Url) -> Option<String> {
+    let uri = url.as_str().parse::<Uri>().ok()?;
+    Proxy::try_from_env()
+        .filter(|proxy| !proxy.is_no_proxy(&uri))
+        .map(|proxy| proxy.uri().to_string())
 }
 
 /// A URL for messages, without what may be secret.

@@ -21,6 +21,7 @@ mod location;
 mod names;
 mod objects;
 mod program;
+mod remembered;
 mod remote;
 mod source;
 mod transport;
@@ -29,7 +30,6 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +52,7 @@ use fetch::{Failure, Wanted};
 use http::{Advertised, Web};
 use names::Branch;
 use objects::Objects;
+use remembered::Remembered;
 use source::Workspace;
 use turns::Turns;
 
@@ -59,9 +60,6 @@ use crate::retention::{Report, Sweep};
 
 /// How much longer than its deadline a conversation is waited for, should it not keep it.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How many repositories' answers are remembered.
-const MAX_REMEMBERED: usize = 10_000;
 
 /// How the host reads repositories.
 #[derive(Debug, Clone)]
@@ -143,14 +141,7 @@ struct Inner {
     checkouts: PathBuf,
     asking: Turns,
     checking_out: Turns,
-    remembered: Mutex<HashMap<String, Remembered>>,
-}
-
-/// The last answer of an HTTP server that gave an entity tag with it.
-#[derive(Clone)]
-struct Remembered {
-    etag: String,
-    refs: Vec<Ref>,
+    remembered: Mutex<Remembered>,
 }
 
 impl Git {
@@ -226,7 +217,7 @@ impl Inner {
         let location = &granted.location;
         let key = location.to_string();
         let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = remembered().get(&key).cloned();
+        let known = remembered().get(&key);
         match (
             remote::refs(
                 granted,
@@ -243,17 +234,7 @@ impl Inner {
                 "the server says that nothing changed, but wasn't asked",
             )),
             (Advertised::Refs { refs, etag }, _) => {
-                let mut remembered = remembered();
-                match etag.filter(|_| remembered.len() < MAX_REMEMBERED) {
-                    Some(etag) => drop(remembered.insert(
-                        key,
-                        Remembered {
-                            etag,
-                            refs: refs.clone(),
-                        },
-                    )),
-                    None => drop(remembered.remove(&key)),
-                }
+                remembered().put(key, etag, &refs);
                 Ok(refs)
             }
         }

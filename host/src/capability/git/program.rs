@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 
 use super::advertisement::printable;
 use super::deadline::Deadline;
@@ -88,6 +88,8 @@ impl Bounds {
             (Resource::Data, self.memory),
             (Resource::Fsize, self.bytes.saturating_add(1)),
         ] {
+            // A child has its parent's limits, and only root can raise them.
+            let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             let limit = Rlimit {
                 current: Some(most),
                 maximum: Some(most),

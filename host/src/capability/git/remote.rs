@@ -55,7 +55,7 @@ pub(super) fn connect(
             // Where a name leads is up to the user's configuration of ssh, and the server has to have the key that the user's known
             // hosts have for that name.
             rule.check_written(&Host::parse(&server.host))
-                .map_err(|refused| GitError::not_found(location, refused.to_string()))?;
+                .map_err(|refused| GitError::unavailable(location, refused))?;
             Duplex::ssh(location, server, &config.ssh, config.connect_timeout, deadline.clone())
         }
         Location::Daemon { host, port, path } => Duplex::daemon(

@@ -132,19 +132,64 @@ async fn a_redirect_to_a_server_that_is_granted_is_followed() {
     }
 }
 
+/// A server that wants the password, and redirects what is below `/old` on it to this prefix.
+fn private_and_redirecting(upstream: &Upstream, to: &str) -> SmartServer {
+    let manners = Manners {
+        login: Some(LOGIN),
+        redirect: Some(to.to_owned()),
+    };
+    SmartServer::start(upstream.root(), manners)
+}
+
 #[tokio::test]
-async fn a_repository_that_moved_on_its_own_server_is_followed_with_the_password() {
+async fn a_repository_that_moved_on_its_own_server_to_what_is_granted_is_followed_with_the_password() {
     let upstream = Upstream::new();
     let service = with_password(&upstream);
     let commit = upstream.commit("content");
-    let server = SmartServer::start(
-        upstream.root(),
-        Manners {
-            login: Some(LOGIN),
-            redirect: Some(String::new()),
-        },
+    let server = private_and_redirecting(&upstream, "");
+    let home = format!("http://127.0.0.1:{}", server.port);
+    let url = format!("{home}/old/x.git");
+    for granted in ["/x.git", "/x.git/", "/*"] {
+        let beside = granted_beside(&url, &[&format!("{home}{granted}")]).unwrap();
+        assert_eq!(service.git.refs(&beside).await.unwrap()[0].commit, commit, "{granted}");
+        let source = service.git.checkout(&beside, "master", &commit).await.unwrap();
+        assert_eq!(source.read("file").unwrap().unwrap(), b"content");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_granted_on_the_same_server_hears_no_password() {
+    let upstream = Upstream::new();
+    let service = with_password(&upstream);
+    let server = private_and_redirecting(&upstream, "");
+    let home = format!("http://127.0.0.1:{}", server.port);
+    let url = format!("{home}/old/x.git");
+    for beside in [
+        granted(&url),
+        granted_beside(&url, &["*", &format!("{home}/public/*")]).unwrap(),
+    ] {
+        for error in errors(&service, &beside).await {
+            let said = error.to_string();
+            assert!(said.contains("401") && said.contains("name it by that one"), "{said}");
+        }
+    }
+    let asked = requests(&server);
+    assert!(
+        !asked.is_empty() && !asked.iter().any(|request| request.contains("Basic")),
+        "{asked:?}"
     );
-    let url = format!("http://127.0.0.1:{}/old/x.git", server.port);
+}
+
+#[tokio::test]
+async fn a_server_that_adds_the_suffix_of_repositories_is_followed_with_the_password() {
+    let upstream = Upstream::new();
+    let service = with_password(&upstream);
+    let commit = upstream.commit("content");
+    let moved = upstream.root().join("old.git");
+    std::fs::rename(upstream.bare(), &moved).unwrap();
+    // From /old to /old.git.
+    let server = private_and_redirecting(&upstream, "/old.git");
+    let url = format!("http://127.0.0.1:{}/old", server.port);
     assert_eq!(service.refs(&url).await.unwrap()[0].commit, commit);
     assert_eq!(service.file(&url, "master", &commit).await.unwrap(), "content");
 }
@@ -205,7 +250,7 @@ async fn a_star_leads_to_no_private_address() {
         let url = format!("{server}/x.git");
         for error in errors(&service, &granted_by(&url, &[&pattern])).await {
             let said = error.to_string();
-            assert!(matches!(error, GitError::NotFound { .. }), "{said}");
+            assert!(matches!(error, GitError::Unavailable { .. }), "{said}");
             assert!(
                 said.contains("private address") && said.contains("private-hosts"),
                 "{said}"
@@ -238,7 +283,7 @@ async fn a_password_for_another_machine_goes_over_tls_or_where_the_operator_says
     let url = format!("http://me:secret@0.0.0.0:{}/x.git", server.port);
     for error in errors(&service(), &granted(&url)).await {
         let said = error.to_string();
-        assert!(matches!(error, GitError::NotFound { .. }), "{said}");
+        assert!(matches!(error, GitError::Unavailable { .. }), "{said}");
         assert!(
             said.contains("clear-text-hosts = [\"0.0.0.0\"]") && !said.contains("secret"),
             "{said}"

@@ -378,7 +378,8 @@ fn serve(stream: TcpStream, directory: &Path, manners: &Manners, seen: &Mutex<Ve
     let answer = |stream: &mut TcpStream, text: String| {
         let _ = stream.write_all(text.as_bytes());
     };
-    if let (Some(prefix), Some(rest)) = (&manners.redirect, target.strip_prefix("/old")) {
+    let below_old = target.strip_prefix("/old").filter(|rest| rest.starts_with('/'));
+    if let (Some(prefix), Some(rest)) = (&manners.redirect, below_old) {
         let location = format!("{prefix}{rest}");
         return answer(
             &mut stream,
