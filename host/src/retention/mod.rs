@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 pub use aside::{empty, is_still, remove_aside, size_of_tree};
 pub use digests::Digests;
-pub use limits::{Limits, SHORTEST};
+pub use limits::{Limits, SHORTEST, Thresholds};
 pub use report::{Bound, Kind, Report, Tally};
 
 /// What is dated this much later than now was dated by a clock that was wrong. It ages from now on.
