@@ -27,6 +27,9 @@ pub enum Whom {
     Bot(String),
 }
 
+/// The name of the reason that the disk is full.
+pub const DISK: &str = "disk";
+
 type Reasons = BTreeMap<(Whom, &'static str), String>;
 
 /// The reasons of one host. Clones share them. There are as many as there are names, and bots, at most.
@@ -127,6 +130,14 @@ impl BotAbility {
         self.among(&self.ability.reasons.borrow())
     }
 
+    /// Whether an attempt that it made says nothing of the work, since this machine is to blame. That the disk is full is no excuse: the attempt
+    /// itself may have filled it.
+    #[must_use]
+    pub fn is_excused(&self) -> bool {
+        let reasons = self.ability.reasons.borrow();
+        reasons.keys().any(|(whom, name)| *name != DISK && self.is_meant(whom))
+    }
+
     /// Waits until nothing keeps it from work.
     pub async fn regained(&self) {
         let mut reasons = self.ability.reasons.subscribe();
@@ -143,14 +154,17 @@ impl BotAbility {
     }
 
     fn among(&self, reasons: &Reasons) -> Option<String> {
-        let concerns = |whom: &Whom| match whom {
+        let mut all = reasons.iter().filter(|((whom, _), _)| self.is_meant(whom));
+        let first = all.next()?.1.clone();
+        Some(all.fold(first, |told, (_, why)| format!("{told}; {why}")))
+    }
+
+    fn is_meant(&self, whom: &Whom) -> bool {
+        match whom {
             Whom::All => true,
             Whom::Builders => self.builds,
             Whom::Bot(name) => *name == self.name,
-        };
-        let mut all = reasons.iter().filter(|((whom, _), _)| concerns(whom));
-        let first = all.next()?.1.clone();
-        Some(all.fold(first, |told, (_, why)| format!("{told}; {why}")))
+        }
     }
 }
 
@@ -171,6 +185,19 @@ mod tests {
         assert_eq!(signer.trouble().unwrap(), "the clock is wrong");
         assert_eq!(builder.trouble().unwrap(), "the clock is wrong; the disk is full");
         assert_eq!(ability.all(), ["the clock is wrong", "builds: the disk is full"]);
+    }
+
+    #[test]
+    fn a_full_disk_keeps_a_bot_from_work_and_excuses_no_attempt() {
+        let ability = Ability::default();
+        let bot = ability.of_bot("build", true);
+        assert!(!bot.is_excused());
+        ability.lose(Whom::Builders, DISK, "the disk is full".to_owned());
+        assert!(bot.trouble().is_some() && !bot.is_excused());
+        ability.lose(Whom::Bot("other".to_owned()), "machine", "no sandbox".to_owned());
+        assert!(!bot.is_excused());
+        ability.lose(Whom::Bot("build".to_owned()), "machine", "no sandbox".to_owned());
+        assert!(bot.is_excused());
     }
 
     #[test]

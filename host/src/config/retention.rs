@@ -33,6 +33,8 @@ pub(super) fn read(document: &DeTable<'_>, max_age: Duration, problems: &mut Pro
     let caches_size = size(&RETENTION_CACHES_SIZE, problems);
     let warn_free = size(&RETENTION_WARN_FREE, problems);
     let stop_free = size(&RETENTION_STOP_FREE, problems);
+    // The defaults depend on the file system's size.
+    let chosen = |setting, value: u64| section.has(setting).map(|_| value);
     if let (Some(warn), Some(stop)) = (warn_free, stop_free)
         && warn < stop
     {
@@ -55,8 +57,8 @@ pub(super) fn read(document: &DeTable<'_>, max_age: Duration, problems: &mut Pro
         caches: caches?,
         caches_size: caches_size?,
         bots: bots?,
-        warn_free: warn_free?,
-        stop_free: stop_free?,
+        warn_free: chosen(&RETENTION_WARN_FREE, warn_free?),
+        stop_free: chosen(&RETENTION_STOP_FREE, stop_free?),
     })
 }
 
@@ -135,6 +137,7 @@ mod tests {
         let longer = parse("[messages]\nmax-age = \"60d\"\n").unwrap();
         assert_eq!(longer.runs.as_secs(), 120 * 86_400, "what nobody chose follows");
         let limits = parse("[messages]\nmax-age = \"1d\"\n[retention]\nruns = \"3d\"\nstop-free = 0\n").unwrap();
-        assert_eq!((limits.runs.as_secs(), limits.stop_free), (3 * 86_400, 0));
+        assert_eq!((limits.runs.as_secs(), limits.stop_free), (3 * 86_400, Some(0)));
+        assert_eq!(limits.warn_free, None);
     }
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::dead_letters::{self, DeadLetter, Revived};
 use super::outbox;
 use super::{Ledger, LedgerError};
-use super::{runs, state};
+use super::{retention, runs, state};
 use crate::event::ATTEMPT;
 use crate::run::EventRow;
 use crate::runtime::{Seen, Sight, StateWrite};
@@ -117,7 +117,7 @@ impl Ledger {
                 return Ok(false);
             }
             c.prepare_cached("INSERT OR IGNORE INTO promises VALUES (?, ?, ?)")?
-                .execute(params![group, id, OffsetDateTime::now_utc().unix_timestamp()])?;
+                .execute(params![group, id, noted_at(c)?])?;
             Ok(true)
         })
         .await
@@ -149,9 +149,7 @@ impl Ledger {
                 "INSERT INTO attempts VALUES (?, ?, 1, ?)
                  ON CONFLICT DO UPDATE SET count = count + 1, at = excluded.at RETURNING count",
             )?
-            .query_row(params![group, id, OffsetDateTime::now_utc().unix_timestamp()], |row| {
-                row.get(0)
-            })
+            .query_row(params![group, id, noted_at(c)?], |row| row.get(0))
         })
         .await
     }
@@ -177,11 +175,18 @@ fn is_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
         .exists(params![group, id, ATTEMPT])
 }
 
+/// When something is noted of a message, in seconds since 1970: by the clock, and not earlier than the housekeeping's time. What a clock that is back dates
+/// would be forgotten once it is right again.
+fn noted_at(c: &Connection) -> rusqlite::Result<i64> {
+    let clock = OffsetDateTime::now_utc().unix_timestamp();
+    Ok(clock.max(retention::noted_time(c)?.unwrap_or(clock)))
+}
+
 /// Returns whether it was not settled before.
 fn note_settled(c: &Connection, group: &str, id: &str) -> rusqlite::Result<bool> {
     let noted = c
         .prepare_cached("INSERT OR IGNORE INTO processed (grp, id, attempt, at) VALUES (?, ?, ?, ?)")?
-        .execute(params![group, id, ATTEMPT, OffsetDateTime::now_utc().unix_timestamp()])?;
+        .execute(params![group, id, ATTEMPT, noted_at(c)?])?;
     Ok(noted > 0)
 }
 

@@ -36,7 +36,7 @@ impl Ledger {
             let mut after = Some(0);
             while let Some(last) = after {
                 let page = page.clone();
-                let found = self.work(move |c| {
+                let found = self.read(move |c| {
                     let (mut found, mut last_seq) = (Digests::default(), None);
                     let mut rows = c.prepare_cached(&page)?;
                     let mut rows = rows.query([last])?;
@@ -64,7 +64,7 @@ impl Ledger {
         let mut after = Some(0);
         while let Some(last) = after {
             let without = Arc::clone(&without);
-            let found = self.work(move |c| {
+            let found = self.read(move |c| {
                 let (mut found, mut last_row) = (References::default(), None);
                 let mut rows = c.prepare_cached(
                     "SELECT events.rowid, run, data, runs.seen FROM events JOIN runs USING (run)
@@ -100,7 +100,7 @@ impl Ledger {
         let mut digests = Digests::default();
         let mut after = Some((String::new(), String::new()));
         while let Some((bot, key)) = after {
-            let found = self.work(move |c| {
+            let found = self.read(move |c| {
                 let (mut found, mut last) = (Digests::default(), None);
                 let mut rows = c.prepare_cached(
                     "SELECT bot, key, value FROM state WHERE (bot, key) > (?, ?) ORDER BY bot, key LIMIT ?",

@@ -88,9 +88,9 @@ impl Ledger {
         })
     }
 
-    /// Runs that are dated later than now were seen by a clock that was wrong: they age from now on.
+    /// Runs that are dated later than what is new were seen by a clock that was wrong: they age from now on.
     async fn date_runs_back(&self, sweep: &Sweep) -> Result<(), LedgerError> {
-        let (latest, now) = (sweep.latest_date(), sweep.now.unix_timestamp());
+        let (latest, now) = (sweep.latest_date(), sweep.newest.unix_timestamp());
         if sweep.dry_run {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl Ledger {
 
     /// The runs that were seen at a time or later.
     async fn runs_since(&self, seen: i64) -> Result<Tally, LedgerError> {
-        self.work(move |c| {
+        self.read(move |c| {
             c.query_row(
                 "SELECT count(*), coalesce(sum(bytes), 0) FROM runs WHERE seen >= ?",
                 [seen],
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// The runs that were quiet for longest, after one of them.
     async fn quietest_runs(&self, after: (i64, String)) -> Result<Vec<Known>, LedgerError> {
-        self.work(move |c| {
+        self.read(move |c| {
             c.prepare_cached("SELECT run, seen, bytes FROM runs WHERE (seen, run) > (?, ?) ORDER BY seen, run LIMIT ?")?
                 .query_map(params![after.0, after.1, STEP], |row| {
                     Ok(Known {
@@ -170,7 +170,7 @@ impl Ledger {
         let known = with_state.iter().chain(&present.kept).cloned();
         let absent: BTreeSet<String> = known.filter(|bot| !present.loaded.contains(bot)).collect();
         let before = sweep.seconds_before(limits.bots);
-        let now = sweep.now.unix_timestamp();
+        let now = sweep.newest.unix_timestamp();
         let due = self.note_absent(absent, now, before, sweep.dry_run).await?;
         for bot in with_state {
             let bytes = self.state_size(&bot).await?;
@@ -188,7 +188,7 @@ impl Ledger {
 
     /// By the primary key, bot by bot: values can be large, and there are few bots.
     async fn bots_with_state(&self) -> Result<BTreeSet<String>, LedgerError> {
-        self.work(|c| {
+        self.read(|c| {
             let mut next = c.prepare_cached("SELECT bot FROM state WHERE bot > ? ORDER BY bot LIMIT 1")?;
             let mut bots = BTreeSet::new();
             let mut last = String::new();
@@ -273,14 +273,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn housekeeping_time(&self) -> Result<Option<OffsetDateTime>, LedgerError> {
-        let at = self
-            .work(|c| {
-                c.query_row("SELECT at FROM since WHERE what = ?", [TIME], |row| {
-                    row.get::<_, i64>(0)
-                })
-                .optional()
-            })
-            .await?;
+        let at = self.work(noted_time).await?;
         Ok(at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()))
     }
 
@@ -304,7 +297,7 @@ impl Ledger {
         let mut after = Some(String::new());
         while let Some(last) = after {
             let page: Vec<String> = self
-                .work(move |c| {
+                .read(move |c| {
                     c.prepare_cached("SELECT run FROM runs WHERE run > ? ORDER BY run LIMIT ?")?
                         .query_map(params![last, MANY], |row| row.get(0))?
                         .collect()
@@ -355,6 +348,13 @@ impl Ledger {
 
 /// Small rows that are forgotten together.
 const MANY: usize = 500;
+
+/// The time that the housekeeping went by last, in seconds since 1970.
+pub(super) fn noted_time(c: &Connection) -> rusqlite::Result<Option<i64>> {
+    c.prepare_cached("SELECT at FROM since WHERE what = ?")?
+        .query_row([TIME], |row| row.get(0))
+        .optional()
+}
 
 fn tally(row: &rusqlite::Row<'_>) -> rusqlite::Result<Tally> {
     Ok(Tally {
@@ -412,6 +412,7 @@ mod tests {
     fn sweep(day: u32) -> Sweep {
         Sweep {
             now: at(day),
+            newest: at(day),
             dry_run: false,
         }
     }

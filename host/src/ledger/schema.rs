@@ -140,7 +140,10 @@ const RETENTION: &str = "
         count(*), sum(length(CAST(data AS BLOB)) + 512) FROM events GROUP BY run;
     CREATE INDEX runs_seen ON runs (seen, run);
     CREATE TRIGGER event_comes AFTER INSERT ON events BEGIN
-        INSERT INTO runs VALUES (new.run, CAST(strftime('%s', 'now') AS INTEGER), 1, length(CAST(new.data AS BLOB)) + 512)
+        -- Not earlier than the housekeeping's time: what a clock that is back dates would be old once it is right again.
+        INSERT INTO runs VALUES (new.run,
+            max(CAST(strftime('%s', 'now') AS INTEGER), coalesce((SELECT at FROM since WHERE what = 'housekeeping'), 0)),
+            1, length(CAST(new.data AS BLOB)) + 512)
         ON CONFLICT DO UPDATE SET seen = excluded.seen, events = events + 1, bytes = bytes + excluded.bytes;
     END;
 

@@ -65,6 +65,7 @@ mod tests {
         }
         let now = Sweep {
             now: OffsetDateTime::now_utc(),
+            newest: OffsetDateTime::now_utc(),
             dry_run: false,
         };
         let report = sweep(directory.path(), &now);

@@ -273,7 +273,7 @@ impl Handler {
                 Attempt::GiveUp(reason) => {
                     return Some(self.give_up(group, event, delivery, message.attempt, &reason));
                 }
-                Attempt::Again { why, .. } if self.ability.trouble().is_some() => {
+                Attempt::Again { why, .. } if self.ability.is_excused() => {
                     self.hand_back(event, &why);
                     return None;
                 }

@@ -22,8 +22,8 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     let config = HostConfig {
         retention: Limits {
             // No disk has as much.
-            warn_free: u64::MAX,
-            stop_free: u64::MAX,
+            warn_free: Some(u64::MAX),
+            stop_free: Some(u64::MAX),
             ..Limits::default()
         },
         ..at(directory.path(), BrokerAddress::local(broker.address()))

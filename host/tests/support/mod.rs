@@ -91,7 +91,12 @@ pub fn config(directory: &Path) -> HostConfig {
         gnupg_home: Some(directory.join("gnupg")),
         artifacts: None,
         builds: foundry_host::capability::build::Settings::default(),
-        retention: foundry_host::retention::Limits::default(),
+        retention: foundry_host::retention::Limits {
+            // However full the disk is that the tests run on.
+            warn_free: Some(0),
+            stop_free: Some(0),
+            ..foundry_host::retention::Limits::default()
+        },
         mail: None,
         network: foundry_host::reach::Network::default(),
         drain: Duration::from_secs(5),

@@ -364,7 +364,9 @@ impl ArtifactStore {
 
     /// Whether the store has it, as it should be, and keeps it until an event refers to it: what has rotted is stored again.
     async fn has(&self, artifact: &Artifact, key: &Key) -> bool {
-        self.leases.take(&artifact.sha256);
+        let file = self.directory.as_ref().filter(|_| self.is_own);
+        let file = file.map(|directory| directory.join(key.as_ref()));
+        self.leases.take(&artifact.sha256, file.as_deref());
         let is_there = self.store.head(key).await.is_ok_and(|meta| meta.size == artifact.size);
         is_there && self.verify(artifact, key, 0..0).await.is_ok()
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +20,7 @@ use crate::retention::{Bound, Kind, Limits, Report, Sweep};
 /// How long an event may take to refer to what was stored for it: longer than any message is in hand.
 const LEASE: Duration = Duration::from_secs(24 * 3600);
 
-/// Leases that are remembered one by one. A bot that stores more in a day has all artifacts leased for a day.
+/// Leases that are remembered one by one. Where a bot stores more in a day, the others are known by the times of their files.
 const MOST: usize = 256 * 1024;
 
 /// What was stored lately.
@@ -31,19 +31,27 @@ pub(super) struct Leases(Mutex<Held>);
 struct Held {
     /// By digest.
     since: HashMap<String, Instant>,
-    /// When there were too many to be remembered.
-    all_since: Option<Instant>,
+    /// When there were too many to be remembered: some are forgotten until a lease after that.
+    forgotten: Option<Instant>,
 }
 
 impl Leases {
-    /// Before it is looked for.
-    pub(super) fn take(&self, sha256: &str) {
+    /// Before it is looked for. Its file, if it is there, is as new as the lease, so that this is still known when there are too many leases; the
+    /// sweep looks at the time under the same lock.
+    pub(super) fn take(&self, sha256: &str, file: Option<&Path>) {
         let mut held = self.lock();
         if held.since.len() >= MOST {
             held.since.clear();
-            held.all_since = Some(Instant::now());
+            held.forgotten = Some(Instant::now());
         }
         held.since.insert(sha256.to_owned(), Instant::now());
+        let Some(file) = file else { return };
+        match File::open(file).and_then(|open| open.set_modified(SystemTime::now())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(path = %file.display(), %error, "cannot date an artifact");
+            }
+            _ => {}
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -54,13 +62,13 @@ impl Leases {
     fn end_old(&self) {
         let mut held = self.lock();
         held.since.retain(|_, since| since.elapsed() < LEASE);
-        held.all_since = held.all_since.filter(|since| since.elapsed() < LEASE);
+        held.forgotten = held.forgotten.filter(|since| since.elapsed() < LEASE);
     }
 }
 
 impl Held {
-    fn has(&self, sha256: &str) -> bool {
-        self.all_since.is_some() || self.since.contains_key(sha256)
+    fn has(&self, file: &Found) -> bool {
+        self.since.contains_key(&file.sha256) || (self.forgotten.is_some() && file.is_young())
     }
 }
 
@@ -71,6 +79,14 @@ struct Found {
     sha256: String,
     bytes: u64,
     used: SystemTime,
+}
+
+impl Found {
+    /// Whether it was stored within the time of a lease, by this machine's clock, which dates files. One that is dated later was, for all that is known.
+    fn is_young(&self) -> bool {
+        let used = fs::metadata(&self.path).and_then(|about| about.modified());
+        used.is_ok_and(|used| used.elapsed().unwrap_or_default() < LEASE)
+    }
 }
 
 impl ArtifactStore {
@@ -92,7 +108,7 @@ impl ArtifactStore {
         files.sort_by_key(|file| file.used);
         for file in &files {
             report.kept.add(file.bytes);
-            if references.needed.contain(&file.sha256) || self.leases.lock().has(&file.sha256) {
+            if references.needed.contain(&file.sha256) || self.leases.lock().has(file) {
                 report.needed.add(file.bytes);
             }
             date_back(file, sweep);
@@ -116,7 +132,7 @@ impl ArtifactStore {
     /// Unless it was stored again meanwhile.
     fn remove(&self, file: &Found, sweep: &Sweep, report: &mut Report) {
         let leases = self.leases.lock();
-        if leases.has(&file.sha256) {
+        if leases.has(file) {
             return;
         }
         let removed = if sweep.dry_run {
@@ -139,18 +155,14 @@ impl ArtifactStore {
     }
 }
 
-/// What a clock that was wrong has dated later than now ages from now on.
 fn date_back(file: &Found, sweep: &Sweep) {
-    if sweep.is_ahead(file.used) && !sweep.dry_run {
-        let dated = File::open(&file.path).and_then(|file| file.set_modified(sweep.now.into()));
-        if let Err(error) = dated {
-            tracing::debug!(path = %file.path.display(), %error, "cannot date an artifact back");
-        }
+    if let Err(error) = sweep.date_back(&file.path, file.used) {
+        tracing::debug!(path = %file.path.display(), %error, "cannot date an artifact back");
     }
 }
 
 /// All artifacts, and what uploads left that did not come to an end.
-fn files_of(directory: &std::path::Path) -> io::Result<Vec<Found>> {
+fn files_of(directory: &Path) -> io::Result<Vec<Found>> {
     let mut files = Vec::new();
     let shards = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
@@ -185,7 +197,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     /// A store that forgot its leases, as a host that was started again.
-    fn reopened(directory: &std::path::Path) -> ArtifactStore {
+    fn reopened(directory: &Path) -> ArtifactStore {
         ArtifactStore::local(directory).unwrap()
     }
 
@@ -204,6 +216,7 @@ mod tests {
     fn after(days: u32) -> Sweep {
         Sweep {
             now: OffsetDateTime::now_utc() + DAY * days,
+            newest: OffsetDateTime::now_utc() + DAY * days,
             dry_run: false,
         }
     }
@@ -283,6 +296,33 @@ mod tests {
             .unwrap();
         assert_eq!(report.removed.count, 0);
         assert!(store.get(&again).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_bot_that_stores_very_many_keeps_only_what_is_new_from_being_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = reopened(directory.path());
+        let old = stored(&store, "old").await;
+        let again = stored(&store, "again").await;
+        for artifact in [&old, &again] {
+            let path = store.local_file(artifact).unwrap().unwrap();
+            let file = File::open(path).unwrap();
+            file.set_modified(SystemTime::now() - DAY * 30).unwrap();
+        }
+        let store = reopened(directory.path());
+        stored(&store, "again").await;
+        for number in 0..=MOST {
+            store.leases.take(&number.to_string(), None);
+        }
+        assert!(
+            !store.leases.lock().since.contains_key(&again.sha256),
+            "it is one of too many"
+        );
+        let report = store
+            .sweep(&References::default(), &Limits::default(), &after(8))
+            .unwrap();
+        assert_eq!((report.kept.count, report.removed.count), (1, 1));
+        assert!(store.get(&old).await.is_err() && store.get(&again).await.is_ok());
     }
 
     #[tokio::test]

@@ -72,6 +72,8 @@ impl Shared {
         made.sort_by_key(|one| one.used);
         made.iter().for_each(|one| report.kept.add(one.bytes));
         for one in made {
+            // One that has no lock yet was made just now.
+            sweep.date_back(&lock_path(&one.directory), one.used).ok();
             let age = sweep.age(one.used);
             let is_too_much = report.kept.bytes > limits.caches_size && age > LATELY;
             if age <= one.kept && !is_too_much {
@@ -216,6 +218,7 @@ mod tests {
     fn now(dry_run: bool) -> Sweep {
         Sweep {
             now: OffsetDateTime::now_utc(),
+            newest: OffsetDateTime::now_utc(),
             dry_run,
         }
     }

@@ -145,10 +145,7 @@ fn run_logs(directory: &Path, sweep: &Sweep) -> io::Result<Vec<RunLog>> {
             let Ok(about) = fs::metadata(&file) else { continue };
             log.bytes += about.len();
             log.written = log.written.max(about.modified()?);
-            if sweep.is_ahead(about.modified()?) && !sweep.dry_run {
-                let file = fs::File::open(&file)?;
-                file.set_modified(sweep.now.into())?;
-            }
+            sweep.date_back(&file, about.modified()?)?;
         }
         if log.bytes == 0 {
             // It was made just now, or its lines could not be written.
@@ -169,6 +166,7 @@ mod tests {
     fn after(days: u32) -> Sweep {
         Sweep {
             now: OffsetDateTime::now_utc() + Duration::from_secs(86_400) * days,
+            newest: OffsetDateTime::now_utc() + Duration::from_secs(86_400) * days,
             dry_run: false,
         }
     }

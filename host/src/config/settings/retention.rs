@@ -64,11 +64,11 @@ pub(in crate::config) const RETENTION_WARN_FREE: Setting = retention(
     "warn-free",
     "size",
     "4G",
-    "Free space on the state directory's disk below which the host warns, and keeps house at once.",
+    "Free space on the state directory's disk below which the host warns, and keeps house at once. Unless it is set, a fifth of the disk at most.",
 );
 pub(in crate::config) const RETENTION_STOP_FREE: Setting = retention(
     "stop-free",
     "size",
     "1G",
-    "Free space below which bots that build take no work, so that it stays for others. What is built is signed and published.",
+    "Free space below which bots that build take no work, so that it stays for others. What is built is signed and published. Unless it is set, a tenth of the disk at most.",
 );

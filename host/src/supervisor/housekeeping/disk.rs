@@ -11,7 +11,6 @@
 //! When the disk is low, the log says so once. When it is full, bots that build take no work: their messages stay in their groups, for other members.
 //! What is built goes on its way, since publishing it takes little, and makes room later.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +18,8 @@ use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::ability::{Ability, Whom};
-use crate::retention::Limits;
+use crate::ability::{Ability, DISK, Whom};
+use crate::retention::{Limits, Thresholds};
 
 /// How the disk is. More is worse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,9 +56,6 @@ pub struct DiskWatch {
     ability: Ability,
 }
 
-/// The reason's name for which bots that build take no work.
-const DISK: &str = "disk";
-
 impl DiskWatch {
     /// A watch that takes from bots that build the ability to work while the disk is full.
     pub(in crate::supervisor) fn new(ability: Ability) -> Self {
@@ -83,26 +79,30 @@ impl DiskWatch {
 
     /// Look at the file system of a directory. Blocks, if that is a share whose server is away.
     pub(in crate::supervisor) fn look(&self, directory: &Path, limits: &Limits) {
-        match free(directory) {
-            Ok(free) => self.found(free, directory, limits),
+        match statvfs(directory) {
+            Ok(about) => {
+                let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
+                let thresholds = limits.thresholds(bytes(about.f_blocks));
+                self.found(bytes(about.f_bavail), directory, thresholds);
+            }
             Err(error) => tracing::debug!(directory = %directory.display(), %error, "cannot see how full the disk is"),
         }
     }
 
     /// So many bytes are free.
-    pub(super) fn found(&self, free: u64, directory: &Path, limits: &Limits) {
+    pub(super) fn found(&self, free: u64, directory: &Path, thresholds: Thresholds) {
         let before = *self.level.borrow();
-        let level = judge(before, free, limits);
+        let level = judge(before, free, thresholds);
         self.status.send_replace(Some(DiskStatus {
             free,
             level,
-            warn_free: limits.warn_free,
-            stop_free: limits.stop_free,
+            warn_free: thresholds.warn,
+            stop_free: thresholds.stop,
         }));
         if level == before {
             return;
         }
-        let why = describe(level, free, directory, limits);
+        let why = describe(level, free, directory, thresholds);
         match &why {
             Some(why) => tracing::warn!("{why}"),
             None => tracing::info!("there is room on the disk again"),
@@ -118,21 +118,21 @@ impl DiskWatch {
 }
 
 /// Two marks for each threshold, so that a host does not begin and stop with each file.
-fn judge(before: Level, free: u64, limits: &Limits) -> Level {
+fn judge(before: Level, free: u64, thresholds: Thresholds) -> Level {
     let is_below = |threshold: u64, was_below: bool| {
         let more = if was_below { threshold / 10 } else { 0 };
         free < threshold.saturating_add(more)
     };
-    if is_below(limits.stop_free, before >= Level::Full) {
+    if is_below(thresholds.stop, before >= Level::Full) {
         Level::Full
-    } else if is_below(limits.warn_free, before >= Level::Low) {
+    } else if is_below(thresholds.warn, before >= Level::Low) {
         Level::Low
     } else {
         Level::Ample
     }
 }
 
-fn describe(level: Level, free: u64, directory: &Path, limits: &Limits) -> Option<String> {
+fn describe(level: Level, free: u64, directory: &Path, thresholds: Thresholds) -> Option<String> {
     let mib = |bytes: u64| bytes / (1024 * 1024);
     let remedy = "make room there; `foundry-host status` shows what this host keeps, and foundry.toml's [retention] for how long";
     match level {
@@ -141,31 +141,22 @@ fn describe(level: Level, free: u64, directory: &Path, limits: &Limits) -> Optio
             "{} MiB are free in {}, less than retention.warn-free, which is {} MiB ({remedy})",
             mib(free),
             directory.display(),
-            mib(limits.warn_free)
+            mib(thresholds.warn)
         )),
         Level::Full => Some(format!(
             "{} MiB are free in {}, less than retention.stop-free, which is {} MiB: no builds are begun here ({remedy})",
             mib(free),
             directory.display(),
-            mib(limits.stop_free)
+            mib(thresholds.stop)
         )),
     }
-}
-
-fn free(directory: &Path) -> io::Result<u64> {
-    let about = statvfs(directory)?;
-    Ok(about.f_bavail.saturating_mul(about.f_frsize))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: fn() -> Limits = || Limits {
-        warn_free: 1000,
-        stop_free: 100,
-        ..Limits::default()
-    };
+    const THRESHOLDS: Thresholds = Thresholds { warn: 1000, stop: 100 };
 
     #[test]
     fn a_level_holds_until_there_is_a_tenth_more_than_its_threshold() {
@@ -180,7 +171,7 @@ mod tests {
             (110, Level::Low),
             (5000, Level::Ample),
         ] {
-            level = judge(level, free, &LIMITS());
+            level = judge(level, free, THRESHOLDS);
             assert_eq!(level, expected, "{free} free");
         }
     }
@@ -195,7 +186,7 @@ mod tests {
             (50, Level::Full, true),
             (500, Level::Low, false),
         ] {
-            disk.found(free, Path::new("/srv/state"), &LIMITS());
+            disk.found(free, Path::new("/srv/state"), THRESHOLDS);
             assert_eq!(
                 disk.status().map(|status| (status.free, status.level)),
                 Some((free, level))
@@ -214,8 +205,8 @@ mod tests {
         disk.look(
             directory.path(),
             &Limits {
-                warn_free: u64::MAX,
-                stop_free: 0,
+                warn_free: Some(u64::MAX),
+                stop_free: Some(0),
                 ..Limits::default()
             },
         );

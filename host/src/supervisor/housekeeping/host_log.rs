@@ -40,13 +40,13 @@ fn turn(log: &Path, limits: &Limits, sweep: &Sweep, report: &mut Report) -> io::
 
 /// The older file is the old one or the new one, whenever the process ends.
 fn keep_end(log: &Path, older: &Path, from: u64) -> io::Result<()> {
-    let parent = log.parent().unwrap_or(Path::new("."));
-    let mut copy = tempfile::Builder::new().prefix(".host-log-").tempfile_in(parent)?;
+    // Always the same name: what a killed process left there is written over.
+    let new = log.with_extension("log.new");
+    let mut copy = File::create(&new)?;
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(from))?;
     io::copy(&mut file, &mut copy)?;
-    copy.persist(older).map_err(|error| error.error)?;
-    Ok(())
+    fs::rename(new, older)
 }
 
 fn size(file: &Path) -> Option<u64> {
@@ -71,6 +71,7 @@ mod tests {
         };
         let now = |dry_run| Sweep {
             now: OffsetDateTime::now_utc(),
+            newest: OffsetDateTime::now_utc(),
             dry_run,
         };
         assert_eq!(sweep(&log, &limits, &now(false)).kept.count, 0);
@@ -79,6 +80,9 @@ mod tests {
             writeln!(host, "line {number:02}").unwrap();
         }
         assert_eq!(sweep(&log, &limits, &now(true)).removed.bytes, 300);
+        // A process was killed while it kept the end of an earlier one.
+        let killed = log.with_extension("log.new");
+        fs::write(&killed, "half a copy, and longer than all that is kept ".repeat(9)).unwrap();
         let report = sweep(&log, &limits, &now(false));
         assert_eq!(
             (report.trouble.as_ref(), report.removed.bytes, report.kept.bytes),
@@ -90,6 +94,7 @@ mod tests {
             "next\n",
             "the host goes on at the beginning"
         );
+        assert!(!killed.exists());
         let older = fs::read_to_string(log.with_extension("log.old")).unwrap();
         assert!(older.len() == 100 && older.ends_with("line 49\n"), "{older}");
     }

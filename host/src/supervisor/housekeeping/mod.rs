@@ -92,14 +92,12 @@ impl Housekeeping {
         loaded: BTreeSet<String>,
         clock: OffsetDateTime,
     ) -> Result<Vec<Report>, LedgerError> {
-        let now = calendar::next(self.noted_time().await?, clock);
-        self.services.ledger.note_housekeeping_time(now).await?;
-        if now < clock {
-            tracing::info!(%clock, %now, "the clock is ahead of the housekeeping, which follows it by a day each hour");
+        let time = calendar::next(self.noted_time().await?, clock);
+        self.services.ledger.note_housekeeping_time(time).await?;
+        if time != clock {
+            tracing::info!(%clock, %time, "the clock differs from the housekeeping's time, which follows it by a day each hour");
         }
-        let reports = self.sweep(loaded, &Sweep { now, dry_run: false }).await;
-        tell(&reports);
-        Ok(reports)
+        Ok(self.sweep(loaded, &Sweep::new(time, clock)).await)
     }
 
     /// A sweep that an operator asks for. It goes by the time of the last hourly one, so that no number of them makes a clock that is wrong count.
@@ -112,8 +110,12 @@ impl Housekeeping {
         clock: OffsetDateTime,
         dry_run: bool,
     ) -> Result<Vec<Report>, LedgerError> {
-        let now = self.noted_time().await?.map_or(clock, |noted| noted.min(clock));
-        Ok(self.sweep(loaded, &Sweep { now, dry_run }).await)
+        let time = self.noted_time().await?.unwrap_or(clock);
+        let sweep = Sweep {
+            dry_run,
+            ..Sweep::new(time, clock)
+        };
+        Ok(self.sweep(loaded, &sweep).await)
     }
 
     /// A ledger that was never swept tells by its runs when it was last of use.
@@ -135,6 +137,7 @@ impl Housekeeping {
         }
         self.sweep_caches(sweep, &mut reports).await;
         if !sweep.dry_run {
+            tell(&reports);
             self.last
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -196,7 +199,9 @@ impl Housekeeping {
 
     /// After the runs. Where it is not known what is needed, nothing goes.
     async fn sweep_artifacts(&self, forgotten: HashSet<String>, sweep: &Sweep, reports: &mut Vec<Report>) {
-        let references = match self.references(forgotten, sweep).await {
+        // What was forgotten is gone, unless it was only said so: one that is on record again has come back meanwhile, and counts.
+        let without = if sweep.dry_run { forgotten } else { HashSet::new() };
+        let references = match self.references(without, sweep).await {
             Ok(references) => references,
             Err(error) => {
                 let mut report = Report::new(Kind::Artifacts, Bound::size(self.limits.artifacts_size));

@@ -48,13 +48,13 @@ impl Keeper {
         let mut hours = tokio::time::interval_at(tokio::time::Instant::now() + START, PERIOD);
         // After a suspension one sweep is as good as many.
         hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut level = self.disk.level();
+        let (mut level, mut before) = (self.disk.level(), Level::Ample);
         loop {
             let clock = OffsetDateTime::now_utc;
             let swept = tokio::select! {
                 _ = hours.tick() => self.housekeeping.hourly(self.loaded(), clock()).await,
                 // By the time of the last hour: a disk that fills up again and again makes no clock that is wrong count.
-                () = becomes_short(&mut level) => self.housekeeping.by_hand(self.loaded(), clock(), false).await,
+                () = becomes_short(&mut level, &mut before) => self.housekeeping.by_hand(self.loaded(), clock(), false).await,
             };
             if let Err(error) = swept {
                 tracing::warn!(%error, "cannot keep house; the next hour tries again");
@@ -75,16 +75,45 @@ impl Keeper {
     }
 }
 
-/// Wait until there is less room than before, and too little.
-async fn becomes_short(level: &mut tokio::sync::watch::Receiver<Level>) {
-    let mut before = *level.borrow_and_update();
-    while level.changed().await.is_ok() {
+/// Wait until there is less room than there was before, and too little. Whoever gives up waiting keeps `before`, so that a level that comes while a
+/// sweep is under way is seen after it.
+async fn becomes_short(level: &mut tokio::sync::watch::Receiver<Level>, before: &mut Level) {
+    loop {
         let now = *level.borrow_and_update();
-        if now > before {
+        if now > std::mem::replace(before, now) {
             return;
         }
-        before = now;
+        if level.changed().await.is_err() {
+            break;
+        }
     }
     // Nobody looks any more.
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_becomes_short_while_nobody_waits_is_noticed_once() {
+        let (sender, mut level) = tokio::sync::watch::channel(Level::Ample);
+        let mut before = Level::Ample;
+        let mut is_short = || becomes_short(&mut level, &mut before).now_or_never().is_some();
+        assert!(!is_short());
+        for (found, expected) in [
+            (Level::Low, true),
+            (Level::Low, false),
+            (Level::Full, true),
+            (Level::Low, false),
+            (Level::Ample, false),
+            (Level::Low, true),
+        ] {
+            sender.send_replace(found);
+            assert_eq!(is_short(), expected, "{found:?}");
+            assert!(!is_short(), "once");
+        }
+    }
 }

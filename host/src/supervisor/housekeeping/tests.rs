@@ -15,7 +15,11 @@ use crate::ledger::{DeadLetter, Settlement};
 use crate::retention::{Kind, Limits, Sweep};
 
 fn sweep_at(now: OffsetDateTime) -> Sweep {
-    Sweep { now, dry_run: false }
+    Sweep {
+        now,
+        newest: now,
+        dry_run: false,
+    }
 }
 
 /// With room for no artifact that is not needed.
@@ -141,30 +145,95 @@ async fn a_clock_that_is_a_year_ahead_for_some_hours_removes_nothing_that_is_kep
     let dated_wrong = world.artifact("dated wrong", day(365));
     world.hourly(day(0) + hour * 6).await;
     assert!(world.has(&built) && world.has(&garbage) && world.has(&dated_wrong));
-    for days in 1..9 {
+    for days in 1..12 {
         world.hourly(day(days)).await;
     }
     assert!(world.has(&built) && !world.has(&garbage) && !world.has(&dated_wrong));
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_back_a_year_removes_nothing_and_later_all_goes_on() {
+async fn a_clock_that_stays_back_a_year_removes_nothing_and_later_all_goes_on() {
     let world = World::with(Limits::default());
     let garbage = world.artifact("garbage", day(364));
     let built = world.artifact("built", day(364));
     world.record(&[event("b1", "r1", &[&built])], day(364)).await;
     world.hourly(day(365)).await;
-    for days in 0..7 {
-        let reports = world.hourly(day(days)).await;
+    // The housekeeping comes down to the clock by a day each hour, and meets it after two weeks.
+    let hour = Duration::from_secs(3600);
+    for hours in 0..360 {
+        let reports = world.hourly(day(0) + hour * hours).await;
         assert!(reports.iter().all(|report| report.removed.count == 0), "{reports:?}");
     }
-    for days in [7, 8] {
+    for days in 15..26 {
         world.hourly(day(days)).await;
     }
     assert!(
         !world.has(&garbage) && world.has(&built),
         "it ages by the clock that there is"
     );
+}
+
+/// A run with its log and an artifact, and an artifact that nothing refers to, all made at a time.
+async fn work_at(world: &World, at: OffsetDateTime) -> [String; 2] {
+    let [built, spare] = ["built", "spare"].map(|text| world.artifact(text, at));
+    world.record(&[event("b1", "r1", &[&built])], at).await;
+    world.log("r1", at);
+    [built, spare]
+}
+
+async fn is_all_there(world: &World, artifacts: &[String; 2]) -> bool {
+    let is_on_record = world.ledger().run("r1").await.unwrap().is_some();
+    is_on_record && world.has_log("r1") && artifacts.iter().all(|artifact| world.has(artifact))
+}
+
+#[tokio::test]
+async fn what_is_made_after_a_pause_of_months_does_not_age_while_the_housekeeping_catches_up() {
+    let world = World::with(Limits::default());
+    world.hourly(day(0)).await;
+    let made = work_at(&world, day(120)).await;
+    for hours in 0..130 {
+        world.hourly(day(120) + Duration::from_secs(3600) * hours).await;
+    }
+    assert!(is_all_there(&world, &made).await);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_back_a_year_for_a_sweep_makes_nothing_old_that_is_new() {
+    let world = World::with(Limits::default());
+    world.hourly(day(400)).await;
+    let made = work_at(&world, day(400)).await;
+    world.hourly(day(35)).await;
+    world
+        .housekeeping()
+        .by_hand(BTreeSet::new(), day(35), false)
+        .await
+        .unwrap();
+    for hours in 0..100 {
+        world.hourly(day(400) + Duration::from_secs(3600) * hours).await;
+    }
+    assert!(is_all_there(&world, &made).await);
+}
+
+#[tokio::test]
+async fn what_is_recorded_while_the_clock_is_back_is_as_new_as_the_last_sweep() {
+    let world = World::with(Limits::default());
+    let ahead = OffsetDateTime::now_utc() + Duration::from_secs(86_400) * 400;
+    world.ledger().note_housekeeping_time(ahead).await.unwrap();
+    let events = vec![event("b1", "r1", &[])];
+    let message = Some(("g".to_owned(), "m".to_owned()));
+    let settlement = Settlement {
+        message,
+        events,
+        ..Settlement::default()
+    };
+    world.ledger().settle(settlement).await.unwrap();
+    world.ledger().promise("g", "p").await.unwrap();
+    world.ledger().count_attempt("g", "a").await.unwrap();
+    world.hourly(ahead + Duration::from_secs(3600)).await;
+    assert!(world.ledger().run("r1").await.unwrap().is_some());
+    assert!(world.ledger().known("g", "m").await.unwrap().settled);
+    assert!(world.ledger().known("g", "p").await.unwrap().promised);
+    assert_eq!(world.ledger().attempts("g", "a").await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ impl Cache {
             empty(&trash)?;
         }
         self.remove_stray_locks(limits, sweep)?;
-        let mut cached = self.all()?;
+        let mut cached = self.all(sweep)?;
         cached.sort_by_key(|one| one.used);
         cached.iter().for_each(|one| report.kept.add(one.bytes));
         for one in cached {
@@ -83,7 +83,7 @@ impl Cache {
         Ok(())
     }
 
-    fn all(&self) -> io::Result<Vec<Cached>> {
+    fn all(&self, sweep: &Sweep) -> io::Result<Vec<Cached>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -92,7 +92,13 @@ impl Cache {
             }
             let name = entry.file_name().to_string_lossy().into_owned();
             let directory = entry.path();
-            let modified = |path: PathBuf| fs::metadata(path).and_then(|about| about.modified());
+            let modified = |path: PathBuf| {
+                let used = fs::metadata(&path)?.modified()?;
+                if let Err(error) = sweep.date_back(&path, used) {
+                    tracing::debug!(path = %path.display(), %error, "cannot date a repository back");
+                }
+                Ok::<_, io::Error>(used)
+            };
             // A host that did not note uses made packs all the same.
             let locked = modified(self.root.join(format!("{name}.lock")));
             let fetched = modified(directory.join("objects/pack"));
@@ -124,6 +130,7 @@ mod tests {
     fn now(dry_run: bool) -> Sweep {
         Sweep {
             now: OffsetDateTime::now_utc(),
+            newest: OffsetDateTime::now_utc(),
             dry_run,
         }
     }
@@ -146,7 +153,7 @@ mod tests {
     }
 
     fn left(cache: &Cache) -> usize {
-        cache.all().unwrap().len()
+        cache.all(&now(true)).unwrap().len()
     }
 
     #[test]
@@ -202,12 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_dated_a_year_ahead_ages_from_the_next_sweep_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().join("repositories")).unwrap();
+        make(&cache, "ahead", 0);
+        let year_ago = |days: u32| {
+            let now =
+                OffsetDateTime::now_utc() + Duration::from_secs(86_400) * days - Duration::from_secs(86_400) * 365;
+            Sweep {
+                now,
+                newest: now,
+                dry_run: false,
+            }
+        };
+        for (days, count) in [(0, 1), (13, 1), (15, 0)] {
+            let report = cache.sweep_unused(&Limits::default(), &year_ago(days));
+            assert_eq!((report.kept.count, report.trouble), (count, None), "{days}");
+        }
+    }
+
+    #[test]
     fn whoever_waited_for_a_lock_that_was_removed_gets_the_one_that_counts() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::new(directory.path().join("repositories")).unwrap();
         make(&cache, "one", 0);
         let (name, lock) = {
-            let all = cache.all().unwrap();
+            let all = cache.all(&now(true)).unwrap();
             (all[0].name.clone(), cache.lock(&all[0].name).unwrap().unwrap())
         };
         let waits = std::thread::spawn({
