@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::announced;
 use super::common::{ConfigArgs, Context};
 use super::error::CliError;
 use super::exit::Exit;
@@ -45,6 +46,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             let loaded = LoadedBots::of(&state);
             problems.extend(kept(&config, &inspector, &loaded).await);
             problems.extend(of_packages_keys(&config, &loaded, &state));
+            problems.extend(announced::problems(&config, &loaded));
             problems.extend(loose::problems(&config, &loaded, &state).await);
             config::sort(&mut problems);
             (problems, config.bots.len())

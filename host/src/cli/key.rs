@@ -12,9 +12,9 @@ use super::common::Context;
 use super::error::CliError;
 use super::output::printable;
 use super::{key_sign, key_trust, loose};
+use crate::event::policy::Loose;
 use crate::keys::{
-    Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, Loose, NewKey, Passphrase, PassphraseSource, RevocationReason,
-    Role,
+    Algorithm, Encoding, GnupgKey, KeyInfo, KeyStore, NewKey, Passphrase, PassphraseSource, RevocationReason, Role,
 };
 use crate::supervisor::parse_duration;
 
@@ -211,16 +211,19 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
         What::Generate(args) => generate(&store, args, context),
         What::Import(args) => {
             import(&store, args, context)?;
-            note_loose(&store, context).await
+            note_loose(&store, context).await;
+            Ok(())
         }
         What::List => {
             list(&store, context)?;
-            note_loose(&store, context).await
+            note_loose(&store, context).await;
+            Ok(())
         }
         What::Export(args) => export(&store, args, context),
         What::Allow(args) => {
             show(&[key_trust::allow(&store, args)?], context)?;
-            note_loose(&store, context).await
+            note_loose(&store, context).await;
+            Ok(())
         }
         What::Roles { key, role } => {
             let changed = store.set_roles(&key, &role)?;
@@ -374,12 +377,12 @@ fn remove(store: &KeyStore, key: &str, yes: bool, context: &mut Context) -> Resu
     Ok(())
 }
 
-/// Say which builders' keys should be bound to a group.
-async fn note_loose(store: &KeyStore, context: &Context) -> Result<(), CliError> {
-    for Loose { what, remedy } in loose::of_keys(&store.list()?, &context.state()).await {
+/// Say which keys should be bound to a group. The command that asks has done its work: that the store can't be read now does not
+/// undo it.
+async fn note_loose(store: &KeyStore, context: &Context) {
+    for Loose { what, remedy } in loose::of_keys(&store.list().unwrap_or_default(), &context.state()).await {
         context.note(format_args!("{what} ({remedy})"));
     }
-    Ok(())
 }
 
 /// The store's keys, and those of the user's GnuPG ring that can sign.

@@ -1,4 +1,4 @@
-//! Builders' keys that should be bound to a group: what `check` and `key list` say of them.
+//! Keys that should be bound to a group: what `check` and `key list` say of them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::bus::Presence;
 use crate::config::{Config, Problem, Severity};
 use crate::control::{Answer, Client, LoadedBots, Request};
-use crate::keys::{BuilderGroups, KeyInfo, KeyStore, Loose, loose};
+use crate::event::policy::{BuilderGroups, Loose, loose};
+use crate::keys::{KeyInfo, KeyStore};
 use crate::supervisor::{BotSpec, ENDPOINT};
 
 /// How long a running host may take to say who builds where. Without its answer the command names no group.
@@ -18,7 +19,7 @@ const BUILDBOT: (&str, &str) = ("buildbot", "pub/buildbot");
 /// The topic of commits and that of builds.
 const FROM_TO: (&str, &str) = ("commits", "builds");
 
-/// The builders' keys among these that should be bound to a group, as far as the host of a state directory, if it runs, and the keys
+/// The keys among these that should be bound to a group, as far as the host of a state directory, if it runs, and the keys
 /// themselves tell the groups.
 pub(super) async fn of_keys(keys: &[KeyInfo], state: &Path) -> Vec<Loose> {
     let mut known = BuilderGroups::default();
@@ -61,7 +62,7 @@ fn endpoint(spec: &BotSpec) -> Option<&str> {
     is_builder.then(|| named.map_or(BUILDBOT.1, String::as_str))
 }
 
-/// Add what the running host knows of builders' groups.
+/// Add what the running host knows of its own and others' groups.
 async fn add_present(known: &mut BuilderGroups, state: &Path) {
     let client = Client::new(state).with_patience(PATIENCE);
     let Ok(Answer::Bots { bots, .. }) = client.ask(Request::List).await else {
@@ -76,8 +77,11 @@ async fn add_present(known: &mut BuilderGroups, state: &Path) {
     } in bots.into_iter().map(|bot| bot.presence)
     {
         let builds = component == BUILDBOT.0 || publishes.iter().any(|topic| topic == FROM_TO.1);
-        if let Some(group) = group.filter(|_| builds) {
+        if let Some(group) = group {
             known.add_of(&host, &group);
+            if builds {
+                known.add(&group);
+            }
         }
     }
 }

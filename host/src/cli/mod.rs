@@ -1,5 +1,6 @@
 //! The command line: one verb, one file. A verb parses, calls the library, and prints.
 
+mod announced;
 mod bot_command;
 mod build;
 mod check;

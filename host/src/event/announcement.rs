@@ -5,7 +5,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::envelope::Event;
-use super::policy;
+use super::policy::{self, fits_topic};
 use super::verifier::{Refusal, Verifier};
 
 /// The type of what announces a commit.
@@ -196,12 +196,13 @@ impl Verifier {
     }
 }
 
-/// Whether what is announced on a topic counts.
+/// Whether what is announced on a topic counts. `on` are topics without prefix, and may be filters with the wildcards of MQTT 5,
+/// section 4.7.1.
 ///
 /// # Errors
 /// [`Unannounced::Elsewhere`]
 pub(crate) fn counts(topic: &str, on: &[String]) -> Result<(), Unannounced> {
-    match on.iter().any(|counts| counts == topic) {
+    match on.iter().any(|counts| fits_topic(counts, topic)) {
         true => Ok(()),
         false => Err(Unannounced::Elsewhere {
             topic: topic.to_owned(),

@@ -15,10 +15,13 @@ use super::topics::{FAILURES, Topics};
 use crate::keys::{Binding, Claims, Duties, Duty, Fingerprint};
 
 mod fit;
+mod loose;
 mod origin;
 mod work;
 
-use fit::{fits_topic, fits_type};
+pub(super) use fit::fits_topic;
+use fit::fits_type;
+pub use loose::{BuilderGroups, Loose, loose};
 pub use work::may_work_in;
 
 /// The type of failures.
@@ -206,7 +209,7 @@ pub enum Rule {
     /// It is work of a group in which the host may not work.
     #[error(
         "host {host} may work in {groups}, and so not in {group} (if it should, run `foundry-host key allow {key} --host {host} \
-         --may {wanted}`)"
+         --may {wanted}`{others})"
     )]
     OthersGroup {
         /// The key.
@@ -219,6 +222,8 @@ pub enum Rule {
         group: String,
         /// What would be enough, as `key allow` is told.
         wanted: String,
+        /// What else to see to.
+        others: &'static str,
     },
 }
 

@@ -61,8 +61,10 @@ impl Trust {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.sight = known.sight.again(self.store.directory());
         if known.may_be_outdated() {
+            // Asked before the files are read: a change that comes meanwhile may not show in a directory that settles only then.
+            let is_settled = known.sight.is_settled();
             match read(&self.store, self.role, self.allowed.as_deref()) {
-                Ok(keys) => known.learn(keys),
+                Ok(keys) => known.learn(keys, is_settled),
                 Err(error) => known.fail(&error, self.role),
             }
         }
@@ -77,10 +79,10 @@ impl Known {
         !is_current && !is_too_soon
     }
 
-    /// Take over what was read after the directory was looked at.
-    fn learn(&mut self, keys: Arc<TrustedKeys>) {
+    /// Take over what was read after the directory was looked at. `is_settled` says whether it was settled before the reading.
+    fn learn(&mut self, keys: Arc<TrustedKeys>, is_settled: bool) {
         self.keys = keys;
-        self.read = Some(self.sight).filter(|sight| sight.is_settled());
+        self.read = is_settled.then_some(self.sight);
         self.failed = None;
     }
 
@@ -195,7 +197,6 @@ mod tests {
         for (name, bytes) in names.iter().zip(&whole) {
             std::fs::write(ours.directory().join(name), bytes).unwrap();
         }
-        settle();
         let both = [own.fingerprint, other.fingerprint].into();
         let start = Instant::now();
         while known() != both {

@@ -159,15 +159,28 @@ impl TrustedKeys {
     }
 
     pub(super) fn with_bindings(self, bindings: BTreeMap<Fingerprint, (Option<Binding>, bool)>) -> Self {
-        let claims = Claims::of(bindings.values().filter_map(|(binding, _)| binding.as_ref()));
         Self {
             bindings: Arc::new(bindings),
+            ..self
+        }
+        .with_claims()
+    }
+
+    /// The claims of the keys that are among these and that their owners have not revoked: no other closes a group. One that has
+    /// expired does, since its owner may extend it.
+    fn with_claims(self) -> Self {
+        let standing = self
+            .certificates
+            .iter()
+            .filter(|certificate| certificate.primary().revoked.is_none());
+        let claims = Claims::of(standing.filter_map(|certificate| self.binding(certificate.fingerprint())));
+        Self {
             claims: Arc::new(claims),
             ..self
         }
     }
 
-    /// Which groups the keys are bound to.
+    /// Which groups the keys are bound to, but for revoked ones.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         &self.claims
@@ -213,8 +226,9 @@ impl TrustedKeys {
             certificates: kept.cloned().collect(),
             bindings: Arc::clone(&self.bindings),
             remembered: Arc::clone(&self.remembered),
-            claims: Arc::clone(&self.claims),
+            claims: Arc::default(),
         }
+        .with_claims()
     }
 
     /// Checks a detached signature, armoured or not, and says whose it is. Of several signatures one must hold.

@@ -333,3 +333,17 @@ fn an_announcement_that_carries_one_is_no_event() {
         Err(Refusal::Malformed(_))
     ));
 }
+
+#[test]
+fn a_topic_counts_that_a_filter_means() {
+    let on = ["commits", "commits-2/#", "+/tests"].map(ToOwned::to_owned);
+    for topic in ["commits", "commits-2", "commits-2/a/b", "nightly/tests"] {
+        assert!(counts(topic, &on).is_ok(), "{topic}");
+    }
+    for topic in ["commits/a", "commits-3", "nightly/tests/a"] {
+        assert!(
+            matches!(counts(topic, &on), Err(Unannounced::Elsewhere { .. })),
+            "{topic}"
+        );
+    }
+}

@@ -9,7 +9,7 @@ pub(super) fn fits_type(pattern: &str, event_type: &str) -> bool {
 }
 
 /// MQTT 5, section 4.7.1: `+` is any level, and a final `#` any number of them, the parent included.
-pub(super) fn fits_topic(filter: &str, topic: &str) -> bool {
+pub(in crate::event) fn fits_topic(filter: &str, topic: &str) -> bool {
     let mut levels = topic.split('/');
     for level in filter.split('/') {
         if level == "#" {

@@ -83,6 +83,10 @@ fn others_group(key: Fingerprint, binding: &Binding, group: &str, open: String) 
         groups: open,
         group: shown.to_owned(),
         wanted: format!("{} --group {shown}", super::flags(binding, &binding.may)),
+        others: match binding.groups.are_any() {
+            true => ", and with --group for each other group of its bots: a bound key works in no others",
+            false => "",
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use super::fit::fits_type;
 use crate::keys::{Binding, Claims, Duties, Duty};
 
 /// The groups that stock bots work in unless `--endpoint` names another, and the duty of such a bot.
-const ENDPOINTS: [(&str, Duty); 3] = [
+pub(super) const ENDPOINTS: [(&str, Duty); 3] = [
     ("pub/buildbot", Duty::Build),
     ("pub/signbot", Duty::Sign),
     ("pub/distbot", Duty::Publish),
@@ -31,7 +31,7 @@ pub(super) fn open_groups(binding: &Binding, claims: &Claims, group: &str) -> Op
 }
 
 /// Whether what a stock bot with this duty publishes is among what these duties allow, on whatever topic.
-fn tells_of(may: &Duties, duty: &Duty) -> bool {
+pub(super) fn tells_of(may: &Duties, duty: &Duty) -> bool {
     let published = PIPELINE
         .iter()
         .find(|(of, ..)| of == duty)

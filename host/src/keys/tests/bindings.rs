@@ -395,3 +395,34 @@ fn a_farms_file_that_is_none_is_refused_whole() {
     }
     assert_eq!(newcomer.list().unwrap(), []);
 }
+
+#[test]
+fn a_key_that_is_revoked_or_not_among_the_trusted_closes_no_group() {
+    let bench = Bench::new();
+    let ((ours, own, _), (_, trusted, public), (theirs, bound_key, _)) =
+        (host(&bench, "head"), host(&bench, "b1"), host(&bench, "b2"));
+    ours.import_bound(&public, &[Role::Messages], Some(&bound("b1", "build")))
+        .unwrap();
+    let export = || theirs.export_public(&bound_key.fingerprint.to_string(), Encoding::Armored);
+    let groups = Groups::of(["pub/a".to_owned()]).unwrap();
+    let in_group = bound("b2", "build").in_groups(groups);
+    ours.import_bound(&export().unwrap(), &[Role::Messages], Some(&in_group))
+        .unwrap();
+    let all = ours.trusted(Role::Messages).unwrap();
+    assert!(all.claims().keep_out("b1", "pub/a"));
+    let some = all.restricted_to(&[own.fingerprint, trusted.fingerprint]);
+    assert!(!some.claims().keep_out("b1", "pub/a"));
+    let with_it = all.restricted_to(&[trusted.fingerprint, bound_key.fingerprint]);
+    assert!(with_it.claims().keep_out("b1", "pub/a"));
+
+    theirs
+        .revoke(
+            &bound_key.fingerprint.to_string(),
+            crate::keys::RevocationReason::Compromised,
+            &crate::keys::PassphraseSource::none(),
+        )
+        .unwrap();
+    ours.import_bound(&export().unwrap(), &[Role::Messages], Some(&in_group))
+        .unwrap();
+    assert!(!ours.trusted(Role::Messages).unwrap().claims().keep_out("b1", "pub/a"));
+}

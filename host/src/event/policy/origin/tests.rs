@@ -210,6 +210,7 @@ fn a_key_without_groups_takes_no_id_of_a_group_that_another_key_is_bound_to_nor_
         assert_eq!(rule.name(), "group");
         for part in [
             "host b1 may work in groups that no other host's key is bound to, and so not in pub/a",
+            "with --group for each other group of its bots",
             "--host b1 --may build,operate --group pub/a`",
         ] {
             assert!(rule.to_string().contains(part), "{rule}");
