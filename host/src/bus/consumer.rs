@@ -23,6 +23,10 @@ use crate::ledger::{DeadLetter, Revived};
 /// How long a clean end of the session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// How long a broker may take to a clean end of a session that gives its messages back. One that does not come counts as a death, and each message as
+/// a failed attempt.
+const STEP_BACK: Duration = Duration::from_secs(10);
+
 /// A received message, unacknowledged.
 pub struct Delivery {
     /// Full topic.
@@ -335,7 +339,7 @@ impl Consumer {
             let _ = client.try_unsubscribe(filter);
         }
         let _ = client.try_disconnect();
-        let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+        let _ = timeout(STEP_BACK, async { while events.poll().await.is_ok() {} }).await;
         End::Unable
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions};
 use super::consumer::Delivery;
+use crate::ability::BotAbility;
 
 /// A session that brings nothing for so long has nothing: what waits in it comes at once.
 const QUIET: Duration = Duration::from_secs(10);
@@ -37,6 +38,8 @@ enum End {
     Empty,
     /// The bot ends.
     Cancelled,
+    /// Something keeps the bot from work.
+    Unable,
     /// Another attempt may do.
     Broken(String),
 }
@@ -55,17 +58,22 @@ impl OldSession {
         }
     }
 
-    /// Take it up. Its messages come as long as there are any; an unacknowledged one waits for the next start. The task tells
-    /// whether there is no such session any more.
-    pub fn start(self, cancel: CancellationToken) -> (mpsc::Receiver<Delivery>, JoinHandle<bool>) {
+    /// Take it up, while the bot can work. Its messages come as long as there are any; one that was not acknowledged comes again with the next
+    /// connection, once the bot can work again or at the next start. The task tells whether there is no such session any more.
+    pub fn start(self, ability: BotAbility, cancel: CancellationToken) -> (mpsc::Receiver<Delivery>, JoinHandle<bool>) {
         let (deliveries, receiver) = mpsc::channel(usize::from(self.options.receive_maximum).max(1));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
             loop {
-                match self.connection(&deliveries, &cancel).await {
+                tokio::select! {
+                    () = ability.regained() => {}
+                    () = cancel.cancelled() => return false,
+                }
+                match self.connection(&deliveries, &ability, &cancel).await {
                     End::Absent => return true,
                     End::Empty => return self.remove().await,
                     End::Cancelled => return false,
+                    End::Unable => continue,
                     End::Broken(why) => tracing::debug!(client = self.options.client_id, why, "not taken up"),
                 }
                 tokio::select! {
@@ -77,7 +85,12 @@ impl OldSession {
         (receiver, task)
     }
 
-    async fn connection(&self, deliveries: &mpsc::Sender<Delivery>, cancel: &CancellationToken) -> End {
+    async fn connection(
+        &self,
+        deliveries: &mpsc::Sender<Delivery>,
+        ability: &BotAbility,
+        cancel: &CancellationToken,
+    ) -> End {
         let (client, mut events) = self.options.client();
         let mut brought = false;
         let mut left = false;
@@ -85,6 +98,7 @@ impl OldSession {
             let event = tokio::select! {
                 event = events.poll() => event,
                 () = tokio::time::sleep(QUIET), if left && !brought => break End::Empty,
+                _ = ability.lost() => break End::Unable,
                 () = cancel.cancelled() => break End::Cancelled,
             };
             match event {
@@ -110,6 +124,7 @@ impl OldSession {
                                 break End::Cancelled;
                             }
                         }
+                        _ = ability.lost() => break End::Unable,
                         () = cancel.cancelled() => break End::Cancelled,
                     }
                 }

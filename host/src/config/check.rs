@@ -10,7 +10,7 @@ use super::problem::{Problem, Severity};
 use super::resolve::ResolvedBot;
 use super::{BrokerSettings, Config, ConfiguredBot, certificates};
 use crate::capability::Interface;
-use crate::capability::build::{IdsFault, ids_fault};
+use crate::capability::build::{IdsFault, User, ids_fault};
 use crate::capability::mail::Mail;
 use crate::capability::site::Closed;
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
@@ -74,7 +74,9 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
     let builders = bots
         .iter()
         .filter(|bot| bot.component.interfaces().contains(&Interface::Build));
-    findings.builds(builders.map(|bot| &bot.bot), ids_fault());
+    // Who checks may be root, and the host somebody else's.
+    let user = User::of_directory(state).unwrap_or_else(User::own);
+    findings.builds(builders.map(|bot| &bot.bot), ids_fault(user));
     findings.problems
 }
 
@@ -132,8 +134,13 @@ impl Findings<'_> {
         let Some(fault) = fault else { return };
         for bot in builders {
             let key = format!("bots.{}.grants.build", bot.name);
-            let remedy = format!("run `{}`", fault.command);
-            self.add(Severity::Warning, Some(bot.line), &key, fault.missing.clone(), &remedy);
+            self.add(
+                Severity::Warning,
+                Some(bot.line),
+                &key,
+                fault.missing.clone(),
+                &fault.remedy,
+            );
         }
     }
 
@@ -333,7 +340,7 @@ mod tests {
         };
         let fault = IdsFault {
             missing: "this user has no range".to_owned(),
-            command: "sudo usermod --add-subuids 1-2 bob".to_owned(),
+            remedy: "run `sudo usermod --add-subuids 1-2 bob`".to_owned(),
         };
         let text = told(Some(fault)).remove(0).to_string();
         for part in [

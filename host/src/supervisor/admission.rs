@@ -18,7 +18,7 @@ use super::spec::{BotSpec, BotStatus, Condition, InForce};
 use super::turns::Turns;
 use super::twins::Twins;
 use crate::bus::{ConnectionOptions, OldSession, client_id_of_bot};
-use crate::capability::build::ids_fault;
+use crate::capability::build::{IdsFault, User, ids_fault};
 use crate::capability::topic_grants::Routes;
 use crate::keys::Fingerprint;
 use crate::runtime::wit::types::Description;
@@ -56,7 +56,7 @@ impl Inner {
         let rights = Rights::of(spec, name, &component, &description, &resolved)?;
         rights.require(name, &description)?;
         let Rights { grants, routes, .. } = rights;
-        let lacking = grants.build.then(ids_fault).flatten();
+        let lacking = lacking_ids(grants.build).await;
         self.services.note_signer(spec.source.stock(), &grants.sign);
         let admitted = component.admit(self.inspector.engine(), &grants)?;
         let bot = Arc::new(BotContext {
@@ -217,4 +217,14 @@ pub fn is_bot_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// What keeps builds from having ids of their own, if a bot may build.
+async fn lacking_ids(builds: bool) -> Option<IdsFault> {
+    if !builds {
+        return None;
+    }
+    // It starts programs.
+    let asked = tokio::task::spawn_blocking(|| ids_fault(User::own()));
+    asked.await.ok().flatten()
 }

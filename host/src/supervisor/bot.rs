@@ -179,7 +179,7 @@ fn take_up(
     handler: &Arc<Handler>,
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Delivery>, JoinHandle<()>) {
-    let (deliveries, end) = old.start(cancel);
+    let (deliveries, end) = old.start(handler.ability.clone(), cancel);
     let handler = Arc::clone(handler);
     let noted = tokio::spawn(async move {
         if !matches!(end.await, Ok(true)) {

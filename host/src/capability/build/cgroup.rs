@@ -70,7 +70,11 @@ impl Group {
             }
         }
         let make = |base: &Option<PathBuf>, file: &str, value: u64| {
-            let path = base.as_ref()?.join(name);
+            // An ordinary user who was given a group may put his own processes into it and no others, and a build has another id.
+            let path = base
+                .as_ref()
+                .filter(|_| rustix::process::geteuid().is_root())?
+                .join(name);
             fs::create_dir(&path).ok()?;
             if fs::write(path.join(file), value.to_string()).is_err() {
                 let _ = fs::remove_dir(&path);

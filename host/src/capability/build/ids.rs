@@ -50,7 +50,7 @@ impl Ids {
             let installer = machine.installer_ids(build);
             return Self::Nobodys { build, installer };
         }
-        subordinate::of_user(rustix::process::getuid().as_raw()).map_or(Self::None, Self::Subordinate)
+        subordinate::own().map_or(Self::None, Self::Subordinate)
     }
 
     /// The subordinate ids of an ordinary user's host.

@@ -155,6 +155,14 @@ impl Keeper {
         outcome
     }
 
+    /// Why the ids can't be used after all: the system may keep this process, or whoever does not run as root, from making such a namespace or from
+    /// mounting in it. None: they can.
+    pub fn fault(&self) -> Option<String> {
+        self.ids?;
+        let tried = self.run(&["unshare", "--mount", "true"].map(OsString::from));
+        tried.err().map(|error| error.to_string())
+    }
+
     /// Runs a command to its end, as root of the namespace that has the host's own id and all subordinate ones.
     fn run(&self, words: &[OsString]) -> io::Result<()> {
         let mut child = self.start(words, Stdio::piped())?;

@@ -11,7 +11,7 @@ use super::apt::{self, Source};
 use super::archives;
 use super::error::{Attempt as _, BuildError};
 use super::job::{Job, Target};
-use super::lease::{Lock, lock_path};
+use super::lease::{Lock, lock_path, use_path};
 use super::machine_layer;
 use super::package::SourcePackage;
 use super::request::Backend;
@@ -155,6 +155,8 @@ impl Job<'_> {
         }
         write_settings(target.root, layer, extra)?;
         self.prepare_to_install(Role::of(target.backend))?;
+        // What is fetched, or is there already, stays until it is installed.
+        let _in_use = self.wait(&use_path(target.archives), false)?;
         self.fetch(target, wanted, !extra.stanzas.is_empty())?;
         let command = command(&INSTALL, wanted);
         self.apt(target, Purpose::Install, &command)?;

@@ -77,6 +77,14 @@ pub(super) fn lock_path(dir: &Path) -> PathBuf {
     name.into()
 }
 
+/// The lock file of those who use what is in a directory of fetched packages. It is another one than [`lock_path`]'s, which one of them holds while
+/// apt fetches, so that others install meanwhile; the housekeeping holds it alone.
+pub(super) fn use_path(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".use");
+    name.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

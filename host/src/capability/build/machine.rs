@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::seccomp;
-use super::subordinate::{self, SubIds};
+use super::subordinate::{self, SubIds, User};
 
 /// Where tools are looked for, and the only PATH that anything started from here ever has.
 pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,7 +40,7 @@ impl Machine {
                 .and_then(|text| codename(&text)),
             architecture: dpkg_architecture(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            sub_ids: uid.is_root().then(|| subordinate::of_user(0)).flatten(),
+            sub_ids: uid.is_root().then(subordinate::own).flatten(),
             has_all_ids: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_everything(&map)),
         }
     }
@@ -92,15 +92,15 @@ pub(super) fn sandbox_fault() -> Option<String> {
     if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
         return Some("user namespaces are switched off (set the sysctl user.max_user_namespaces above 0)".to_owned());
     }
-    if let Some(fault) = subordinate::ids_fault() {
-        return Some(fault.to_string());
-    }
     if !rustix::process::getuid().is_root() {
         if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
             return Some(
                 "ordinary users may not make user namespaces (set the sysctl kernel.unprivileged_userns_clone to 1)"
                     .to_owned(),
             );
+        }
+        if let Some(fault) = subordinate::ids_fault(User::own()) {
+            return Some(fault.to_string());
         }
         let output = Command::new("bwrap")
             .env_clear()

@@ -72,7 +72,7 @@ pub use request::{
     PhaseTime, Progress, Silent,
 };
 
-pub use subordinate::{IdsFault, ids_fault};
+pub use subordinate::{IdsFault, User, ids_fault};
 
 use cgroup::Group;
 use error::Attempt as _;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,8 @@ use foundry_broker::killpoint;
 
 use super::error::Attempt as _;
 use super::keeper::Keeper;
-use super::lease::{Lock, lock_path};
+use super::lease::{Lock, lock_path, use_path};
+use super::scratch::remove_old;
 use super::stage::Stage;
 use super::{BuildError, Builder, Shared};
 use crate::retention::{Bound, Kind, Limits, Report, Sweep, size_of_tree};
@@ -103,7 +105,9 @@ impl Shared {
         killpoint::pass("sweep-root");
         fs::remove_file(lock_path(directory))?;
         self.sizes().remove(directory);
-        keeper.remove(&[gone])
+        // What belongs to ids that the user has lost stays, with a warning, and keeps nothing else from going.
+        remove_old(&gone, keeper);
+        Ok(())
     }
 
     /// What is in a directory; what was half removed goes for good.
@@ -117,7 +121,7 @@ impl Shared {
             let directory = entry.path();
             if entry.file_name().to_string_lossy().starts_with(GONE) {
                 if !sweep.dry_run {
-                    keeper.remove(&[directory])?;
+                    remove_old(&directory, keeper);
                 }
                 continue;
             }
@@ -166,42 +170,55 @@ fn remove_stray_locks(parent: &Path, limits: &Limits, sweep: &Sweep) -> Result<(
     Ok(())
 }
 
-/// Removes packages that were fetched long ago. Each set of sources has a directory of its own; before there were such, packages were in the one
-/// above, where no build looks.
+/// Removes packages that were fetched long ago, but for those of a set of sources that a build installs from now. Each set has a directory of its own;
+/// before there were such, packages were in the one above, where no build looks.
 fn sweep_packages(
     archives: &Path,
     keeper: Keeper,
     report: &mut Report,
     limits: &Limits,
     sweep: &Sweep,
-) -> io::Result<()> {
-    let mut directories = vec![(archives.to_owned(), Duration::ZERO)];
-    for entry in fs::read_dir(archives)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            directories.push((entry.path(), limits.caches));
+) -> Result<(), BuildError> {
+    sweep_set(archives, Duration::ZERO, keeper, report, sweep).attempt("sweep", archives)?;
+    for entry in fs::read_dir(archives).attempt("read", archives)? {
+        let entry = entry.attempt("read", archives)?;
+        let directory = entry.path();
+        if !entry.file_type().attempt("read", &directory)?.is_dir() {
+            continue;
         }
-    }
-    for (directory, kept) in directories {
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let Ok(about) = fs::symlink_metadata(&path) else {
-                continue;
-            };
-            if path.extension().is_none_or(|ending| ending != "deb") {
-                continue;
-            }
-            if sweep.age(about.modified()?) <= kept && !kept.is_zero() {
-                report.kept.add(about.len());
-                continue;
-            }
-            if !sweep.dry_run {
-                keeper.remove(&[path])?;
-            }
-            report.removed.add(about.len());
+        if let Some(_lock) = Lock::attempt(&use_path(&directory), true)? {
+            sweep_set(&directory, limits.caches, keeper, report, sweep).attempt("sweep", &directory)?;
         }
     }
     Ok(())
+}
+
+/// Removes the packages of one directory that were fetched longer ago than they are kept.
+fn sweep_set(directory: &Path, kept: Duration, keeper: Keeper, report: &mut Report, sweep: &Sweep) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Ok(about) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if path.extension().is_none_or(|ending| ending != "deb") {
+            continue;
+        }
+        if sweep.age(fetched(&about)) <= kept && !kept.is_zero() {
+            report.kept.add(about.len());
+            continue;
+        }
+        if !sweep.dry_run && !remove_old(&path, keeper) {
+            report.kept.add(about.len());
+            continue;
+        }
+        report.removed.add(about.len());
+    }
+    Ok(())
+}
+
+/// When a package came here. The time of its last modification is its mirror's, which apt gives it.
+fn fetched(about: &fs::Metadata) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(about.ctime()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -292,25 +309,45 @@ mod tests {
     }
 
     #[test]
-    fn packages_that_were_fetched_long_ago_go() {
+    fn packages_that_were_fetched_long_ago_go_however_old_their_mirror_says_they_are() {
         let state = tempfile::tempdir().unwrap();
         let builder = Builder::new(state.path(), Settings::default()).unwrap();
         let archives = state.path().join("archives");
         fs::create_dir(archives.join("sources")).unwrap();
-        for (name, age) in [
-            ("sources/old.deb", 15),
-            ("sources/new.deb", 13),
-            ("before.deb", 0),
-            ("sources/lock", 90),
-        ] {
+        for name in ["sources/a.deb", "before.deb", "sources/lock"] {
             let file = File::create(archives.join(name)).unwrap();
-            file.set_modified(SystemTime::now() - DAY * age).unwrap();
+            file.set_modified(SystemTime::now() - DAY * 90).unwrap();
         }
-        let [_, packages] = builder.sweep(&Limits::default(), &now(false));
-        assert_eq!(
-            (packages.trouble, packages.removed.count, packages.kept.count),
-            (None, 2, 1)
-        );
-        assert!(archives.join("sources/new.deb").exists() && archives.join("sources/lock").exists());
+        let swept = |days: u32| {
+            let now = Sweep {
+                now: OffsetDateTime::now_utc() + DAY * days,
+                dry_run: false,
+            };
+            let [_, packages] = builder.sweep(&Limits::default(), &now);
+            (packages.trouble, packages.removed.count, packages.kept.count)
+        };
+        assert_eq!(swept(0), (None, 1, 1), "the one from before there were sets");
+        assert_eq!(swept(13), (None, 0, 1));
+        assert_eq!(swept(15), (None, 1, 0));
+        assert!(archives.join("sources/lock").exists());
+    }
+
+    #[test]
+    fn packages_that_a_build_is_about_to_install_stay() {
+        let state = tempfile::tempdir().unwrap();
+        let builder = Builder::new(state.path(), Settings::default()).unwrap();
+        let sources = state.path().join("archives/sources");
+        fs::create_dir(&sources).unwrap();
+        File::create(sources.join("a.deb")).unwrap();
+        let later = Sweep {
+            now: OffsetDateTime::now_utc() + DAY * 15,
+            dry_run: false,
+        };
+        let installing = Lock::attempt(&use_path(&sources), false).unwrap().unwrap();
+        let [_, packages] = builder.sweep(&Limits::default(), &later);
+        assert_eq!((packages.trouble, packages.removed.count), (None, 0));
+        drop(installing);
+        let [_, packages] = builder.sweep(&Limits::default(), &later);
+        assert_eq!((packages.trouble, packages.removed.count), (None, 1));
     }
 }

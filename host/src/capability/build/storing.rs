@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout_at;
+
 use super::{Artifact, ArtifactKind, BuildReport};
 use crate::capability::{ArtifactError, Level, Services};
 use crate::objects::Reached;
@@ -41,10 +43,14 @@ impl Caller<'_> {
     /// `unavailable`, if the store refuses this host, or is away for too long.
     pub async fn store(&self, report: BuildReport, duration: Duration) -> Result<Report, Error> {
         let mut pause = PAUSE.0;
+        // Before the call's time is over: a call that ends by that counts as the bot's fault.
+        let margin = MARGIN.min(self.until.saturating_duration_since(Instant::now()) / 2);
+        let end = self.until.checked_sub(margin).unwrap_or(self.until);
         loop {
-            let error = match self.try_to_store(&report, duration).await {
-                Ok(stored) => return Ok(stored),
-                Err(error) => error,
+            let error = match timeout_at(end.into(), self.try_to_store(&report, duration)).await {
+                Ok(Ok(stored)) => return Ok(stored),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(too_slow()),
             };
             let is_over = Instant::now() + pause + MARGIN > self.until;
             // Whom it refuses it refuses the next time as well, and another host may be let in.
@@ -79,6 +85,10 @@ impl Caller<'_> {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         })
     }
+}
+
+fn too_slow() -> Error {
+    Error::Unavailable("cannot store what was built: the artifact store is too slow, or away".to_owned())
 }
 
 async fn is_away(services: &Services) -> bool {

@@ -4,9 +4,11 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::keeper::Keeper;
 use super::machine::{self, DEBIAN_IDS};
 
 /// The first ids of a user's ranges, which are as large as a Debian system needs.
@@ -82,18 +84,64 @@ fn map(pid: u32, uids: &[Span], gids: &[Span]) -> io::Result<()> {
     Ok(())
 }
 
-/// The ranges that a user has in `/etc/subuid` and `/etc/subgid` now. They may be given while the host runs.
-pub(super) fn of_user(uid: u32) -> Option<SubIds> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = user_name(&passwd, uid);
+/// A user and its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// The user's id.
+    pub uid: u32,
+    /// The group's id.
+    pub gid: u32,
+}
+
+impl User {
+    /// This process's.
+    #[must_use]
+    pub fn own() -> Self {
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    /// The one whose a directory is. None: there is no such directory.
+    #[must_use]
+    pub fn of_directory(directory: &Path) -> Option<Self> {
+        let about = fs::metadata(directory).ok()?;
+        Some(Self {
+            uid: about.uid(),
+            gid: about.gid(),
+        })
+    }
+}
+
+/// The ranges that this process's user has in `/etc/subuid` and `/etc/subgid` now. They may be given while the host runs.
+pub(super) fn own() -> Option<SubIds> {
+    of_user(User::own())
+}
+
+fn of_user(User { uid, gid }: User) -> Option<SubIds> {
+    let name = local_name(uid).or_else(|| name_elsewhere(uid));
     let range = |path, own| {
         let text = fs::read_to_string(path).ok()?;
         range_of(&text, name.as_deref(), uid, own)
     };
     Some(SubIds {
         uid: range("/etc/subuid", uid)?,
-        gid: range("/etc/subgid", rustix::process::getgid().as_raw())?,
+        gid: range("/etc/subgid", gid)?,
     })
+}
+
+/// The name of a user who is in `/etc/passwd`.
+fn local_name(uid: u32) -> Option<String> {
+    user_name(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid)
+}
+
+/// The name of a user whom the machine knows from elsewhere, such as a directory of the network.
+fn name_elsewhere(uid: u32) -> Option<String> {
+    let mut getent = Command::new("getent");
+    let output = getent.args(["passwd", &uid.to_string()]).env_clear();
+    let output = output.env("PATH", machine::PATH).output().ok()?;
+    user_name(&String::from_utf8_lossy(&output.stdout), uid)
 }
 
 /// Why an ordinary user's host can't build under ids that are not its own.
@@ -101,57 +149,86 @@ pub(super) fn of_user(uid: u32) -> Option<SubIds> {
 pub struct IdsFault {
     /// What is missing.
     pub missing: String,
-    /// The command that brings it.
-    pub command: String,
+    /// What brings it, in words for people.
+    pub remedy: String,
 }
 
 impl fmt::Display for IdsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (run `{}`)", self.missing, self.command)
+        write!(f, "{} ({})", self.missing, self.remedy)
     }
 }
 
-/// What keeps an ordinary user's host from building under ids that are not its own. None: nothing does, or this is root's.
+/// What keeps a user's host from building under ids that are not its own. None: nothing does, or this is root's. Whether the ids that a user has can be
+/// used is tried for this process's user. Blocks, for as long as a program takes to start.
 #[must_use]
-pub fn ids_fault() -> Option<IdsFault> {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
+pub fn ids_fault(user: User) -> Option<IdsFault> {
+    if user.uid == 0 {
         return None;
     }
-    fault_of(&|tool| machine::tool(tool).is_some(), of_user(uid.as_raw()), &grant_ids)
+    let ids = of_user(user);
+    let fault = fault_of(&|tool| machine::tool(tool).is_some(), ids, &|| grant_ids(user.uid));
+    fault.or_else(|| (user.uid == User::own().uid).then(|| refusal(ids)).flatten())
+}
+
+/// Why the system lets nobody use the ids that are there.
+fn refusal(ids: Option<SubIds>) -> Option<IdsFault> {
+    let why = Keeper::new(ids).fault()?;
+    let is_restricted = fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        .is_ok_and(|setting| setting.trim() == "1");
+    Some(IdsFault {
+        missing: format!("cannot use this user's subordinate ids: {why}"),
+        remedy: if is_restricted {
+            "set the sysctl kernel.apparmor_restrict_unprivileged_userns to 0"
+        } else {
+            "newuidmap and newgidmap have to be set-user-id root; what starts the host may not forbid new rights, as NoNewPrivileges does; in a \
+             container the range has to be among its ids"
+        }
+        .to_owned(),
+    })
 }
 
 fn fault_of(has: &dyn Fn(&str) -> bool, ids: Option<SubIds>, grant: &dyn Fn() -> String) -> Option<IdsFault> {
     if let Some(tool) = ["newuidmap", "newgidmap"].into_iter().find(|tool| !has(tool)) {
         return Some(IdsFault {
             missing: format!("builds run under subordinate ids, and `{tool}` is not installed"),
-            command: "sudo apt install uidmap".to_owned(),
+            remedy: "run `sudo apt install uidmap`".to_owned(),
         });
     }
     ids.is_none().then(|| IdsFault {
         missing: format!("builds run under subordinate ids, and this host's user has no range of {DEBIAN_IDS}"),
-        command: grant(),
+        remedy: grant(),
     })
 }
 
-/// The command by which this host's user gets a range of ids that is nobody's yet.
-fn grant_ids() -> String {
+/// How a user gets a range of ids that is nobody's yet: by a command, which knows users of `/etc/passwd` only, or by hand.
+fn grant_ids(uid: u32) -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let uid = rustix::process::getuid().as_raw();
-    let user = user_name(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
-    grant_line(&user, &[read("/etc/subuid"), read("/etc/subgid")])
+    let first = first_free(&[read("/etc/subuid"), read("/etc/subgid")]);
+    match local_name(uid) {
+        Some(name) => grant_command(&name, first),
+        None => grant_by_hand(&name_elsewhere(uid).unwrap_or_else(|| uid.to_string()), first),
+    }
 }
 
-fn grant_line(user: &str, granted: &[String]) -> String {
+fn grant_command(user: &str, first: u32) -> String {
+    let range = format!("{first}-{}", first.saturating_add(DEBIAN_IDS - 1));
+    format!("run `sudo usermod --add-subuids {range} --add-subgids {range} {user}`")
+}
+
+fn grant_by_hand(user: &str, first: u32) -> String {
+    format!("add the line `{user}:{first}:{DEBIAN_IDS}` to /etc/subuid and to /etc/subgid")
+}
+
+/// The first id after all that are granted to anybody.
+fn first_free(granted: &[String]) -> u32 {
     const FIRST: u32 = 100_000;
     let ends = granted.iter().flat_map(|text| text.lines()).filter_map(|line| {
         let mut parts = line.trim().split(':').skip(1);
         let start: u32 = parts.next()?.parse().ok()?;
         start.checked_add(parts.next()?.parse().ok()?)
     });
-    let first = ends.fold(FIRST, u32::max);
-    let range = format!("{first}-{}", first.saturating_add(DEBIAN_IDS - 1));
-    format!("sudo usermod --add-subuids {range} --add-subgids {range} {user}")
+    ends.fold(FIRST, u32::max)
 }
 
 /// Says what to do about files of ids that are nobody's here any more: after a change of the ranges, only root has rights
@@ -211,17 +288,21 @@ mod tests {
 
     #[test]
     fn the_range_to_grant_is_nobodys() {
+        let first = first_free(&[String::new(), "eve:165536:65536\nx:1:2\nbroken".to_owned()]);
         assert_eq!(
-            grant_line("bob", &[String::new(), "eve:165536:65536\nx:1:2\nbroken".to_owned()]),
-            "sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 bob"
+            grant_command("bob", first),
+            "run `sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 bob`"
         );
-        assert!(grant_line("bob", &[]).contains("--add-subuids 100000-165535 "));
+        assert_eq!(
+            grant_by_hand("bob", first_free(&[])),
+            "add the line `bob:100000:65536` to /etc/subuid and to /etc/subgid"
+        );
     }
 
     #[test]
     fn what_is_missing_is_named_with_the_command_that_brings_it() {
         let ids = Some(SubIds { uid: 1, gid: 1 });
-        let grant = || grant_line("bob", &[]);
+        let grant = || grant_command("bob", first_free(&[]));
         let fault = |has: &dyn Fn(&str) -> bool, ids| fault_of(has, ids, &grant);
         assert_eq!(fault(&|_| true, ids), None);
         assert!(

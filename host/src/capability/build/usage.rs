@@ -288,14 +288,17 @@ impl Disk {
         let unnamed = family.unnamed(dev.unwrap_or_default(), ancestor, self.keeper)?;
         self.in_memory = unnamed.memory;
         let counted = count(&self.places, self.keeper)?.saturating_add(unnamed.disk);
-        if self.hidden.is_none() && family.hides() {
-            let before = if self.free_then > 0 { self.free_then } else { free };
-            self.hidden = Some((self.counted, before));
-        }
+        let before = if self.free_then > 0 { self.free_then } else { free };
+        self.hidden = hidden(self.hidden, family.hides(), (self.counted, before));
         // Who hides what he has open pays for all that has vanished from the disk meanwhile.
         let vanished = |(counted, before): (u64, u64)| counted.saturating_add(before.saturating_sub(free));
         Ok(counted.max(self.hidden.map_or(0, vanished)))
     }
+}
+
+/// What was counted, and what was free, when somebody began to hide what he has open. None: nobody does now; what is open is seen again then.
+fn hidden(since: Option<(u64, u64)>, hides: bool, now: (u64, u64)) -> Option<(u64, u64)> {
+    hides.then(|| since.unwrap_or(now))
 }
 
 /// Whether the disk of a directory has no room for a build. One that can't be asked counts as one that has.
@@ -362,6 +365,15 @@ mod tests {
         assert_eq!((memory.own, memory.files), (10 << 10, 20 << 10));
         assert_eq!(rollup("Pss:  30 kB\n").unwrap().own, 30 << 10);
         assert_eq!(rollup("Rss:  30 kB\n"), None);
+    }
+
+    #[test]
+    fn who_hides_what_he_has_open_pays_for_the_disk_only_as_long_as_he_does() {
+        let begun = hidden(None, true, (1, 100));
+        assert_eq!(begun, Some((1, 100)));
+        assert_eq!(hidden(begun, true, (2, 50)), begun);
+        assert_eq!(hidden(begun, false, (2, 50)), None);
+        assert_eq!(hidden(None, false, (2, 50)), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(in crate::config) const RETENTION_CACHES: Setting = retention(
     "caches",
     "time",
     "14d",
-    "How long what only saves time is kept unused: fetched repositories, build layers, roots (after `builds.root-max-age`), fetched packages. Two days at least.",
+    "How long what only saves time is kept unused: fetched repositories, build layers, roots (after `builds.root-max-age`). Fetched packages go so long after they were fetched, unless a build installs them now. Two days at least.",
 );
 pub(in crate::config) const RETENTION_CACHES_SIZE: Setting = retention(
     "caches-size",

@@ -11,9 +11,10 @@ use rustix::process::{getgid, getuid};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{BuildError, Settings, Silent, ids_fault};
+use super::super::{BuildError, Needs, Settings, Silent, User, ids_fault};
 use super::fixture::{Sample, pids_of, run};
 use super::probes::homes_of;
+use crate::retention::{Limits, Sweep};
 
 /// An id that is nobody's.
 const SOMEBODY: u32 = 54321;
@@ -27,6 +28,8 @@ const FORMERLY: u32 = 1_600_000_000;
 const EARLIER: &str = "FOUNDRY_TEST_EARLIER_STATE";
 /// Says that there are no subordinate ids.
 const WITHOUT: &str = "FOUNDRY_TEST_WITHOUT_IDS";
+/// Says that there are some, and that nothing gets the right to use them.
+const FORBIDDEN: &str = "FOUNDRY_TEST_FORBIDDEN_IDS";
 
 /// Shows the machine with a user that it does not have, to one command.
 const WITH_SOMEBODY: &str = "\
@@ -76,10 +79,13 @@ impl Somebody {
     fn passes(&self, tests: &[&str], arguments: &[&str], environment: Option<(&str, String)>) -> u32 {
         let module = module_path!().split_once("::").unwrap().1.rsplit_once("::").unwrap().0;
         let (home, somebody) = (self.home.path(), SOMEBODY.to_string());
+        // As for a service with NoNewPrivileges.
+        let is_forbidden = environment.as_ref().is_some_and(|(name, _)| *name == FORBIDDEN);
         let output = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", WITH_SOMEBODY, "sh"])
             .arg(home.join("etc"))
             .args(["setpriv", "--reuid", &somebody, "--regid", &somebody, "--clear-groups"])
+            .args(is_forbidden.then_some("--no-new-privs"))
             .arg(home.join("tests"))
             .args(["--test-threads", "3"])
             .args(arguments)
@@ -156,6 +162,15 @@ fn a_user_without_subordinate_ids_is_told_the_command_that_gives_them() {
 }
 
 #[test]
+fn a_user_who_may_not_use_his_subordinate_ids_is_told_why() {
+    if getuid().is_root() {
+        let passed =
+            Somebody::new(Some(RANGES)).passes(&["ordinary::without_the_right"], &[], Some((FORBIDDEN, String::new())));
+        assert_eq!(passed, 1);
+    }
+}
+
+#[test]
 fn an_ordinary_users_host_starts_although_he_has_lost_the_ids_of_earlier_builds() {
     if !getuid().is_root() {
         return;
@@ -182,16 +197,27 @@ fn an_ordinary_users_host_starts_although_he_has_lost_the_ids_of_earlier_builds(
             );
         }
     }
-    for name in ["builds/b1/lock", "layers/l1.lock", "roots/r1.lock"] {
+    // One that can be removed, and was used last after those that can't.
+    fs::create_dir(state.join("layers/l2")).unwrap();
+    chown(state.join("layers/l2"), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    for name in ["builds/b1/lock", "layers/l1.lock", "roots/r1.lock", "layers/l2.lock"] {
         let file = fs::File::create(state.join(name)).unwrap();
-        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let is_later = name == "layers/l2.lock";
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(is_later.into()))
+            .unwrap();
         chown(state.join(name), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     }
     chown(&state, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     let environment = (EARLIER, state.display().to_string());
     let passed = somebody.passes(&["ordinary::with_what_cannot_be_removed"], &[], Some(environment));
     assert_eq!(passed, 1);
-    for name in ["builds/b1/build", "layers/l1/usr", "roots/r1/usr", "archives/a1"] {
+    assert!(!state.join("layers/l2").exists() && !state.join("layers/gone-l2").exists());
+    for name in [
+        "builds/b1/build",
+        "layers/gone-l1/usr",
+        "roots/gone-r1/usr",
+        "archives/a1",
+    ] {
         assert!(
             state.join(name).join("file.deb").exists(),
             "{name}: nobody had the right to remove it"
@@ -253,7 +279,12 @@ fn without_subordinate_ids_nothing_is_built_and_the_remedy_is_named() {
     let error = sample.build().unwrap_err();
     let remedy = "--add-subuids 100000-165535 --add-subgids 100000-165535 somebody`";
     assert!(error.may_pass() && error.to_string().contains(remedy), "{error}");
-    assert!(ids_fault().unwrap().to_string().contains("(run `sudo usermod "));
+    assert!(
+        ids_fault(User::own())
+            .unwrap()
+            .to_string()
+            .contains("(run `sudo usermod ")
+    );
     assert_eq!(
         sample
             .log()
@@ -264,11 +295,39 @@ fn without_subordinate_ids_nothing_is_built_and_the_remedy_is_named() {
     );
 }
 
+/// Run by a test above, as an ordinary user who has ids.
+#[test]
+fn without_the_right_to_use_them_ids_are_a_fault_before_a_build_is_begun() {
+    if std::env::var(FORBIDDEN).is_err() {
+        return;
+    }
+    let fault = ids_fault(User::own()).unwrap().to_string();
+    assert!(
+        fault.starts_with("cannot use this user's subordinate ids: newuidmap") && fault.contains("NoNewPrivileges"),
+        "{fault}"
+    );
+    let sample = Sample::running("");
+    let builder = sample.builder();
+    let lack = run(async { builder.probe(Needs::default()).await })
+        .unwrap_err()
+        .to_string();
+    assert!(lack.contains(&fault), "{lack}");
+}
+
 /// Run by a test above, as an ordinary user, with what somebody else's ids have left.
 #[test]
 fn with_what_cannot_be_removed_a_host_starts_and_builds() {
     let Ok(state) = std::env::var(EARLIER) else { return };
-    super::super::Builder::new(Path::new(&state), Settings::default()).unwrap();
+    let builder = super::super::Builder::new(Path::new(&state), Settings::default()).unwrap();
+    // Fetched packages are as old as their directories' entries, so it is the sweep's clock that is ahead.
+    let later = Sweep {
+        now: time::OffsetDateTime::now_utc() + Duration::from_secs(60 * 86_400),
+        dry_run: false,
+    };
+    for _ in 0..2 {
+        let [roots, packages] = builder.sweep(&Limits::default(), &later);
+        assert_eq!((roots.trouble, packages.trouble), (None, None));
+    }
     let mut sample = Sample::running("@echo built");
     sample.shared_state = Some(state.into());
     let builder = sample.builder();
