@@ -47,7 +47,7 @@ fn what_was_built_is_kept_and_stored_when_the_store_is_back_and_not_built_again(
     cable.mend();
     farm.await_event("foundry.dist.v1", &commit);
     assert_eq!(
-        logged(&farm, "building "),
+        logged(&farm, "building file://"),
         1,
         "{}",
         run(farm.foundry().args(["logs", "buildbot"]))

@@ -209,7 +209,7 @@ pub enum Rule {
     /// It is work of a group in which the host may not work.
     #[error(
         "host {host} may work in {groups}, and so not in {group} (if it should, run `foundry-host key allow {key} --host {host} \
-         --may {wanted}`{others})"
+         --may {wanted})"
     )]
     OthersGroup {
         /// The key.
@@ -220,10 +220,9 @@ pub enum Rule {
         groups: String,
         /// The group.
         group: String,
-        /// What would be enough, as `key allow` is told.
+        /// What would be enough, as `key allow` is told, and what else to see to. One field, since refusals are returned in many places
+        /// and are not to be larger than they have to.
         wanted: String,
-        /// What else to see to.
-        others: &'static str,
     },
 }
 

@@ -77,16 +77,16 @@ fn others_group(key: Fingerprint, binding: &Binding, group: &str, open: String) 
         true => group,
         false => "GROUP",
     };
+    let others = match binding.groups.are_any() {
+        true => ", and with --group for each other group of its bots: a bound key works in no others",
+        false => "",
+    };
     Rule::OthersGroup {
         key,
         host: binding.host().to_owned(),
         groups: open,
         group: shown.to_owned(),
-        wanted: format!("{} --group {shown}", super::flags(binding, &binding.may)),
-        others: match binding.groups.are_any() {
-            true => ", and with --group for each other group of its bots: a bound key works in no others",
-            false => "",
-        },
+        wanted: format!("{} --group {shown}`{others}", super::flags(binding, &binding.may)),
     }
 }
 
