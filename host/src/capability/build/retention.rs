@@ -319,10 +319,8 @@ mod tests {
             file.set_modified(SystemTime::now() - DAY * 90).unwrap();
         }
         let swept = |days: u32| {
-            let now = Sweep {
-                now: OffsetDateTime::now_utc() + DAY * days,
-                dry_run: false,
-            };
+            let then = OffsetDateTime::now_utc() + DAY * days;
+            let now = Sweep::new(then, then);
             let [_, packages] = builder.sweep(&Limits::default(), &now);
             (packages.trouble, packages.removed.count, packages.kept.count)
         };
@@ -339,10 +337,8 @@ mod tests {
         let sources = state.path().join("archives/sources");
         fs::create_dir(&sources).unwrap();
         File::create(sources.join("a.deb")).unwrap();
-        let later = Sweep {
-            now: OffsetDateTime::now_utc() + DAY * 15,
-            dry_run: false,
-        };
+        let then = OffsetDateTime::now_utc() + DAY * 15;
+        let later = Sweep::new(then, then);
         let installing = Lock::attempt(&use_path(&sources), false).unwrap().unwrap();
         let [_, packages] = builder.sweep(&Limits::default(), &later);
         assert_eq!((packages.trouble, packages.removed.count), (None, 0));

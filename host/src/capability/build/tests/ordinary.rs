@@ -320,10 +320,8 @@ fn with_what_cannot_be_removed_a_host_starts_and_builds() {
     let Ok(state) = std::env::var(EARLIER) else { return };
     let builder = super::super::Builder::new(Path::new(&state), Settings::default()).unwrap();
     // Fetched packages are as old as their directories' entries, so it is the sweep's clock that is ahead.
-    let later = Sweep {
-        now: time::OffsetDateTime::now_utc() + Duration::from_secs(60 * 86_400),
-        dry_run: false,
-    };
+    let then = time::OffsetDateTime::now_utc() + Duration::from_secs(60 * 86_400);
+    let later = Sweep::new(then, then);
     for _ in 0..2 {
         let [roots, packages] = builder.sweep(&Limits::default(), &later);
         assert_eq!((roots.trouble, packages.trouble), (None, None));
