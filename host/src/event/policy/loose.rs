@@ -209,7 +209,8 @@ mod tests {
         ] {
             let expected = format!("run `foundry-host key allow {} {command}", key_of(host).fingerprint);
             let remedies: Vec<_> = told.iter().map(|loose| loose.remedy.as_str()).collect();
-            assert!(remedies.contains(&expected.as_str()), "{expected}: {remedies:?}");
+            let is_told = remedies.iter().any(|remedy| remedy.starts_with(&expected));
+            assert!(is_told, "{expected}: {remedies:?}");
         }
         assert_eq!(told.len(), 3);
         assert!(told[0].what.contains("(groups of builders: pub/a, pub/b)"), "{told:?}");
