@@ -60,6 +60,8 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     );
     assert_eq!(host.status("packer").unwrap().handled, 0);
     host.shutdown().await;
+    // It holds the state directory as long as it is there.
+    drop(host);
     // There is room again, as far as this start goes.
     let host = Host::start(at(directory.path(), BrokerAddress::local(broker.address())))
         .await
