@@ -60,11 +60,13 @@ async fn what_an_unable_bot_would_try_again_goes_back_to_its_group_and_counts_as
             (is_back && host.status("hostile").unwrap().in_hand == 0).then_some(())
         })
         .await;
-        let status = host.status("hostile").unwrap();
-        assert_eq!(
-            (status.condition.name(), status.detail.as_deref()),
-            ("unable", Some(WHY))
-        );
+        // The broker knows of it a moment before.
+        eventually("it says why", async || {
+            let status = host.status("hostile").unwrap();
+            let says_why = (status.condition.name(), status.detail.as_deref()) == ("unable", Some(WHY));
+            says_why.then_some(())
+        })
+        .await;
         help(&host);
         eventually("it has it in hand again", async || {
             (host.status("hostile").unwrap().in_hand == 1).then_some(())

@@ -30,7 +30,9 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     };
     let host = Host::start(config).await.unwrap();
     assert_eq!(host.disk().unwrap().level, Level::Full);
-    let mut builds = spec("hostile").named("packer");
+    // Each with a group of its own.
+    let packer = || spec("hostile").named("packer").option("endpoint", "packer");
+    let mut builds = packer();
     builds.grants.build = true;
     host.load(builds).await.unwrap();
     let why = eventually("the list says why it does nothing", async || {
@@ -66,7 +68,7 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     let host = Host::start(at(directory.path(), BrokerAddress::local(broker.address())))
         .await
         .unwrap();
-    host.load(spec("hostile").named("packer")).await.unwrap();
+    host.load(packer()).await.unwrap();
     eventually("it is handled then", async || {
         (host.status("packer").ok()?.handled == 1).then_some(())
     })
