@@ -45,19 +45,14 @@ impl BrokerClock {
     pub(super) fn note(&self, connack: &ConnAck) {
         let Some(time) = told(connack) else { return };
         let found = trouble(milliseconds(OffsetDateTime::now_utc()).saturating_sub(time));
-        match (self.trouble(), found) {
-            (None, Some(trouble)) => {
+        if let Some(trouble) = found {
+            let is_new = self.ability.lose(Whom::All, CLOCK, trouble.clone());
+            if is_new {
                 tracing::warn!("{trouble}");
-                self.ability.lose(Whom::All, CLOCK, trouble);
             }
-            (Some(_), Some(trouble)) => {
-                self.ability.lose(Whom::All, CLOCK, trouble);
-            }
-            (Some(_), None) => {
-                tracing::info!("this machine's clock agrees with the broker's again");
-                self.ability.regain(Whom::All, CLOCK);
-            }
-            (None, None) => {}
+        } else if self.trouble().is_some() {
+            tracing::info!("this machine's clock agrees with the broker's again");
+            self.ability.regain(Whom::All, CLOCK);
         }
     }
 

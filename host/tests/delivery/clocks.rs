@@ -2,10 +2,10 @@
 
 use foundry_host::bus::BrokerAddress;
 use foundry_host::supervisor::Host;
-use serde_json::json;
 
 use crate::proxy::Proxy;
-use crate::support::{eventually, publish, signed, spec};
+use crate::support::{eventually, publish, spec};
+use crate::waiting::order;
 use crate::{at, broker};
 
 const MINUTE: i64 = 60_000;
@@ -29,13 +29,7 @@ async fn a_host_whose_clock_is_wrong_says_so_and_takes_no_work_until_it_is_right
         detail.contains("10 min ahead").then_some(())
     })
     .await;
-    let order = signed(
-        directory.path(),
-        "hostile-in",
-        "m",
-        "test.order.v1",
-        json!({ "do": "done" }),
-    );
+    let order = order(directory.path(), "m", "done");
     publish(&BrokerAddress::local(broker.address()), "foundry/hostile-in", order).await;
     let operator = broker.operator();
     eventually("the message waits, and nobody has it", async || {

@@ -3,9 +3,9 @@
 use foundry_host::bus::BrokerAddress;
 use foundry_host::retention::Limits;
 use foundry_host::supervisor::{Host, HostConfig, Level};
-use serde_json::json;
 
-use crate::support::{eventually, publish, signed, spec};
+use crate::support::{eventually, publish, spec};
+use crate::waiting::order;
 use crate::{at, broker};
 
 /// What a group of that name has: members, messages that wait, and messages that somebody has.
@@ -43,13 +43,7 @@ async fn a_bot_that_builds_takes_no_work_while_the_disk_is_full_and_the_others_d
     assert_eq!(host.inabilities(), [format!("builds: {why}")]);
     host.load(spec("hostile").named("others")).await.unwrap();
     assert!(operator.create_group("$share/packer/foundry/hostile-in").await);
-    let order = signed(
-        directory.path(),
-        "hostile-in",
-        "m",
-        "test.order.v1",
-        json!({ "do": "done" }),
-    );
+    let order = order(directory.path(), "m", "done");
     publish(&BrokerAddress::local(broker.address()), "foundry/hostile-in", order).await;
     eventually("the other bot goes on", async || {
         (host.status("others").ok()?.handled == 1).then_some(())
