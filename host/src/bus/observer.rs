@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionOptions;
-use super::consumer::{Consumer, Delivery};
+use super::consumer::{Consumer, ConsumerState, Delivery};
 use super::crowd::{Change, Crowd, Full};
 use super::doubts::Doubts;
 use super::herald::Herald;
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Keeps the presence of all bots, and the events of all hosts.
 pub struct Observer {
     bots: Arc<Bots>,
+    /// Of the first session.
+    state: watch::Receiver<ConsumerState>,
 }
 
 /// The bots that are known, and those that nobody believes to be any.
@@ -76,8 +78,21 @@ impl Observer {
             doubts,
             ledger,
         };
-        tokio::spawn(recorder.run(source));
-        Self { bots }
+        let session = source.session();
+        let state = session.state.clone();
+        tokio::spawn(recorder.run(source, session));
+        Self { bots, state }
+    }
+
+    /// Wait until the broker brings what goes by, so that all that is published from then on is seen; with a broker that is away,
+    /// until it is there.
+    pub async fn watches(&self) {
+        // The sender is gone once the host ends.
+        let _ = self
+            .state
+            .clone()
+            .wait_for(|state| *state == ConsumerState::Subscribed)
+            .await;
     }
 
     /// The bots of all hosts that this one believes, by host and name.
@@ -106,6 +121,7 @@ struct Source {
 /// A session that brings them, until it is ended.
 struct Session {
     deliveries: mpsc::Receiver<Delivery>,
+    state: watch::Receiver<ConsumerState>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -121,9 +137,10 @@ impl Source {
             ability: None,
         };
         let cancel = self.cancel.child_token();
-        let (deliveries, _state, task) = consumer.start(cancel.clone());
+        let (deliveries, state, task) = consumer.start(cancel.clone());
         Session {
             deliveries,
+            state,
             cancel,
             task,
         }
@@ -148,8 +165,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    async fn run(self, source: Source) {
-        let mut session = source.session();
+    async fn run(self, source: Source, mut session: Session) {
         let mut look = tokio::time::interval(LOOK);
         let mut known = self.verifier.trust.now();
         self.forget_unknown(&known).await;

@@ -42,6 +42,9 @@ use crate::tls::ReadTls;
 /// How long an event is kept for subscribers that may come back: Mosquitto forgets shared subscriptions when it restarts.
 const READERS_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the start waits for the embedded broker to bring what goes by: a moment, however busy the machine is.
+const OBSERVED_WITHIN: Duration = Duration::from_secs(10);
+
 impl Host {
     /// Start a host without any bot.
     ///
@@ -165,6 +168,10 @@ impl Host {
             ledger.clone(),
             cancel.clone(),
         );
+        // A broker elsewhere may be away; this one is here, and a client that finds the host started finds that it records.
+        if broker.is_some() && tokio::time::timeout(OBSERVED_WITHIN, observer.watches()).await.is_err() {
+            tracing::warn!("the own broker does not bring what goes by yet: `runs` may lack what happens now");
+        }
         tokio::spawn(forward_logs(
             services.logs.listen(),
             publisher.clone(),
