@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions};
 use super::consumer::Delivery;
+use super::polled::Polled;
 use crate::ability::BotAbility;
 
 /// A session that brings nothing for so long has nothing: what waits in it comes at once.
@@ -96,7 +97,7 @@ impl OldSession {
         let mut left = false;
         let end = loop {
             let event = tokio::select! {
-                event = events.poll() => event,
+                event = events.next() => event,
                 () = tokio::time::sleep(QUIET), if left && !brought => break End::Empty,
                 _ = ability.lost() => break End::Unable,
                 () = cancel.cancelled() => break End::Cancelled,
@@ -147,7 +148,7 @@ impl OldSession {
         };
         let (client, mut events) = options.client();
         let connected = async {
-            while !matches!(events.poll().await?, Event::Incoming(Packet::ConnAck(_))) {}
+            while !matches!(events.next().await?, Event::Incoming(Packet::ConnAck(_))) {}
             Ok::<(), ConnectionError>(())
         };
         let is_connected = matches!(timeout(QUIET, connected).await, Ok(Ok(())));
@@ -158,7 +159,7 @@ impl OldSession {
     }
 }
 
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+async fn goodbye(client: &AsyncClient, events: &mut Polled) {
     let _ = client.try_disconnect();
-    let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+    let _ = timeout(GOODBYE, async { while events.next().await.is_ok() {} }).await;
 }
