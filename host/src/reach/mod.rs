@@ -27,7 +27,7 @@ pub use address::is_public;
 pub use client::Client;
 pub use glob::Glob;
 pub use host::{BadHost, Host, HostPattern};
-pub use network::{Addresses, ClearText, Network, PrivateAddress, Rule};
+pub use network::{Addresses, ClearText, Exposed, Network, PrivateAddress, Rule};
 pub use pattern::{BadPattern, Pattern, WebPattern};
 pub use permits::Permits;
 pub use redirect::{BadRedirect, redirect};
