@@ -19,6 +19,7 @@ mod pattern;
 mod permits;
 mod redirect;
 mod target;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -32,3 +33,4 @@ pub use pattern::{BadPattern, Pattern, WebPattern};
 pub use permits::Permits;
 pub use redirect::{BadRedirect, redirect};
 pub use target::{Scheme, Server, Target};
+pub(crate) use written::stored_as_text;
