@@ -87,6 +87,7 @@ async fn a_bot_has_the_host_hold_no_more_than_one_message_may() {
         ("delete for ever", "TooLarge(33554432)"),
         ("read for ever", "10000 events, writes and reads of state"),
         ("publish for ever", "10000 events, writes and reads of state"),
+        ("store for ever", "store and send 512 MiB"),
     ] {
         let id = order.replace(' ', "-");
         let reason = reason_of(&host, &id, order).await;

@@ -83,7 +83,7 @@ impl BrokerClock {
         };
         let (client, mut events) = options.client();
         let told = async {
-            while let Ok(event) = events.poll().await {
+            while let Ok(event) = events.next().await {
                 if let Event::Incoming(Packet::ConnAck(connack)) = event {
                     self.note(&connack);
                     let _ = client.try_disconnect();

@@ -5,12 +5,13 @@ use std::time::Duration;
 use foundry_broker::{DURABLE_PROPERTY, PLACES_PROPERTY};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, LastWill};
-use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use url::Url;
 
 use super::concerns::Concerns;
 use super::herald::Visit;
+use super::polled::Polled;
 use super::take_overs::TakeOvers;
 use crate::tls::{ClientTls, ReadTls};
 
@@ -132,14 +133,14 @@ impl ConnectionOptions {
         self.persistent.then_some(SESSION_EXPIRY)
     }
 
-    /// Make a client. It connects when its event loop is polled.
-    pub(super) fn client(&self) -> (AsyncClient, EventLoop) {
+    /// Make a client, which connects at once, and what happens on its connection.
+    pub(super) fn client(&self) -> (AsyncClient, Polled) {
         self.client_of(None, None)
     }
 
     /// The same, for one whose end the broker tells of (its will, retained), and for a member of groups that can hold so many
     /// messages by now.
-    pub(super) fn client_of(&self, visit: Option<&Visit>, places: Option<u16>) -> (AsyncClient, EventLoop) {
+    pub(super) fn client_of(&self, visit: Option<&Visit>, places: Option<u16>) -> (AsyncClient, Polled) {
         let mut options = self.mqtt();
         if let Some(places) = places {
             options.set_user_properties(vec![(PLACES_PROPERTY.to_owned(), places.to_string())]);
@@ -148,7 +149,8 @@ impl ConnectionOptions {
             let (topic, will) = (&visit.topic, visit.will.clone());
             options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true, None));
         }
-        AsyncClient::new(options, REQUESTS)
+        let (client, events) = AsyncClient::new(options, REQUESTS);
+        (client, Polled::start(events))
     }
 
     fn mqtt(&self) -> MqttOptions {

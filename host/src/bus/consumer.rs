@@ -8,7 +8,7 @@ use foundry_broker::{ATTEMPT_PROPERTY, PLACES_TOPIC};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
 use super::herald::Card;
+use super::polled::Polled;
 use super::publisher::AGAIN_PROPERTY;
 use crate::ability::BotAbility;
 use crate::ledger::{DeadLetter, Revived};
@@ -257,7 +258,7 @@ impl Consumer {
         let mut unanswered = 0usize;
         loop {
             let event = tokio::select! {
-                event = events.poll() => event,
+                event = events.next() => event,
                 () = cancel.cancelled() => {
                     goodbye(&client, &mut events, self.presence.as_ref()).await;
                     return End::Cancelled;
@@ -331,7 +332,7 @@ impl Consumer {
     /// Leave the groups, with all of their messages that are not acknowledged. The end is an orderly one (DISCONNECT), so that the embedded
     /// broker gives them to other members at once, and counts no failed attempt. A broker that keeps a share of the messages for members that
     /// are away (Mosquitto) keeps those that it has sent, and no others, since the subscriptions end before.
-    async fn step_back(&self, client: &AsyncClient, events: &mut EventLoop, returned: &CancellationToken) -> End {
+    async fn step_back(&self, client: &AsyncClient, events: &mut Polled, returned: &CancellationToken) -> End {
         // Before others can have them.
         returned.cancel();
         for filter in &self.filters {
@@ -339,7 +340,7 @@ impl Consumer {
             let _ = client.try_unsubscribe(filter);
         }
         let _ = client.try_disconnect();
-        let _ = timeout(STEP_BACK, async { while events.poll().await.is_ok() {} }).await;
+        let _ = timeout(STEP_BACK, async { while events.next().await.is_ok() {} }).await;
         End::Unable
     }
 }
@@ -397,14 +398,14 @@ enum End {
 }
 
 /// Take the leave and end the session in order, so that the broker doesn't publish the will.
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop, presence: Option<&Card>) {
+async fn goodbye(client: &AsyncClient, events: &mut Polled, presence: Option<&Card>) {
     let mut said = true;
     for (topic, payload) in presence.into_iter().flat_map(Card::leave) {
         said &= client.try_publish(topic, QoS::AtLeastOnce, true, payload).is_ok();
     }
     let _ = client.try_disconnect();
     let end = async {
-        while let Ok(event) = events.poll().await {
+        while let Ok(event) = events.next().await {
             // What was said before is on its way then.
             if let (true, Event::Outgoing(Outgoing::Disconnect), Some(card)) = (said, event, presence) {
                 card.has_left();
@@ -416,7 +417,7 @@ async fn goodbye(client: &AsyncClient, events: &mut EventLoop, presence: Option<
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::MqttOptions;
+    use rumqttc::v5::{EventLoop, MqttOptions};
 
     use super::*;
 

@@ -57,11 +57,11 @@ pub async fn contact(broker: &BrokerAddress, host: Option<&str>) -> Result<Conta
 async fn answer(options: &ConnectionOptions) -> Contact {
     let (client, mut events) = options.client();
     loop {
-        match events.poll().await {
+        match events.next().await {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 options.concerns.note(&connack, options.session_expiry());
                 let _ = client.try_disconnect();
-                let end = async { while events.poll().await.is_ok() {} };
+                let end = async { while events.next().await.is_ok() {} };
                 let _ = tokio::time::timeout(GOODBYE, end).await;
                 let clock = options.concerns.clock().trouble();
                 return Contact::Welcome(options.concerns.all().into_iter().chain(clock).collect());

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event as MqttEvent, EventLoop};
+use rumqttc::v5::{AsyncClient, Event as MqttEvent};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::client_id::client_id_of_part;
 use super::connection::{Backoff, ConnectionOptions};
 use super::holder::{Answer, Arrival, Holder, Known, Presented, Word, arrival};
+use super::polled::Polled;
 use super::presence;
 use crate::event::{Event, Origin, OutgoingEvent, Refusal, Topics, Verifier};
 use crate::keys::{SignError, Signer};
@@ -187,9 +186,8 @@ pub(super) fn signed(host: &str, topics: &Topics, signer: &Signer, word: &Word) 
 struct Line {
     client: AsyncClient,
     filters: [String; 2],
-    events: mpsc::Receiver<Result<MqttEvent, ConnectionError>>,
+    events: Polled,
     subscribed: bool,
-    poller: AbortHandle,
 }
 
 impl Line {
@@ -201,22 +199,19 @@ impl Line {
             receive_maximum: 64,
             ..inquiry.connection.clone()
         };
-        let (client, poll) = options.client();
-        let (sender, events) = mpsc::channel(64);
+        let (client, events) = options.client();
         Self {
             client,
             filters: [inquiry.verifier.topics.host(host), inquiry.verifier.topics.peer(host)],
             events,
             subscribed: false,
-            poller: tokio::spawn(poll_into(poll, sender)).abort_handle(),
         }
     }
 
     /// What came within a short time; none at the end of the connection.
     async fn next(&mut self) -> Option<Option<Publish>> {
-        let event = match timeout(LOOK, self.events.recv()).await {
-            Err(_) => return Some(None),
-            Ok(event) => event?,
+        let Ok(event) = timeout(LOOK, self.events.next()).await else {
+            return Some(None);
         };
         match event {
             Ok(MqttEvent::Incoming(Packet::ConnAck(_))) => {
@@ -241,23 +236,6 @@ impl Line {
 
     async fn close(mut self) {
         let _ = self.client.try_disconnect();
-        let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = self.events.recv().await {} }).await;
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.poller.abort();
-    }
-}
-
-/// In a task of its own, since an attempt to connect that is cancelled begins again.
-async fn poll_into(mut events: EventLoop, sender: mpsc::Sender<Result<MqttEvent, ConnectionError>>) {
-    loop {
-        let event = events.poll().await;
-        let is_end = event.is_err();
-        if sender.send(event).await.is_err() || is_end {
-            return;
-        }
+        let _ = timeout(GOODBYE, async { while self.events.next().await.is_ok() {} }).await;
     }
 }

@@ -19,6 +19,7 @@ mod observer;
 mod old_session;
 mod packet_size;
 mod peers;
+mod polled;
 mod presence;
 mod publisher;
 mod record;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions};
 use super::consumer::Delivery;
+use super::polled::Polled;
 use crate::ability::BotAbility;
 
 /// A session that brings nothing for so long has nothing: what waits in it comes at once.
@@ -96,7 +97,7 @@ impl OldSession {
         let mut left = false;
         let end = loop {
             let event = tokio::select! {
-                event = events.poll() => event,
+                event = events.next() => event,
                 () = tokio::time::sleep(QUIET), if left && !brought => break End::Empty,
                 _ = ability.lost() => break End::Unable,
                 () = cancel.cancelled() => break End::Cancelled,
@@ -147,7 +148,7 @@ impl OldSession {
         };
         let (client, mut events) = options.client();
         let connected = async {
-            while !matches!(events.poll().await?, Event::Incoming(Packet::ConnAck(_))) {}
+            while !matches!(events.next().await?, Event::Incoming(Packet::ConnAck(_))) {}
             Ok::<(), ConnectionError>(())
         };
         let is_connected = matches!(timeout(QUIET, connected).await, Ok(Ok(())));
@@ -158,7 +159,117 @@ impl OldSession {
     }
 }
 
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+async fn goodbye(client: &AsyncClient, events: &mut Polled) {
     let _ = client.try_disconnect();
-    let _ = timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
+    let _ = timeout(GOODBYE, async { while events.next().await.is_ok() {} }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use foundry_broker::Broker;
+    use rumqttc::v5::MqttOptions;
+    use rumqttc::v5::mqttbytes::QoS;
+
+    use super::*;
+    use crate::ability::{Ability, Whom};
+    use crate::bus::{BrokerAddress, Concerns, TakeOvers};
+
+    /// Whatever a test waits for comes much sooner.
+    const LONG: Duration = Duration::from_secs(180);
+
+    const FILTER: &str = "left";
+
+    async fn broker(directory: &std::path::Path) -> Broker {
+        let config = foundry_broker::Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: directory.to_owned(),
+            ..foundry_broker::Config::default()
+        };
+        Broker::start(config).await.unwrap()
+    }
+
+    fn connection(broker: &Broker) -> ConnectionOptions {
+        let owner = broker.owner();
+        let login = Some((owner.user().to_owned(), owner.password().to_owned()));
+        ConnectionOptions {
+            broker: BrokerAddress {
+                login,
+                ..BrokerAddress::local(broker.address())
+            },
+            client_id: "foundry/h/b".to_owned(),
+            persistent: true,
+            receive_maximum: 4,
+            tls: None,
+            keep_alive: Duration::from_secs(20),
+            concerns: Concerns::default(),
+            take_overs: TakeOvers::default(),
+        }
+    }
+
+    /// Do something over a connection of a session, and end it in order once there is such an answer.
+    async fn visit(broker: &Broker, id: &str, ask: impl FnOnce(&AsyncClient), is_answer: impl Fn(&Packet) -> bool) {
+        let address = broker.address();
+        let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
+        options
+            .set_credentials(broker.owner().user(), broker.owner().password())
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(3600));
+        let (client, mut events) = AsyncClient::new(options, 10);
+        ask(&client);
+        loop {
+            if let Event::Incoming(packet) = events.poll().await.unwrap()
+                && is_answer(&packet)
+            {
+                break;
+            }
+        }
+        client.try_disconnect().unwrap();
+        while events.poll().await.is_ok() {}
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_old_session_is_taken_up_only_while_its_bot_can_work() {
+        let directory = tempfile::tempdir().unwrap();
+        let broker = broker(directory.path()).await;
+        let subscribe = |client: &AsyncClient| client.try_subscribe(FILTER, QoS::AtLeastOnce).unwrap();
+        visit(&broker, "foundry-h-b", subscribe, |packet| {
+            matches!(packet, Packet::SubAck(_))
+        })
+        .await;
+        let publish = |client: &AsyncClient| client.try_publish(FILTER, QoS::AtLeastOnce, false, "x").unwrap();
+        visit(&broker, "other", publish, |packet| matches!(packet, Packet::PubAck(_))).await;
+
+        let ability = Ability::default();
+        let lose = || ability.lose(Whom::All, "test", "no".to_owned());
+        let regain = || ability.regain(Whom::All, "test");
+        lose();
+        let cancel = CancellationToken::new();
+        let session = OldSession::of("h", "b", &connection(&broker), &[FILTER.to_owned()]);
+        let (mut deliveries, task) = session.start(ability.of_bot("b", false), cancel.clone());
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(deliveries.is_empty(), "it is taken up though the bot cannot work");
+        }
+        regain();
+        let delivery = timeout(LONG, deliveries.recv()).await.unwrap().unwrap();
+        assert_eq!(&delivery.payload[..], b"x");
+        // It is not acknowledged, so it comes again with the next connection, once this one has ended.
+        let again = async {
+            loop {
+                lose();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                regain();
+                if let Ok(Some(delivery)) = timeout(Duration::from_millis(500), deliveries.recv()).await {
+                    return delivery;
+                }
+            }
+        };
+        let delivery = timeout(LONG, again).await.unwrap();
+        assert!(delivery.again);
+        cancel.cancel();
+        assert!(
+            !timeout(LONG, task).await.unwrap().unwrap(),
+            "there is something left in it"
+        );
+    }
 }

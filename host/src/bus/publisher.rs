@@ -187,7 +187,7 @@ impl Line {
         loop {
             let alarm = flight.alarm(Instant::now()).filter(|_| connected);
             let fill = tokio::select! {
-                event = events.poll() => match event {
+                event = events.next() => match event {
                     Err(error) => {
                         if self.options.take_overs.note(&self.options.client_id, &error) {
                             backoff.taken_over();

@@ -326,6 +326,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<(), CliError> {
             repo_allow::tell(&said, context)
         }
         What::Mirror(args) => {
+            args.check(context)?;
             let directory = args.directory.clone();
             let state = work(context, directory, None, move |desk| args.carry_out(desk)).await?;
             mirror::tell(state.as_ref(), context)

@@ -6,12 +6,12 @@ use toml::de::DeTable;
 
 use super::parse::absolute;
 use super::problem::Problems;
-use super::reader::{Found, Section};
+use super::reader::Section;
 use super::settings::{
     ARTIFACTS_CA, ARTIFACTS_CREDENTIALS, ARTIFACTS_ENDPOINT, ARTIFACTS_REGION, ARTIFACTS_URL, Setting,
 };
 use crate::objects::{Bucket, Credentials, Location, parse_endpoint};
-use crate::reach::{Host, Network};
+use crate::reach::Network;
 
 /// What only a bucket has.
 const OF_BUCKETS: [Setting; 4] = [
@@ -67,18 +67,8 @@ fn described(
         .has(&ARTIFACTS_ENDPOINT)
         .and_then(|_| section.parsed(&ARTIFACTS_ENDPOINT, problems, parse_endpoint));
     let credentials = credentials(section, base, problems);
-    // Requests are signed with the secret key, which is never sent; a token is.
-    let token = credentials
-        .as_ref()
-        .and_then(|credentials| credentials.session_token.as_ref());
-    if let (Some(Found { value: url, at }), Some(_)) = (&endpoint, token)
-        && url.scheme() == "http"
-        && let Err(error) = network.clear_text(&Host::parse(url.host_str().unwrap_or_default()))
-    {
-        let message = format!("the credentials have a session-token: {error}");
-        problems.error(*at, &section.key(&ARTIFACTS_ENDPOINT), message, "");
-    }
-    Bucket {
+    let at = endpoint.as_ref().and_then(|found| found.at);
+    let bucket = Bucket {
         endpoint: endpoint.map(|found| found.value),
         region: section.text(&ARTIFACTS_REGION, problems).map(|found| found.value),
         credentials,
@@ -86,7 +76,11 @@ fn described(
             .text(&ARTIFACTS_CA, problems)
             .map(|found| absolute(found.value, base)),
         ..bucket
+    };
+    if let Err(error) = bucket.check_clear_text(network) {
+        problems.error(at, &section.key(&ARTIFACTS_ENDPOINT), error.to_string(), "");
     }
+    bucket
 }
 
 fn credentials(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<Credentials> {

@@ -12,8 +12,10 @@ use super::{BrokerSettings, Config, ConfiguredBot, certificates};
 use crate::capability::Interface;
 use crate::capability::build::{IdsFault, User, ids_fault};
 use crate::capability::mail::Mail;
-use crate::capability::site::Closed;
+use crate::capability::site::{Closed, Mirror};
 use crate::keys::{KeyStore, Location, PassphraseSource, Role};
+use crate::objects::Location as Bucketed;
+use crate::reach::Network;
 use crate::runtime::wit::types::OptionKind;
 use crate::supervisor::BotSource;
 use crate::tls::ClientTls;
@@ -24,6 +26,7 @@ pub fn check(config: &Config, bots: &[ResolvedBot], state: &Path) -> Vec<Problem
     let file = config.path.as_deref().unwrap_or(Path::new("foundry.toml"));
     let mut findings = Findings {
         file,
+        network: &config.network,
         problems: Vec::new(),
     };
     match KeyStore::open(state.join("keys")) {
@@ -96,6 +99,7 @@ pub fn check_listen(file: &Path, listen: SocketAddr) -> Option<Problem> {
 
 struct Findings<'c> {
     file: &'c Path,
+    network: &'c Network,
     problems: Vec<Problem>,
 }
 
@@ -253,6 +257,23 @@ impl Findings<'_> {
         } else if let Some(closed) = Closed::on_the_way_to(directory) {
             self.add(Severity::Warning, line, setting, closed.to_string(), &closed.remedy());
         }
+        self.mirror(directory, line, setting);
+    }
+
+    /// A copy that was set before the configuration was what it is.
+    fn mirror(&mut self, directory: &Path, line: Option<usize>, setting: &str) {
+        let Some(Ok(Bucketed::Bucket(bucket))) = Mirror::of(directory).map(|mirror| mirror.location()) else {
+            return;
+        };
+        if let Err(error) = bucket.check_clear_text(self.network) {
+            let message = format!(
+                "the copy of {} in {}: {error}",
+                directory.display(),
+                Bucketed::Bucket(bucket)
+            );
+            let remedy = "or set it anew with `foundry-host repo mirror`";
+            self.add(Severity::Error, line, setting, message, remedy);
+        }
     }
 
     fn file(&mut self, path: &Path, line: Option<usize>, setting: &str) {
@@ -333,6 +354,7 @@ mod tests {
         let told = |fault| {
             let mut findings = Findings {
                 file,
+                network: &config.network,
                 problems: Vec::new(),
             };
             findings.builds(config.bots.iter(), fault);

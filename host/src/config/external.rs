@@ -9,7 +9,7 @@ use super::settings::{
     BROKER_CA, BROKER_CERTIFICATE, BROKER_KEY, BROKER_PASSWORD_FILE, BROKER_URL, BROKER_USER, Setting,
 };
 use crate::bus::BrokerAddress;
-use crate::reach::{Host, Network};
+use crate::reach::{Exposed, Host, Network};
 use crate::secret_file;
 use crate::tls::ClientTls;
 
@@ -60,9 +60,12 @@ pub(super) fn read(
         let key = section.key(&BROKER_PASSWORD_FILE);
         problems.error(Some(at), &key, "there is a password and no user", "add broker.user");
     }
-    if address.login.is_some()
-        && address.tls.is_none()
-        && let Err(error) = network.clear_text(&Host::parse(&address.host))
+    let exposed = match address.login {
+        Some(_) => Exposed::Password,
+        None => Exposed::Messages,
+    };
+    if address.tls.is_none()
+        && let Err(error) = network.in_clear(exposed, &Host::parse(&address.host))
     {
         problems.error(url.at, &section.key(&BROKER_URL), error.to_string(), "");
     }

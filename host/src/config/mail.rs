@@ -6,15 +6,21 @@ use toml::de::DeTable;
 
 use super::parse::absolute;
 use super::problem::Problems;
-use super::reader::Section;
+use super::reader::{Found, Section};
 use super::settings::{MAIL_CA, MAIL_FROM, MAIL_HOURLY, MAIL_PASSWORD_FILE, MAIL_SERVER, MAIL_USER};
-use crate::capability::mail::{Login, MailServer, MailSettings, Password};
+use crate::capability::mail::{Encryption, Login, MailServer, MailSettings, Password};
+use crate::reach::{Exposed, Host, Network};
 
 /// Has the password where no file does.
 const PASSWORD: &str = "FOUNDRY_MAIL_PASSWORD";
 
 /// How mail is sent, if the file says so.
-pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<'_>) -> Option<MailSettings> {
+pub(super) fn read(
+    document: &DeTable<'_>,
+    base: &Path,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<MailSettings> {
     let section = Section::top(document, "mail", problems);
     section.refuse_unknown(problems);
     section.at?;
@@ -32,6 +38,12 @@ pub(super) fn read(document: &DeTable<'_>, base: &Path, problems: &mut Problems<
             text.parse::<MailServer>().map_err(|error| error.to_string())
         })
     });
+    if let Some(Found { value: server, at }) = &server
+        && server.encryption == Encryption::None
+        && let Err(error) = network.in_clear(Exposed::Mail, &Host::parse(&server.host))
+    {
+        problems.error(*at, &section.key(&MAIL_SERVER), error.to_string(), "");
+    }
     let from = section.has(&MAIL_FROM).and_then(|_| {
         section.parsed(&MAIL_FROM, problems, |text| {
             let remedy = "write an address, such as foundry@example.org";

@@ -225,7 +225,7 @@ fn read(path: &Path, document: &DeTable<'_>, base: &Path, problems: &mut Problem
         .as_ref()
         .map_or(MessagesConfig::default().max_age, |messages| messages.max_age);
     let retention = retention::read(document, max_age, problems);
-    let mail = mail::read(document, base, problems);
+    let mail = mail::read(document, base, &network, problems);
     let bots = bots::read(document, base, problems);
     let mut lines = BTreeMap::new();
     for section in [

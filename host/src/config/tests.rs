@@ -314,14 +314,12 @@ fn a_password_goes_to_another_machine_with_tls_or_where_the_file_says_so_by_name
     let allowed = "[network]\nclear-text-hosts = [\"broker.example\", \"s3.example\"]\n";
     assert!(parse(&format!("{BROKER}{allowed}")).is_ok());
     for harmless in [
-        "[broker]\nurl = \"mqtt://broker.example\"\n",
         "[broker]\nurl = \"mqtt://me:secret@127.0.0.1\"\n",
         "[broker]\nurl = \"mqtts://me:secret@broker.example\"\n",
         "[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://localhost:9000\"\n",
     ] {
         assert!(parse(harmless).is_ok(), "{harmless}");
     }
-    // What is signed with a secret does not send it; a token is sent.
     let directory = tempfile::tempdir().unwrap();
     let bucket = |token: &str| {
         let path = directory.path().join("s3.toml");
@@ -331,14 +329,54 @@ fn a_password_goes_to_another_machine_with_tls_or_where_the_file_says_so_by_name
         let path = path.display();
         format!("[artifacts]\nurl = \"s3://b\"\nendpoint = \"http://s3.example:9000\"\ncredentials = \"{path}\"\n")
     };
-    assert!(parse(&bucket("")).is_ok());
+    // The secret key is not sent, but what it signs for is; a token is sent.
+    let said = problems(&bucket(""));
+    assert!(
+        said.contains("artifacts.endpoint: files to and from s3.example would cross the network in clear"),
+        "{said}"
+    );
+    assert!(parse(&format!("{}{allowed}", bucket(""))).is_ok());
     let lent = bucket("session-token = \"lent\"\n");
     let said = problems(&lent);
     assert!(
-        said.contains("artifacts.endpoint: the credentials have a session-token: a password for s3.example"),
+        said.contains("artifacts.endpoint: a password for s3.example would"),
         "{said}"
     );
     assert!(parse(&format!("{lent}{allowed}")).is_ok());
+}
+
+#[test]
+fn messages_and_mail_go_to_another_machine_with_tls_or_where_the_file_says_so_by_name() {
+    const BROKER: &str = "[broker]\nurl = \"mqtt://broker.example\"\n";
+    const MAIL: &str = "[mail]\nserver = \"smtp+insecure://mail.example\"\nfrom = \"f@example.org\"\n";
+    for (text, host, what) in [
+        (
+            BROKER,
+            "broker.example",
+            "broker.url: messages to and from broker.example",
+        ),
+        (MAIL, "mail.example", "mail.server: mail for mail.example"),
+    ] {
+        let said = problems(text);
+        assert!(
+            said.contains(&format!("{what} would cross the network in clear")),
+            "{said}"
+        );
+        let remedy = format!("[network]\nclear-text-hosts = [\"{host}\"]\n");
+        assert!(said.contains(&remedy.lines().nth(1).unwrap().to_owned()), "{said}");
+        assert!(parse(&format!("{text}{remedy}")).is_ok(), "{text}");
+        let other = "[network]\nclear-text-hosts = [\"other.example\"]\n";
+        assert!(parse(&format!("{text}{other}")).is_err(), "{text}");
+    }
+    for harmless in [
+        "[broker]\nurl = \"mqtt://127.0.0.1:1884\"\n",
+        "[broker]\nurl = \"mqtt://localhost\"\n",
+        "[broker]\nurl = \"mqtts://broker.example\"\n",
+        "[mail]\nserver = \"smtp+insecure://[::1]:25\"\nfrom = \"f@example.org\"\n",
+        "[mail]\nserver = \"smtp://mail.example\"\nfrom = \"f@example.org\"\n",
+    ] {
+        assert!(parse(harmless).is_ok(), "{harmless}");
+    }
 }
 
 #[test]

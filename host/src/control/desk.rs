@@ -156,7 +156,7 @@ impl Desk {
             trouble: publisher.trouble.or_else(|| self.host.clock_trouble()),
             unable: self.host.inabilities(),
             concerns: self.host.concerns(),
-            build_limits: self.host.services().builder.kept_by().to_owned(),
+            build_limits: self.host.services().builder.kept_by(),
             disk: self.host.disk(),
             kept: self.host.kept(),
         }

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use super::{Credentials, Location, OpenError};
+use crate::reach::{ClearText, Exposed, Host, Network};
 use crate::tls::ClientTls;
 
 /// How long a connection may take to be made.
@@ -54,6 +55,21 @@ pub fn parse_endpoint(text: &str) -> Result<Url, String> {
 }
 
 impl Bucket {
+    /// Refuse a service on another machine that is asked without TLS, unless the operator names it. The secret key signs requests and
+    /// is never sent, but files are, and so is a session token. An endpoint of the environment is not looked at here: without TLS it is
+    /// refused as well, unless `AWS_ALLOW_HTTP` says otherwise there.
+    ///
+    /// # Errors
+    /// [`ClearText`], which names the setting.
+    pub fn check_clear_text(&self, network: &Network) -> Result<(), ClearText> {
+        let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| endpoint.scheme() == "http") else {
+            return Ok(());
+        };
+        let token = self.credentials.as_ref().and_then(|own| own.session_token.as_ref());
+        let exposed = token.map_or(Exposed::Objects, |_| Exposed::Password);
+        network.in_clear(exposed, &Host::parse(endpoint.host_str().unwrap_or_default()))
+    }
+
     pub(super) fn open(&self) -> Result<Arc<dyn ObjectStore>, OpenError> {
         let mut builder = AmazonS3Builder::from_env();
         if let Some(endpoint) = &self.endpoint {

@@ -19,6 +19,7 @@ mod pattern;
 mod permits;
 mod redirect;
 mod target;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +28,9 @@ pub use address::is_public;
 pub use client::Client;
 pub use glob::Glob;
 pub use host::{BadHost, Host, HostPattern};
-pub use network::{Addresses, ClearText, Network, PrivateAddress, Rule};
+pub use network::{Addresses, ClearText, Exposed, Network, PrivateAddress, Rule};
 pub use pattern::{BadPattern, Pattern, WebPattern};
 pub use permits::Permits;
 pub use redirect::{BadRedirect, redirect};
 pub use target::{Scheme, Server, Target};
+pub(crate) use written::stored_as_text;

@@ -12,7 +12,7 @@ use super::host::{Host, HostPattern};
 pub struct Network {
     /// Hosts whose names may lead to private addresses, and private addresses that need no grant of their own.
     pub private_hosts: Vec<HostPattern>,
-    /// Hosts that passwords may be sent to without TLS.
+    /// Hosts that may be spoken to without TLS by what is secret, or believed.
     pub clear_text_hosts: Vec<HostPattern>,
 }
 
@@ -55,9 +55,23 @@ impl fmt::Display for PrivateAddress {
     }
 }
 
-/// A password that would cross a network readable by everybody on the way.
+/// What would cross a network so that everybody on the way can read it, and put something else in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposed {
+    /// A password, or a token that is as good as one.
+    Password,
+    /// Messages to and from a broker.
+    Messages,
+    /// Mail.
+    Mail,
+    /// Artifacts or packages, to and from a bucket.
+    Objects,
+}
+
+/// Something may not go to a host without TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClearText {
+    what: Exposed,
     host: Host,
 }
 
@@ -66,10 +80,15 @@ impl std::error::Error for ClearText {}
 impl fmt::Display for ClearText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = &self.host;
+        match self.what {
+            Exposed::Password => write!(f, "a password for {host}")?,
+            Exposed::Messages => write!(f, "messages to and from {host}")?,
+            Exposed::Mail => write!(f, "mail for {host}")?,
+            Exposed::Objects => write!(f, "files to and from {host}")?,
+        }
         write!(
             f,
-            "a password for {host} would cross the network in clear (use TLS, or write clear-text-hosts = [\"{host}\"] under \
-             [network] in foundry.toml)"
+            " would cross the network in clear (use TLS, or write clear-text-hosts = [\"{host}\"] under [network] in foundry.toml)"
         )
     }
 }
@@ -80,10 +99,21 @@ impl Network {
     /// # Errors
     /// [`ClearText`], which names the setting.
     pub fn clear_text(&self, host: &Host) -> Result<(), ClearText> {
+        self.in_clear(Exposed::Password, host)
+    }
+
+    /// The same for something else than a password.
+    ///
+    /// # Errors
+    /// [`ClearText`], which names the setting.
+    pub fn in_clear(&self, what: Exposed, host: &Host) -> Result<(), ClearText> {
         let named = || self.clear_text_hosts.iter().any(|pattern| pattern.matches(host));
         match host.is_this_machine() || named() {
             true => Ok(()),
-            false => Err(ClearText { host: host.clone() }),
+            false => Err(ClearText {
+                what,
+                host: host.clone(),
+            }),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::glob::Glob;
 use super::host::{BadHost, HostPattern};
 use super::network::Addresses;
 use super::target::{Scheme, Target};
+use super::written::stored_as_text;
 
 /// The longest pattern: URLs have at most this many bytes.
 const MAX_LENGTH: usize = 2048;
@@ -291,20 +292,6 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl TryFrom<String> for Pattern {
-    type Error = BadPattern;
-
-    fn try_from(text: String) -> Result<Self, BadPattern> {
-        text.parse()
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.text
-    }
-}
-
 /// A pattern of HTTP(S) URLs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -336,16 +323,4 @@ impl fmt::Display for WebPattern {
     }
 }
 
-impl TryFrom<String> for WebPattern {
-    type Error = BadPattern;
-
-    fn try_from(text: String) -> Result<Self, BadPattern> {
-        text.parse()
-    }
-}
-
-impl From<WebPattern> for String {
-    fn from(pattern: WebPattern) -> Self {
-        pattern.0.into()
-    }
-}
+stored_as_text!(Pattern => BadPattern, WebPattern => BadPattern);

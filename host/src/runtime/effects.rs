@@ -4,21 +4,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use super::budget::{Budget, TooMuch};
 use crate::event::OutgoingEvent;
-
-/// Events, writes, and reads of state that one message may have.
-pub const MAX_EFFECTS: usize = 10_000;
-
-/// Bytes that one message may have the host hold.
-pub const MAX_HELD: usize = 32 * 1024 * 1024;
-
-/// What the host needs for an effect besides its bytes.
-const OVERHEAD: usize = 256;
-
-/// The bot has used up what a message may have the host hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("one message may have {MAX_EFFECTS} events, writes and reads of state, of {} MiB together", MAX_HELD / (1024 * 1024))]
-pub struct TooMuch;
 
 /// One write to the bot's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +60,8 @@ pub struct Effects {
     writes: BTreeMap<String, Option<Vec<u8>>>,
     /// What it saw of the state that others may change, when it looked first.
     sights: BTreeMap<Sight, Seen>,
-    held: usize,
+    /// What the message has used up, also by what takes effect at once.
+    pub budget: Budget,
 }
 
 impl Effects {
@@ -82,7 +70,7 @@ impl Effects {
     /// # Errors
     /// [`TooMuch`]; the event is not held then.
     pub fn send(&mut self, event: OutgoingEvent, bytes: usize) -> Result<(), TooMuch> {
-        self.hold(bytes)?;
+        self.budget.hold(bytes)?;
         self.events.push(event);
         Ok(())
     }
@@ -93,13 +81,12 @@ impl Effects {
     /// [`TooMuch`]; the earlier one stays then.
     pub fn write(&mut self, key: String, value: Option<Vec<u8>>) -> Result<(), TooMuch> {
         let bytes = |value: &Option<Vec<u8>>| key.len() + value.as_ref().map_or(0, Vec::len);
-        let before = self.writes.get(&key).map_or(0, |value| bytes(value) + OVERHEAD);
-        let now = bytes(&value);
-        self.held -= before;
-        if let Err(too_much) = self.hold(now) {
-            self.held += before;
-            return Err(too_much);
+        let mut budget = self.budget.clone();
+        if let Some(before) = self.writes.get(&key) {
+            budget.release(bytes(before));
         }
+        budget.hold(bytes(&value))?;
+        self.budget = budget;
         self.writes.insert(key, value);
         Ok(())
     }
@@ -114,18 +101,8 @@ impl Effects {
             return Ok(());
         }
         let (Sight::Value(text) | Sight::Keys(text)) = &sight;
-        self.hold(text.len() + bytes)?;
+        self.budget.hold(text.len() + bytes)?;
         self.sights.insert(sight, seen());
-        Ok(())
-    }
-
-    fn hold(&mut self, bytes: usize) -> Result<(), TooMuch> {
-        let count = self.events.len() + self.writes.len() + self.sights.len();
-        let held = self.held.saturating_add(bytes).saturating_add(OVERHEAD);
-        if count >= MAX_EFFECTS || held > MAX_HELD {
-            return Err(TooMuch);
-        }
-        self.held = held;
         Ok(())
     }
 
@@ -157,6 +134,7 @@ impl Effects {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::{MAX_EFFECTS, MAX_HELD};
     use super::*;
 
     #[test]

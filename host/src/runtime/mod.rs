@@ -2,6 +2,7 @@
 
 mod aside;
 mod bindings;
+mod budget;
 pub(crate) mod compiled;
 mod component;
 mod contract;
@@ -19,11 +20,12 @@ mod wasi;
 
 pub use bindings::foundry::bot as wit;
 pub use bindings::{Bot as BotWorld, BotPre};
+pub use budget::{Budget, MAX_EFFECTS, MAX_HELD, MAX_PASSED, TooMuch};
 pub use component::{Admitted, ComponentCache, ComponentInfo};
 pub use contract::ContractImport;
 pub(crate) use contract::PACKAGE as CONTRACT;
 pub use describe::{Answer, DescribeError};
-pub use effects::{Effects, MAX_EFFECTS, MAX_HELD, Seen, Sight, StateWrite, TooMuch};
+pub use effects::{Effects, Seen, Sight, StateWrite};
 pub use engine::Engine;
 pub use error::{AdmissionError, Fault, LoadError};
 pub use instance::{Instances, Limits, Verdict};

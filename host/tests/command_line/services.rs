@@ -13,6 +13,54 @@ use time::{Duration, OffsetDateTime};
 
 use super::home::{Home, eventually};
 
+/// Nobody is asked: the address is one of documentation's (RFC 5737).
+#[test]
+fn a_copy_on_another_machine_without_tls_needs_the_services_name_in_the_configuration() {
+    let home = Home::new();
+    let refused = home.run(&[
+        "repo",
+        "mirror",
+        "site",
+        "s3://b",
+        "--endpoint",
+        "http://192.0.2.7:9000",
+    ]);
+    assert!(
+        refused.code == 2
+            && refused
+                .err
+                .contains("files to and from 192.0.2.7 would cross the network in clear"),
+        "{refused:?}"
+    );
+    assert!(
+        refused.err.contains("clear-text-hosts = [\"192.0.2.7\"]"),
+        "{refused:?}"
+    );
+    // One that was set by an older version.
+    std::fs::create_dir_all(home.path().join("site/.foundry")).unwrap();
+    home.write(
+        "site/.foundry/mirror.json",
+        "{\"mirror\":{\"url\":\"s3://b\",\"endpoint\":\"http://192.0.2.7:9000\"},\"complete\":true}",
+    );
+    let bot = "[bots.publish]\nuse = \"distbot\"\nname = \"x\"\noutput = \"site\"\narch = [\"amd64\"]\n\
+               codename = [\"main:stable\"]\ngpg-key = \"nobody@example.org\"\n";
+    home.write("foundry.toml", bot);
+    let found = home.run(&["check", "-c", "foundry.toml"]);
+    assert!(
+        found.out.contains("bots.publish.output") && found.out.contains("192.0.2.7 would cross"),
+        "{found:?}"
+    );
+    home.write(
+        "foundry.toml",
+        &format!("{bot}[network]\nclear-text-hosts = [\"192.0.2.7\"]\n"),
+    );
+    let named = home.run(&["check", "-c", "foundry.toml"]);
+    assert!(
+        named.out.contains("nobody@example.org") && !named.out.contains("192.0.2.7"),
+        "{named:?}"
+    );
+}
+
 /// An authority that dates certificates as it is told.
 struct Authority<'h> {
     directory: &'h Path,

@@ -457,6 +457,9 @@ impl wit::artifacts::Host for Invocation {
         media_type: String,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<wit::types::Artifact, wit::artifacts::Error>> {
+        if let Err(too_much) = self.effects.budget.pass(bytes.len()) {
+            return Ok(Err(wit::artifacts::Error::Unavailable(too_much.to_string())));
+        }
         let stored = self.bot.services.artifacts.put(&name, &media_type, bytes.into()).await;
         Ok(stored.map(Into::into).map_err(Into::into))
     }

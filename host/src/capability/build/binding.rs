@@ -44,7 +44,8 @@ impl wit::build::Host for Invocation {
         let begun = Instant::now();
         let outcome = builder.run(request, CancellationToken::new(), live).await;
         let caller = Caller {
-            services: &services,
+            artifacts: &services.artifacts,
+            logs: &services.logs,
             bot: &self.bot.name,
             run: Self::run(self),
             until: self.until,

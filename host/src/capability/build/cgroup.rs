@@ -28,7 +28,8 @@ pub(super) struct Prevented {
 impl Group {
     /// Makes a group with these limits below our own, with as many of the two controllers as can be had.
     pub fn create(name: &str, limits: &Limits) -> Self {
-        Self::create_in(&own_places(), name, limits)
+        // An ordinary user who was given a group may put his own processes into it and no others, and a build has another id.
+        Self::create_in(&own_places(), name, limits, rustix::process::geteuid().is_root())
     }
 
     /// Removes a group that a killed host has left.
@@ -43,7 +44,8 @@ impl Group {
         }
     }
 
-    fn create_in(places: &Places, name: &str, limits: &Limits) -> Self {
+    /// `moves_others` says whether processes of other users may be put into a group that is not handed on (version 1).
+    fn create_in(places: &Places, name: &str, limits: &Limits, moves_others: bool) -> Self {
         if let Some(base) = &places.unified {
             // A group with processes can't hand controllers on, so the build's group stands beside ours, or,
             // where ours is the root of all, below it.
@@ -70,11 +72,7 @@ impl Group {
             }
         }
         let make = |base: &Option<PathBuf>, file: &str, value: u64| {
-            // An ordinary user who was given a group may put his own processes into it and no others, and a build has another id.
-            let path = base
-                .as_ref()
-                .filter(|_| rustix::process::geteuid().is_root())?
-                .join(name);
+            let path = base.as_ref().filter(|_| moves_others)?.join(name);
             fs::create_dir(&path).ok()?;
             if fs::write(path.join(file), value.to_string()).is_err() {
                 let _ = fs::remove_dir(&path);
@@ -94,13 +92,21 @@ impl Group {
         self.memory.is_some()
     }
 
-    /// What keeps the limits on memory and processes, as words for people.
-    pub fn kept_by(&self) -> &'static str {
-        match (&self.memory, &self.processes) {
+    /// What keeps the limits on memory and processes, as words for people, with the groups in which those of builds are made.
+    pub fn kept_by(&self) -> String {
+        let words = match (&self.memory, &self.processes) {
             (Some(_), Some(_)) => "memory and processes are limited by control groups",
             (Some(_), None) => "memory is limited by a control group, processes by RLIMIT_NPROC",
             (None, Some(_)) => "memory is limited by watching the processes, their number by a control group",
             (None, None) => "memory is limited by watching the processes, their number by RLIMIT_NPROC",
+        };
+        let within: Vec<_> = self
+            .paths()
+            .filter_map(|path| Some(path.parent()?.display().to_string()))
+            .collect();
+        match within.is_empty() {
+            true => words.to_owned(),
+            false => format!("{words} (in {})", within.join(" and ")),
         }
     }
 
@@ -213,6 +219,89 @@ fn count(dir: Option<&Path>, file: &str, key: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            memory: 1 << 20,
+            processes: 7,
+            ..Limits::default()
+        }
+    }
+
+    fn text(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_group_of_version_2_stands_beside_the_hosts_own_and_has_both_limits() {
+        let top = tempfile::tempdir().unwrap();
+        let own = top.path().join("host");
+        fs::create_dir(&own).unwrap();
+        fs::write(top.path().join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+        let places = Places {
+            unified: Some(own),
+            ..Places::default()
+        };
+        let group = Group::create_in(&places, "b", &limits(), false);
+        let path = top.path().join("b");
+        assert_eq!(text(&path.join("memory.max")), "1048576");
+        assert_eq!(text(&path.join("pids.max")), "7");
+        let said = group.kept_by();
+        assert!(
+            said.ends_with(&format!("by control groups (in {})", top.path().display())),
+            "{said}"
+        );
+        fs::write(path.join("memory.events"), "oom 2\noom_kill 1\n").unwrap();
+        assert!(group.prevented().memory && !group.prevented().fork);
+    }
+
+    #[test]
+    fn groups_of_version_1_are_one_for_each_controller_where_others_may_be_put_into_them() {
+        let top = tempfile::tempdir().unwrap();
+        let places = Places {
+            memory: Some(top.path().join("memory")),
+            processes: Some(top.path().join("pids")),
+            unified: None,
+        };
+        for place in [&places.memory, &places.processes].into_iter().flatten() {
+            fs::create_dir(place).unwrap();
+        }
+        let none = Group::create_in(&places, "b", &limits(), false);
+        assert!(
+            !none.limits_memory() && none.kept_by().contains("watching"),
+            "{}",
+            none.kept_by()
+        );
+        let group = Group::create_in(&places, "b", &limits(), true);
+        let (memory, pids) = (top.path().join("memory/b"), top.path().join("pids/b"));
+        assert_eq!(text(&memory.join("memory.limit_in_bytes")), "1048576");
+        assert_eq!(text(&pids.join("pids.max")), "7");
+        assert!(group.kept_by().contains("/memory and "), "{}", group.kept_by());
+        group.adopt(42).unwrap();
+        assert_eq!(text(&memory.join("cgroup.procs")), "42");
+        assert_eq!(text(&pids.join("cgroup.procs")), "42");
+        assert_eq!(group.prevented(), Prevented::default());
+        fs::write(memory.join("memory.oom_control"), "under_oom 0\noom_kill 3\n").unwrap();
+        fs::write(pids.join("pids.events"), "max 1\n").unwrap();
+        assert!(group.prevented().memory && group.prevented().fork);
+    }
+
+    #[test]
+    fn a_controller_that_cannot_be_had_leaves_the_other_one() {
+        let top = tempfile::tempdir().unwrap();
+        let places = Places {
+            memory: Some(top.path().join("not-there")),
+            processes: Some(top.path().to_owned()),
+            unified: None,
+        };
+        let group = Group::create_in(&places, "b", &limits(), true);
+        assert!(!group.limits_memory());
+        assert!(
+            group
+                .kept_by()
+                .starts_with("memory is limited by watching the processes, their number by a control group")
+        );
+    }
 
     #[test]
     fn own_groups_are_found_in_both_hierarchies() {

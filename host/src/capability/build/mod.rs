@@ -59,6 +59,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -181,8 +182,14 @@ impl Builder {
 
     /// What keeps the limits on the memory and the processes of builds here, as words for people.
     #[must_use]
-    pub fn kept_by(&self) -> &'static str {
-        let name = format!("foundry-look-{}", std::process::id());
+    pub fn kept_by(&self) -> String {
+        static LOOKS: AtomicU64 = AtomicU64::new(0);
+        // Two who look at the same time must not take each other's group for one that can't be had.
+        let name = format!(
+            "foundry-look-{}-{}",
+            std::process::id(),
+            LOOKS.fetch_add(1, Ordering::Relaxed)
+        );
         Group::create(&name, &self.shared.settings.limits).kept_by()
     }
 

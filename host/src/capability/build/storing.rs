@@ -3,13 +3,12 @@
 //! A build is dear, and a store that is away comes back. So what was built stays where it is, and only its storing is tried again, for as long
 //! as the call may last. Its place among the bot's messages is taken meanwhile: nothing else is built that could not be stored either.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
 use super::{Artifact, ArtifactKind, BuildReport};
-use crate::capability::{ArtifactError, Level, Services};
+use crate::capability::{ArtifactError, ArtifactStore, Level, LogHub};
 use crate::objects::Reached;
 use crate::runtime::wit;
 
@@ -26,7 +25,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// Whose build it is, and until when the call may last.
 pub(super) struct Caller<'a> {
-    pub services: &'a Arc<Services>,
+    pub artifacts: &'a ArtifactStore,
+    pub logs: &'a LogHub,
     pub bot: &'a str,
     pub run: Option<&'a str>,
     pub until: Instant,
@@ -34,7 +34,7 @@ pub(super) struct Caller<'a> {
 
 impl Caller<'_> {
     fn log(&self, text: &str) {
-        self.services.logs.write(self.bot, self.run, Level::Warn, text);
+        self.logs.write(self.bot, self.run, Level::Warn, text);
     }
 
     /// Moves what a build made into the artifact store.
@@ -54,7 +54,7 @@ impl Caller<'_> {
             };
             let is_over = Instant::now() + pause + MARGIN > self.until;
             // Whom it refuses it refuses the next time as well, and another host may be let in.
-            if is_over || !is_away(self.services).await {
+            if is_over || !is_away(self.artifacts).await {
                 return Err(Error::Unavailable(format!("cannot store what was built: {error}")));
             }
             self.log(&format!(
@@ -67,7 +67,7 @@ impl Caller<'_> {
     }
 
     async fn try_to_store(&self, report: &BuildReport, duration: Duration) -> Result<Report, ArtifactError> {
-        let store = &self.services.artifacts;
+        let store = self.artifacts;
         let mut artifacts = Vec::new();
         for artifact in &report.artifacts {
             let kept = store
@@ -91,8 +91,8 @@ fn too_slow() -> Error {
     Error::Unavailable("cannot store what was built: the artifact store is too slow, or away".to_owned())
 }
 
-async fn is_away(services: &Services) -> bool {
-    match services.artifacts.reach().await {
+async fn is_away(store: &ArtifactStore) -> bool {
+    match store.reach().await {
         // It may have come back just now.
         Reached::Usable | Reached::Away(_) => true,
         Reached::Absent | Reached::Refused(_) => false,
@@ -113,5 +113,67 @@ fn media_type(artifact: &Artifact) -> &'static str {
         ArtifactKind::Deb | ArtifactKind::Ddeb | ArtifactKind::Udeb => "application/vnd.debian.binary-package",
         ArtifactKind::Changes | ArtifactKind::Buildinfo | ArtifactKind::Dsc => TEXT,
         ArtifactKind::Source | ArtifactKind::Other => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::Backend;
+    use super::*;
+    use crate::objects::{Bucket, Credentials, Location, parse_endpoint};
+
+    fn report(directory: &std::path::Path) -> BuildReport {
+        let log = directory.join("log");
+        std::fs::write(&log, "made\n").unwrap();
+        BuildReport {
+            source: "hello".to_owned(),
+            version: "1:2.0-1".to_owned(),
+            distribution: "unstable".to_owned(),
+            architecture: "amd64".to_owned(),
+            architectures: vec!["amd64".to_owned()],
+            artifacts: Vec::new(),
+            log,
+            backend: Backend::HostRoot,
+            phases: Vec::new(),
+        }
+    }
+
+    /// A service that takes connections, and says nothing on them.
+    fn silent_bucket(listener: &TcpListener) -> Location {
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        Location::Bucket(Box::new(Bucket {
+            name: "b".to_owned(),
+            endpoint: Some(parse_endpoint(&endpoint).unwrap()),
+            credentials: Some(Credentials {
+                access_key_id: "id".to_owned(),
+                secret_access_key: "hush".to_owned(),
+                session_token: None,
+            }),
+            ..Bucket::default()
+        }))
+    }
+
+    /// Otherwise the call would be ended at that time, and that counts as the bot's fault. Silence alone ends a request only after half a minute.
+    #[tokio::test]
+    async fn storing_that_hangs_ends_before_the_call_does_and_blames_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let artifacts = ArtifactStore::open(&silent_bucket(&listener)).unwrap();
+        let logs = LogHub::new(directory.path().join("logs"));
+        let caller = Caller {
+            artifacts: &artifacts,
+            logs: &logs,
+            bot: "build",
+            run: None,
+            until: Instant::now() + Duration::from_secs(8),
+        };
+        let stored = caller.store(report(directory.path()), Duration::ZERO).await;
+        let Err(Error::Unavailable(why)) = stored else {
+            panic!("{stored:?}");
+        };
+        assert!(why.contains("too slow, or away"), "{why}");
+        assert!(listener.accept().is_ok(), "it was asked");
     }
 }

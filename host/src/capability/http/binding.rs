@@ -18,6 +18,9 @@ impl wit::http::Host for Invocation {
             body: request.body,
             timeout: request.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         };
+        if let Err(too_much) = self.effects.budget.pass(size(&request)) {
+            return Ok(Err(Error::BadRequest(too_much.to_string())));
+        }
         let asked = tape::HttpAsked {
             method: request.method.clone(),
             url: request.url.clone(),
@@ -32,10 +35,11 @@ impl wit::http::Host for Invocation {
             return Ok(Err(error.into()));
         }
         if let Some(answer) = tape.play::<tape::Http>(&asked)? {
-            return Ok(match answer {
+            let answer = match answer {
                 Answer::Answer(answer) => Ok(answer.into()),
                 Answer::Error(failure) => Err(HttpError::from(failure).into()),
-            });
+            };
+            return Ok(answer.and_then(|answer| self.handed_over(answer)));
         }
         let asking = Arc::clone(&bot);
         // Has a deadline of its own, so that a bot that is stopped meanwhile leaves no thread behind for long.
@@ -47,8 +51,26 @@ impl wit::http::Host for Invocation {
                 Err(error) => Answer::Error(error.into()),
             },
         });
-        Ok(sent.map(Into::into).map_err(Into::into))
+        Ok(sent
+            .map_err(Error::from)
+            .and_then(|answer| self.handed_over(answer.into())))
     }
+}
+
+impl Invocation {
+    /// An answer, if the message has something left for it.
+    fn handed_over(&mut self, answer: wit::http::Response) -> Result<wit::http::Response, Error> {
+        match self.effects.budget.pass(answer.body.len()) {
+            Ok(()) => Ok(answer),
+            Err(too_much) => Err(Error::BadRequest(too_much.to_string())),
+        }
+    }
+}
+
+/// Bytes of what a bot says in a request.
+fn size(request: &Request) -> usize {
+    let headers = request.headers.iter().map(|(name, value)| name.len() + value.len());
+    headers.sum::<usize>() + request.url.len() + request.method.len() + request.body.len()
 }
 
 impl From<Response> for wit::http::Response {

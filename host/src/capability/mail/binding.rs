@@ -16,6 +16,9 @@ impl wit::mail::Host for Invocation {
             Ok(letter) => letter,
             Err(error) => return Ok(Err(error.into())),
         };
+        if let Err(too_much) = self.effects.budget.pass(letter.size()) {
+            return Ok(Err(Error::BadRequest(too_much.to_string())));
+        }
         let asked = tape::MailAsked {
             to: letter.to.clone(),
             subject: letter.subject.clone(),

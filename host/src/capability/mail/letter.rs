@@ -32,6 +32,13 @@ pub struct Letter {
 }
 
 impl Letter {
+    /// Bytes of what the bot says in it, to all of its recipients.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let to = self.to.iter().map(String::len).sum::<usize>();
+        to.saturating_add(self.subject.len()).saturating_add(self.text.len())
+    }
+
     /// Check everything that needs no server. Returns the recipients.
     ///
     /// # Errors

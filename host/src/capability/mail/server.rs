@@ -1,6 +1,5 @@
 //! Which server takes the mail, and how one talks to it.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -23,7 +22,7 @@ pub enum Encryption {
     Implicit,
     /// TLS after STARTTLS. A server that doesn't offer it gets nothing.
     StartTls,
-    /// None, which is fine within this machine only.
+    /// None, which is for this machine, and for hosts that the operator names (`network.clear-text-hosts`).
     None,
 }
 
@@ -31,14 +30,11 @@ pub enum Encryption {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadServer {
     /// Something else.
-    #[error("write smtps://HOST[:PORT], smtp://HOST[:PORT] or smtp+insecure://localhost[:PORT]")]
+    #[error("write smtps://HOST[:PORT], smtp://HOST[:PORT] (with STARTTLS) or smtp+insecure://HOST[:PORT] (without)")]
     Form,
     /// Passwords belong into a file.
     #[error("it must not hold a user's name or password (write them as user and password-file)")]
     Credentials,
-    /// Unprotected, over a network.
-    #[error("smtp+insecure is for this machine only: localhost, 127.0.0.1 or [::1]")]
-    Insecure,
 }
 
 impl FromStr for MailServer {
@@ -60,14 +56,6 @@ impl FromStr for MailServer {
         }
         // Schemes that the URL standard doesn't know have their hosts unparsed.
         let host = Host::parse(url.host_str().unwrap_or_default()).map_err(|_| BadServer::Form)?;
-        let is_here = match &host {
-            Host::Domain(name) => name == "localhost",
-            Host::Ipv4(address) => IpAddr::V4(*address).is_loopback(),
-            Host::Ipv6(address) => IpAddr::V6(*address).is_loopback(),
-        };
-        if encryption == Encryption::None && !is_here {
-            return Err(BadServer::Insecure);
-        }
         Ok(Self {
             host: match host {
                 Host::Domain(name) => name,
@@ -114,8 +102,6 @@ mod tests {
             ("smtp://", BadServer::Form),
             ("smtp://mail.example.org/x", BadServer::Form),
             ("smtp://jo:secret@mail.example.org", BadServer::Credentials),
-            ("smtp+insecure://mail.example.org", BadServer::Insecure),
-            ("smtp+insecure://localhost.example.org", BadServer::Insecure),
         ] {
             assert_eq!(text.parse::<MailServer>(), Err(why), "{text}");
         }

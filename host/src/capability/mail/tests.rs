@@ -38,6 +38,23 @@ fn a_pattern_compares_what_is_before_the_at_and_after_it() {
 }
 
 #[test]
+fn a_pattern_ends_in_a_domain_that_somebody_owns() {
+    for (open, better) in [
+        ("*@example.org*", "example.org, or *.example.org"),
+        ("*@example.*", "example, or *.example"),
+        ("jo@*example.org", "example.org, or *.example.org"),
+    ] {
+        let error = open.parse::<MailPattern>().unwrap_err().to_string();
+        assert!(error.contains("hosts of others") && error.contains(better), "{error}");
+    }
+    assert!("jo@example.org:25".parse::<MailPattern>().is_err());
+    let everybody: MailPattern = "*@*".parse().unwrap();
+    assert!(everybody.allows(&"jo@example.net".parse().unwrap()));
+    let stored = serde_json::to_string(&everybody).unwrap();
+    assert_eq!(serde_json::from_str::<MailPattern>(&stored).unwrap(), everybody);
+}
+
+#[test]
 fn only_plain_addresses_that_are_granted_get_mail() {
     let granted = granted(&["*@example.org"]);
     assert!(letter(&["jo@example.org", "a.b+c@example.org"]).check(&granted).is_ok());

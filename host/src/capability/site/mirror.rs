@@ -74,6 +74,13 @@ struct Version {
 }
 
 impl Mirror {
+    /// The mirror of the site in a directory; none if it has none, or nobody can tell.
+    #[must_use]
+    pub fn of(directory: &Path) -> Option<Self> {
+        let root = Dir::open_ambient_dir(directory, cap_std::ambient_authority()).ok()?;
+        Some(state(&root, directory).ok()??.mirror)
+    }
+
     /// The place that it names.
     ///
     /// # Errors

@@ -3,8 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::is_hosts_own;
 use crate::event::LONGEST_TOPIC;
+
+/// Branches of topics that belong to the hosts: no bot publishes or reads there, whatever it is granted.
+pub(super) const HOSTS_OWN: [&str; 4] = ["logs", "hosts", "bots", "peers"];
+
+/// Whether a topic (without prefix) is, or lies below, a branch that the hosts keep for themselves.
+#[must_use]
+pub fn is_hosts_own(topic: &str) -> bool {
+    let first = topic.split('/').next().unwrap_or_default();
+    HOSTS_OWN.contains(&first)
+}
 
 /// A topic or an endpoint without prefix, in which `+` stands for one level and a final `#` for any number of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::filter::{BadFilter, TopicFilter};
+use crate::reach::stored_as_text;
 
 /// A topic that a bot may read in groups of its own: `TOPIC`, or also in another group: `TOPIC@ENDPOINT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,30 +125,4 @@ impl fmt::Display for PublishGrant {
     }
 }
 
-impl TryFrom<String> for ReadGrant {
-    type Error = BadGrant;
-
-    fn try_from(text: String) -> Result<Self, BadGrant> {
-        text.parse()
-    }
-}
-
-impl From<ReadGrant> for String {
-    fn from(grant: ReadGrant) -> Self {
-        grant.to_string()
-    }
-}
-
-impl TryFrom<String> for PublishGrant {
-    type Error = BadGrant;
-
-    fn try_from(text: String) -> Result<Self, BadGrant> {
-        text.parse()
-    }
-}
-
-impl From<PublishGrant> for String {
-    fn from(grant: PublishGrant) -> Self {
-        grant.to_string()
-    }
-}
+stored_as_text!(ReadGrant => BadGrant, PublishGrant => BadGrant);

@@ -11,26 +11,16 @@ mod weigh;
 #[cfg(test)]
 mod tests;
 
-pub use filter::{BadFilter, TopicFilter};
+pub use filter::{BadFilter, TopicFilter, is_hosts_own};
 pub use grant::{BadGrant, PublishGrant, ReadGrant};
 pub use outlets::{NotAllowed, Outlets};
 pub use weigh::{Bearer, Moved, Request, Routes, weigh};
-
-/// Branches of topics that belong to the hosts: no bot publishes or reads there, whatever it is granted.
-const HOSTS_OWN: [&str; 4] = ["logs", "hosts", "bots", "peers"];
 
 /// Names whose namespace would be somebody else's: the pipeline's topics, the hosts' branches, and `pub`, below which the
 /// stock bots have their groups.
 const RESERVED: [&str; 12] = [
     "commits", "builds", "signs", "dists", "failures", "control", "jobs", "logs", "hosts", "bots", "peers", "pub",
 ];
-
-/// Whether a topic (without prefix) is, or lies below, a branch that the hosts keep for themselves.
-#[must_use]
-pub fn is_hosts_own(topic: &str) -> bool {
-    let first = topic.split('/').next().unwrap_or_default();
-    HOSTS_OWN.contains(&first)
-}
 
 /// Whether a bot from a file may not have this name: the topics `NAME` and `NAME/…` would come with it.
 #[must_use]

@@ -374,7 +374,7 @@ proptest! {
     #[test]
     fn no_grant_ever_reaches_the_hosts_branches(
         filter in filter(),
-        branch in prop::sample::select(super::HOSTS_OWN.to_vec()),
+        branch in prop::sample::select(super::filter::HOSTS_OWN.to_vec()),
         rest in prop::option::of(topic()),
         name in prop::sample::select(vec!["lint", "logs", "hosts", "bots", "peers"]),
     ) {

@@ -8,7 +8,7 @@ pub(in crate::config) const MAIL_SERVER: Setting = setting(
     "URL",
     None,
     "no mail",
-    "The server that takes the host's mail: `smtps://HOST[:465]` for TLS, `smtp://HOST[:587]` for STARTTLS, without which nothing is sent, or `smtp+insecure://localhost[:25]` for a server on this machine.",
+    "The server that takes the host's mail: `smtps://HOST[:465]` for TLS, `smtp://HOST[:587]` for STARTTLS, without which nothing is sent, or `smtp+insecure://HOST[:25]` without TLS, for a server on this machine or one that `network.clear-text-hosts` names.",
 );
 pub(in crate::config) const MAIL_FROM: Setting = setting(
     "mail",

@@ -16,5 +16,5 @@ pub(in crate::config) const NETWORK_CLEAR_TEXT_HOSTS: Setting = setting(
     "list of hosts",
     None,
     "none",
-    "Hosts other than this machine that passwords may be sent to without TLS: git and bots over `http://`, the broker over `mqtt://`, and session tokens for an S3 service over `http://`.",
+    "Hosts other than this machine that may be spoken to without TLS: passwords of git and bots over `http://`, a broker over `mqtt://`, an S3 service over `http://`, a mail server over `smtp+insecure://`.",
 );

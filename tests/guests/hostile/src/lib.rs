@@ -46,6 +46,14 @@ impl Bot for Hostile {
             "publish for ever" => said(for_ever(|_| {
                 publish(event("hostile-out", "test.hostile.v1", &data)).map(drop)
             })),
+            // The same bytes, so that no disk is filled by them.
+            "store for ever" => {
+                let bytes = vec![1; 32 * 1024 * 1024];
+                said(for_ever(|_| {
+                    let stored = artifacts::store("x", "text/plain", &bytes);
+                    stored.map(drop).map_err(|error| format!("{error:?}"))
+                }))
+            }
             "artifact name" => {
                 let stored = artifacts::store("../../etc/passwd", "text/plain", b"x");
                 said(stored.map_err(|error| format!("{error:?}")))

@@ -1,0 +1,6 @@
+//! Grants of mail.
+
+#[path = "../../src/capability/mail/pattern.rs"]
+mod pattern;
+
+pub use pattern::MailPattern;
