@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos test-real test-languages test-bare lint docs demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos farm test-real test-languages test-bare lint docs demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,12 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
 	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
 		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
+
+farm: ## a farm in network namespaces while lines break, machines stop and stores go away, as root; prints what it measured
+	@scripts/setup build test
+	@scripts/own-target
+	@scripts/progress 'the farm tests' cargo test --workspace --test farm --no-run
+	@cargo test --quiet --workspace --test farm -- --nocapture --ignored --test-threads=1 the_whole
 
 test-real: setup ## tests that need the network: real repositories, real archives
 	@scripts/own-target

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::archive::pool;
 use crate::machine::{Machine, eventually};
+use crate::mosquitto::Mosquitto;
 use crate::network::Network;
 use crate::package::run;
 use crate::sources::{Pushed, Sources};
@@ -36,6 +37,8 @@ pub struct Farm {
     /// Dead letters with their payloads, by number, which were looked at before: they don't change.
     letters: RefCell<BTreeMap<u64, Value>>,
     git: Child,
+    /// The broker, if it is not the embedded one.
+    mosquitto: Option<Mosquitto>,
     network: Network,
     root: tempfile::TempDir,
 }
@@ -49,6 +52,7 @@ impl Farm {
         let sources = Sources::new(&git);
         let farm = Self {
             git: serve(&head, &git),
+            mosquitto: None,
             sources,
             others: Vec::new(),
             letters: RefCell::default(),
@@ -83,8 +87,50 @@ impl Farm {
         farm
     }
 
-    fn configuration(&self, bots: &[&str], users: &[(&str, &str)]) -> String {
+    /// The same, with Mosquitto on the head's machine, as `docs/external-broker.md` has it.
+    pub fn at_mosquitto(network: Network, builders: &[&str]) -> Self {
+        let mut farm = Self::new(network, &[], &[]);
+        run(&mut farm.head.foundry(&[
+            "key",
+            "generate",
+            "--role",
+            "packages",
+            "--user-id",
+            "Packages <packages@example.org>",
+        ]));
+        farm.certificate("head", "extendedKeyUsage=clientAuth");
+        farm.mosquitto = Some(Mosquitto::start(&farm.head, builders));
+        let bots = farm.bots(&[SIGN, &publish()]);
+        let text = format!(
+            "[host]\nname = \"head\"\nstate = \"state\"\n\n{}\n{}{bots}",
+            farm.way("head"),
+            farm.artifacts()
+        );
+        fs::write(farm.head.file("foundry.toml"), text).unwrap();
+        for builder in builders {
+            farm.add(builder, BUILD);
+        }
+        farm
+    }
+
+    /// How a machine comes to the broker.
+    fn way(&self, name: &str) -> String {
+        format!(
+            "[broker]\nurl = \"mqtts://{}:8883\"\nca = \"ca.pem\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\n",
+            self.head.address
+        )
+    }
+
+    /// The head's bots: watchbot, and others.
+    fn bots(&self, others: &[&str]) -> String {
         let address = self.head.address;
+        let watch = format!(
+            "\n[bots.watch]\nuse = \"watchbot\"\ninterval = \"1s\"\nrepository = [\"git://{address}/packages.git#c/*\"]\n"
+        );
+        watch + &others.concat()
+    }
+
+    fn configuration(&self, bots: &[&str], users: &[(&str, &str)]) -> String {
         let mut text = "[host]\nname = \"head\"\nstate = \"state\"\n\n\
              [broker.tls]\nlisten = \"0.0.0.0:8883\"\ncertificate = \"broker.pem\"\nkey = \"broker.key\"\n\
              client-ca = \"ca.pem\"\n"
@@ -94,12 +140,7 @@ impl Farm {
         }
         text.push_str("\n[messages]\nexpect = [\"commits pub/buildbot\"]\n\n");
         text.push_str(&self.artifacts());
-        write!(
-            text,
-            "\n[bots.watch]\nuse = \"watchbot\"\ninterval = \"1s\"\nrepository = [\"git://{address}/packages.git#c/*\"]\n"
-        )
-        .unwrap();
-        text.extend(bots.iter().copied());
+        text.push_str(&self.bots(bots));
         text
     }
 
@@ -127,9 +168,8 @@ impl Farm {
         let key = run(&mut machine.foundry(&["key", "export", name]));
         fs::write(self.head.file(&format!("{name}.asc")), key + "\n").unwrap();
         let text = format!(
-            "[host]\nname = {name:?}\nstate = \"state\"\n\n[broker]\nurl = \"mqtts://{}:8883\"\nca = \"ca.pem\"\n\
-             certificate = \"{name}.pem\"\nkey = \"{name}.key\"\n\n{}{bots}",
-            self.head.address,
+            "[host]\nname = {name:?}\nstate = \"state\"\n\n{}\n{}{bots}",
+            self.way(name),
             self.artifacts()
         );
         fs::write(machine.file("foundry.toml"), text).unwrap();
@@ -165,6 +205,14 @@ impl Farm {
         self.others.iter().find(|machine| machine.name == name).unwrap()
     }
 
+    /// The head, or another machine.
+    pub fn any_machine(&self, name: &str) -> &Machine {
+        match name == self.head.name {
+            true => &self.head,
+            false => self.machine(name),
+        }
+    }
+
     pub fn machine_mut(&mut self, name: &str) -> &mut Machine {
         self.others.iter_mut().find(|machine| machine.name == name).unwrap()
     }
@@ -179,6 +227,12 @@ impl Farm {
 
     pub fn runs(&self) -> Vec<Value> {
         self.head.json(&["runs", "-n", "1000"]).as_array().unwrap().clone()
+    }
+
+    /// The same; none while the head does not answer.
+    pub fn try_runs(&self) -> Vec<Value> {
+        let said = self.head.foundry(&["runs", "-n", "1000", "--json"]).output().unwrap();
+        serde_json::from_slice(&said.stdout).unwrap_or_default()
     }
 
     /// The run of a commit, if it was announced. Others may claim to be of that commit.

@@ -115,6 +115,11 @@ impl Machine {
         assert!(host.wait().unwrap().success(), "{}", self.log());
     }
 
+    /// The number of its host's process.
+    pub fn process(&self) -> u32 {
+        self.host.borrow().as_ref().unwrap().id()
+    }
+
     /// How its host ends by itself.
     pub fn end(&self) -> ExitStatus {
         let status = self.eventually("its host ends", || {

@@ -15,7 +15,9 @@ mod clock;
 mod farm;
 mod loot;
 mod machine;
+mod mosquitto;
 mod network;
+mod ordeal;
 #[path = "../pipeline/package.rs"]
 #[allow(dead_code, reason = "one of several users")]
 mod package;
@@ -25,4 +27,6 @@ mod stolen_builder;
 #[path = "../../host/tests/support/mod.rs"]
 mod support;
 mod thief;
+mod trouble;
+mod troubled;
 mod troubles;

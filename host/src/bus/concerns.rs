@@ -1,13 +1,14 @@
 //! What a broker's settings mean for the promise that nothing is lost, as far as a client can see them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rumqttc::v5::mqttbytes::v5::ConnAck;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_clock::BrokerClock;
-use super::connection::ConnectionOptions;
+use super::connection::{ConnectionOptions, is_of_ours};
 use super::consumer::Consumer;
 use crate::ability::Ability;
 use crate::event::MAX_EVENT;
@@ -22,6 +23,8 @@ const HEADERS: u32 = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Concerns {
     found: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether it is another one than Foundry's.
+    is_foreign: Arc<AtomicBool>,
     /// How its clock and this machine's agree.
     pub(super) clock: BrokerClock,
 }
@@ -49,9 +52,16 @@ impl Concerns {
         self.clock.clone()
     }
 
+    /// Whether the broker may give a group's messages to members that are away, as Mosquitto does and Foundry's does not.
+    #[must_use]
+    pub fn gives_to_the_away(&self) -> bool {
+        self.is_foreign.load(Ordering::Relaxed)
+    }
+
     /// Note what a broker says of itself when it accepts a connection.
     pub(super) fn note(&self, connack: &ConnAck, session_expiry: Option<u32>) {
         self.clock.note(connack);
+        self.is_foreign.store(!is_of_ours(connack), Ordering::Relaxed);
         for concern in of(connack, session_expiry) {
             self.add(concern);
         }
@@ -77,6 +87,7 @@ impl Concerns {
             presence: None,
             places: None,
             ability: None,
+            heirs: None,
         };
         let concerns = self.clone();
         let (mut deliveries, _state, _task) = consumer.start(cancel);

@@ -1,23 +1,21 @@
 //! A bot's session: it receives the messages of its groups, and acknowledges each one when it is settled.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use foundry_broker::{ATTEMPT_PROPERTY, PLACES_TOPIC};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Backoff, ConnectionOptions, is_of_ours, why};
+use super::heirs::Heirs;
 use super::herald::Card;
 use super::polled::Polled;
 use super::publisher::AGAIN_PROPERTY;
+use super::way::{Handed, UNCOUNTED, Uncounted, Way};
 use crate::ability::BotAbility;
 use crate::ledger::{DeadLetter, Revived};
 
@@ -59,6 +57,20 @@ impl Delivery {
             receipt: Some((publish, client.clone())),
             returned: CancellationToken::new(),
             _uncounted: None,
+        }
+    }
+
+    /// The same on its way to whoever handles it. Its connection may give it back; one of QoS 0 has its place among those.
+    pub(super) fn over_way(
+        publish: Publish,
+        client: &AsyncClient,
+        returned: CancellationToken,
+        uncounted: Option<Uncounted>,
+    ) -> Self {
+        Self {
+            returned,
+            _uncounted: uncounted,
+            ..Self::received(publish, client)
         }
     }
 
@@ -119,37 +131,6 @@ pub enum ConsumerState {
     Refused(String),
 }
 
-/// Messages of QoS 0 that may wait to be handled, or be in hand.
-const UNCOUNTED: usize = 64;
-
-/// A place of a message of QoS 0. The receive maximum does not bound them (MQTT 5, section 3.3.4).
-#[derive(Debug)]
-struct Uncounted(Arc<AtomicUsize>);
-
-impl Uncounted {
-    /// One of [`UNCOUNTED`] places, if one is free. Whoever calls is the only one that takes any.
-    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
-        if taken.load(Ordering::Relaxed) >= UNCOUNTED {
-            return None;
-        }
-        taken.fetch_add(1, Ordering::Relaxed);
-        Some(Self(Arc::clone(taken)))
-    }
-}
-
-impl Drop for Uncounted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The way to whoever handles the messages.
-struct Way {
-    deliveries: mpsc::Sender<Delivery>,
-    /// Messages of QoS 0 that are on it.
-    uncounted: Arc<AtomicUsize>,
-}
-
 /// Connections of which messages may wait to be handled.
 const CONNECTIONS: usize = 4;
 
@@ -166,6 +147,9 @@ pub struct Consumer {
     pub places: Option<watch::Receiver<u16>>,
     /// Whether the bot can work, for a member of groups. Other sessions only look.
     pub ability: Option<BotAbility>,
+    /// Who takes the work of a member of groups that leaves, at a broker where groups are nothing but their members; none where the
+    /// session does not matter to any group.
+    pub heirs: Option<Heirs>,
 }
 
 impl Consumer {
@@ -179,10 +163,7 @@ impl Consumer {
         tokio::task::JoinHandle<()>,
     ) {
         let (deliveries, receiver) = mpsc::channel(self.unacknowledged() + UNCOUNTED);
-        let way = Way {
-            deliveries,
-            uncounted: Arc::default(),
-        };
+        let way = Way::to(deliveries);
         let (state, watcher) = watch::channel(ConsumerState::Connecting(None));
         let task = tokio::spawn(async move {
             let mut backoff = Backoff::new();
@@ -256,14 +237,21 @@ impl Consumer {
         // Whether the broker wants to know of the places.
         let mut told = false;
         let mut unanswered = 0usize;
+        // Whether messages came that there was no room for.
+        let mut missed = false;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
+                () = way.drained(), if missed => {
+                    return End::Broken("the broker is asked for the messages that there was no room for".to_owned());
+                }
                 () = cancel.cancelled() => {
-                    goodbye(&client, &mut events, self.presence.as_ref()).await;
+                    let leaves = !told && self.heirs.as_ref().is_some_and(Heirs::stay);
+                    let left = if leaves { self.filters.as_slice() } else { &[] };
+                    goodbye(&client, &mut events, left, self.presence.as_ref()).await;
                     return End::Cancelled;
                 }
-                () = lost(self.ability.as_ref()) => return self.step_back(&client, &mut events, &returned).await,
+                () = lost(self.ability.as_ref()) => return self.step_back(&client, &mut events, told, &returned).await,
                 Some(number) = changed(&mut places), if told => {
                     if client.try_publish(PLACES_TOPIC, QoS::AtMostOnce, false, number.to_string()).is_err() {
                         return End::Broken("the connection takes no more packets".to_owned());
@@ -283,7 +271,7 @@ impl Consumer {
                     told = is_of_ours(&connack);
                     self.options.concerns.note(&connack, self.options.session_expiry());
                     if self.trouble().is_some() {
-                        return self.step_back(&client, &mut events, &returned).await;
+                        return self.step_back(&client, &mut events, told, &returned).await;
                     }
                     if self.options.persistent && std::mem::replace(known, true) && !connack.session_present {
                         tracing::warn!(
@@ -319,29 +307,57 @@ impl Consumer {
                         state.send_replace(ConsumerState::Subscribed);
                     }
                 }
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Err(end) = way.hand_over(publish, &client, &returned) {
-                        return end;
+                Ok(Event::Incoming(Packet::Publish(publish))) => match way.hand_over(publish, &client, &returned) {
+                    Handed::Over => {}
+                    Handed::NoRoom if missed => {}
+                    Handed::NoRoom => {
+                        missed = true;
+                        self.say_missed();
                     }
-                }
+                    Handed::Closed => return End::Cancelled,
+                },
                 Ok(_) => {}
             }
         }
     }
 
+    /// Mosquitto brings all at once that it took for an away member's session, where its own limit is none. The connection lasts until
+    /// those that found room are done with: were it given up at once, none of them could be acknowledged, and the next one would
+    /// end in the same way, for ever. The others come again with the next connection.
+    fn say_missed(&self) {
+        tracing::info!(
+            client = self.options.client_id,
+            most = self.options.receive_maximum,
+            "the broker brings more messages than may be unacknowledged; it is asked again for those that there was no room for"
+        );
+    }
+
     /// Leave the groups, with all of their messages that are not acknowledged. The end is an orderly one (DISCONNECT), so that the embedded
     /// broker gives them to other members at once, and counts no failed attempt. A broker that keeps a share of the messages for members that
-    /// are away (Mosquitto) keeps those that it has sent, and no others, since the subscriptions end before.
-    async fn step_back(&self, client: &AsyncClient, events: &mut Polled, returned: &CancellationToken) -> End {
+    /// are away (Mosquitto) keeps those that it has sent, and no others, since the subscriptions end before. Without another member there they do
+    /// not end: such a broker drops what comes for a group that has no member.
+    async fn step_back(
+        &self,
+        client: &AsyncClient,
+        events: &mut Polled,
+        ours: bool,
+        returned: &CancellationToken,
+    ) -> End {
         // Before others can have them.
         returned.cancel();
-        for filter in &self.filters {
-            // Without room for it the session stays subscribed; the embedded broker's groups leave it out all the same.
-            let _ = client.try_unsubscribe(filter);
+        if ours || self.heirs.as_ref().is_none_or(Heirs::work) {
+            leave(client, &self.filters);
         }
         let _ = client.try_disconnect();
         let _ = timeout(STEP_BACK, async { while events.next().await.is_ok() {} }).await;
         End::Unable
+    }
+}
+
+/// Without room for it the session stays subscribed; the embedded broker's groups leave it out all the same.
+fn leave(client: &AsyncClient, filters: &[String]) {
+    for filter in filters {
+        let _ = client.try_unsubscribe(filter);
     }
 }
 
@@ -350,30 +366,6 @@ async fn lost(ability: Option<&BotAbility>) {
     match ability {
         Some(ability) => drop(ability.lost().await),
         None => std::future::pending().await,
-    }
-}
-
-impl Way {
-    /// Give a message to whoever handles it. Never waits: the session goes on acknowledging and showing signs of life, and can be
-    /// cancelled, however long nobody takes any.
-    fn hand_over(&self, publish: Publish, client: &AsyncClient, returned: &CancellationToken) -> Result<(), End> {
-        let is_uncounted = publish.qos == QoS::AtMostOnce;
-        let uncounted = is_uncounted.then(|| Uncounted::take(&self.uncounted)).flatten();
-        // They may be lost (MQTT 5, section 4.3.1).
-        if is_uncounted && uncounted.is_none() {
-            tracing::debug!(topic = ?publish.topic, "dropped a message of QoS 0: too many wait");
-            return Ok(());
-        }
-        let delivery = Delivery {
-            returned: returned.clone(),
-            _uncounted: uncounted,
-            ..Delivery::received(publish, client)
-        };
-        match self.deliveries.try_send(delivery) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(End::Broken("more messages came than can wait here".to_owned())),
-            Err(TrySendError::Closed(_)) => Err(End::Cancelled),
-        }
     }
 }
 
@@ -397,8 +389,9 @@ enum End {
     Broken(String),
 }
 
-/// Take the leave and end the session in order, so that the broker doesn't publish the will.
-async fn goodbye(client: &AsyncClient, events: &mut Polled, presence: Option<&Card>) {
+/// Leave groups, take the leave and end the connection in order, so that the broker doesn't publish the will.
+async fn goodbye(client: &AsyncClient, events: &mut Polled, groups: &[String], presence: Option<&Card>) {
+    leave(client, groups);
     let mut said = true;
     for (topic, payload) in presence.into_iter().flat_map(Card::leave) {
         said &= client.try_publish(topic, QoS::AtLeastOnce, true, payload).is_ok();
@@ -413,50 +406,4 @@ async fn goodbye(client: &AsyncClient, events: &mut Polled, presence: Option<&Ca
         }
     };
     let _ = timeout(GOODBYE, end).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use rumqttc::v5::{EventLoop, MqttOptions};
-
-    use super::*;
-
-    fn message(qos: QoS) -> Publish {
-        Publish::new("foundry/bots/b/x", qos, "{}", None)
-    }
-
-    /// A way on which so many messages may wait, and a client to come over.
-    fn way(room: usize) -> (Way, mpsc::Receiver<Delivery>, AsyncClient, EventLoop) {
-        let (deliveries, receiver) = mpsc::channel(room);
-        let (client, events) = AsyncClient::new(MqttOptions::new("c", "localhost", 1), 10);
-        let way = Way {
-            deliveries,
-            uncounted: Arc::default(),
-        };
-        (way, receiver, client, events)
-    }
-
-    #[tokio::test]
-    async fn messages_of_qos_1_that_wait_take_no_room_of_those_of_qos_0() {
-        let (way, mut receiver, client, _events) = way(4 * UNCOUNTED);
-        for _ in 0..2 * UNCOUNTED {
-            assert!(
-                way.hand_over(message(QoS::AtLeastOnce), &client, &CancellationToken::new())
-                    .is_ok()
-            );
-        }
-        for _ in 0..2 * UNCOUNTED {
-            assert!(
-                way.hand_over(message(QoS::AtMostOnce), &client, &CancellationToken::new())
-                    .is_ok()
-            );
-        }
-        assert_eq!(receiver.len(), 3 * UNCOUNTED, "the others of QoS 0 are dropped");
-        while receiver.try_recv().is_ok() {}
-        assert!(
-            way.hand_over(message(QoS::AtMostOnce), &client, &CancellationToken::new())
-                .is_ok()
-        );
-        assert_eq!(receiver.len(), 1, "there is room again");
-    }
 }

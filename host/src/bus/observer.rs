@@ -28,7 +28,8 @@ const RECEIVE_MAXIMUM: u16 = 256;
 /// How often it is looked whether the trusted keys are others.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Keeps the presence of all bots, and the events of all hosts.
+/// Keeps the presence of all bots, and the events of all hosts. Clones see the same.
+#[derive(Clone)]
 pub struct Observer {
     bots: Arc<Bots>,
     /// Of the first session.
@@ -135,6 +136,7 @@ impl Source {
             presence: None,
             places: None,
             ability: None,
+            heirs: None,
         };
         let cancel = self.cancel.child_token();
         let (deliveries, state, task) = consumer.start(cancel.clone());

@@ -117,6 +117,7 @@ impl Peers {
             presence: None,
             places: None,
             ability: None,
+            heirs: None,
         };
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {

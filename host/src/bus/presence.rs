@@ -51,6 +51,18 @@ pub struct Presence {
     pub since: String,
 }
 
+impl Presence {
+    /// Say of a member of a group that is away what a broker does that gives it a share of the messages all the same.
+    pub(crate) fn note_its_share(&mut self) {
+        if self.status == OFFLINE && self.group.is_some() && self.detail.is_none() {
+            self.detail = Some(format!(
+                "is away: the broker goes on to give it its share of the group's messages, which wait for it, for a week at most (start {} again)",
+                self.host
+            ));
+        }
+    }
+}
+
 /// A host, as it presents itself on `foundry/hosts/<host>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HostPresence {

@@ -58,6 +58,7 @@ pub fn tap(
         presence: None,
         places: None,
         ability: None,
+        heirs: None,
     };
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
     let (sightings, receiver) = mpsc::channel(BACKLOG);

@@ -193,6 +193,7 @@ impl Inner {
                 ..self.connection.clone()
             },
             publisher: self.publisher.clone(),
+            observer: self.observer.clone(),
         }
     }
 }

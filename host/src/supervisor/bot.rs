@@ -15,7 +15,8 @@ use super::spec::{BotStatus, Condition, InForce};
 use super::timers;
 use crate::ability::BotAbility;
 use crate::bus::{
-    Card, ConnectionOptions, Consumer, ConsumerState, Delivery, OldSession, Presence, Publisher, Subject,
+    Card, ConnectionOptions, Consumer, ConsumerState, Delivery, Heirs, Observer, OldSession, Presence, Publisher,
+    Subject,
 };
 use crate::capability::Level;
 use crate::ledger::OutboxStatus;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) timers: Vec<(String, Duration)>,
     pub(super) connection: ConnectionOptions,
     pub(super) publisher: Publisher,
+    /// Who else is there.
+    pub(super) observer: Observer,
 }
 
 /// A bot that has been started.
@@ -118,6 +121,7 @@ impl Prepared {
             presence: Some(card.clone()),
             places: Some(places.held()),
             ability: Some(self.handler.ability.clone()),
+            heirs: Some(Heirs::of(self.observer.clone(), self.presence("running", None))),
         };
         // The session goes on while messages in hand are finished, so that they can be acknowledged.
         let end_of_session = CancellationToken::new();

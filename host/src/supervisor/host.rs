@@ -271,7 +271,11 @@ impl Host {
     /// The bots of all hosts on the broker that this one believes, as they present themselves.
     #[must_use]
     pub fn everyone(&self) -> Vec<Presence> {
-        self.inner.observer.bots()
+        let mut bots = self.inner.observer.bots();
+        if self.inner.connection.concerns.gives_to_the_away() {
+            bots.iter_mut().for_each(Presence::note_its_share);
+        }
+        bots
     }
 
     /// What the hosts of these bots count of them, as far as they are there and answer in two seconds.

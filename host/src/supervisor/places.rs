@@ -1,21 +1,28 @@
-//! A bot's places: how many messages it works on at a time, and how many may wait beside them for another attempt.
+//! A bot's places: how many messages it works on at a time, and how many it holds, with those that wait for another attempt or
+//! for a host.
 //!
-//! A message that waits gives its place to the next one. It stays unacknowledged, so that the broker gives it to another
+//! A message that waits gives its place to the next one, always. Were the last one to keep it, nobody could work until that one's wait is over; and
+//! if it waits for another host whose last message waits for one of those here that are ready and find no place, never. So the
+//! bound is on what is let in, not on what waits. What waits stays unacknowledged, so that the broker gives it to another
 //! member of its group should this host die.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Messages of a bot that may wait at a time. One more keeps its place while it waits.
+/// Messages that a bot holds beyond those that it works on.
 const WAITING: u16 = 16;
 
 /// The places of one bot.
 pub(super) struct Places {
     at_work: u16,
+    /// Held by each message, from its first place to its end.
+    room: Arc<Semaphore>,
     free: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    /// Messages that wait; changes together with what can be held.
+    waiting: AtomicU16,
     /// How many messages the bot can hold by now.
     held: watch::Sender<u16>,
 }
@@ -26,15 +33,18 @@ pub(super) struct Place {
     permit: Option<OwnedSemaphorePermit>,
     /// Held while others have the place.
     beside: Option<Beside>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
     /// Places to work on so many messages at a time.
     pub(super) fn new(at_work: u16) -> Arc<Self> {
+        let most = usize::from(at_work) + usize::from(WAITING);
         Arc::new(Self {
             at_work,
+            room: Arc::new(Semaphore::new(most)),
             free: Arc::new(Semaphore::new(usize::from(at_work))),
-            waiting: Arc::new(Semaphore::new(usize::from(WAITING))),
+            waiting: AtomicU16::new(0),
             held: watch::channel(at_work).0,
         })
     }
@@ -49,24 +59,31 @@ impl Places {
         self.held.subscribe()
     }
 
-    /// A place, once there is one.
+    /// A place for one more message, once there is one. Those that are held already come first: they queue for a place alone.
     pub(super) async fn take(self: &Arc<Self>) -> Place {
+        // The semaphores are never closed.
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
         Place {
             permit: self.permit().await,
             places: Arc::clone(self),
             beside: None,
+            _room: room,
         }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
-    fn announce(&self) {
-        let waiting = usize::from(WAITING).saturating_sub(self.waiting.available_permits());
-        let held = self.at_work.saturating_add(u16::try_from(waiting).unwrap_or(WAITING));
-        self.held.send_if_modified(|now| std::mem::replace(now, held) != held);
+    /// One more message waits, or one less.
+    fn count(&self, change: impl FnOnce(u16) -> u16) {
+        // Under the lock of what is told, so that the last one to change it tells the last number.
+        self.held.send_if_modified(|now| {
+            let waiting = change(self.waiting.load(Ordering::Relaxed));
+            self.waiting.store(waiting, Ordering::Relaxed);
+            let held = self.at_work.saturating_add(waiting).min(self.most());
+            std::mem::replace(now, held) != held
+        });
     }
 }
 
@@ -77,17 +94,10 @@ impl Place {
         self.back().await;
     }
 
-    /// Let others have the place while something is waited for, and from then on. If too many wait already, keep it.
+    /// Let others have the place while something is waited for, and from then on.
     pub(super) async fn aside<T>(&mut self, wait: impl Future<Output = T>) -> T {
-        if self.beside.is_none()
-            && let Ok(waiting) = Arc::clone(&self.places.waiting).try_acquire_owned()
-        {
-            let beside = Beside {
-                places: Arc::clone(&self.places),
-                waiting: Some(waiting),
-            };
-            beside.places.announce();
-            self.beside = Some(beside);
+        if self.beside.is_none() {
+            self.beside = Some(Beside::of(&self.places));
             self.permit = None;
         }
         wait.await
@@ -103,15 +113,18 @@ impl Place {
 }
 
 /// A message that waits, until this is dropped.
-struct Beside {
-    places: Arc<Places>,
-    waiting: Option<OwnedSemaphorePermit>,
+struct Beside(Arc<Places>);
+
+impl Beside {
+    fn of(places: &Arc<Places>) -> Self {
+        places.count(|waiting| waiting.saturating_add(1));
+        Self(Arc::clone(places))
+    }
 }
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        self.waiting = None;
-        self.places.announce();
+        self.0.count(|waiting| waiting.saturating_sub(1));
     }
 }
 
@@ -160,25 +173,41 @@ mod tests {
         drop(second);
     }
 
-    #[tokio::test]
-    async fn no_more_messages_wait_than_the_bound() {
-        let places = Places::new(1);
-        let mut waiting = tokio::task::JoinSet::new();
+    /// As many as there is room for, all of which wait for something.
+    async fn full(places: &Arc<Places>, waits: &mut tokio::task::JoinSet<()>) {
         let mut held = places.held();
-        for _ in 0..WAITING {
+        for _ in 0..places.most() {
             let mut place = places.take().await;
-            waiting.spawn(async move { place.pause(LONG).await });
+            waits.spawn(async move { place.pause(LONG).await });
         }
         held.wait_for(|held| *held == places.most()).await.unwrap();
-        let mut one_more = places.take().await;
-        let pause = one_more.pause(LONG);
-        tokio::pin!(pause);
-        assert!(pause.as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn no_more_messages_are_held_than_the_bound() {
+        let (places, mut waits) = (Places::new(1), tokio::task::JoinSet::new());
+        full(&places, &mut waits).await;
+        assert!(places.take().now_or_never().is_none(), "all wait, and there is no room");
+        waits.shutdown().await;
+        assert_eq!(*places.held().borrow(), 1, "one that is let go of waits no longer");
+        assert!(places.take().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_ready_can_work_however_many_others_wait() {
+        let (places, mut waits) = (Places::new(1), tokio::task::JoinSet::new());
+        let mut ready = places.take().await;
+        ready.aside(std::future::ready(())).await;
+        for _ in 1..places.most() {
+            let mut place = places.take().await;
+            waits.spawn(async move { place.pause(LONG).await });
+        }
+        let back = tokio::time::timeout(Duration::from_secs(60), ready.back());
+        back.await.expect("it has a place");
         assert!(
             places.take().now_or_never().is_none(),
-            "it keeps its place while it waits"
+            "there is no room for another one"
         );
-        waiting.shutdown().await;
-        assert_eq!(*places.held().borrow(), 1, "one that is let go of waits no longer");
+        waits.shutdown().await;
     }
 }

@@ -17,6 +17,7 @@ mod drain;
 mod forged_presence;
 mod full;
 mod identity;
+mod leaving;
 mod lives;
 mod mosquitto;
 mod mosquitto_access;

@@ -53,7 +53,7 @@ pub async fn status_becomes(host: &Host, of: &str, status: &str) {
     .await;
 }
 
-async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress) {
+async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress, gets_its_share: bool) {
     let port = broker.port;
     introduce("victim", &directory.join("victim"), "all", directory);
     let witness = Host::start(at(directory, broker)).await.unwrap();
@@ -62,6 +62,11 @@ async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress
     victim.0.kill().unwrap();
     victim.0.wait().unwrap();
     status_becomes(&witness, "victim", "offline").await;
+    let away = witness.everyone().into_iter().find(|bot| bot.host == "victim").unwrap();
+    let says_so = away
+        .detail
+        .is_some_and(|detail| detail.contains("which wait for it, for a week at most"));
+    assert_eq!(says_so, gets_its_share);
     let _victim = Victim::start(directory, port, "relay");
     status_becomes(&witness, "victim", "running").await;
     witness.shutdown().await;
@@ -71,14 +76,14 @@ async fn a_killed_hosts_bots_are_offline(directory: &Path, broker: BrokerAddress
 async fn bots_of_a_killed_host_are_offline_with_the_embedded_broker() {
     let directory = tempfile::tempdir().unwrap();
     let broker = broker(directory.path(), |_| {}).await;
-    a_killed_hosts_bots_are_offline(directory.path(), BrokerAddress::local(broker.address())).await;
+    a_killed_hosts_bots_are_offline(directory.path(), BrokerAddress::local(broker.address()), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bots_of_a_killed_host_are_offline_with_mosquitto() {
     let directory = tempfile::tempdir().unwrap();
     let mosquitto = Mosquitto::start(directory.path(), "");
-    a_killed_hosts_bots_are_offline(directory.path(), mosquitto.address()).await;
+    a_killed_hosts_bots_are_offline(directory.path(), mosquitto.address(), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! Messages that wait for another attempt: what they hold up, and what becomes of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use foundry_host::bus::{AGAIN_PROPERTY, BrokerAddress};
-use foundry_host::supervisor::Host;
+use foundry_host::supervisor::{Condition, Host};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -137,6 +138,54 @@ async fn a_busy_bot_with_any_number_of_messages_of_qos_0_can_be_stopped_with_mos
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(30), host.stop("hostile")).await;
     stopped.expect("it never stops").unwrap();
     host.shutdown().await;
+}
+
+/// More than four connections' worth, which is what can wait, as the broker counts.
+const MANY: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_was_away_handles_all_that_mosquitto_has_for_it_however_much_comes_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mosquitto = Mosquitto::start(directory.path(), "");
+    let broker = mosquitto.address();
+    let host = Host::start(at(directory.path(), broker.clone())).await.unwrap();
+    load(&host).await;
+    eventually("it is subscribed", async || {
+        (host.status("hostile").unwrap().condition == Condition::Running).then_some(())
+    })
+    .await;
+    host.shutdown().await;
+    drop(host);
+    publish_many(&broker, directory.path()).await;
+    // What it has read from its disk it takes for sent, whatever the receive maximum is.
+    mosquitto.stop();
+    mosquitto.run();
+    let host = Host::start(at(directory.path(), broker)).await.unwrap();
+    load(&host).await;
+    eventually("all are handled", async || {
+        (host.status("hostile").unwrap().handled >= MANY as u64).then_some(())
+    })
+    .await;
+    let runs = host.ledger().runs(2 * MANY as u32).await.unwrap();
+    let answers = runs.into_iter().flat_map(|run| run.events);
+    let answers = answers.filter(|event| event.topic == "hostile-out");
+    let causes: BTreeSet<_> = answers.filter_map(|event| event.cause).collect();
+    assert_eq!(causes.len(), MANY);
+    host.shutdown().await;
+}
+
+async fn publish_many(broker: &BrokerAddress, state: &Path) {
+    let options = MqttOptions::new("many", &broker.host, broker.port);
+    let (client, mut events) = AsyncClient::new(options, MANY + 1);
+    for number in 0..MANY {
+        let order = order(state, &format!("many-{number}"), "done");
+        client.try_publish(TOPIC, QoS::AtLeastOnce, false, order).unwrap();
+    }
+    let mut answered = 0;
+    while answered < MANY {
+        let event = events.poll().await.unwrap();
+        answered += usize::from(matches!(event, Event::Incoming(Packet::PubAck(_))));
+    }
 }
 
 /// Publish a message that somebody may have had before.
