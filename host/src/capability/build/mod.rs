@@ -45,6 +45,8 @@ mod root;
 mod sandbox;
 mod scratch;
 mod seccomp;
+mod source_grant;
+mod source_reach;
 mod stage;
 mod storing;
 mod subordinate;
@@ -72,6 +74,7 @@ pub use request::{
     PhaseTime, Progress, Silent,
 };
 
+pub use source_grant::{BadSourceGrant, SourceGrant, SourceRefusal};
 pub use subordinate::{IdsFault, User, ids_fault};
 
 use cgroup::Group;
@@ -79,6 +82,8 @@ use error::Attempt as _;
 use machine::Machine;
 use scratch::Scratch;
 use stage::Stage;
+
+use crate::reach::Network;
 
 /// How this host builds.
 #[derive(Debug, Clone)]
@@ -94,6 +99,8 @@ pub struct Settings {
     pub jobs: Option<usize>,
     /// What a build may use, unless its request says otherwise.
     pub limits: Limits,
+    /// The operator's exceptions for this host's network: where package sources may lead that a bot names.
+    pub network: Arc<Network>,
 }
 
 impl Settings {
@@ -113,6 +120,7 @@ impl Default for Settings {
             root_max_age: Self::DEFAULT_ROOT_MAX_AGE,
             jobs: None,
             limits: Limits::default(),
+            network: Arc::default(),
         }
     }
 }
@@ -177,6 +185,17 @@ impl Builder {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.settings.limits
+    }
+
+    /// The operator's exceptions for this host's network.
+    fn network(&self) -> Arc<Network> {
+        Arc::clone(&self.shared.settings.network)
+    }
+
+    /// The suite that this machine runs, where the system says so: what is built for if nobody asks for another.
+    #[must_use]
+    pub fn own_suite(&self) -> Option<&str> {
+        self.shared.machine.codename.as_deref()
     }
 
     /// What keeps the limits on the memory and the processes of builds here, as words for people.
