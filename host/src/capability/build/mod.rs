@@ -55,6 +55,7 @@ mod taped;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tried;
 mod usage;
 
 use std::collections::HashMap;
@@ -82,6 +83,7 @@ use error::Attempt as _;
 use machine::Machine;
 use scratch::Scratch;
 use stage::Stage;
+use tried::Tried;
 
 use crate::reach::Network;
 
@@ -139,6 +141,8 @@ struct Shared {
     private: Vec<PathBuf>,
     settings: Settings,
     machine: Machine,
+    /// Whether there can be sandboxes here.
+    sandbox: Tried,
     /// Sizes of layers and roots, which don't change once they are made: to look at all of their files takes a while.
     sizes: Mutex<HashMap<PathBuf, u64>>,
 }
@@ -176,6 +180,7 @@ impl Builder {
                 state,
                 settings,
                 machine,
+                sandbox: Tried::default(),
                 sizes: Mutex::default(),
             }),
         })
