@@ -175,6 +175,28 @@ impl Job<'_> {
         self.prepare_to_install(Role::of(target.backend))
     }
 
+    /// Runs a command where packages' scripts run, over a root whose files are given to those who install.
+    #[cfg(test)]
+    pub fn install_for_probes(&mut self, base: &Path, command: &[&str]) -> Result<(), BuildError> {
+        let backend = Backend::OwnRoot;
+        if let Some(owner) = self.stage.installer(Role::of(backend)) {
+            self.stage.keeper.give(&[base.to_owned()], owner)?;
+        }
+        let (base, made) = (Root::over(base), self.scratch.path().join("layer"));
+        let extra = Extra::read(self)?;
+        let target = Target {
+            backend,
+            root: &base.clone().with_layer(&made),
+            archives: &self.archives(backend, &base, &extra)?,
+        };
+        for part in target.root.parts() {
+            public_dir(&self.scratch.path().join("merged").join(part.name()))?;
+        }
+        self.prepare_layer(&target, &made, &extra)?;
+        let command: Vec<String> = command.iter().map(ToString::to_string).collect();
+        self.install(&target, Purpose::Install, &command)
+    }
+
     /// Makes the directories that those who install write to, and gives them what they change.
     fn prepare_to_install(&self, role: Role) -> Result<(), BuildError> {
         let scratch = &self.scratch;
