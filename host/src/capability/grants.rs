@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::build::SourceGrant;
 use super::git::Location;
 use super::{Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
-use crate::reach::{Pattern, Permits, Target, WebPattern};
+use crate::reach::{Glob, Pattern, Permits, Target, WebPattern};
 use crate::runtime::wit::types::{Description, OptionKind};
 
 /// A bot's rights, beyond those that every bot has (log, state, config, clock, and the topics of its own namespace).
@@ -36,6 +37,10 @@ pub struct Grants {
     pub site: Vec<PathBuf>,
     /// Files that the host may use for its builds, keyrings for instance.
     pub files: Vec<PathBuf>,
+    /// Package sources that its builds may use beyond the machine's own.
+    pub apt: Vec<SourceGrant>,
+    /// Suites that it may build for beyond the machine's own; `*` stands for any text.
+    pub suites: Vec<String>,
 }
 
 impl Grants {
@@ -70,6 +75,13 @@ impl Grants {
                 OptionKind::Text | OptionKind::Flag | OptionKind::Number | OptionKind::Duration => {}
             }
         }
+        if grants.build {
+            // buildbot's. Kinds of options belong to the contract, and none is a package source or a suite.
+            let values = |name: &str| options.get(name).map(Vec::as_slice).unwrap_or_default();
+            let sources = values("repository").iter();
+            grants.apt.extend(sources.filter_map(|text| SourceGrant::written(text)));
+            grants.suites.extend(values("suite").iter().cloned());
+        }
         if imports.contains(&Interface::Git) && !names_repositories {
             // buildbot reads the repositories that signed events name; who may announce is decided by the trusted keys.
             grants.git.push(Pattern::announced());
@@ -90,6 +102,8 @@ impl Grants {
         self.sign.extend(more.sign);
         self.site.extend(more.site);
         self.files.extend(more.files);
+        self.apt.extend(more.apt);
+        self.suites.extend(more.suites);
     }
 
     /// The options of `load` that grant this, ready for a shell.
@@ -108,6 +122,8 @@ impl Grants {
         add("allow-sign", self.sign.clone());
         add("allow-site", paths(&self.site));
         add("allow-file", paths(&self.files));
+        add("allow-apt", texts(&self.apt));
+        add("allow-suite", self.suites.clone());
         add(
             "without",
             self.without.iter().map(|right| right.name().to_owned()).collect(),
@@ -163,6 +179,12 @@ impl Grants {
     #[must_use]
     pub fn allow_file(&self, file: &Path) -> bool {
         self.files.iter().any(|granted| granted == file)
+    }
+
+    /// Whether the bot may have packages built for a suite that is not the machine's own.
+    #[must_use]
+    pub fn allow_suite(&self, suite: &str) -> bool {
+        self.suites.iter().any(|granted| Glob::new(granted).matches(suite))
     }
 }
 

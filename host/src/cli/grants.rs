@@ -63,6 +63,8 @@ fn rows(bot: &InForce) -> Vec<(&'static str, String)> {
     list("sign", grants.sign.clone());
     list("site", paths(&grants.site));
     list("file", paths(&grants.files));
+    list("apt", grants.apt.iter().map(ToString::to_string).collect());
+    list("suite", grants.suites.clone());
     list(
         "build",
         grants.build.then(|| "packages".to_owned()).into_iter().collect(),

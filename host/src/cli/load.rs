@@ -9,6 +9,7 @@ use clap::{Args as _, Command, FromArgMatches};
 use super::common::{CommonArgs, ConfigArgs, Context, state_among};
 use super::error::CliError;
 use super::{PROGRAM, bot_command, daemon, reload, surprised};
+use crate::capability::build::SourceGrant;
 use crate::capability::{Grants, Interface, MailPattern, PublishGrant, ReadGrant, shell_word};
 use crate::config::{BAD_DIGEST, parse_bot_source, parse_digest, parse_size};
 use crate::control::{Answer, Request};
@@ -99,6 +100,13 @@ pub struct HostArgs {
     /// Let the host use this file for its builds
     #[arg(long, value_name = "FILE")]
     allow_file: Vec<PathBuf>,
+    /// Let its builds use this package source, `[OPTIONS] URI SUITE COMPONENT...` as in sources.list; * stands for any
+    /// text within each
+    #[arg(long, value_name = "SOURCE")]
+    allow_apt: Vec<SourceGrant>,
+    /// Let it build for this suite, besides the machine's own; * stands for any text
+    #[arg(long, value_name = "SUITE")]
+    allow_suite: Vec<String>,
     /// Let it build packages
     #[arg(long)]
     allow_build: bool,
@@ -155,6 +163,8 @@ impl HostArgs {
             allow_sign: join(self.allow_sign, later.allow_sign),
             allow_site: join_paths(self.allow_site, later.allow_site),
             allow_file: join_paths(self.allow_file, later.allow_file),
+            allow_apt: self.allow_apt.into_iter().chain(later.allow_apt).collect(),
+            allow_suite: self.allow_suite.into_iter().chain(later.allow_suite).collect(),
             allow_build: self.allow_build || later.allow_build,
             allow_artifacts: self.allow_artifacts || later.allow_artifacts,
             config: ConfigArgs {
@@ -182,6 +192,8 @@ impl HostArgs {
             sign: self.allow_sign.clone(),
             site: absolute(&self.allow_site),
             files: absolute(&self.allow_file),
+            apt: self.allow_apt.clone(),
+            suites: self.allow_suite.clone(),
         }
     }
 

@@ -11,9 +11,9 @@ use super::parse::{BAD_DIGEST, absolute, parse_bot_source, parse_digest, parse_s
 use super::problem::{Problems, nearest};
 use super::reader::{Found, Section, unknown};
 use super::settings::{
-    self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_SIGNED, BOT_TIMEOUT, BOT_USE, GRANT_ARTIFACTS,
-    GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_PUBLISH, GRANT_READ, GRANT_SIGN, GRANT_SITE,
-    GRANT_WITHOUT, Setting,
+    self, BOT_DIGEST, BOT_GRANTS, BOT_INSTANCES, BOT_MEMORY, BOT_SIGNED, BOT_TIMEOUT, BOT_USE, GRANT_APT,
+    GRANT_ARTIFACTS, GRANT_BUILD, GRANT_FILES, GRANT_GIT, GRANT_HTTP, GRANT_MAIL, GRANT_PUBLISH, GRANT_READ,
+    GRANT_SIGN, GRANT_SITE, GRANT_SUITES, GRANT_WITHOUT, Setting,
 };
 use crate::capability::Grants;
 use crate::capability::topic_grants::is_reserved_name;
@@ -195,6 +195,13 @@ fn grants(section: &Section<'_>, base: &Path, problems: &mut Problems<'_>) -> Gr
         sign: values(section.texts(&GRANT_SIGN, problems)).collect(),
         site: paths(section.texts(&GRANT_SITE, problems)),
         files: paths(section.texts(&GRANT_FILES, problems)),
+        apt: patterns(
+            section,
+            &GRANT_APT,
+            "write \"https://apt.example.org/debian trixie main\"",
+            problems,
+        ),
+        suites: values(section.texts(&GRANT_SUITES, problems)).collect(),
         without: patterns(
             section,
             &GRANT_WITHOUT,

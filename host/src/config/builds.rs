@@ -64,6 +64,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems<'_>) -> Optio
             processes: processes?,
             log: log?.value,
         },
+        ..Settings::default()
     })
 }
 

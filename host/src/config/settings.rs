@@ -534,6 +534,23 @@ pub(super) const GRANT_FILES: Setting = setting(
     "Files that the host may use for its builds, such as keyrings.",
 );
 
+pub(super) const GRANT_APT: Setting = setting(
+    "bots.NAME.grants",
+    "apt",
+    "list of texts",
+    None,
+    "none",
+    "Package sources that its builds may use besides the machine's own: `[OPTIONS] URI SUITE COMPONENT...`, with `*` for any text within each. Options such as `trusted=yes` only where they are named.",
+);
+pub(super) const GRANT_SUITES: Setting = setting(
+    "bots.NAME.grants",
+    "suites",
+    "list of texts",
+    None,
+    "none",
+    "Suites that it may build for besides the machine's own; `*` stands for any text.",
+);
+
 /// All settings, in the order of the documentation.
 pub const SETTINGS: &[Setting] = &[
     HOST_NAME,
@@ -618,6 +635,8 @@ pub const SETTINGS: &[Setting] = &[
     GRANT_SIGN,
     GRANT_SITE,
     GRANT_FILES,
+    GRANT_APT,
+    GRANT_SUITES,
     GRANT_WITHOUT,
 ];
 

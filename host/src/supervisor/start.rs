@@ -27,7 +27,7 @@ use crate::bus::{
     BrokerAddress, Concerns, ConnectionOptions, Herald, Holder, Inquiry, KEEP_ALIVE, Observer, Patience, Peers,
     Publisher, Subject, TakeOvers, client_id_of_part,
 };
-use crate::capability::build::Builder;
+use crate::capability::build::{self, Builder};
 use crate::capability::git::{Git, GitConfig};
 use crate::capability::http::Http;
 use crate::capability::mail::Mail;
@@ -274,6 +274,10 @@ pub(super) fn open_services(
 ) -> Result<Services, HostError> {
     let state = &config.state;
     let network = Arc::new(config.network.clone());
+    let builds = build::Settings {
+        network: Arc::clone(&network),
+        ..config.builds.clone()
+    };
     let git = GitConfig {
         network: Arc::clone(&network),
         ..GitConfig::default()
@@ -293,7 +297,7 @@ pub(super) fn open_services(
         packages_keys: PackagesKeys::default(),
         passphrases: config.passphrases.clone(),
         sites: Sites::new(),
-        builder: Builder::new(&state.join("build"), config.builds.clone())?,
+        builder: Builder::new(&state.join("build"), builds)?,
         ability: ability.clone(),
         http: Http::new(network),
         mail: Mail::new(config.mail.as_ref())?,

@@ -328,6 +328,10 @@ fn world(error: impl std::fmt::Display) -> TrialError {
 /// out signs with no key of theirs.
 fn services(directory: &Path, tape: Tape, outside: Outside<'_>) -> Result<Services, TrialError> {
     let Outside { mail, network } = outside;
+    let builds = Settings {
+        network: Arc::clone(&network),
+        ..Settings::default()
+    };
     let git = GitConfig {
         network: Arc::clone(&network),
         ..GitConfig::default()
@@ -342,7 +346,7 @@ fn services(directory: &Path, tape: Tape, outside: Outside<'_>) -> Result<Servic
         packages_keys: PackagesKeys::default(),
         passphrases: PassphraseSource::none(),
         sites: Sites::new(),
-        builder: Builder::new(&directory.join("build"), Settings::default())
+        builder: Builder::new(&directory.join("build"), builds)
             .map_err(HostError::Builds)
             .map_err(world)?,
         ability: Ability::default(),

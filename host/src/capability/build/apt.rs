@@ -189,6 +189,26 @@ impl Source {
             .filter(|word| word.starts_with('/'))
     }
 
+    /// Where it is.
+    pub fn uris(&self) -> &[String] {
+        &self.uris
+    }
+
+    /// Its suites, or for a flat source the directories below its URIs.
+    pub fn suites(&self) -> &[String] {
+        &self.suites
+    }
+
+    /// Its components: none of a flat source.
+    pub fn components(&self) -> &[String] {
+        &self.components
+    }
+
+    /// All else that it says, by names as they were written.
+    pub fn options(&self) -> &[(String, String)] {
+        &self.options
+    }
+
     /// Whether binary packages come from it.
     pub fn has_packages(&self) -> bool {
         self.types.iter().any(|kind| kind == "deb")

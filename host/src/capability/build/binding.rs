@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Resource;
 
+use super::apt::Source;
+use super::source_grant::{self, SourceRefusal};
+use super::source_reach;
 use super::storing::{Caller, TEXT};
 use super::taped;
 use super::{BuildError, BuildKind, BuildRequest, Builder, Limits, Observer, OverlayFile, Phase};
 use crate::capability::git::Checkout;
-use crate::capability::{Level, Services, tape};
+use crate::capability::{Grants, Level, Services, shell_word, tape};
+use crate::reach::{Addresses, PrivateAddress};
 use crate::runtime::{Invocation, wit};
 
 use wit::build::{Error, Failure, Kind, Report, Request};
@@ -37,10 +41,14 @@ impl wit::build::Host for Invocation {
             Ok(output) => output,
             Err(error) => return Ok(Err(Error::Unavailable(error.to_string()))),
         };
-        let request = match self.request(&builder, tree, output.path(), request) {
-            Ok(request) => request,
-            Err(refusal) => return Ok(Err(Error::Unavailable(refusal))),
+        let asked_for = match granted(&self.bot.grants, builder.own_suite(), &request) {
+            Ok(sources) => reach(&builder, sources).await,
+            Err(refusal) => Err(refusal),
         };
+        if let Err(refusal) = asked_for {
+            return Ok(Err(Error::Unavailable(refusal.to_string())));
+        }
+        let request = with_limits(&builder, tree, output.path(), request);
         let begun = Instant::now();
         let outcome = builder.run(request, CancellationToken::new(), live).await;
         let caller = Caller {
@@ -61,45 +69,80 @@ impl wit::build::Host for Invocation {
     }
 }
 
-impl Invocation {
-    /// The bot's request, with the operator's grants and limits.
-    fn request(&self, builder: &Builder, tree: PathBuf, output: &Path, asked: Request) -> Result<BuildRequest, String> {
-        let keyrings: Vec<PathBuf> = asked.keyrings.iter().map(PathBuf::from).collect();
-        if let Some(file) = keyrings.iter().find(|file| !self.bot.grants.allow_file(file)) {
-            let file = file.display();
-            return Err(format!(
-                "the file {file} is not granted to this bot (add --allow-file {file})"
-            ));
-        }
-        let limits = builder.limits();
-        let asked_time = asked.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        Ok(BuildRequest {
-            suite: asked.suite,
-            architecture: asked.architecture,
-            kind: match asked.kind {
-                Kind::Full => BuildKind::Full,
-                Kind::Binary => BuildKind::Binary,
-                Kind::Any => BuildKind::Any,
-                Kind::All => BuildKind::All,
-                Kind::Source => BuildKind::Source,
-            },
-            repositories: asked.repositories,
-            keyrings,
-            files: asked
-                .files
-                .into_iter()
-                .map(|(path, content)| OverlayFile {
-                    path: path.into(),
-                    content,
-                })
-                .collect(),
-            limits: Limits {
-                wall_time: asked_time.map_or(limits.wall_time, |time| time.min(limits.wall_time)),
-                ..limits.clone()
-            },
-            ..BuildRequest::new(tree, output)
-        })
+/// The bot's request, with the operator's limits.
+fn with_limits(builder: &Builder, tree: PathBuf, output: &Path, asked: Request) -> BuildRequest {
+    let limits = builder.limits();
+    let asked_time = asked.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    BuildRequest {
+        suite: asked.suite,
+        architecture: asked.architecture,
+        kind: match asked.kind {
+            Kind::Full => BuildKind::Full,
+            Kind::Binary => BuildKind::Binary,
+            Kind::Any => BuildKind::Any,
+            Kind::All => BuildKind::All,
+            Kind::Source => BuildKind::Source,
+        },
+        repositories: asked.repositories,
+        keyrings: asked.keyrings.into_iter().map(PathBuf::from).collect(),
+        files: asked
+            .files
+            .into_iter()
+            .map(|(path, content)| OverlayFile {
+                path: path.into(),
+                content,
+            })
+            .collect(),
+        limits: Limits {
+            wall_time: asked_time.map_or(limits.wall_time, |time| time.min(limits.wall_time)),
+            ..limits.clone()
+        },
+        ..BuildRequest::new(tree, output)
     }
+}
+
+/// What a bot asks for beyond its grants.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// A file of the machine's.
+    #[error("the file {file} is not granted to this bot (add --allow-file {file})", file = .0.display())]
+    File(PathBuf),
+    /// Another suite than the machine's own.
+    #[error("builds for the suite {suite} are not granted to this bot (add --allow-suite {suite})", suite = shell_word(.0))]
+    Suite(String),
+    #[error(transparent)]
+    Source(#[from] SourceRefusal),
+    /// A granted source that leads where no grant does.
+    #[error("a package source: {0}")]
+    Address(#[from] PrivateAddress),
+    /// Whether it does was not found out.
+    #[error("the addresses of the package sources could not be looked up")]
+    Unknown,
+}
+
+/// Compares a request with the operator's grants, and returns the package sources that it names.
+fn granted(grants: &Grants, own_suite: Option<&str>, asked: &Request) -> Result<Vec<(Source, Addresses)>, Refusal> {
+    if let Some(file) = asked.keyrings.iter().find(|file| !grants.allow_file(Path::new(file))) {
+        return Err(Refusal::File(file.into()));
+    }
+    let suite = asked.suite.as_deref().filter(|suite| own_suite != Some(suite));
+    if let Some(suite) = suite.filter(|suite| !grants.allow_suite(suite)) {
+        return Err(Refusal::Suite(suite.to_owned()));
+    }
+    let sources = asked.repositories.iter();
+    sources
+        .map(|text| source_grant::admit(&grants.apt, text).map_err(Refusal::from))
+        .collect()
+}
+
+/// Refuses granted sources that lead where no grant does. Names are resolved on a thread of their own.
+async fn reach(builder: &Builder, sources: Vec<(Source, Addresses)>) -> Result<(), Refusal> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let network = builder.network();
+    let checked = tokio::task::spawn_blocking(move || source_reach::check(&network, &sources)).await;
+    checked.map_err(|_| Refusal::Unknown)?.map_err(Refusal::from)
 }
 
 /// Says in the contract's terms why there are no packages.
@@ -192,5 +235,94 @@ impl Observer for Live {
             self.dropped = 0;
         }
         self.write(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::capability::Interface;
+    use crate::runtime::wit::types::Description;
+
+    fn asked(suite: Option<&str>, repositories: &[&str], keyrings: &[&str]) -> Request {
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        Request {
+            kind: Kind::Full,
+            suite: suite.map(ToOwned::to_owned),
+            architecture: None,
+            repositories: owned(repositories),
+            keyrings: owned(keyrings),
+            files: Vec::new(),
+            timeout: None,
+        }
+    }
+
+    fn refused(grants: &Grants, asked: &Request) -> Option<String> {
+        let refusal = granted(grants, Some("trixie"), asked).err();
+        refusal.map(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn a_bot_that_may_build_names_no_source_no_suite_and_no_keyring_beyond_its_grants() {
+        let mut grants = Grants {
+            build: true,
+            ..Grants::default()
+        };
+        let source = "deb [trusted=yes] http://127.0.0.1:8917/ ./";
+        for (asked, why) in [
+            (
+                asked(None, &[source], &[]),
+                "the package source [trusted=yes] http://127.0.0.1:8917/ ./ is not granted to this bot (add --allow-apt \
+                 '[trusted=yes] http://127.0.0.1:8917/ ./')",
+            ),
+            (
+                asked(Some("sid"), &[], &[]),
+                "builds for the suite sid are not granted to this bot (add --allow-suite sid)",
+            ),
+            (
+                asked(None, &[], &["/etc/ssl/private/key"]),
+                "the file /etc/ssl/private/key is not granted to this bot (add --allow-file /etc/ssl/private/key)",
+            ),
+        ] {
+            assert_eq!(refused(&grants, &asked).as_deref(), Some(why));
+        }
+        assert_eq!(
+            refused(&grants, &asked(Some("trixie"), &[], &[])),
+            None,
+            "the machine's own"
+        );
+        grants
+            .apt
+            .push("[trusted=yes] http://127.0.0.1:8917/ ./".parse().unwrap());
+        grants.suites.push("s*d".to_owned());
+        grants.files.push("/srv/key".into());
+        assert_eq!(refused(&grants, &asked(Some("sid"), &[source], &["/srv/key"])), None);
+    }
+
+    #[test]
+    fn buildbot_may_use_what_its_own_options_say_and_no_other_stock_bot_may() {
+        let description = Description {
+            name: "buildbot".to_owned(),
+            version: "1".to_owned(),
+            summary: String::new(),
+            options: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            timers: Vec::new(),
+            message_timeout: None,
+        };
+        let source = "deb [trusted=yes] http://127.0.0.1:8917/ ./";
+        let options = BTreeMap::from(
+            [("repository", source), ("suite", "sid")].map(|(name, value)| (name.to_owned(), vec![value.to_owned()])),
+        );
+        let of = |imports: &[Interface]| Grants::of_stock_bot(&description, imports, &options);
+        let (grants, request) = (of(&[Interface::Build]), asked(Some("sid"), &[source], &[]));
+        assert_eq!(refused(&grants, &request), None);
+        let other = asked(None, &["deb [trusted=yes] http://127.0.0.1:8918/ ./"], &[]);
+        assert!(refused(&grants, &other).is_some_and(|why| why.contains("8918/ ./ is not granted")));
+        let watchbot = of(&[Interface::Git]);
+        assert!(watchbot.apt.is_empty() && watchbot.suites.is_empty());
     }
 }

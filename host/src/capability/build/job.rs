@@ -149,11 +149,15 @@ impl Job<'_> {
             filter: &self.scratch.path().join(FILTER),
             sandbox,
         };
-        let waiting = self.stage.start(&launch).map_err(|error| match error {
-            StageError::Io(doing, path, source) => BuildError::Io { doing, path, source },
-            StageError::Said(why) => BuildError::NoBackend {
-                tried: vec![Unavailable { backend, why }],
-            },
+        let waiting = self.stage.start(&launch).map_err(|error| {
+            // What has worked before may not work any more.
+            self.shared.sandbox.forget();
+            match error {
+                StageError::Io(doing, path, source) => BuildError::Io { doing, path, source },
+                StageError::Said(why) => BuildError::NoBackend {
+                    tried: vec![Unavailable { backend, why }],
+                },
+            }
         })?;
         let mut watch = Watch {
             group: &self.group,

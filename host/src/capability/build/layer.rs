@@ -17,6 +17,7 @@ use super::package::SourcePackage;
 use super::request::Backend;
 use super::root::transport;
 use super::sandbox::{self, Purpose, Root};
+use super::source_reach;
 use super::stage::Role;
 
 /// Keeps services from being started by the packages that bring them.
@@ -145,16 +146,7 @@ impl Job<'_> {
         wanted: &[String],
         extra: &Extra,
     ) -> Result<(), BuildError> {
-        for part in target.root.parts() {
-            for top in ["layer", "work"] {
-                public_dir(&self.scratch.path().join(top).join(part.name()))?;
-            }
-        }
-        if target.root.is_host() {
-            copy_machine(target.root, layer)?;
-        }
-        write_settings(target.root, layer, extra)?;
-        self.prepare_to_install(Role::of(target.backend))?;
+        self.prepare_layer(target, layer, extra)?;
         // What is fetched, or is there already, stays until it is installed.
         let _in_use = self.wait(&use_path(target.archives), false)?;
         self.fetch(target, wanted, !extra.stanzas.is_empty())?;
@@ -167,6 +159,42 @@ impl Job<'_> {
             .keeper
             .remove(std::slice::from_ref(&lists))
             .attempt("remove", lists)
+    }
+
+    /// Makes what those who install see and change.
+    fn prepare_layer(&self, target: &Target<'_>, layer: &Path, extra: &Extra) -> Result<(), BuildError> {
+        for part in target.root.parts() {
+            for top in ["layer", "work"] {
+                public_dir(&self.scratch.path().join(top).join(part.name()))?;
+            }
+        }
+        if target.root.is_host() {
+            copy_machine(target.root, layer)?;
+        }
+        write_settings(target.root, layer, extra)?;
+        self.prepare_to_install(Role::of(target.backend))
+    }
+
+    /// Runs a command where packages' scripts run, over a root whose files are given to those who install.
+    #[cfg(test)]
+    pub fn install_for_probes(&mut self, base: &Path, command: &[&str]) -> Result<(), BuildError> {
+        let backend = Backend::OwnRoot;
+        if let Some(owner) = self.stage.installer(Role::of(backend)) {
+            self.stage.keeper.give(&[base.to_owned()], owner)?;
+        }
+        let (base, made) = (Root::over(base), self.scratch.path().join("layer"));
+        let extra = Extra::read(self)?;
+        let target = Target {
+            backend,
+            root: &base.clone().with_layer(&made),
+            archives: &self.archives(backend, &base, &extra)?,
+        };
+        for part in target.root.parts() {
+            public_dir(&self.scratch.path().join("merged").join(part.name()))?;
+        }
+        self.prepare_layer(&target, &made, &extra)?;
+        let command: Vec<String> = command.iter().map(ToString::to_string).collect();
+        self.install(&target, Purpose::Install, &command)
     }
 
     /// Makes the directories that those who install write to, and gives them what they change.
@@ -307,7 +335,7 @@ fn copy_machine(root: &Root, layer: &Path) -> Result<(), BuildError> {
 fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildError> {
     // The scripts of packages see it.
     let own = root.public_text("etc/apt/apt.conf");
-    let settings = apt::configuration(&own);
+    let settings = apt::configuration(&own) + &extra.settings;
     public_file(&layer.join("etc/apt/apt.conf"), settings.as_bytes(), 0o644)?;
     // Those who fetch see the machine's transport in its place.
     public_file(&layer.join("etc").join(sandbox::TRANSPORT), b"", 0o644)?;
@@ -327,6 +355,8 @@ fn write_settings(root: &Root, layer: &Path, extra: &Extra) -> Result<(), BuildE
 /// What the request adds to the machine's own package sources.
 struct Extra {
     stanzas: Vec<String>,
+    /// What apt is told of their servers.
+    settings: String,
     /// Where each keyring goes, and its bytes.
     keyrings: Vec<(String, Vec<u8>)>,
 }
@@ -341,14 +371,18 @@ impl Extra {
             keyrings.push((format!("/etc/apt/keyrings/foundry-{index}.{ending}"), key));
         }
         let names: Vec<String> = keyrings.iter().map(|(name, _)| name.clone()).collect();
-        let stanzas = job
+        let sources: Vec<Source> = job
             .request
             .repositories
             .iter()
-            .map(|text| Source::parse(text).map(|source| source.signed_by(&names).stanza()))
+            .map(|text| Source::parse(text).map(|source| source.signed_by(&names)))
             .collect::<Result<_, _>>()
             .map_err(|why| BuildError::BadRequest { why })?;
-        Ok(Self { stanzas, keyrings })
+        Ok(Self {
+            stanzas: sources.iter().map(Source::stanza).collect(),
+            settings: source_reach::without_redirects(&sources),
+            keyrings,
+        })
     }
 }
 

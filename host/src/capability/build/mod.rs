@@ -45,6 +45,8 @@ mod root;
 mod sandbox;
 mod scratch;
 mod seccomp;
+mod source_grant;
+mod source_reach;
 mod stage;
 mod storing;
 mod subordinate;
@@ -53,6 +55,7 @@ mod taped;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tried;
 mod usage;
 
 use std::collections::HashMap;
@@ -73,6 +76,7 @@ pub use request::{
     PhaseTime, Progress, Silent,
 };
 
+pub use source_grant::{BadSourceGrant, SourceGrant, SourceRefusal};
 pub use subordinate::{IdsFault, User, ids_fault};
 
 use cgroup::Group;
@@ -80,6 +84,9 @@ use error::Attempt as _;
 use machine::Machine;
 use scratch::Scratch;
 use stage::Stage;
+use tried::Tried;
+
+use crate::reach::Network;
 
 /// How this host builds.
 #[derive(Debug, Clone)]
@@ -95,6 +102,8 @@ pub struct Settings {
     pub jobs: Option<usize>,
     /// What a build may use, unless its request says otherwise.
     pub limits: Limits,
+    /// The operator's exceptions for this host's network: where package sources may lead that a bot names.
+    pub network: Arc<Network>,
 }
 
 impl Settings {
@@ -114,6 +123,7 @@ impl Default for Settings {
             root_max_age: Self::DEFAULT_ROOT_MAX_AGE,
             jobs: None,
             limits: Limits::default(),
+            network: Arc::default(),
         }
     }
 }
@@ -132,6 +142,8 @@ struct Shared {
     private: Vec<PathBuf>,
     settings: Settings,
     machine: Machine,
+    /// Whether there can be sandboxes here.
+    sandbox: Tried,
     /// Sizes of layers and roots, which don't change once they are made: to look at all of their files takes a while.
     sizes: Mutex<HashMap<PathBuf, u64>>,
 }
@@ -169,6 +181,7 @@ impl Builder {
                 state,
                 settings,
                 machine,
+                sandbox: Tried::default(),
                 sizes: Mutex::default(),
             }),
         })
@@ -178,6 +191,17 @@ impl Builder {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.settings.limits
+    }
+
+    /// The operator's exceptions for this host's network.
+    fn network(&self) -> Arc<Network> {
+        Arc::clone(&self.shared.settings.network)
+    }
+
+    /// The suite that this machine runs, where the system says so: what is built for if nobody asks for another.
+    #[must_use]
+    pub fn own_suite(&self) -> Option<&str> {
+        self.shared.machine.codename.as_deref()
     }
 
     /// What keeps the limits on the memory and the processes of builds here, as words for people.

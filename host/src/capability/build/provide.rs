@@ -15,8 +15,9 @@ impl Job<'_> {
     /// Finds a place by the first backend that serves the request.
     pub fn provide(&mut self, package: &SourcePackage) -> Result<Place, BuildError> {
         let mut tried = Vec::new();
+        let sandbox = self.shared.sandbox.fault();
         for backend in self.backends() {
-            let why = match self.unavailable(backend) {
+            let why = match sandbox.clone().or_else(|| self.unavailable(backend)) {
                 Some(why) => why,
                 None => match self.provide_by(backend, package) {
                     Ok(place) => {
@@ -80,8 +81,9 @@ impl Job<'_> {
     /// Whether some backend may serve the request here, as far as that can be known without its package.
     pub fn serves(&self) -> Result<(), BuildError> {
         let mut tried = Vec::new();
+        let sandbox = self.shared.sandbox.fault();
         for backend in self.backends() {
-            let Some(why) = self.unavailable(backend) else {
+            let Some(why) = sandbox.clone().or_else(|| self.unavailable(backend)) else {
                 return Ok(());
             };
             tried.push(Unavailable { backend, why });
@@ -96,11 +98,8 @@ impl Job<'_> {
             .filter(move |one| chosen.is_none_or(|chosen| chosen == *one))
     }
 
-    /// Why a backend can't serve this request here.
+    /// Why a backend can't serve this request here, where there are sandboxes.
     fn unavailable(&self, backend: Backend) -> Option<String> {
-        if let Some(why) = machine::sandbox_fault() {
-            return Some(why);
-        }
         match backend {
             Backend::HostRoot => self.host_root_fault(),
             Backend::HostRootLayered => self.host_root_fault().or_else(|| self.layer_fault()),

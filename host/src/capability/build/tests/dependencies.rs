@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::{Backend, BuildError};
 use super::fixture::Sample;
-use super::repository::Repository;
+use super::repository::{Repository, redirecting_to};
 
 /// A small package that no test machine has installed, and that needs nothing else.
 pub const ABSENT: &str = "hello";
@@ -97,6 +97,23 @@ fn dependency_from_an_extra_repository_is_checked_against_its_keyring() {
         }
         other => unreachable!("{other}"),
     }
+}
+
+#[test]
+fn a_package_source_that_redirects_leads_nowhere() {
+    if !is_root() {
+        return;
+    }
+    let repository = Repository::with_package("foundry-test-dependency");
+    let mut sample = Sample::running("@foundry-test-dependency");
+    sample.control("Build-Depends: foundry-test-dependency");
+    sample.limits.wall_time = Duration::from_secs(300);
+    let mut request = sample.request();
+    request.repositories = vec![format!("deb http://{}/ ./", redirecting_to(repository.address))];
+    request.keyrings = vec![repository.keyring("right")];
+    let error = sample.build_with(request, Default::default()).unwrap_err();
+    assert!(matches!(error, BuildError::Dependencies { .. }), "{error}");
+    assert!(sample.log().contains("302  Found"), "{}", sample.log());
 }
 
 /// What a hostile package does when it is installed, to others that are installed later.

@@ -7,5 +7,6 @@ mod hostile;
 mod limits;
 mod machine;
 mod ordinary;
+mod pages;
 mod probes;
 mod repository;

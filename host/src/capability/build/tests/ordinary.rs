@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{BuildError, Needs, Settings, Silent, User, ids_fault};
 use super::fixture::{Sample, pids_of, run};
-use super::probes::homes_of;
+use super::probes::Homes;
 use crate::retention::{Limits, Sweep};
 
 /// An id that is nobody's.
@@ -124,9 +124,28 @@ fn everything_holds_for_an_ordinary_user() {
 #[test]
 fn a_build_of_an_ordinary_users_host_reaches_nothing_of_it_wherever_its_state_is() {
     if getuid().is_root() {
-        let (_homes, places) = homes_of(SOMEBODY);
-        let passed = Somebody::new(Some(RANGES)).passes(&["probes::a_build"], &[], Some(places));
-        assert_eq!(passed, 1);
+        let stages = ["probes::a_build", "probes::making_the_source"];
+        reaches_nothing(&stages);
+    }
+}
+
+#[test]
+fn a_root_of_an_ordinary_users_host_reaches_nothing_of_it_wherever_its_state_is() {
+    if getuid().is_root() {
+        let stages = [
+            "probes::making_a_root",
+            "probes::a_packages_script_in_a_root_of_its_own",
+        ];
+        reaches_nothing(&stages);
+    }
+}
+
+fn reaches_nothing(stages: &[&str]) {
+    let (homes, somebody) = (Homes::of(SOMEBODY), Somebody::new(Some(RANGES)));
+    // One after the other: each is a host with its state in all of these homes.
+    for stage in stages {
+        let passed = somebody.passes(&[stage], &["--nocapture"], Some(homes.variable()));
+        assert_eq!(passed, 1, "{stage}");
     }
 }
 

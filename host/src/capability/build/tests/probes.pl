@@ -1,9 +1,11 @@
 # What hostile code tries from inside a sandbox. Each line it prints is a probe: `refused NAME`, or `REACHED NAME: what`.
-# A head sets $stage (build, install, bootstrap), @private (files of the host's), $socket and $abstract (sockets of the
+# A head sets $stage (bootstrap, install, source, build, test), @private (files of the host's), $socket and $abstract (sockets of the
 # host's), $port (a server of its loopback interface) and $marker (a word in the command line of a process of its).
 use strict;
 use warnings;
 our ($stage, @private, $socket, $abstract, $port, $marker);
+# These three are the same sandbox, at different times.
+my $builds = $stage =~ /^(source|build|test)$/;
 use Socket;
 $| = 1;
 
@@ -74,7 +76,7 @@ probe('socket in the file system', sub {
 
 # What a machine has besides.
 my %expected = map { $_ => 1 } qw(bin sbin lib lib32 lib64 libx32 usr etc var tmp proc dev run);
-@expected{qw(build)} = (1) if $stage eq 'build';
+@expected{qw(build)} = (1) if $builds;
 @expected{qw(opt)} = (1) if $stage ne 'bootstrap';
 @expected{qw(target mirrors.sources transport.conf)} = (1) x 3 if $stage eq 'bootstrap';
 probe('other directories of the machine', sub { names('/', %expected) });
@@ -158,7 +160,7 @@ my %protocol = (SOCK_DIAG => 4, XFRM => 6, AUDIT => 9, NETFILTER => 12, KOBJECT_
 probe("NETLINK_$_", do { my $number = $protocol{$_}; sub { opens(16, SOCK_RAW, $number) } }) for sort keys %protocol;
 
 # A build writes to its own directories and to nothing else.
-if ($stage eq 'build') {
+if ($builds) {
     probe("write to $_", do { my $path = $_; sub { makes($path) } })
         for qw(/ /usr /usr/local /etc /var /var/lib /var/lib/dpkg /var/cache /var/log /var/spool /run /dev /proc /bin /nonexistent);
     probe('becoming root', sub { calls(105, 0) });

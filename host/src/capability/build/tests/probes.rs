@@ -27,8 +27,9 @@ const PLACES: &str = "FOUNDRY_TEST_PLACES";
 /// A user's home with all that a host and its user have in it, and what of it listens.
 pub struct Place {
     home: PathBuf,
+    // Before the directory that it is over.
+    _mounted: Option<Mounted>,
     _dir: Option<TempDir>,
-    mounted: bool,
     socket: PathBuf,
     abstract_name: String,
     server: TcpListener,
@@ -56,7 +57,7 @@ impl Place {
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         Self {
             home: home.to_owned(),
-            mounted: false,
+            _mounted: None,
             _dir: dir,
             _sockets: [
                 UnixListener::bind(&socket).unwrap(),
@@ -77,14 +78,9 @@ impl Place {
     /// A new one on a file system of its own.
     fn on_a_mount() -> Self {
         let (dir, home) = directory("/mnt");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "mode=755", "none"])
-            .arg(&home)
-            .status()
-            .unwrap();
-        assert!(mounted.success());
+        let mounted = Mounted::over(&home);
         let mut place = Self::of(&home, Some(dir));
-        place.mounted = true;
+        place._mounted = Some(mounted);
         place
     }
 
@@ -134,15 +130,6 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.mounted {
-            // Its sockets are still open.
-            let _ = Command::new("umount").arg("--lazy").arg(&self.home).status();
-        }
-    }
-}
-
 fn directory(parent: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::Builder::new()
         .prefix("foundry-test-")
@@ -153,22 +140,66 @@ fn directory(parent: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Homes of a user's below every kind of parent, as the variable that names them.
-pub fn homes_of(user: u32) -> (Vec<TempDir>, (&'static str, String)) {
-    let parents = PARENTS.iter().filter(|parent| Path::new(parent).is_dir());
-    let dirs: Vec<TempDir> = parents.map(|parent| directory(parent).0).collect();
-    for dir in &dirs {
-        chown(dir.path(), Some(user), Some(user)).unwrap();
-    }
-    let names: Vec<String> = dirs.iter().map(|dir| dir.path().display().to_string()).collect();
-    (dirs, (PLACES, names.join(":")))
+/// Homes of a user's, until they are dropped: below every kind of parent, and on a file system of its own.
+pub struct Homes {
+    // Before the directory that it is over.
+    mounted: Mounted,
+    dirs: Vec<TempDir>,
 }
 
-/// Nothing was reached, and everything was tried.
-fn assert_refused(log: &str, at_least: usize, place: &Place) {
+impl Homes {
+    pub fn of(user: u32) -> Self {
+        let parents = PARENTS.iter().filter(|parent| Path::new(parent).is_dir());
+        let mut dirs: Vec<TempDir> = parents.map(|parent| directory(parent).0).collect();
+        let (dir, home) = directory("/mnt");
+        let mounted = Mounted::over(&home);
+        dirs.push(dir);
+        for dir in &dirs {
+            chown(dir.path(), Some(user), Some(user)).unwrap();
+        }
+        Self { mounted, dirs }
+    }
+
+    /// The variable that names them.
+    pub fn variable(&self) -> (&'static str, String) {
+        let names: Vec<String> = self.dirs.iter().map(|dir| dir.path().display().to_string()).collect();
+        assert!(names.contains(&self.mounted.0.display().to_string()));
+        (PLACES, names.join(":"))
+    }
+}
+
+/// A file system in memory, until it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn over(home: &Path) -> Self {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=755", "none"])
+            .arg(home)
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        Self(home.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Sockets in it may be open.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Nothing was reached, and everything was tried. Prints a line of the table that `docs/testing.md` tells of.
+fn assert_refused(stage: &str, log: &str, at_least: usize, place: &Place) {
     let reached: Vec<&str> = log.lines().filter(|line| line.starts_with("REACHED")).collect();
     assert_eq!(reached, Vec::<&str>::new(), "{}", place.home.display());
     let refused = log.lines().filter(|line| line.starts_with("refused ")).count();
+    let user = rustix::process::getuid().as_raw();
+    println!(
+        "{stage:<10} user {user:<6} {:<40} {refused} refused",
+        place.home.display()
+    );
     assert!(
         refused >= at_least && log.contains("all probes done"),
         "{refused} probes\n{log}"
@@ -178,11 +209,34 @@ fn assert_refused(log: &str, at_least: usize, place: &Place) {
 #[test]
 fn a_build_reaches_nothing_of_the_host_wherever_its_state_is() {
     for place in Place::all() {
-        let mut sample = Sample::running("@perl debian/probes.pl");
-        sample.file("debian/probes.pl", place.program("build"));
+        // Tests of a package run where it is built, by its own rules.
+        let mut sample = Sample::running("@perl debian/build.pl\n@perl debian/test.pl");
+        for stage in ["build", "test"] {
+            sample.file(&format!("debian/{stage}.pl"), place.program(stage));
+        }
         place.lends(&mut sample);
         sample.build().unwrap();
-        assert_refused(&sample.log(), 120, &place);
+        let log = sample.log();
+        let (build, test) = log.split_once("all probes done").unwrap();
+        assert_refused("build", &format!("{build}all probes done"), 120, &place);
+        assert_refused("test", test, 120, &place);
+    }
+}
+
+#[test]
+fn making_the_source_package_reaches_nothing_of_the_host_wherever_its_state_is() {
+    for place in Place::all() {
+        let mut sample = Sample::running("");
+        sample.file("debian/source.pl", place.program("source"));
+        place.lends(&mut sample);
+        let (builder, request) = (sample.builder(), sample.request());
+        let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
+        let package = job.prepare().unwrap();
+        let at = job.provide(&package).unwrap();
+        job.run(&at, &["perl", "debian/source.pl"]).unwrap();
+        job.log.finish().unwrap();
+        drop(job);
+        assert_refused("source", &sample.log(), 120, &place);
     }
 }
 
@@ -229,15 +283,12 @@ fn packages_script_reaches_nothing<const N: usize>(places: impl FnOnce() -> [Pla
         request.repositories = vec![repository.source()];
         request.keyrings = vec![repository.keyring("right")];
         sample.build_with(request, Default::default()).unwrap();
-        assert_refused(&sample.log(), 100, &place);
+        assert_refused("install", &sample.log(), 100, &place);
     }
 }
 
 #[test]
 fn making_a_root_reaches_nothing_of_the_host_wherever_its_state_is() {
-    if !rustix::process::getuid().is_root() {
-        return;
-    }
     for place in Place::all() {
         let mut sample = Sample::running("");
         place.lends(&mut sample);
@@ -249,6 +300,47 @@ fn making_a_root_reaches_nothing_of_the_host_wherever_its_state_is() {
         job.run_bootstrap(&["perl".into(), "/mirrors.sources".into()]).unwrap();
         job.log.finish().unwrap();
         drop(job);
-        assert_refused(&sample.log(), 80, &place);
+        assert_refused("bootstrap", &sample.log(), 80, &place);
+    }
+}
+
+/// Makes a root in the directory that is its argument, with perl alone in it: the sandbox of those who install is the same over a
+/// root of thousands of files, which takes minutes to make.
+const SMALL_ROOT: &str = "\
+set -eu
+umask 022
+cd \"$1\"
+mkdir -p usr/bin usr/sbin usr/lib usr/lib64 usr/share etc/apt opt var/lib/dpkg var/lib/apt
+for name in bin sbin lib lib64; do ln -s usr/$name $name; done
+cp -L /usr/bin/perl usr/bin/
+cp --parents -r /usr/lib/*/perl-base .
+find usr/lib -name '*.so' | xargs ldd /usr/bin/perl | grep -o '/[^ :]*' | grep '\\.so' | sort -u | while read -r library; do
+    case $library in \"$PWD\"/*|usr/*) ;; /*) [ ! -f \"$library\" ] || cp -L --parents \"$library\" . ;; esac
+done
+for file in hosts resolv.conf passwd group; do : >etc/$file; done
+";
+
+#[test]
+fn a_packages_script_in_a_root_of_its_own_reaches_nothing_of_the_host_wherever_its_state_is() {
+    for place in Place::all() {
+        let mut sample = Sample::running("");
+        place.lends(&mut sample);
+        let (builder, request) = (sample.builder(), sample.request());
+        let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
+        job.prepare().unwrap();
+        let small = job.state("roots").join("small");
+        fs::create_dir(&small).unwrap();
+        let made = Command::new("sh")
+            .args(["-c", SMALL_ROOT, "sh"])
+            .arg(&small)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        fs::write(small.join("usr/share/probes.pl"), place.program("install")).unwrap();
+        job.install_for_probes(&small, &["perl", "/usr/share/probes.pl"])
+            .unwrap();
+        job.log.finish().unwrap();
+        drop(job);
+        assert_refused("install", &sample.log(), 100, &place);
     }
 }

@@ -147,6 +147,32 @@ impl Drop for Repository {
     }
 }
 
+/// A server that redirects whatever it is asked for to another, and its address. It ends with the test's process.
+pub fn redirecting_to(other: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || redirect(stream, other));
+        }
+    });
+    address
+}
+
+fn redirect(mut stream: TcpStream, other: SocketAddr) -> Option<()> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    loop {
+        let first = lines.next()?.ok()?;
+        while !lines.next()?.ok()?.is_empty() {}
+        let path = first.split(' ').nth(1)?;
+        write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: http://{other}{path}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .ok()?;
+    }
+}
+
 fn serve(listener: &TcpListener, site: &Path) {
     for stream in listener.incoming().flatten() {
         let site = site.to_owned();
