@@ -1,15 +1,18 @@
 //! Foundry's host: it loads bots as sandboxed WebAssembly components, carries their messages over MQTT, and lends
 //! them what the operator grants.
 //!
-//! Dependencies point one way: `cli` → [`supervisor`] → [`runtime`] and [`bus`] → [`capability`] and [`ledger`] → [`ability`].
+//! Dependencies point one way: `cli` → [`supervisor`] → [`runtime`] and [`bus`] → [`capability`] and [`ledger`] → [`ability`]; below all of them
+//! are [`event`], [`reach`] and [`confine`], which use no other room.
 
 pub mod ability;
 pub mod bus;
 pub mod capability;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod control;
 pub mod event;
+pub mod helpers;
 pub mod keys;
 pub mod ledger;
 pub mod objects;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use foundry_host::{cli, confine, helpers};
+
 fn main() -> ExitCode {
-    foundry_host::cli::main()
+    // A helper has to be shut in before this program makes threads or opens anything.
+    confine::enter(helpers::TASKS).unwrap_or_else(cli::main)
 }

@@ -3,19 +3,21 @@
 
 use std::io::{self, Read};
 
+use serde::{Deserialize, Serialize};
+
 use super::names::is_commit_id;
 
 /// The largest advertisement that is read, in MiB.
 const MAX_MIB: u64 = 64;
 
 /// Branches and tags of a repository.
-const MAX_REFS: usize = 200_000;
+pub(super) const MAX_REFS: usize = 200_000;
 
 /// The longest name of a ref: no longer one can be asked for.
 const MAX_NAME: usize = 300;
 
 /// A ref of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ref {
     /// Full name: `refs/heads/master`.
     pub name: String,

@@ -2,6 +2,9 @@
 //!
 //! A cached repository has one user at a time, across processes. What a killed process left half done is swept before
 //! the next use, and a damaged cache is rebuilt: nothing in here can't be fetched again.
+//!
+//! What readers wrote is only ever opened by readers: a repository's configuration names programs. So what the program git fetches is
+//! kept apart, where no reader writes.
 
 mod retention;
 
@@ -10,13 +13,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::deadline::Deadline;
 use super::error::GitError;
 use super::location::Location;
+use super::reader;
 use crate::retention::is_still;
 
 /// How often a lock that somebody else holds is tried.
@@ -34,10 +37,20 @@ pub(super) struct Cache {
     root: PathBuf,
 }
 
+/// Who writes a cached repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// A reader, in a process of its own.
+    Reader,
+    /// The program git.
+    Git,
+}
+
 /// One cached repository, held by us alone.
 #[derive(Debug)]
 pub(super) struct Held {
     path: PathBuf,
+    writer: Writer,
     _lock: File,
 }
 
@@ -48,8 +61,13 @@ impl Cache {
     }
 
     /// Take the cached repository of a location; waits for others, up to the deadline.
-    pub(super) fn hold(&self, location: &Location, deadline: &Deadline) -> Result<Held, GitError> {
-        let name = hex::encode(Sha256::digest(location.to_string()));
+    pub(super) fn hold(&self, location: &Location, writer: Writer, deadline: &Deadline) -> Result<Held, GitError> {
+        let named = match writer {
+            Writer::Reader => location.to_string(),
+            // No URL has a blank.
+            Writer::Git => format!("{location} by git"),
+        };
+        let name = hex::encode(Sha256::digest(named));
         let failed =
             |error: io::Error| GitError::unavailable(location, format!("the cache {}: {error}", self.root.display()));
         let lock = loop {
@@ -68,6 +86,7 @@ impl Cache {
         lock.set_modified(SystemTime::now()).map_err(failed)?;
         let held = Held {
             path: self.root.join(name),
+            writer,
             _lock: lock,
         };
         held.sweep().map_err(failed)?;
@@ -93,20 +112,25 @@ impl Held {
         &self.path
     }
 
-    /// Open it; makes it if need be.
-    pub(super) fn open(&self) -> Result<Repository, git2::Error> {
-        if !self.path.exists() {
-            let mut options = RepositoryInitOptions::new();
-            // No templates: they may bring hooks, and configuration.
-            options.bare(true).no_reinit(true).external_template(false);
-            return Repository::init_opts(&self.path, &options);
+    /// Who writes it.
+    pub(super) fn writer(&self) -> Writer {
+        self.writer
+    }
+
+    /// Make its directory, if need be. A reader makes the repository: what it left of one is not for this process to read.
+    pub(super) fn make_directory(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.path)
+    }
+
+    /// Make a repository for the program git, if need be.
+    pub(super) fn make(&self) -> io::Result<()> {
+        match self.path.exists() {
+            true => Ok(()),
+            false => match reader::make(&self.path) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::other(error.message().to_owned())),
+            },
         }
-        let no_ceilings: [&str; 0] = [];
-        Repository::open_ext(
-            &self.path,
-            RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE,
-            no_ceilings,
-        )
     }
 
     /// Throw it away, to begin anew.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// How often a wait looks whether it was called off.
 const SLICE: Duration = Duration::from_millis(200);
@@ -21,8 +22,13 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn after(limit: Duration) -> Self {
+        Self::within(limit, limit)
+    }
+
+    /// One that began before: so much is left of its limit.
+    pub(super) fn within(left: Duration, limit: Duration) -> Self {
         Self {
-            at: Instant::now() + limit,
+            at: Instant::now() + left,
             limit,
             called_off: Arc::default(),
         }
@@ -52,12 +58,38 @@ impl Deadline {
         CallOff(Arc::clone(&self.called_off))
     }
 
+    /// Read what there is from a descriptor that doesn't block.
+    pub(super) fn read(&self, from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.remaining()?;
+            match rustix::io::read(from, &mut *buffer) {
+                Ok(count) => return Ok(count),
+                Err(Errno::AGAIN) => self.wait_for(from, PollFlags::IN)?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Write what there is room for to a descriptor that doesn't block.
+    pub(super) fn write(&self, to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            self.remaining()?;
+            match rustix::io::write(to, bytes) {
+                Ok(count) => return Ok(count),
+                Err(Errno::AGAIN) => self.wait_for(to, PollFlags::OUT)?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Wait until a file descriptor is ready.
-    pub(super) fn wait_for(&self, fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
+    fn wait_for(&self, fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
         loop {
             let slice = Timespec::try_from(self.remaining()?.min(SLICE)).map_err(io::Error::other)?;
             match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&slice)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::event::PollFlags;
-use rustix::io::{Errno, ioctl_fionbio, read, write};
+use rustix::io::ioctl_fionbio;
 
 use super::advertisement::{TooLong, printable};
 use super::deadline::Deadline;
@@ -219,29 +218,13 @@ fn quoted(path: &str) -> String {
 
 impl Read for Duplex {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.deadline.remaining()?;
-            match read(&self.from, &mut *buffer) {
-                Ok(count) => return Ok(count),
-                Err(Errno::AGAIN) => self.deadline.wait_for(self.from.as_fd(), PollFlags::IN)?,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.deadline.read(self.from.as_fd(), buffer)
     }
 }
 
 impl Write for Duplex {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            self.deadline.remaining()?;
-            match write(&self.to, bytes) {
-                Ok(count) => return Ok(count),
-                Err(Errno::AGAIN) => self.deadline.wait_for(self.to.as_fd(), PollFlags::OUT)?,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.deadline.write(self.to.as_fd(), bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,11 +1,14 @@
 //! Why git could not do it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use super::location::Location;
+use serde::{Deserialize, Serialize};
+
+use super::names::Branch;
 
 /// Why a repository could not be asked or checked out. Locations are shown without credentials.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum GitError {
     /// No such repository, or no access to it.
     #[error("cannot read {repository}: {why}")]
@@ -50,23 +53,30 @@ pub enum GitError {
 }
 
 impl GitError {
-    pub(super) fn not_found(location: &Location, why: impl Into<String>) -> Self {
+    pub(super) fn not_found(repository: &(impl Display + ?Sized), why: impl Into<String>) -> Self {
         Self::NotFound {
-            repository: location.to_string(),
+            repository: repository.to_string(),
             why: why.into(),
         }
     }
 
-    pub(super) fn no_such_ref(location: &Location, what: impl Into<String>) -> Self {
+    pub(super) fn no_such_ref(repository: &(impl Display + ?Sized), what: impl Into<String>) -> Self {
         Self::NoSuchRef {
-            repository: location.to_string(),
+            repository: repository.to_string(),
             what: what.into(),
         }
     }
 
-    pub(super) fn timed_out(location: &Location, limit: Duration) -> Self {
+    pub(super) fn no_branch(repository: &(impl Display + ?Sized), branch: &Branch) -> Self {
+        Self::no_such_ref(
+            repository,
+            format!("no branch or tag {:?} (any more)", branch.to_string()),
+        )
+    }
+
+    pub(super) fn timed_out(repository: &(impl Display + ?Sized), limit: Duration) -> Self {
         Self::TimedOut {
-            repository: location.to_string(),
+            repository: repository.to_string(),
             limit,
         }
     }
@@ -78,9 +88,9 @@ impl GitError {
         }
     }
 
-    pub(super) fn unavailable(location: &Location, why: impl ToString) -> Self {
+    pub(super) fn unavailable(repository: &(impl Display + ?Sized), why: impl ToString) -> Self {
         Self::Unavailable {
-            repository: location.to_string(),
+            repository: repository.to_string(),
             why: why.to_string(),
         }
     }

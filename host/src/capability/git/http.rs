@@ -1,5 +1,8 @@
 //! Conversations with HTTP servers: smart ones (gitprotocol-http), and dumb ones that only serve files.
 
+mod errors;
+mod redirects;
+
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +14,14 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 use url::Url;
 
-use super::advertisement::{BadAdvertisement, Bounded, Ref, TooLong, parse_dumb, printable, read_smart};
+use super::advertisement::{BadAdvertisement, Bounded, Ref, parse_dumb, read_smart};
 use super::credentials::{CredentialSources, Credentials};
 use super::deadline::Deadline;
 use super::error::GitError;
 use super::freshness::trustworthy_etag;
 use super::granted::Granted;
 use super::location::{HttpLocation, Location};
-use crate::reach::{Addresses, Client, Host, Network, Permits, PrivateAddress, Scheme, Server, redirect};
+use crate::reach::{Addresses, Client, Host, Network, Permits, Scheme, Server, redirect};
 
 /// Some servers tell git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (foundry ", env!("CARGO_PKG_VERSION"), ")");
@@ -305,47 +308,6 @@ impl HttpSession {
             .map_err(|error| self.explain(error))
     }
 
-    /// Where a redirect leads, if it may: anywhere on the server that the location names, and to what else the bot was granted. Only
-    /// what is on that server and granted too, or the repository itself, hears the credentials.
-    fn follow(&self, from: &Place, next: &Url, file: &str) -> Result<Place, GitError> {
-        let base = base_of(next, file);
-        let to = || base.as_ref().map_or_else(|| origin_of(next), ToString::to_string);
-        let server = Server::of(next)
-            .ok_or_else(|| GitError::not_found(&self.shown, format!("the server redirects to {}", to())))?;
-        if self.own.server.scheme == Scheme::Https && server.scheme == Scheme::Http {
-            // What began encrypted stays encrypted.
-            let why = "the server redirects from https to http; this is not followed";
-            return Err(GitError::not_found(&self.shown, why));
-        }
-        let at_home = server == self.own.server;
-        let granted = base.as_ref().and_then(|base| self.permits.admit_landing(base));
-        // A server of many users may have some who write redirects to what others keep from them.
-        let trusted = at_home && (granted.is_some() || base.as_ref().is_some_and(|base| self.is_same_repository(base)));
-        let admitted = match at_home {
-            true => Some(self.own.addresses),
-            false => granted,
-        };
-        let addresses = admitted.ok_or_else(|| {
-            let why = "which is not granted: name it by that URL if that is what is meant";
-            GitError::not_found(&self.shown, format!("the server redirects to {}, {why}", to()))
-        })?;
-        Ok(Place {
-            base: base.unwrap_or_else(|| from.base.clone()),
-            server,
-            addresses,
-            trusted,
-        })
-    }
-
-    /// Whether a URL on the location's server is the location's own, with or without the `.git` that servers add.
-    fn is_same_repository(&self, base: &Url) -> bool {
-        let name = |url: &Url| {
-            let path = url.path().trim_end_matches('/');
-            path.strip_suffix(".git").unwrap_or(path).to_owned()
-        };
-        name(base) == name(&self.own.base)
-    }
-
     fn agent(&self, place: &Place) -> Result<&Agent, GitError> {
         self.client
             .agent(&place.server, place.addresses)
@@ -408,67 +370,6 @@ impl HttpSession {
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn refused(&self, status: StatusCode) -> GitError {
-        let why = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.is_trusted() => {
-                let place = self.learned().place.base.clone();
-                format!(
-                    "the server redirects to {place}, which refuses access ({status}): credentials are for what the URL names, so name \
-                     it by that one"
-                )
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
-                "the server refuses access ({status}); put credentials into ~/.netrc or a git credential helper of the host's user"
-            ),
-            StatusCode::NOT_FOUND | StatusCode::GONE => format!("there is no repository ({status})"),
-            status => return GitError::unavailable(&self.shown, format!("the server answers {status}")),
-        };
-        GitError::not_found(&self.shown, why)
-    }
-
-    /// What an error of the HTTP client means.
-    fn explain(&self, error: ureq::Error) -> GitError {
-        match error {
-            ureq::Error::Timeout(_) => GitError::timed_out(&self.shown, self.deadline.limit()),
-            ureq::Error::Io(error) => self.explain_io(&error),
-            // Other errors may quote headers or URLs, but ours have no credentials that they'd quote.
-            other => GitError::unavailable(&self.shown, printable(&other.to_string())),
-        }
-    }
-
-    /// What an error while reading or writing means.
-    pub(super) fn explain_io(&self, error: &std::io::Error) -> GitError {
-        if let Some(refused) = PrivateAddress::within(error) {
-            return GitError::unavailable(&self.shown, refused);
-        }
-        if TooLong::is_within(error) {
-            return GitError::bad(self.shown.to_string(), TooLong.to_string());
-        }
-        let timeout = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-        match timeout {
-            Some(ureq::Error::Timeout(_)) => GitError::timed_out(&self.shown, self.deadline.limit()),
-            _ if error.kind() == std::io::ErrorKind::TimedOut => {
-                GitError::timed_out(&self.shown, self.deadline.limit())
-            }
-            _ => GitError::unavailable(&self.shown, printable(&error.to_string())),
-        }
-    }
-
-    fn explain_advertisement(&self, error: BadAdvertisement) -> GitError {
-        match error {
-            BadAdvertisement::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                GitError::unavailable(&self.shown, "the server's answer is cut off")
-            }
-            BadAdvertisement::Io(error) => self.explain_io(&error),
-            BadAdvertisement::TooLarge(why) => GitError::bad(self.shown.to_string(), why),
-            BadAdvertisement::Refused(why) => GitError::not_found(&self.shown, format!("the server says: {why}")),
-            BadAdvertisement::Malformed(why) => GitError::not_found(
-                &self.shown,
-                format!("there is a web server, but no git repository: {why}"),
-            ),
-        }
-    }
 }
 
 fn kind_of(response: &Response<Body>) -> Kind {
@@ -495,22 +396,4 @@ fn proxy_for(url: &Url) -> Option<String> {
     Proxy::try_from_env()
         .filter(|proxy| !proxy.is_no_proxy(&uri))
         .map(|proxy| proxy.uri().to_string())
-}
-
-/// A URL for messages, without what may be secret.
-fn origin_of(url: &Url) -> String {
-    Server::of(url).map_or_else(|| format!("{}:", url.scheme()), |server| server.to_string())
-}
-
-/// The repository's URL, from that of a file in it, without a user or a password.
-fn base_of(url: &Url, file: &str) -> Option<Url> {
-    let path = url.path().strip_suffix(file)?.to_owned();
-    let mut base = url.clone();
-    base.set_query(None);
-    base.set_fragment(None);
-    // These can't fail: the URL has a host.
-    let _ = base.set_username("");
-    let _ = base.set_password(None);
-    base.set_path(&path);
-    Some(base)
 }

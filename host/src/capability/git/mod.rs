@@ -1,31 +1,36 @@
 //! `git`: repositories, read by the host for bots that were granted their URLs.
 //!
-//! Refs are read straight off the wire; commits are fetched with libgit2 over our own transports (see [`transport`]),
-//! and those of dumb HTTP servers with the program git. Repositories of this machine are read in place.
+//! Refs are read straight off the wire. What they lead to, packs, objects, trees, is a stranger's: it is read by a process of its own
+//! ([`reader`]), which has libgit2, two directories, and no network; the connection stays in this process ([`wire`]), with the rules for
+//! addresses, redirects and credentials. From dumb HTTP servers the program git fetches. Repositories of this machine are read in place.
 
 mod advertisement;
 mod binding;
 mod cache;
+mod checking_out;
 mod checkout;
+mod conversation;
 mod credentials;
 mod deadline;
 mod dumb;
 mod duplex;
 mod error;
-mod export;
+mod failure;
 mod fetch;
 mod freshness;
 mod granted;
 mod http;
+mod local;
 mod location;
 mod names;
-mod objects;
 mod program;
+mod reader;
 mod remembered;
 mod remote;
+mod room;
 mod source;
-mod transport;
 mod turns;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +40,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use advertisement::Ref;
 pub use checkout::Checkout;
 pub use credentials::CredentialSources;
@@ -42,16 +49,17 @@ pub use duplex::SshProgram;
 pub use error::GitError;
 pub use granted::{Granted, Refused};
 pub use location::Location;
+pub(crate) use room::READER;
 pub use source::{CommitInfo, RawSignature, Source};
 
 use crate::reach::Network;
 
 use cache::Cache;
 use deadline::Deadline;
-use fetch::{Failure, Wanted};
+use failure::Failure;
+use fetch::Wanted;
 use http::{Advertised, Web};
 use names::Branch;
-use objects::Objects;
 use remembered::Remembered;
 use source::Workspace;
 use turns::Turns;
@@ -86,10 +94,22 @@ pub struct GitConfig {
     pub credentials: CredentialSources,
     /// The operator's exceptions for this host's network.
     pub network: Arc<Network>,
+    /// Where what was fetched is read.
+    pub readers: Readers,
+}
+
+/// Where what a stranger made is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Readers {
+    /// In a process for each repository, without network, credentials, or files but the repository's.
+    #[default]
+    Apart,
+    /// On a thread of this process, which keeps nothing from a stranger: to measure what the process costs.
+    Here,
 }
 
 /// How large what is checked out may be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Limits {
     /// Files, directories and links of a tree.
     pub files: u64,
@@ -99,6 +119,8 @@ pub struct Limits {
     pub file: u64,
     /// Bytes that one fetch may bring.
     pub transfer: u64,
+    /// Bytes of memory that reading one repository may take. A file, or a delta's base and its result, are in memory as a whole.
+    pub memory: u64,
 }
 
 impl Default for GitConfig {
@@ -115,6 +137,7 @@ impl Default for GitConfig {
             git: "git".to_owned(),
             credentials: CredentialSources::default(),
             network: Arc::default(),
+            readers: Readers::default(),
         }
     }
 }
@@ -126,6 +149,7 @@ impl Default for Limits {
             bytes: 8 << 30,
             file: 1 << 30,
             transfer: 8 << 30,
+            memory: 2 << 30,
         }
     }
 }
@@ -141,6 +165,8 @@ struct Inner {
     checkouts: PathBuf,
     asking: Turns,
     checking_out: Turns,
+    /// For the refs of repositories of this machine, each of which is a reader's work.
+    listing: Turns,
     remembered: Mutex<Remembered>,
 }
 
@@ -158,6 +184,7 @@ impl Git {
         Ok(Self(Arc::new(Inner {
             asking: Turns::new(config.parallel_refs, config.parallel_per_server),
             checking_out: Turns::new(config.parallel_checkouts, config.parallel_per_server),
+            listing: Turns::new(config.parallel_checkouts, config.parallel_per_server),
             remembered: Mutex::default(),
             web: Web::new(
                 config.connect_timeout,
@@ -184,7 +211,11 @@ impl Git {
         let inner = Arc::clone(&self.0);
         let limit = inner.config.refs_timeout;
         let asked = granted.clone();
-        blocking(&self.0.asking, &granted.location, limit, move |deadline| {
+        let turns = match granted.location.local() {
+            None => &self.0.asking,
+            Some(_) => &self.0.listing,
+        };
+        blocking(turns, &granted.location, limit, move |deadline| {
             inner.refs(&asked, &deadline)
         })
         .await
@@ -215,6 +246,9 @@ impl Git {
 impl Inner {
     fn refs(&self, granted: &Granted, deadline: &Deadline) -> Result<Vec<Ref>, GitError> {
         let location = &granted.location;
+        if let Some(path) = location.local() {
+            return self.local_refs(location, path, deadline);
+        }
         let key = location.to_string();
         let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let known = remembered().get(&key);
@@ -238,69 +272,6 @@ impl Inner {
                 Ok(refs)
             }
         }
-    }
-
-    fn checkout(&self, wanted: Wanted<'_>, deadline: &Deadline) -> Result<Source, GitError> {
-        let location = wanted.location();
-        if let Some(path) = location.local() {
-            let repository = remote::open_local(location, path)?;
-            return fetch::prove_local(wanted, &repository, deadline)
-                .and_then(|()| self.export(wanted, &repository, deadline))
-                .map_err(|failure| at_last(location, failure));
-        }
-        let held = self.cache.hold(location, deadline)?;
-        let attempt = || {
-            let cache = held.open()?;
-            fetch::fetch(wanted, &cache, &self.config, &self.web, deadline)?;
-            self.export(wanted, &cache, deadline)
-        };
-        let discard = || held.discard().map_err(|error| GitError::unavailable(location, error));
-        match attempt() {
-            Err(Failure::Cache(why)) => {
-                tracing::warn!(repository = %location, cache = %held.path().display(), why, "rebuilding a git cache");
-                discard()?;
-                attempt().map_err(|failure| at_last(location, failure))
-            }
-            Err(Failure::Costly(error)) => {
-                discard()?;
-                Err(error)
-            }
-            result => result.map_err(|failure| at_last(location, failure)),
-        }
-    }
-
-    fn export(
-        &self,
-        wanted: Wanted<'_>,
-        repository: &git2::Repository,
-        deadline: &Deadline,
-    ) -> Result<Source, Failure> {
-        let info = CommitInfo::read(&Objects::new(repository, wanted.location(), deadline), wanted.commit)?;
-        let workspace = Workspace::new(&self.checkouts).map_err(|error| {
-            GitError::unavailable(wanted.location(), format!("cannot make a directory for it: {error}"))
-        })?;
-        let limits = &self.config.limits;
-        let exported = export::export(
-            repository,
-            wanted.commit,
-            workspace.tree(),
-            wanted.location(),
-            limits,
-            deadline,
-        )?;
-        if !exported.submodules.is_empty() {
-            let paths = exported.submodules.join(", ");
-            tracing::warn!(repository = %wanted.location(), paths, "submodules are not checked out");
-        }
-        Ok(Source::new(info, workspace))
-    }
-}
-
-/// What a failure means that another attempt won't mend.
-fn at_last(location: &Location, failure: Failure) -> GitError {
-    match failure {
-        Failure::Git(error) | Failure::Costly(error) => error,
-        Failure::Cache(why) => GitError::unavailable(location, why),
     }
 }
 

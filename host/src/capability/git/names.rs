@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::GitError;
 
 /// The longest branch name that is taken, as the events' schema has it.
 const MAX_LENGTH: usize = 255;
 
 /// A branch or tag as an event names it: `master`, or in full, `refs/tags/v1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Branch(String);
 
 impl Branch {

@@ -1,11 +1,8 @@
-//! Asking a repository for its refs, wherever it is.
-
-use std::path::Path;
-
-use git2::{ObjectType, Repository, RepositoryOpenFlags};
+//! Asking a server for a repository's refs. Its list is read here, by code without `unsafe` that bounds each part of it ([`advertisement`](super::advertisement)); what
+//! the refs point at is not.
 
 use super::GitConfig;
-use super::advertisement::{BadAdvertisement, Ref, read_smart};
+use super::advertisement::{BadAdvertisement, read_smart};
 use super::deadline::Deadline;
 use super::duplex::Duplex;
 use super::error::GitError;
@@ -24,10 +21,7 @@ pub(super) fn refs(
 ) -> Result<Advertised, GitError> {
     let location = &granted.location;
     match location {
-        Location::Local(path) => Ok(Advertised::Refs {
-            refs: local_refs(location, path)?,
-            etag: None,
-        }),
+        Location::Local(_) => Err(GitError::bad(location.to_string(), "it has no server to ask")),
         Location::Http(http) => web.session(http, granted, deadline.clone())?.advertise(known),
         Location::Ssh(_) | Location::Daemon { .. } => {
             let rule = web.client().rule(granted.addresses);
@@ -69,39 +63,4 @@ pub(super) fn connect(
             Err(GitError::bad(location.to_string(), "it has no connection to open"))
         }
     }
-}
-
-/// Open a repository of this machine, bare or not.
-pub(super) fn open_local(location: &Location, path: &Path) -> Result<Repository, GitError> {
-    let no_ceilings: [&str; 0] = [];
-    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, no_ceilings).map_err(|error| match error.code() {
-        git2::ErrorCode::NotFound => GitError::not_found(location, "there is no repository"),
-        git2::ErrorCode::Owner => GitError::not_found(
-            location,
-            "it belongs to another user (`git config --global --add safe.directory PATH` as the host's user trusts it)",
-        ),
-        _ => GitError::not_found(location, error.message()),
-    })
-}
-
-fn local_refs(location: &Location, path: &Path) -> Result<Vec<Ref>, GitError> {
-    let repository = open_local(location, path)?;
-    let failed = |error: git2::Error| GitError::unavailable(location, error.message());
-    let mut refs = Vec::new();
-    for reference in repository.references().map_err(failed)? {
-        // A ref that vanishes while the others are read, or that is damaged, is none.
-        let Ok(reference) = reference else { continue };
-        let Ok(name) = reference.name() else { continue };
-        if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
-            continue;
-        }
-        if let Ok(object) = reference.peel(ObjectType::Commit) {
-            refs.push(Ref {
-                name: name.to_owned(),
-                commit: object.id().to_string(),
-            });
-        }
-    }
-    refs.sort();
-    Ok(refs)
 }

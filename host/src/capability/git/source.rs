@@ -1,20 +1,17 @@
 //! The tree of one commit, checked out for one message.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use git2::Oid;
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
 use super::error::GitError;
-use super::export::remove_tree;
-use super::fetch::Failure;
-use super::objects::Objects;
 
 /// The largest file that [`Source::read`] returns.
 const MAX_READ: u64 = 1024 * 1024;
@@ -23,7 +20,7 @@ const MAX_READ: u64 = 1024 * 1024;
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// What is known of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitInfo {
     /// Full id, lower-case hex.
     pub id: String,
@@ -38,36 +35,12 @@ pub struct CommitInfo {
 }
 
 /// A commit's signature, not yet verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawSignature {
     /// The armoured signature: the header `gpgsig`.
     pub signature: Vec<u8>,
     /// What it signs: the commit without that header.
     pub payload: Vec<u8>,
-}
-
-impl CommitInfo {
-    pub(super) fn read(objects: &Objects<'_>, id: Oid) -> Result<Self, Failure> {
-        let commit = objects.commit(id)?;
-        let signature = objects.signature(id)?.map(|(signature, payload)| RawSignature {
-            signature: signature.to_vec(),
-            payload: payload.to_vec(),
-        });
-        let author = commit.author();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Self {
-            id: id.to_string(),
-            time: u64::try_from(commit.time().seconds()).unwrap_or(0),
-            author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
-            summary: text(commit.message_bytes())
-                .trim_start()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            signature,
-        })
-    }
 }
 
 /// The tree of one commit, checked out for one message. It is removed when this is dropped.
@@ -192,4 +165,26 @@ impl Drop for Workspace {
             Err(_) => remove(),
         }
     }
+}
+
+/// Remove a tree, also one whose directories were made unwritable by what was done with it.
+fn remove_tree(root: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(root)?;
+            fs::remove_dir_all(root)
+        }
+        result => result,
+    }
+}
+
+fn make_writable(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
 }

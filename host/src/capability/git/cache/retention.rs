@@ -125,6 +125,7 @@ mod tests {
 
     use super::super::super::deadline::Deadline;
     use super::super::super::location::Location;
+    use super::super::Writer;
     use super::*;
 
     fn now(dry_run: bool) -> Sweep {
@@ -142,7 +143,11 @@ mod tests {
     /// A repository of a thousand bytes that was used so many hours ago.
     fn make(cache: &Cache, name: &str, hours: u64) {
         let held = cache
-            .hold(&location(name), &Deadline::after(Duration::from_secs(60)))
+            .hold(
+                &location(name),
+                Writer::Reader,
+                &Deadline::after(Duration::from_secs(60)),
+            )
             .unwrap();
         let pack = held.path().join("objects/pack");
         fs::create_dir_all(&pack).unwrap();
@@ -164,7 +169,11 @@ mod tests {
             make(&cache, name, hours);
         }
         let busy = cache
-            .hold(&location("busy"), &Deadline::after(Duration::from_secs(60)))
+            .hold(
+                &location("busy"),
+                Writer::Reader,
+                &Deadline::after(Duration::from_secs(60)),
+            )
             .unwrap();
         busy._lock
             .set_modified(SystemTime::now() - Duration::from_secs(86_400 * 15))
@@ -241,7 +250,11 @@ mod tests {
             let cache = cache.clone();
             move || {
                 cache
-                    .hold(&location("one"), &Deadline::after(Duration::from_secs(60)))
+                    .hold(
+                        &location("one"),
+                        Writer::Reader,
+                        &Deadline::after(Duration::from_secs(60)),
+                    )
                     .unwrap()
             }
         });

@@ -3,6 +3,7 @@
 mod bounds;
 mod cache;
 mod faults;
+mod readers;
 mod redirects;
 pub(super) mod support;
 mod transports;

@@ -5,19 +5,17 @@
 //! no path can lead through a symbolic link: whatever a component of a path is, we made it a directory ourselves.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use super::deadline::Deadline;
-use super::fetch::Failure;
 use super::objects::Objects;
-use super::{GitError, Limits, Location};
+use crate::capability::git::{Failure, GitError, Limits};
 
 /// How deep directories may nest.
 const MAX_DEPTH: usize = 128;
@@ -28,40 +26,32 @@ const MAX_PATH: usize = 3000;
 /// Bytes of trees that are in memory at the same time, in MiB: a directory and all above it.
 const MAX_HELD_MIB: usize = 128;
 
+/// How many submodules are told of.
+const MAX_SUBMODULES: usize = 20;
+
 /// git's file modes.
 const EXECUTABLE: i32 = 0o100_755;
 const SYMLINK: i32 = 0o120_000;
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Exported {
+struct Exported {
     files: u64,
     bytes: u64,
-    /// Submodules, which are left as empty directories.
-    pub(super) submodules: Vec<String>,
+    submodules: Vec<String>,
 }
 
 struct Export<'a> {
-    repository: &'a Repository,
-    objects: Objects<'a>,
-    location: &'a Location,
+    objects: &'a Objects<'a>,
     limits: &'a Limits,
-    deadline: &'a Deadline,
     root: &'a Path,
     times: Timestamps,
     done: Exported,
 }
 
-/// Write the tree of a commit below `root`, which must be an empty directory.
-pub(super) fn export(
-    repository: &Repository,
-    commit: Oid,
-    root: &Path,
-    location: &Location,
-    limits: &Limits,
-    deadline: &Deadline,
-) -> Result<Exported, Failure> {
-    let objects = Objects::new(repository, location, deadline);
+/// Write the tree of a commit below `root`, which must be an empty directory. Returns the paths of submodules, which are left as empty
+/// directories.
+pub(super) fn export(objects: &Objects<'_>, commit: Oid, root: &Path, limits: &Limits) -> Result<Vec<String>, Failure> {
     let commit = objects.commit(commit)?;
     let time = Timespec {
         tv_sec: commit.time().seconds().max(0),
@@ -72,17 +62,14 @@ pub(super) fn export(
         last_modification: time,
     };
     let mut export = Export {
-        repository,
         objects,
-        location,
         limits,
-        deadline,
         root,
         times,
         done: Exported::default(),
     };
     export.tree(commit.tree_id(), &PathBuf::new(), (0, 0))?;
-    Ok(export.done)
+    Ok(export.done.submodules)
 }
 
 impl<'a> Export<'a> {
@@ -109,7 +96,9 @@ impl<'a> Export<'a> {
                 }
                 (Some(ObjectType::Commit), _) => {
                     self.made(&path, DirBuilder::new().mode(0o755).create(self.root.join(&path)))?;
-                    self.done.submodules.push(path.display().to_string());
+                    if self.done.submodules.len() < MAX_SUBMODULES {
+                        self.done.submodules.push(path.display().to_string());
+                    }
                 }
                 (Some(ObjectType::Blob), SYMLINK) => self.link(&path, entry.id())?,
                 (Some(ObjectType::Blob), mode) => self.file(&path, entry.id(), mode == EXECUTABLE)?,
@@ -152,7 +141,7 @@ impl<'a> Export<'a> {
 
     /// A blob, whose size is counted before it is read.
     fn blob(&mut self, path: &Path, id: Oid) -> Result<git2::Blob<'a>, Failure> {
-        let (size, _) = self.repository.odb()?.read_header(id)?;
+        let (size, _) = self.objects.repository().odb()?.read_header(id)?;
         let size = u64::try_from(size).unwrap_or(u64::MAX);
         if size > self.limits.file {
             // It would be in memory as a whole.
@@ -160,7 +149,7 @@ impl<'a> Export<'a> {
         }
         self.done.bytes = self.done.bytes.saturating_add(size);
         self.check_limits(path)?;
-        Ok(self.repository.find_blob(id)?)
+        Ok(self.objects.repository().find_blob(id)?)
     }
 
     fn finish_directory(&self, path: &Path) -> io::Result<()> {
@@ -176,10 +165,7 @@ impl<'a> Export<'a> {
         if self.done.bytes > self.limits.bytes {
             return Err(self.refuse(path, &format!("the tree has more than {} bytes", self.limits.bytes)));
         }
-        match self.deadline.passed() {
-            true => Err(GitError::timed_out(self.location, self.deadline.limit()).into()),
-            false => Ok(()),
-        }
+        Ok(self.objects.check_deadline()?)
     }
 
     fn checked_name<'n>(&self, directory: &Path, name: &'n [u8]) -> Result<&'n Path, Failure> {
@@ -199,7 +185,11 @@ impl<'a> Export<'a> {
         result.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => self.refuse(path, "the tree has it twice"),
             io::ErrorKind::InvalidFilename => self.refuse(path, "its name is too long"),
-            _ => GitError::unavailable(self.location, format!("cannot write {}: {error}", path.display())).into(),
+            _ => GitError::unavailable(
+                self.objects.shown(),
+                format!("cannot write {}: {error}", path.display()),
+            )
+            .into(),
         })
     }
 
@@ -208,32 +198,10 @@ impl<'a> Export<'a> {
             format!(
                 "cannot check out {} of {}",
                 path.display().to_string().escape_debug(),
-                self.location
+                self.objects.shown()
             ),
             why,
         )
         .into()
     }
-}
-
-/// Remove a tree, also one whose directories were made unwritable by what was done with it.
-pub(super) fn remove_tree(root: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(root) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(root)?;
-            fs::remove_dir_all(root)
-        }
-        result => result,
-    }
-}
-
-fn make_writable(directory: &Path) -> io::Result<()> {
-    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
 }

@@ -5,10 +5,8 @@ use std::collections::{BinaryHeap, HashSet};
 
 use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Reference, Repository, Tree};
 
-use super::deadline::Deadline;
-use super::error::GitError;
-use super::fetch::Failure;
-use super::location::Location;
+use crate::capability::git::deadline::Deadline;
+use crate::capability::git::{Failure, GitError};
 
 /// The largest commit or annotated tag that is read, in MiB. The largest of the kernel's have some 100 KiB.
 const MAX_COMMIT_MIB: usize = 4;
@@ -25,16 +23,35 @@ const MAX_HISTORY: usize = 3_000_000;
 /// The objects of a repository, for one who has until a deadline.
 pub(super) struct Objects<'a> {
     repository: &'a Repository,
-    location: &'a Location,
+    /// The repository as messages name it.
+    shown: &'a str,
     deadline: &'a Deadline,
 }
 
 impl<'a> Objects<'a> {
-    pub(super) fn new(repository: &'a Repository, location: &'a Location, deadline: &'a Deadline) -> Self {
+    pub(super) fn new(repository: &'a Repository, shown: &'a str, deadline: &'a Deadline) -> Self {
         Self {
             repository,
-            location,
+            shown,
             deadline,
+        }
+    }
+
+    pub(super) fn repository(&self) -> &'a Repository {
+        self.repository
+    }
+
+    /// The repository as messages name it.
+    pub(super) fn shown(&self) -> &'a str {
+        self.shown
+    }
+
+    /// # Errors
+    /// [`GitError::TimedOut`] once it has passed.
+    pub(super) fn check_deadline(&self) -> Result<(), GitError> {
+        match self.deadline.passed() {
+            true => Err(GitError::timed_out(self.shown, self.deadline.limit())),
+            false => Ok(()),
         }
     }
 
@@ -92,9 +109,7 @@ impl<'a> Objects<'a> {
             if id == wanted {
                 return Ok(true);
             }
-            if self.deadline.passed() {
-                return Err(GitError::timed_out(self.location, self.deadline.limit()).into());
-            }
+            self.check_deadline()?;
             if seen.len() > MAX_HISTORY {
                 return Err(self.refuse(&format!("a history of more than {MAX_HISTORY} commits")));
             }
@@ -123,7 +138,7 @@ impl<'a> Objects<'a> {
 
     fn refuse(&self, what: &str) -> Failure {
         Failure::Costly(GitError::bad(
-            format!("cannot check out {}", self.location),
+            format!("cannot check out {}", self.shown),
             format!("it has {what}"),
         ))
     }
