@@ -96,7 +96,7 @@ backlog-size = "all"
         .concat();
     assert_eq!(problems(wrong), expected);
     assert_eq!(
-        problems("[broker]\nurl = \"mqtt://h\"\n[messages]\nbacklog-age = \"1h\"\n"),
+        problems("[broker]\nurl = \"mqtts://h\"\n[messages]\nbacklog-age = \"1h\"\n"),
         "/etc/foundry/foundry.toml:4: messages.backlog-age: this is for the embedded broker, and broker.url asks for \
          another one (remove one of them)\n"
     );
@@ -220,7 +220,7 @@ fn values_of_the_wrong_form_are_refused() {
             "broker.url: \"http://x\" is not a broker's URL",
         ),
         (
-            "[broker]\nurl = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"\n",
+            "[broker]\nurl = \"mqtts://h\"\nlisten = \"127.0.0.1:1\"\n",
             "broker.listen: this is for the embedded broker",
         ),
         ("[broker.limits]\nconections = 1\n", "did you mean `connections`?"),
@@ -445,7 +445,7 @@ fn mail_needs_a_server_a_sender_and_a_password_that_is_secret() {
          [bots.x]\nuse = \"./x.wasm\"\ngrants.mail = [\"nobody\"]\ngrants.without = [\"log\"]\n",
     );
     for part in [
-        "for this machine only",
+        "mail for mail.example.org would cross the network in clear",
         "write an address",
         "there is a password and no user",
         "grants.mail: \"nobody\": it must be an address",
