@@ -73,7 +73,8 @@ fn add_alternates(objects: &Path, to: &mut Vec<PathBuf>) -> io::Result<()> {
             }
             // A relative one is joined, an absolute one is itself.
             let borrowed = objects.join(std::ffi::OsStr::from_bytes(line));
-            if to.len() < MAX_DIRECTORIES && !to.contains(&borrowed) {
+            // One that is not there is none for git either.
+            if to.len() < MAX_DIRECTORIES && !to.contains(&borrowed) && borrowed.is_dir() {
                 to.push(borrowed.clone());
                 next.push(borrowed);
             }
