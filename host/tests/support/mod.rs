@@ -74,6 +74,8 @@ impl TestHost {
 }
 
 pub fn config(directory: &Path) -> HostConfig {
+    // A test's own program has no `main` that knows what a helper is.
+    foundry_host::confine::run_helpers_by(env!("CARGO_BIN_EXE_foundry-host"));
     let broker = foundry_broker::Config {
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: directory.join("broker"),
