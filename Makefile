@@ -69,7 +69,7 @@ demo: ## a commit's way to an APT repository, on this machine
 	@scripts/own-target
 	@scripts/demo
 
-fuzz: ## fuzz what clients of the broker can reach, 45 seconds each
+fuzz: ## fuzz what clients of the broker can reach, and what reads packages, 45 seconds each
 	@scripts/setup build fuzz
 	@scripts/fuzz
 
