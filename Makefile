@@ -75,7 +75,7 @@ demo: ## a commit's way to an APT repository, on this machine
 	@scripts/own-target
 	@scripts/demo
 
-fuzz: ## fuzz what clients of the broker and git servers can reach, and patterns of grants, 45 seconds each
+fuzz: ## fuzz what clients of the broker and git servers can reach, patterns of grants, and what reads packages, 45 seconds each
 	@scripts/setup build fuzz
 	@scripts/fuzz
 

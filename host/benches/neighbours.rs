@@ -1,5 +1,5 @@
 //! What a bot's messages feel of other bots that misbehave: the time from a message's publication to its answer, in a
-//! quiet host and beside each kind of misdeed.
+//! quiet host and beside each kind of misdeed. And what a helper process costs that reads a package.
 //!
 //! Run with `benches/run neighbours`. Prints a table; nothing here passes or fails.
 
@@ -32,6 +32,9 @@ use tokio::sync::mpsc;
 /// Messages whose times are compared.
 const MESSAGES: usize = 300;
 
+/// Helper processes that are timed.
+const HELPERS: usize = 100;
+
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -49,6 +52,10 @@ const VILLAINS: usize = 2;
 
 #[tokio::main]
 async fn main() {
+    println!(
+        "a helper process: {:.1} ms until it has answered\n",
+        helper().as_secs_f64() * 1000.0
+    );
     let directory = tempfile::tempdir().unwrap();
     println!("| meanwhile | median | 95 of 100 | median beside quiet |");
     println!("|---|---|---|---|");
@@ -61,6 +68,23 @@ async fn main() {
             times.print(&format!("{VILLAINS} bots in {}: {misdeed}", language.name()), &quiet);
         }
     }
+}
+
+/// What a helper process costs, in the median: it is started, shut in, asked, and ended.
+fn helper() -> Duration {
+    foundry_host::confine::run_helpers_by(env!("CARGO_BIN_EXE_foundry-host"));
+    let package = tempfile::tempfile().unwrap();
+    let mut times: Vec<_> = (0..HELPERS)
+        .map(|_| {
+            let begun = Instant::now();
+            // It has no bytes, which is told by the helper.
+            let error = foundry_host::package::files(&package).unwrap_err();
+            assert!(error.is_by_package(), "{error}");
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[HELPERS / 2]
 }
 
 /// Sorted.

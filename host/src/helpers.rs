@@ -5,8 +5,13 @@ use crate::confine::Task;
 
 /// All tasks, each of the room that asks for it.
 #[cfg(not(test))]
-pub const TASKS: &[&Task] = &[&READER];
+pub const TASKS: &[&Task] = &[&READER, &crate::package::TASK];
 
 /// In tests there are those of the room itself as well.
 #[cfg(test)]
-pub const TASKS: &[&Task] = &[&READER, &crate::confine::tests::ECHO, &crate::confine::tests::HOSTILE];
+pub const TASKS: &[&Task] = &[
+    &READER,
+    &crate::package::TASK,
+    &crate::confine::tests::ECHO,
+    &crate::confine::tests::HOSTILE,
+];

@@ -16,6 +16,7 @@ pub mod helpers;
 pub mod keys;
 pub mod ledger;
 pub mod objects;
+pub mod package;
 pub mod reach;
 pub mod repository;
 pub mod retention;

@@ -10,13 +10,25 @@ mod event;
 mod git;
 mod grants;
 mod mail;
+mod packages;
 mod patterns;
 mod reach;
 mod seeds;
 mod topic_grants;
 
+#[path = "../../src/confine/mod.rs"]
+pub mod confine;
+/// Of the host's keys, the container that packages have.
+#[path = "../../src/keys"]
+pub mod keys {
+    pub mod ar;
+}
+#[path = "../../src/package/mod.rs"]
+pub mod package;
+
 pub use advertisement::advertisement;
 pub use grants::grants;
+pub use packages::sow_packages;
 pub use patterns::patterns;
 pub use seeds::sow;
 

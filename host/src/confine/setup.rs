@@ -56,7 +56,8 @@ pub(super) fn send(mut stream: &UnixStream, setup: &Setup, granted: &[BorrowedFd
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     let fits = granted.len() <= MOST_DESCRIPTORS;
-    if !granted.is_empty() && !(fits && beside.push(SendAncillaryMessage::ScmRights(granted))) {
+    let travel = granted.is_empty() || fits && beside.push(SendAncillaryMessage::ScmRights(granted));
+    if !travel {
         return Err(io::Error::other(format!(
             "it is granted more than {MOST_DESCRIPTORS} descriptors"
         )));

@@ -1,11 +1,8 @@
 //! Descriptions that are apart from their packages' index: whether they are there, and where they come from if not.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 
 use apt_repository::control::Paragraph;
-use apt_repository::deb::{self, Bytes};
 use apt_repository::descriptions::{self, Topic, TranslationName};
 use apt_repository::existing::Existing;
 use apt_repository::index::{Entry, Index, IndexName};
@@ -13,6 +10,7 @@ use apt_repository::operate;
 
 use super::Desk;
 use super::check::Findings;
+use crate::package;
 
 /// What the list of an index's descriptions lacks.
 pub(super) fn undescribed(existing: &Existing<'_>, name: &IndexName, index: &Index) -> Findings {
@@ -33,39 +31,12 @@ impl Desk {
     pub(super) fn described(&self, entry: &Entry) -> Option<Entry> {
         Topic::of(entry)?;
         let file = operate::files(entry).into_iter().next()?;
-        let mut package = Package::open(&self.directory.join(file.path)).ok()?;
-        let control = Paragraph::parse(&deb::control(&mut package).ok()?).ok()?;
+        let package = File::open(self.directory.join(file.path)).ok()?;
+        let read = package::control(&package).inspect_err(|error| {
+            tracing::warn!("cannot read the description of {}: {error}", entry.package);
+        });
+        let control = Paragraph::parse(&read.ok()?).ok()?;
         let description = control.get("Description")?;
         Some(descriptions::whole(entry.clone(), description))
-    }
-}
-
-/// A package's file.
-struct Package {
-    file: File,
-    size: u64,
-}
-
-impl Package {
-    fn open(path: &std::path::Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { file, size })
-    }
-}
-
-impl Bytes for Package {
-    type Error = io::Error;
-
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read(&mut self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-        let there = offset.checked_add(length).is_some_and(|end| end <= self.size);
-        let length = usize::try_from(length).ok().filter(|_| there);
-        let mut bytes = vec![0; length.ok_or(io::ErrorKind::UnexpectedEof)?];
-        self.file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
     }
 }

@@ -242,9 +242,8 @@ pub(super) fn refused(error: SiteError) -> Failure {
             existing,
             new,
         },
-        SiteError::BadPath(_) | SiteError::Foreign { .. } | SiteError::NotAPackage { .. } => {
-            Failure::Repository(error.to_string())
-        }
+        SiteError::BadPath(_) | SiteError::Foreign { .. } => Failure::Repository(error.to_string()),
+        _ if error.is_by_package() => Failure::Repository(error.to_string()),
         other => Failure::Later(other.to_string()),
     }
 }

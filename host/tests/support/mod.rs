@@ -74,7 +74,7 @@ impl TestHost {
 }
 
 pub fn config(directory: &Path) -> HostConfig {
-    // This program's own `main` is the tests'.
+    // A test's own program has no `main` that knows what a helper is.
     foundry_host::confine::run_helpers_by(env!("CARGO_BIN_EXE_foundry-host"));
     let broker = foundry_broker::Config {
         listen: ([127, 0, 0, 1], 0).into(),

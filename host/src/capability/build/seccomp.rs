@@ -5,28 +5,21 @@
 //! reach nothing else; and of netlink the protocol by which programs ask for addresses and routes (`getaddrinfo` does).
 //! A machine's hypervisor (`AF_VSOCK`), its devices and its audit log are in no namespace.
 
-/// Answers of the filter: all is well, or an error by its number.
-const ALLOW: u32 = 0x7fff_0000;
-const ERROR: u32 = 0x0005_0000;
+use crate::confine::bpf::{
+    ALLOW, ARCHITECTURE, ERROR, Instruction, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, LOAD, NUMBER, RETURN, architecture,
+    lower_half,
+};
+
 /// `ENOSYS`: programs that ask for such a call fall back to something else.
 const NO_SUCH_CALL: u32 = ERROR | 38;
 /// `EAFNOSUPPORT` and `EPROTONOSUPPORT`: what a kernel without that family or protocol says.
 const NO_SUCH_FAMILY: u32 = ERROR | 97;
 const NO_SUCH_PROTOCOL: u32 = ERROR | 93;
 
-/// Instructions of classic BPF.
-const LOAD: u16 = 0x20;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const JUMP_IF_AT_LEAST: u16 = 0x35;
-const RETURN: u16 = 0x06;
-
-/// Where the kernel's description of a call has its number, its architecture and its arguments. Of an argument only
-/// the lower half counts: the kernel takes families and protocols for 32 bits.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const LOWER_HALF: u32 = if cfg!(target_endian = "big") { 4 } else { 0 };
-const FAMILY: u32 = 16 + LOWER_HALF;
-const PROTOCOL: u32 = 32 + LOWER_HALF;
+/// Arguments of the calls that make sockets. Of an argument only the lower half counts: the kernel takes families and protocols
+/// for 32 bits.
+const FAMILY: u32 = lower_half(0);
+const PROTOCOL: u32 = lower_half(2);
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`.
 const FAMILIES: [u32; 3] = [1, 2, 10];
@@ -54,7 +47,7 @@ const CONVENTIONS: [Convention; 7] = [
     // amd64; x32 begins at its limit.
     Convention {
         only_socketcall: None,
-        architecture: 0xc000_003e,
+        architecture: architecture::X86_64,
         limit: Some(0x4000_0000),
         refused: [248, 249, 250, 298, 321, 323, 425, 103],
         sockets: [41, 53],
@@ -63,7 +56,7 @@ const CONVENTIONS: [Convention; 7] = [
     // i386
     Convention {
         only_socketcall: Some("i386"),
-        architecture: 0x4000_0003,
+        architecture: architecture::I386,
         limit: None,
         refused: [286, 287, 288, 336, 357, 374, 425, 103],
         sockets: [359, 360],
@@ -72,7 +65,7 @@ const CONVENTIONS: [Convention; 7] = [
     // arm64
     Convention {
         only_socketcall: None,
-        architecture: 0xc000_00b7,
+        architecture: architecture::AARCH64,
         limit: None,
         refused: [217, 218, 219, 241, 280, 282, 425, 116],
         sockets: [198, 199],
@@ -81,7 +74,7 @@ const CONVENTIONS: [Convention; 7] = [
     // armhf, armel
     Convention {
         only_socketcall: None,
-        architecture: 0x4000_0028,
+        architecture: architecture::ARM,
         limit: None,
         refused: [309, 310, 311, 364, 386, 388, 425, 103],
         sockets: [281, 288],
@@ -90,7 +83,7 @@ const CONVENTIONS: [Convention; 7] = [
     // riscv64
     Convention {
         only_socketcall: None,
-        architecture: 0xc000_00f3,
+        architecture: architecture::RISCV64,
         limit: None,
         refused: [217, 218, 219, 241, 280, 282, 425, 116],
         sockets: [198, 199],
@@ -99,7 +92,7 @@ const CONVENTIONS: [Convention; 7] = [
     // ppc64el
     Convention {
         only_socketcall: None,
-        architecture: 0xc000_0015,
+        architecture: architecture::PPC64LE,
         limit: None,
         refused: [269, 270, 271, 319, 361, 364, 425, 103],
         sockets: [326, 333],
@@ -108,7 +101,7 @@ const CONVENTIONS: [Convention; 7] = [
     // s390x
     Convention {
         only_socketcall: Some("s390x"),
-        architecture: 0x8000_0016,
+        architecture: architecture::S390X,
         limit: None,
         refused: [278, 279, 280, 331, 351, 355, 425, 103],
         sockets: [359, 360],
@@ -127,17 +120,14 @@ pub(super) fn fault(processor: &str) -> Option<String> {
     })
 }
 
-/// An instruction: what to do, how far to jump if so and if not, and the value.
-type Instruction = (u16, u8, u8, u32);
-
 /// The filter as bwrap's `--seccomp` reads it, for programs of an architecture (None: unknown).
 ///
 /// On i386 and s390x the C library opens sockets by `socketcall`, so that what is built for them keeps it, and with it
 /// every family; for all other architectures it is refused, in every convention that the machine has.
-pub(super) fn filter(architecture: Option<&str>) -> Vec<u8> {
+pub(super) fn filter(target: Option<&str>) -> Vec<u8> {
     let mut code: Vec<Instruction> = Vec::new();
     for convention in &CONVENTIONS {
-        let block = block(convention, architecture);
+        let block = block(convention, target);
         code.push((LOAD, 0, 0, ARCHITECTURE));
         code.push((JUMP_IF_EQUAL, 0, distance(block.len()), convention.architecture));
         code.extend(block);
@@ -148,8 +138,8 @@ pub(super) fn filter(architecture: Option<&str>) -> Vec<u8> {
 }
 
 /// The part of the filter that is about one convention. It ends with a return, whatever was called.
-fn block(convention: &Convention, architecture: Option<&str>) -> Vec<Instruction> {
-    let keeps_socketcall = architecture.is_some() && convention.only_socketcall == architecture;
+fn block(convention: &Convention, target: Option<&str>) -> Vec<Instruction> {
+    let keeps_socketcall = target.is_some() && convention.only_socketcall == target;
     let refused: Vec<Instruction> = convention
         .limit
         .iter()

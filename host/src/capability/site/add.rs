@@ -1,7 +1,7 @@
 //! Files that never change, and how they come into a transaction: one by one, or many at a time by hard links.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, PermissionsExt};
@@ -9,8 +9,8 @@ use cap_std::fs::{Dir, PermissionsExt};
 use super::apply::{STAGING, staged_path};
 use super::path::SitePath;
 use super::transaction::{Change, Transaction, failed, make_staging};
-use super::{Digest, SiteError};
-use super::{package_files, threads};
+use super::{Digest, SiteError, threads};
+use crate::package;
 
 /// A file on its way into a site: write it at its path, then [`add`](Transaction::add) it.
 #[derive(Debug)]
@@ -245,12 +245,10 @@ impl Transaction {
             .source(&path)
             .ok_or_else(|| SiteError::NotWritten(path.to_string()))?;
         self.blocking(move |root, directory| {
-            let listed = root
-                .open(&source)
-                .and_then(|file| package_files::list(BufReader::new(file)));
-            listed.map_err(|error| SiteError::NotAPackage {
+            let file = root.open(&source).map_err(failed("read", directory, path.as_str()))?;
+            package::files(&file.into_std()).map_err(|source| SiteError::NotAPackage {
                 path: directory.join(path.as_str()),
-                why: error.to_string(),
+                source,
             })
         })
         .await

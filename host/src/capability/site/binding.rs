@@ -324,8 +324,10 @@ impl From<SiteError> for Error {
             SiteError::BadPath(path) => Self::BadPath(path),
             SiteError::Conflict { path, existing, new } => Self::Conflict((path, existing, new)),
             // It will be the same the next time.
-            SiteError::Foreign { .. } | SiteError::NotAPackage { .. } => Self::Foreign(error.to_string()),
-            SiteError::NotWritten(_)
+            SiteError::Foreign { .. } => Self::Foreign(error.to_string()),
+            SiteError::NotAPackage { .. } if error.is_by_package() => Self::Foreign(error.to_string()),
+            SiteError::NotAPackage { .. }
+            | SiteError::NotWritten(_)
             | SiteError::NotAsPromised { .. }
             | SiteError::BadSplice
             | SiteError::Over

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::package::PackageError;
+
 /// Why a site could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
@@ -30,12 +32,12 @@ pub enum SiteError {
         promised: String,
     },
     /// What should be a Debian package can't be read as one.
-    #[error("cannot list the files of {path}: {why}")]
+    #[error("cannot list the files of {path}: {source}")]
     NotAPackage {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        why: String,
+        /// What is wrong with it, or what keeps it from being read now.
+        source: PackageError,
     },
     /// The directory holds something else than an APT repository.
     #[error("{directory} is not empty and holds no APT repository: it has {entry}")]
@@ -92,6 +94,11 @@ pub enum SiteError {
 }
 
 impl SiteError {
+    /// Whether it is the package that can't be read, which will be the same the next time.
+    pub(crate) fn is_by_package(&self) -> bool {
+        matches!(self, Self::NotAPackage { source, .. } if source.is_by_package())
+    }
+
     /// For `map_err`: what was tried on which path.
     pub(super) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();

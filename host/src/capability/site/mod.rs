@@ -30,7 +30,6 @@ mod layout;
 mod lock;
 mod mirror;
 mod others;
-mod package_files;
 mod path;
 mod running;
 mod sha512;

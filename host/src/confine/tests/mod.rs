@@ -96,7 +96,7 @@ fn hostile(inside: &mut Inside) -> Result<(), ChannelError> {
             }
             Order::Use(path) => inside.send(&outcome("use", used(&path)))?,
             Order::Read(path) => inside.send(&outcome("read", std::fs::read(path)))?,
-            Order::Eat => inside.send(&(0..).map(|_| vec![1_u8; 1 << 20]).collect::<Vec<_>>().len())?,
+            Order::Eat => eat(),
             Order::EatInLibrary => super::out_of_memory(),
             Order::Spin => loop {
                 std::hint::spin_loop();
@@ -115,6 +115,14 @@ fn hostile(inside: &mut Inside) -> Result<(), ChannelError> {
             }
             Order::Sleep => std::thread::sleep(Duration::from_secs(3600)),
         }
+    }
+}
+
+fn eat() -> ! {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(vec![1_u8; 1 << 20]);
+        std::hint::black_box(&eaten);
     }
 }
 
