@@ -299,6 +299,7 @@ fn begin<S>(
         out_aliases: OutAliases::new(connect.topic_alias_maximum.min(OUT_ALIASES)),
         owed: VecDeque::new(),
         remembered: None,
+        renumbered: None,
         unanswered: 0,
         unsent_leases: Vec::new(),
         flushed: true,
