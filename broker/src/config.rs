@@ -98,8 +98,8 @@ pub struct WebSocket {
     /// Use TLS, with the certificate of `broker.tls`.
     #[serde(default)]
     pub tls: bool,
-    /// Origins of web pages that may connect, such as `https://foundry.example`. Programs that are not browsers
-    /// send no origin, and always may.
+    /// Origins of web pages that may connect, such as `https://foundry.example`. Programs that are not browsers and
+    /// send no origin always may, and those that send the address that they connect to, in numbers or `localhost`.
     #[serde(default)]
     pub origins: Vec<String>,
 }

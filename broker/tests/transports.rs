@@ -236,6 +236,10 @@ fn websocket_from_a_web_page_that_is_not_allowed_is_refused() {
     assert_eq!(connect("https://foundry.example", "mqtt"), 101);
     assert_eq!(connect("https://evil.example", "mqtt"), 403);
     assert_eq!(connect("https://foundry.example", "chat"), 400);
+    // As Eclipse Paho does.
+    let own: &'static str = format!("http://{address}").leak();
+    assert_eq!(connect(own, "mqtt"), 101);
+    assert_eq!(connect("http://127.0.0.1:1", "mqtt"), 403);
     eventually("the broker still serves", || {
         std::net::TcpStream::connect(broker.address).is_ok()
     });

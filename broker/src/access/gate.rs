@@ -61,6 +61,12 @@ impl Gate {
         })
     }
 
+    /// Occupies all places for checking passwords.
+    #[cfg(test)]
+    pub(crate) async fn occupy(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.hashing).acquire_many_owned(2).await.unwrap()
+    }
+
     /// Puts other rules in the place of those in force. Clients that they do not let in as the ones before did have to go.
     pub fn replace(&self, access: Access) -> Result<(), Error> {
         self.rules.replace(access)

@@ -42,6 +42,8 @@ pub enum Change {
     Done(i64),
     /// The client has the message in this row, and its packet id is still in use.
     Received(i64),
+    /// The message in this row is delivered with another packet id.
+    Renumber(i64, u16),
     /// The client published a QoS 2 message with this packet id.
     Took(SessionId, u16),
     /// The client released the packet id.

@@ -72,7 +72,10 @@ impl ArchiveHandle {
     /// Writes a message for a session, and puts it into its mailbox when it is on disk. One for which there is no room
     /// in the mailbox is dropped, like the mail of any subscriber that is too slow.
     pub fn deliver(&self, session: SessionId, mailbox: &Arc<Mailbox>, mail: Ordinary, completion: Option<Completion>) {
-        let Some(packet_id) = mailbox.reserve(&mail) else {
+        let mut expired = Vec::new();
+        let packet_id = mailbox.reserve(&mail, &mut expired);
+        expired.into_iter().for_each(|row| self.note(Change::Done(row)));
+        let Some(packet_id) = packet_id else {
             if let Some(completion) = completion {
                 completion.done();
             }

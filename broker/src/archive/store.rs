@@ -151,6 +151,7 @@ impl Store {
                 "UPDATE mail SET received = 1, payload = x'' WHERE id = ?1",
                 params![row],
             ),
+            Change::Renumber(row, id) => write("UPDATE mail SET packet_id = ?2 WHERE id = ?1", params![row, id]),
             Change::Took(session, id) => write(
                 "INSERT OR IGNORE INTO inbound (session, packet_id) VALUES (?1, ?2)",
                 params![number(*session), id],

@@ -104,6 +104,7 @@ fn change() -> impl Strategy<Value = Change> {
         6 => (session(), mail).prop_map(|(session, mail)| Change::Mail(session, mail)),
         3 => (0_i64..8).prop_map(Change::Done),
         2 => (0_i64..8).prop_map(Change::Received),
+        1 => (0_i64..8, 1_u16..9).prop_map(|(row, id)| Change::Renumber(row, id)),
         2 => (session(), 1_u16..5).prop_map(|(session, id)| Change::Took(session, id)),
         1 => (session(), 1_u16..5).prop_map(|(session, id)| Change::Forgot(session, id)),
         2 => (session(), message(), 0_u32..3).prop_map(|(session, will, delay)| Change::Will(session, will, delay)),
@@ -234,6 +235,12 @@ impl Model {
                     *received = true;
                 }
             }
+            Change::Renumber(row, id) => {
+                let mail = self.mail.get_mut(&row);
+                if let Some(kept) = mail.and_then(|(_, mail, _)| mail.kept.as_mut()) {
+                    kept.packet_id = id;
+                }
+            }
             Change::Took(session, id) => drop(self.inbound.insert((session, id))),
             Change::Forgot(session, id) => drop(self.inbound.remove(&(session, id))),
             Change::Will(session, will, delay) => drop(self.wills.insert(session, (will, delay))),
@@ -324,7 +331,7 @@ fn run(path: &Path, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     last_row += 1;
                     mail.kept.as_mut().unwrap().row = last_row;
                 }
-                if let Change::Done(row) | Change::Received(row) = &mut change {
+                if let Change::Done(row) | Change::Received(row) | Change::Renumber(row, _) = &mut change {
                     *row = last_row - *row;
                 }
                 store.apply(&change).unwrap();

@@ -93,7 +93,13 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite>(
         user: connect.user_name.as_deref(),
         password: connect.password.take(),
     };
-    let admitted = context.gate.admit(credentials, &connect.client_id).await;
+    let admitted = tokio::select! {
+        admitted = context.gate.admit(credentials, &connect.client_id) => admitted,
+        () = hung_up(&mut reader, &mut input, limit) => {
+            tracing::debug!(client = connect.client_id, "client hung up before it was let in");
+            return None;
+        }
+    };
     let permissions = match admitted {
         Ok(permissions) => permissions,
         Err(denied) => {
@@ -122,6 +128,20 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite>(
         assigned,
         permissions,
     })
+}
+
+/// Waits until the client hangs up and has said nothing more. Passwords are checked one after the other: who is gone must
+/// not keep those behind waiting. Cancel safe: what is read stays in `input`.
+async fn hung_up<R: AsyncRead + Unpin>(reader: &mut R, input: &mut BytesMut, limit: usize) {
+    while input.len() < limit {
+        match reader.read_buf(input).await {
+            Ok(0) | Err(_) if input.is_empty() => return,
+            // It may have sent all that it wants, and be served without hearing of it.
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
 }
 
 fn check(connect: &Connect) -> Result<(), u8> {
@@ -279,6 +299,7 @@ fn begin<S>(
         out_aliases: OutAliases::new(connect.topic_alias_maximum.min(OUT_ALIASES)),
         owed: VecDeque::new(),
         remembered: None,
+        renumbered: None,
         unanswered: 0,
         unsent_leases: Vec::new(),
         flushed: true,
@@ -290,4 +311,45 @@ fn begin<S>(
         permissions,
     };
     (connection, stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{User, hash_password};
+    use crate::connection::serve;
+    use crate::{Access, Broker, Config};
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_leaves_the_queue_for_passwords() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data_dir: directory.path().join("broker"),
+            access: Access::open("host"),
+            ..Config::default()
+        };
+        let user = User {
+            password: Some(hash_password("secret").unwrap()),
+            role: "bot".to_owned(),
+        };
+        config.access.users.insert("a".to_owned(), user);
+        config.limits.connect_seconds = 3600;
+        let broker = Broker::start(config).await.unwrap();
+        let context = Arc::clone(broker.context());
+        let others = context.gate.occupy().await;
+        let (mut client, stream) = tokio::io::duplex(1024);
+        let peer = Peer {
+            local: true,
+            certificate: None,
+        };
+        let served = tokio::spawn(serve(stream, peer, Arc::clone(&context)));
+        let connect = b"\x10\x13\0\x04MQTT\x04\xc2\0\0\0\x01x\0\x01a\0\x01b";
+        client.write_all(connect).await.unwrap();
+        drop(client);
+        let patience = Duration::from_secs(60);
+        tokio::time::timeout(patience, served).await.unwrap().unwrap();
+        drop(others);
+        broker.stop().await;
+    }
 }

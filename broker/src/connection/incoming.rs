@@ -110,6 +110,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             ));
         }
         if publish.qos == QoS::ExactlyOnce && !self.session.inbound.insert(publish.id) {
+            // While the fate of the first copy is not known, its PUBREC is the answer to this one too.
+            let first = |owed: &Owed| matches!(owed, Owed::PubRec(id) if *id == publish.id);
+            if self.owed.iter().any(|(owed, _)| first(owed)) {
+                return Ok(());
+            }
             // Sent again because our PUBREC was lost: the message itself is not taken twice.
             return self
                 .encoder
@@ -237,6 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
         let mut codes = Vec::with_capacity(subscribe.entries.len());
         let mut plain = Vec::new();
+        // Where their codes are, and the options that they had before.
+        let mut earlier = Vec::new();
         for entry in subscribe.entries {
             let options = SubscriptionOptions {
                 qos: entry.qos,
@@ -253,7 +260,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 Ok(Subscribable::Plain(filter)) if !self.permissions.may_subscribe(&filter) => reason::NOT_AUTHORIZED,
                 Ok(Subscribable::Shared(key)) if !self.permissions.may_share(&key.filter) => reason::NOT_AUTHORIZED,
                 Ok(Subscribable::Plain(filter)) => {
-                    self.session.subscriptions.insert(filter.clone(), options);
+                    let before = self.session.subscriptions.insert(filter.clone(), options);
+                    earlier.push((codes.len(), filter.clone(), before));
                     plain.push((filter, options, entry.retain_handling));
                     entry.qos as u8
                 }
@@ -284,7 +292,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 mailbox: Arc::clone(&self.session.mailbox),
                 filters: plain,
             };
-            self.context.hub.subscribe(request).await;
+            let taken = self.context.hub.subscribe(request).await;
+            let refused = earlier.into_iter().zip(taken).filter(|(_, taken)| !taken);
+            for ((number, filter, before), _) in refused {
+                codes
+                    .get_mut(number)
+                    .into_iter()
+                    .for_each(|code| *code = reason::QUOTA_EXCEEDED);
+                match before {
+                    Some(options) => drop(self.session.subscriptions.insert(filter, options)),
+                    None => drop(self.session.subscriptions.remove(&filter)),
+                }
+            }
         }
         self.settle().await?;
         self.encoder

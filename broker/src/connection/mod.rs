@@ -106,6 +106,8 @@ struct Connection<S> {
     owed: VecDeque<(Owed, Receipt)>,
     /// The packet id of the first of them, when it is a PUBREC that waits for it to be on disk.
     remembered: Option<u16>,
+    /// The next message gets another packet id, which is on its way to disk.
+    renumbered: Option<Receipt>,
     /// How many PUBACKs are among them.
     unanswered: usize,
     /// QoS 0 leases that are finished when `out` is sent.

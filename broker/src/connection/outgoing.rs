@@ -7,7 +7,7 @@ use crate::archive::Change;
 use crate::codec::{EncodedPublish, reason};
 use crate::group::Refusal;
 use crate::message::{QoS, Timestamp};
-use crate::receipt::receipt;
+use crate::receipt::{Receipt, receipt};
 use crate::session::{Mail, Resend};
 
 fn encoding(_: mqtt_protocol_core::mqtt::result_code::MqttError) -> End {
@@ -24,18 +24,59 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 self.note_if_lasting(|session| Change::Quit(session, key));
             }
         }
-        let now = Timestamp::now();
-        for resend in self.session.outbound.resend() {
-            match resend {
+        self.session.outbound.interrupt();
+        Ok(())
+    }
+
+    /// Sends again what the last connection had under way, as far as this one's window and the output have room.
+    fn send_again(&mut self, now: Timestamp) -> Result<(), End> {
+        while self.out.len() < OUT_HIGH && self.session.outbound.under_way() < self.window {
+            let Some((flight, resend)) = self.session.outbound.next_resend() else {
+                return Ok(());
+            };
+            let too_large = match resend {
                 Resend::Publish(id, mail) => {
-                    self.encoder
-                        .publish(&publish_of(mail, id, true), None, now, &mut self.out)
-                        .map_err(encoding)?;
+                    let publish = publish_of(mail, id, true);
+                    let sent = self.encoder.publish(&publish, self.packet_limit, now, &mut self.out);
+                    (!sent.map_err(encoding)?).then_some(id)
                 }
-                Resend::PubRel(id) => self.encoder.pubrel(id, true, &mut self.out).map_err(encoding)?,
+                Resend::PubRel(id) => {
+                    self.encoder.pubrel(id, true, &mut self.out).map_err(encoding)?;
+                    None
+                }
+            };
+            self.session.outbound.resent(flight);
+            // For this client the message does not exist: see `Connection::send`.
+            if let Some(mail) = too_large.and_then(|id| self.session.outbound.acknowledge(id)) {
+                self.is_done_with(&mail);
             }
         }
         Ok(())
+    }
+
+    /// Gives the next message another packet id if the client still has to answer for an earlier one with its own: a
+    /// single delivery that stays unacknowledged must not stop all others. It is sent when that is on disk: a QoS 2
+    /// message must have the same id after a restart.
+    fn renumber(&mut self) {
+        let outbound = &self.session.outbound;
+        if let Some((row, id)) = self.session.mailbox.renumber(|id| outbound.holds(id)) {
+            let (receipt, completion) = receipt(&self.session.mailbox);
+            self.context.archive.write(Change::Renumber(row, id), completion);
+            self.renumbered = Some(receipt);
+        }
+    }
+
+    /// Is the packet id of the next message still on its way to disk?
+    fn is_renumbering(&mut self) -> Result<bool, End> {
+        match self.renumbered.as_ref().map(Receipt::outcome) {
+            None => Ok(false),
+            Some(None) => Ok(true),
+            Some(Some(reason::SUCCESS)) => {
+                self.renumbered = None;
+                Ok(false)
+            }
+            Some(Some(code)) => Err(End::Closed(code, "cannot store the session")),
+        }
     }
 
     /// Acknowledges the publishes whose receipts have an outcome, in their order (section 4.6).
@@ -94,15 +135,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     /// Encodes deliveries while the window and the output have room.
     pub(super) fn drain_mailbox(&mut self) -> Result<(), End> {
         let now = Timestamp::now();
-        while self.out.len() < OUT_HIGH {
-            let room = self.session.outbound.len() < self.window;
+        self.send_again(now)?;
+        if self.session.outbound.next_resend().is_some() {
+            return Ok(());
+        }
+        while self.out.len() < OUT_HIGH && !self.is_renumbering()? {
             let outbound = &self.session.outbound;
+            // What is not acknowledged counts as what waits does.
+            let room = outbound.under_way() < self.window && outbound.bytes() <= self.context.limits.queued_bytes;
             let fits = |mail: &Mail| room && mail.kept().is_none_or(|kept| !outbound.holds(kept.packet_id));
-            let Some(mail) = self
-                .session
-                .mailbox
-                .take(|mail| qos_of(mail) == QoS::AtMostOnce || fits(mail))
-            else {
+            let wanted = |mail: &Mail| qos_of(mail) == QoS::AtMostOnce || fits(mail);
+            let Some(mail) = self.session.mailbox.take(wanted) else {
+                if room {
+                    self.renumber();
+                }
                 break;
             };
             if matches!(&mail, Mail::Ordinary(ordinary) if ordinary.message.is_expired(now)) {

@@ -55,7 +55,7 @@ impl Groups {
             return;
         };
         for group in &gone.groups {
-            self.quit(*group, member, now);
+            self.quit(*group, member);
         }
         let suspects = match how {
             Leaving::Orderly => 0,
@@ -294,7 +294,7 @@ mod tests {
             lease: None,
         };
         let mut groups = Groups::new(limits, std::collections::BTreeMap::new());
-        groups.open(GROUP, key(), 0, Timestamp(0));
+        groups.open(GROUP, key(), 0);
         for id in 0..messages {
             let message = Message {
                 topic: TopicName::new("jobs").unwrap(),

@@ -60,16 +60,14 @@ impl Groups {
     }
 
     /// Opens a group under an id that the store gave, with its count of dead letters.
-    pub fn open(&mut self, id: GroupId, key: GroupKey, dead: usize, now: Timestamp) {
+    pub fn open(&mut self, id: GroupId, key: GroupKey, dead: usize) {
         self.by_key.insert(key.clone(), id);
         self.filters.insert(&key.filter, id);
         let own = self.leases.get(key.name.as_ref());
         let lease = own.map_or(self.limits.lease, |seconds| {
             (*seconds > 0).then(|| u64::from(*seconds) * 1000)
         });
-        self.groups
-            .entry(id)
-            .or_insert_with(|| Group::new(key, dead, lease, now));
+        self.groups.entry(id).or_insert_with(|| Group::new(key, dead, lease));
     }
 
     /// Puts a stored message back into its queue, at start.
@@ -125,9 +123,16 @@ impl Groups {
         Some(group.key)
     }
 
-    /// Groups that nobody has been a member of since `before`.
-    pub fn deserted(&self, before: Timestamp) -> Vec<GroupId> {
-        let left = |group: &Group| group.deserted.is_some_and(|since| since <= before);
+    /// So many milliseconds have passed: groups without members are deserted for so much longer.
+    pub fn pass(&mut self, elapsed: u64) {
+        for deserted in self.groups.values_mut().filter_map(|group| group.deserted.as_mut()) {
+            *deserted = deserted.saturating_add(elapsed);
+        }
+    }
+
+    /// Groups that nobody has been a member of for so many milliseconds.
+    pub fn deserted(&self, milliseconds: u64) -> Vec<GroupId> {
+        let left = |group: &Group| group.deserted.is_some_and(|passed| passed >= milliseconds);
         self.groups
             .iter()
             .filter(|(_, group)| left(group))
@@ -211,13 +216,13 @@ impl Groups {
 
     /// Ends a membership; says whether there was one. What the member holds stays with it until it acknowledges
     /// or goes.
-    pub fn quit(&mut self, group: GroupId, member: MemberId, now: Timestamp) -> bool {
+    pub fn quit(&mut self, group: GroupId, member: MemberId) -> bool {
         let Some(queue) = self.groups.get_mut(&group) else {
             return false;
         };
         let was_member = queue.members.remove(&member).is_some();
         if queue.members.is_empty() && queue.deserted.is_none() {
-            queue.deserted = Some(now);
+            queue.deserted = Some(0);
         }
         self.members.quit(member, group);
         was_member
@@ -243,6 +248,13 @@ impl Groups {
             oldest: group.oldest().map(|since| since.0),
         };
         self.groups.values().map(status).collect()
+    }
+
+    /// Messages that a group holds, and its dead letters.
+    pub fn holds(&self, id: GroupId) -> (usize, usize) {
+        self.groups
+            .get(&id)
+            .map_or((0, 0), |group| (group.messages, group.dead))
     }
 
     /// The key of a group.

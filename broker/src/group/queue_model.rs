@@ -324,7 +324,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             } => {
                 if model.open.insert(group) {
                     model.dead.remove(&group);
-                    groups.open(GroupId(i64::try_from(group).unwrap()), key(group), 0, now);
+                    groups.open(GroupId(i64::try_from(group).unwrap()), key(group), 0);
                 }
                 // A connection's receive maximum does not change, so only the first capacity counts.
                 let entry = model.members.entry(member).or_insert(ModelMember {
@@ -347,7 +347,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     .get_mut(&member)
                     .is_some_and(|member| member.groups.remove(&group));
                 let id = GroupId(i64::try_from(group).unwrap());
-                prop_assert_eq!(groups.quit(id, MemberId(member), now), was);
+                prop_assert_eq!(groups.quit(id, MemberId(member)), was);
             }
             Step::Acknowledge { member, nth } => {
                 let id = model.held(member).get(nth).copied();

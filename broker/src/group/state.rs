@@ -53,12 +53,12 @@ pub(super) struct Group {
     pub(super) dead: usize,
     /// Milliseconds that a member may hold a message unacknowledged.
     pub(super) lease: Option<u64>,
-    /// Since when nobody is a member; `None` while somebody is.
-    pub(super) deserted: Option<Timestamp>,
+    /// For how many milliseconds nobody has been a member; `None` while somebody is.
+    pub(super) deserted: Option<u64>,
 }
 
 impl Group {
-    pub(super) fn new(key: GroupKey, dead: usize, lease: Option<u64>, now: Timestamp) -> Self {
+    pub(super) fn new(key: GroupKey, dead: usize, lease: Option<u64>) -> Self {
         Self {
             key,
             waiting: BTreeMap::new(),
@@ -69,7 +69,7 @@ impl Group {
             bytes: 0,
             dead,
             lease,
-            deserted: Some(now),
+            deserted: Some(0),
         }
     }
 }

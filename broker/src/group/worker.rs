@@ -7,6 +7,7 @@
 //! message whose insertion fails is refused.
 
 mod backlog;
+mod desertion;
 mod letters;
 
 use std::collections::HashMap;
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     mailboxes: HashMap<MemberId, Arc<Mailbox>>,
     filters: Filters,
     last_entry: i64,
+    /// When groups without members were last looked for.
+    looked: Instant,
     /// What was decided and not yet carried out.
     effects: Vec<Effect>,
     /// What the next transaction will hold, and since when something is in it.
@@ -97,10 +100,9 @@ impl Worker {
         filters: Filters,
     ) -> Result<Self, StoreError> {
         let store = Store::open(&directory.join(super::GROUPS))?;
-        let now = Timestamp::now();
         let mut groups = Groups::new(config.limits, config.leases.clone());
         for group in store.groups()? {
-            groups.open(group.id, group.key, group.dead, now);
+            groups.open(group.id, group.key, group.dead);
         }
         let last_entry = store.for_each_entry(|entry| {
             groups.restore(entry.group, entry.id, entry.message, entry.attempts, entry.since);
@@ -115,6 +117,7 @@ impl Worker {
             mailboxes: HashMap::new(),
             filters,
             last_entry,
+            looked: Instant::now(),
             effects: Vec::new(),
             gathering: Batch::default(),
             gathering_since: None,
@@ -151,7 +154,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => self.stopping = true,
             }
             if Instant::now() >= next_tick {
-                self.tick(Timestamp::now());
+                self.tick(Timestamp::now(), Instant::now());
                 next_tick = Instant::now() + TICK;
             }
             self.groups.wake(Timestamp::now(), &mut self.effects);
@@ -188,7 +191,7 @@ impl Worker {
             }
             Command::Quit(key, member, done) => {
                 let group = self.groups.find(&key);
-                let quit = group.is_some_and(|group| self.groups.quit(group, member, now));
+                let quit = group.is_some_and(|group| self.groups.quit(group, member));
                 done.send(quit).ok();
             }
             Command::Resize(member, capacity) => self.groups.resize(member, capacity, now, &mut self.effects),
@@ -233,7 +236,7 @@ impl Worker {
         let filter = key.clone();
         match self.writer.call(move |store| store.create_group(&filter, &begin)) {
             Ok((group, entries)) => {
-                self.groups.open(group, key.clone(), 0, now);
+                self.groups.open(group, key.clone(), 0);
                 self.announce_filters();
                 tracing::info!(group = %key, messages = entries.len(), "group created");
                 for entry in entries {
@@ -295,15 +298,6 @@ impl Worker {
                     completion.refuse(reason::QUOTA_EXCEEDED);
                 }
             }
-        }
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        self.trim_backlog(now);
-        let Some(retention) = self.config.retention else { return };
-        let before = Timestamp(now.0.saturating_sub(retention.saturating_mul(1000)));
-        for group in self.groups.deserted(before) {
-            self.remove(group, now);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Whatever comes in by any of them is one byte stream and one [`Peer`] to the rest of the broker.
 
+mod descriptors;
 mod tls;
 mod websocket;
 
@@ -117,7 +118,7 @@ impl Listeners {
 
     /// One future for each listener, to be spawned.
     pub fn serve(self, context: &Arc<Context>) -> Vec<impl Future<Output = ()> + Send + use<>> {
-        let room = Arc::new(Semaphore::new(context.limits.connections));
+        let room = Arc::new(Semaphore::new(descriptors::room(context.limits.connections)));
         self.bound
             .into_iter()
             .map(|(listener, door)| accept(listener, door, Arc::clone(&room), Arc::clone(context)))

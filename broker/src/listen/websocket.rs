@@ -1,6 +1,7 @@
 //! MQTT in binary WebSocket messages (MQTT 5 section 6), as a byte stream.
 
 use std::io::{Error as IoError, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,7 +9,7 @@ use bytes::{Buf, Bytes};
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::header::{HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::header::{HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{Response as HttpResponse, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
@@ -32,6 +33,7 @@ where
         };
         if let Some(origin) = header(ORIGIN)
             && !settings.origins.iter().any(|allowed| allowed == origin)
+            && !is_own_address(origin, header(HOST))
         {
             tracing::info!(
                 origin,
@@ -58,6 +60,20 @@ where
         socket,
         unread: Bytes::new(),
     })
+}
+
+/// Whether an origin is just the address that the client connects to: Eclipse Paho's clients always send it. The broker
+/// serves no pages, so no page has this origin. A name does not do: whoever owns one can have it lead here, and then a
+/// page of his has it for origin.
+fn is_own_address(origin: &str, host: Option<&str>) -> bool {
+    let scheme = |scheme| origin.strip_prefix(scheme);
+    let authority = scheme("http://").or_else(|| scheme("https://"));
+    let is_number = |text: &str| {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        text.parse::<SocketAddr>().is_ok() || bare.parse::<IpAddr>().is_ok()
+    };
+    let is_here = |text: &str| is_number(text) || text.split(':').next() == Some("localhost");
+    authority.is_some_and(|authority| Some(authority) == host && is_here(authority))
 }
 
 fn refusal(status: StatusCode, why: &str) -> ErrorResponse {
@@ -115,5 +131,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bridge<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.socket).poll_close(cx).map_err(io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_address;
+
+    #[test]
+    fn an_origin_that_is_the_address_in_numbers_is_no_page() {
+        let own = |origin, host| is_own_address(origin, Some(host));
+        assert!(own("http://127.0.0.1:8083", "127.0.0.1:8083"));
+        assert!(own("https://[::1]:8083", "[::1]:8083"));
+        assert!(own("http://localhost:8083", "localhost:8083"));
+        assert!(!own("http://127.0.0.1:8080", "127.0.0.1:8083"), "another server's page");
+        assert!(!own("http://127.0.0.1", "127.0.0.1:8083"));
+        assert!(!own("http://rebound.example:8083", "rebound.example:8083"));
+        assert!(!own("http://localhost.example:8083", "localhost.example:8083"));
+        assert!(!own("null", "null"));
+        assert!(!is_own_address("http://127.0.0.1:8083", None));
     }
 }

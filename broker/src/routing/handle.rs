@@ -14,7 +14,7 @@ use crate::topic::TopicFilter;
 /// What the hub does next.
 pub(super) enum Command {
     Publish(Arc<Message>, Option<Completion>),
-    Subscribe(SubscribeRequest, oneshot::Sender<()>),
+    Subscribe(SubscribeRequest, oneshot::Sender<Vec<bool>>),
     Unsubscribe(SessionId, Vec<TopicFilter>, oneshot::Sender<Vec<bool>>),
     Forget(SessionId, Vec<TopicFilter>),
     ForgetAll(SessionId),
@@ -55,11 +55,12 @@ impl HubHandle {
         self.send(Command::Publish(message, completion));
     }
 
-    /// Subscribes, and sends the retained messages that belong to it.
-    pub async fn subscribe(&self, request: SubscribeRequest) {
+    /// Subscribes, and sends the retained messages that belong to it; says of each filter whether it was taken. It is
+    /// not where so much waits for the session already that the retained messages have no room.
+    pub async fn subscribe(&self, request: SubscribeRequest) -> Vec<bool> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Subscribe(request, done));
-        drop(answer.await);
+        answer.await.unwrap_or_default()
     }
 
     /// Unsubscribes; says of each filter whether it was subscribed.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::handle::{self, Command, HubHandle};
+use super::handle::{self, Command, HubHandle, SubscribeRequest};
 use super::retained::Retained;
-use super::routes::Routes;
+use super::routes::{Routes, SubscriptionOptions};
 use crate::archive::{ArchiveHandle, Change};
 use crate::codec::reason;
 use crate::message::{Message, QoS, SessionId, Timestamp};
@@ -102,27 +102,9 @@ impl Hub {
             }
             Command::Subscribe(request, done) => {
                 let now = Timestamp::now();
-                for (filter, options, handling) in request.filters {
-                    let replaced = self.routes.add(request.session, &request.mailbox, &filter, options);
-                    if request.mailbox.is_lasting() {
-                        let change = Change::Subscribe(request.session, filter.clone(), options);
-                        self.archive.note(change);
-                    }
-                    if handling == 2 || (handling == 1 && replaced) {
-                        continue;
-                    }
-                    for message in self.retained.matching(&filter, now) {
-                        let mail = Ordinary {
-                            qos: options.qos.min(message.qos),
-                            message,
-                            retain: true,
-                            subscription: options.identifier,
-                            kept: None,
-                        };
-                        self.deliver(request.session, &request.mailbox, mail, None);
-                    }
-                }
-                done.send(()).ok();
+                let filters = request.filters.iter();
+                let taken = filters.map(|filter| self.subscribe(&request, filter, now)).collect();
+                done.send(taken).ok();
             }
             Command::Unsubscribe(session, filters, done) => {
                 let existed = filters.iter().map(|filter| self.unsubscribe(session, filter)).collect();
@@ -143,6 +125,42 @@ impl Hub {
             Command::Note(change) => self.archive.note(change),
             Command::Stop => self.running = false,
         }
+    }
+
+    /// Makes a subscription, which begins with the retained messages that it matches: all of them or none, and then there
+    /// is no subscription.
+    fn subscribe(
+        &mut self,
+        request: &SubscribeRequest,
+        (filter, options, handling): &(TopicFilter, SubscriptionOptions, u8),
+        now: Timestamp,
+    ) -> bool {
+        let (session, mailbox) = (request.session, &request.mailbox);
+        let unwanted = *handling == 2 || (*handling == 1 && self.routes.has(session, filter));
+        let retained = match unwanted {
+            true => Vec::new(),
+            false => self.retained.matching(filter, now),
+        };
+        let bytes = retained.iter().map(|message| message.size()).sum();
+        if !retained.is_empty() && !mailbox.grant(retained.len(), bytes) {
+            tracing::warn!(%filter, messages = retained.len(), "no room for the retained messages of a subscription: refused");
+            return false;
+        }
+        self.routes.add(session, mailbox, filter, *options);
+        if mailbox.is_lasting() {
+            self.archive.note(Change::Subscribe(session, filter.clone(), *options));
+        }
+        for message in retained {
+            let mail = Ordinary {
+                qos: options.qos.min(message.qos),
+                message,
+                retain: true,
+                subscription: options.identifier,
+                kept: None,
+            };
+            self.deliver(session, mailbox, mail, None);
+        }
+        true
     }
 
     /// Keeps a message for those who subscribe later. Where there is no room the publisher is told, and the topic's earlier message stays.
@@ -171,7 +189,8 @@ impl Hub {
             let completion = completion.map(Completion::another);
             self.archive.deliver(session, mailbox, mail, completion);
         } else {
-            mailbox.put(mail);
+            let expired = mailbox.put(mail);
+            expired.into_iter().for_each(|row| self.archive.note(Change::Done(row)));
         }
     }
 
@@ -190,8 +209,6 @@ impl Hub {
 mod tests {
     use mqtt_protocol_core::mqtt::ArcPayload;
 
-    use super::super::handle::SubscribeRequest;
-    use super::super::routes::SubscriptionOptions;
     use super::*;
     use crate::archive::Archive;
     use crate::group::MemberId;

@@ -47,14 +47,20 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Adds a subscription or replaces it; says whether the session had it before.
+    /// Whether a session has this subscription.
+    pub fn has(&self, session: SessionId, filter: &TopicFilter) -> bool {
+        let route = self.ids.get(filter).and_then(|id| self.routes.get(id));
+        route.is_some_and(|route| route.subscribers.contains_key(&session))
+    }
+
+    /// Adds a subscription or replaces it.
     pub fn add(
         &mut self,
         session: SessionId,
         mailbox: &Arc<Mailbox>,
         filter: &TopicFilter,
         options: SubscriptionOptions,
-    ) -> bool {
+    ) {
         let id = match self.ids.get(filter) {
             Some(id) => *id,
             None => {
@@ -73,7 +79,7 @@ impl Routes {
             mailbox: Arc::clone(mailbox),
             options,
         };
-        route.subscribers.insert(session, subscriber).is_some()
+        route.subscribers.insert(session, subscriber);
     }
 
     /// Removes a subscription: the mailbox that its mail went to, or nothing if there was no such subscription.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::group;
-use crate::message::{Message, QoS};
+use crate::message::{Message, QoS, Timestamp};
 
 /// Bounds of a session's queue of ordinary messages.
 #[derive(Debug, Clone, Copy)]
@@ -72,12 +72,64 @@ struct Queue {
     bytes: usize,
     /// Messages and bytes that are on their way to disk.
     reserved: (usize, usize),
+    /// Messages and bytes beyond the bounds, for what a subscription begins with; given back as mail is taken.
+    granted: (usize, usize),
+    /// No mail expires before.
+    first_expiry: Option<Timestamp>,
     last_kept_id: u16,
     online: bool,
     member: Option<group::MemberId>,
 }
 
+/// Expired mail is not looked for more often than this, in milliseconds: a full mailbox must not be searched for each message.
+const SEARCH: u64 = 1000;
+
 impl Queue {
+    fn push(&mut self, mail: Ordinary) {
+        self.bytes += mail.message.size();
+        self.first_expiry = self.first_expiry.into_iter().chain(mail.message.expires).min();
+        self.mail.push_back(Mail::Ordinary(mail));
+    }
+
+    fn is_within(&self, limits: MailboxLimits, size: usize) -> bool {
+        let (messages, bytes) = self.reserved;
+        self.mail.len() + messages < limits.messages
+            && self.bytes.saturating_add(bytes).saturating_add(size) <= limits.bytes
+    }
+
+    /// Whether there is room; where there is none, expired mail makes it. The rows of what it was on disk go to `expired`.
+    fn make_room(&mut self, limits: MailboxLimits, size: usize, expired: &mut Vec<i64>) -> bool {
+        let limits = MailboxLimits {
+            messages: limits.messages.saturating_add(self.granted.0),
+            bytes: limits.bytes.saturating_add(self.granted.1),
+        };
+        if self.is_within(limits, size) {
+            return true;
+        }
+        self.expire(Timestamp::now(), expired);
+        self.is_within(limits, size)
+    }
+
+    fn expire(&mut self, now: Timestamp, rows: &mut Vec<i64>) {
+        if self.first_expiry.is_none_or(|at| at > now) {
+            return;
+        }
+        let (mut first, mut freed) = (None, 0);
+        self.mail.retain(|mail| {
+            let Mail::Ordinary(ordinary) = mail else { return true };
+            if ordinary.message.is_expired(now) {
+                freed += ordinary.message.size();
+                rows.extend(ordinary.kept.map(|kept| kept.row));
+                return false;
+            }
+            first = first.into_iter().chain(ordinary.message.expires).min();
+            true
+        });
+        self.bytes = self.bytes.saturating_sub(freed);
+        let again = Timestamp(now.0.saturating_add(SEARCH));
+        self.first_expiry = first.map(|at| at.max(again));
+    }
+
     fn unreserve(&mut self, size: usize) {
         let (messages, bytes) = self.reserved;
         self.reserved = (messages.saturating_sub(1), bytes.saturating_sub(size));
@@ -87,7 +139,8 @@ impl Queue {
 /// A session's queue. Others put in without waiting; the session's connection takes out.
 ///
 /// The bounds hold for ordinary messages; leases are bounded by the member's capacity. What does not fit is
-/// dropped and counted: an ordinary subscriber that cannot keep up must not stop the publishers.
+/// dropped and counted: an ordinary subscriber that cannot keep up must not stop the publishers. Expired mail takes no room
+/// from what comes later, also while the client is away.
 ///
 /// What a lasting session gets comes here by way of the disk: [`Mailbox::reserve`], then [`Mailbox::put_kept`].
 #[derive(Debug)]
@@ -121,28 +174,35 @@ impl Mailbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a message, unless it is over the bounds or a QoS 0 message for a session that is away.
-    pub fn put(&self, mail: Ordinary) {
-        let size = mail.message.size();
+    /// Queues a message, unless it is over the bounds or a QoS 0 message for a session that is away. Says which rows of
+    /// the archive need to be kept no longer, since their messages expired.
+    pub fn put(&self, mail: Ordinary) -> Vec<i64> {
+        let mut expired = Vec::new();
         let mut queue = self.lock();
         if mail.qos == QoS::AtMostOnce && !queue.online {
-            return;
+            return expired;
         }
-        if !self.has_room(&queue, size) {
+        if !queue.make_room(self.limits, mail.message.size(), &mut expired) {
             drop(queue);
             self.overflows(&mail);
-            return;
+            return expired;
         }
-        queue.bytes += size;
-        queue.mail.push_back(Mail::Ordinary(mail));
+        queue.push(mail);
         drop(queue);
         self.wake();
+        expired
     }
 
-    fn has_room(&self, queue: &Queue, size: usize) -> bool {
-        let (messages, bytes) = queue.reserved;
-        queue.mail.len() + messages < self.limits.messages
-            && queue.bytes.saturating_add(bytes).saturating_add(size) <= self.limits.bytes
+    /// Makes room beyond the bounds for the retained messages of a subscription: they come all or not at all. `false` when
+    /// what waits already is at the bounds.
+    pub fn grant(&self, messages: usize, bytes: usize) -> bool {
+        let mut queue = self.lock();
+        if !queue.is_within(self.limits, 0) {
+            return false;
+        }
+        queue.granted.0 = queue.granted.0.saturating_add(messages);
+        queue.granted.1 = queue.granted.1.saturating_add(bytes);
+        true
     }
 
     fn overflows(&self, mail: &Ordinary) {
@@ -151,11 +211,12 @@ impl Mailbox {
         }
     }
 
-    /// Makes room for a message that goes to disk first, and gives it a packet id; `None` when it is over the bounds.
-    pub fn reserve(&self, mail: &Ordinary) -> Option<u16> {
+    /// Makes room for a message that goes to disk first, and gives it a packet id; `None` when it is over the bounds. The
+    /// rows of mail that had to go for it, since it expired, are added to `expired`.
+    pub fn reserve(&self, mail: &Ordinary, expired: &mut Vec<i64>) -> Option<u16> {
         let size = mail.message.size();
         let mut queue = self.lock();
-        if !self.has_room(&queue, size) {
+        if !queue.make_room(self.limits, size, expired) {
             drop(queue);
             self.overflows(mail);
             return None;
@@ -173,11 +234,9 @@ impl Mailbox {
 
     /// Queues a message that is on disk, in the room that was made for it.
     pub fn put_kept(&self, mail: Ordinary) {
-        let size = mail.message.size();
         let mut queue = self.lock();
-        queue.unreserve(size);
-        queue.bytes += size;
-        queue.mail.push_back(Mail::Ordinary(mail));
+        queue.unreserve(mail.message.size());
+        queue.push(mail);
         drop(queue);
         self.wake();
     }
@@ -187,9 +246,27 @@ impl Mailbox {
         let mut queue = self.lock();
         queue.last_kept_id = packet_id;
         if let Some(mail) = mail {
-            queue.bytes += mail.message.size();
-            queue.mail.push_back(Mail::Ordinary(mail));
+            queue.push(mail);
         }
+    }
+
+    /// Gives the next message another packet id where its own is in use: `is_used` says so. The row and the new id, which
+    /// is to be written before the message is sent.
+    pub fn renumber(&self, is_used: impl Fn(u16) -> bool) -> Option<(i64, u16)> {
+        let mut queue = self.lock();
+        let Some(Mail::Ordinary(Ordinary { kept: Some(kept), .. })) = queue.mail.front_mut() else {
+            return None;
+        };
+        if !is_used(kept.packet_id) {
+            return None;
+        }
+        // Downwards: the ids above are those of the messages that come next.
+        let below = (1..kept.packet_id).rev();
+        let free = below
+            .chain((kept.packet_id..=KEPT_IDS).rev())
+            .find(|id| !is_used(*id))?;
+        kept.packet_id = free;
+        Some((kept.row, free))
     }
 
     /// Queues a lease of `member`; one that comes after that member's connection has ended is nobody's.
@@ -210,7 +287,10 @@ impl Mailbox {
         }
         let mail = queue.mail.pop_front()?;
         if let Mail::Ordinary(ordinary) = &mail {
-            queue.bytes = queue.bytes.saturating_sub(ordinary.message.size());
+            let size = ordinary.message.size();
+            queue.bytes = queue.bytes.saturating_sub(size);
+            let (messages, bytes) = queue.granted;
+            queue.granted = (messages.saturating_sub(1), bytes.saturating_sub(size));
         }
         Some(mail)
     }
@@ -249,5 +329,90 @@ impl Mailbox {
     /// Waits until there is something to look at.
     pub async fn woken(&self) {
         self.notify.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::ArcPayload;
+
+    use super::*;
+    use crate::message::SessionId;
+    use crate::topic::TopicName;
+
+    fn mail(expires: Option<u64>) -> Ordinary {
+        let message = Message {
+            topic: TopicName::new("t").unwrap(),
+            payload: ArcPayload::default(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: expires.map(Timestamp),
+            properties: Vec::new(),
+            publisher: SessionId(1),
+        };
+        Ordinary {
+            message: Arc::new(message),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            subscription: None,
+            kept: None,
+        }
+    }
+
+    fn mailbox(messages: usize) -> Arc<Mailbox> {
+        Mailbox::new(MailboxLimits { messages, bytes: 1000 }, true)
+    }
+
+    fn keep(mailbox: &Mailbox, row: i64, expires: Option<u64>) -> Option<Vec<i64>> {
+        let mut expired = Vec::new();
+        let mail = mail(expires);
+        let packet_id = mailbox.reserve(&mail, &mut expired)?;
+        let kept = Some(Kept {
+            row,
+            packet_id,
+            restored: false,
+        });
+        mailbox.put_kept(Ordinary { kept, ..mail });
+        Some(expired)
+    }
+
+    #[test]
+    fn expired_mail_makes_room_and_what_waits_stays() {
+        let mailbox = mailbox(3);
+        for (row, expires) in [(1, Some(1)), (2, None), (3, Some(2))] {
+            assert_eq!(keep(&mailbox, row, expires), Some(Vec::new()));
+        }
+        assert_eq!(keep(&mailbox, 4, None), Some(vec![1, 3]));
+        assert_eq!(keep(&mailbox, 5, None), Some(Vec::new()));
+        assert_eq!(keep(&mailbox, 6, None), None, "nothing expired is left");
+        let rows = std::iter::from_fn(|| mailbox.take(|_| true)).filter_map(|mail| mail.kept());
+        assert_eq!(rows.map(|kept| kept.row).collect::<Vec<_>>(), [2, 4, 5]);
+    }
+
+    #[test]
+    fn what_a_subscription_begins_with_comes_whole_and_the_bounds_hold_again_after_it() {
+        let mailbox = mailbox(2);
+        assert!(mailbox.grant(5, 5));
+        for row in 1..=5 {
+            assert!(keep(&mailbox, row, None).is_some(), "{row}");
+        }
+        assert!(!mailbox.grant(1, 1), "another one has to wait");
+        for _ in 0..5 {
+            assert!(mailbox.take(|_| true).is_some());
+        }
+        let taken = [6, 7, 8].map(|row| keep(&mailbox, row, None).is_some());
+        assert_eq!(taken, [true, true, false]);
+    }
+
+    #[test]
+    fn a_message_whose_packet_id_is_in_use_gets_a_free_one() {
+        let mailbox = mailbox(2);
+        keep(&mailbox, 1, None).unwrap();
+        assert_eq!(mailbox.renumber(|_| false), None);
+        assert_eq!(mailbox.renumber(|id| id == 1), Some((1, KEPT_IDS)));
+        assert_eq!(mailbox.take(|_| true).unwrap().kept().unwrap().packet_id, KEPT_IDS);
+        assert_eq!(mailbox.renumber(|_| true), None, "there is nothing");
+        keep(&mailbox, 2, None).unwrap();
+        assert_eq!(mailbox.renumber(|_| true), None, "all are in use");
     }
 }

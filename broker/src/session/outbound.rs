@@ -1,6 +1,6 @@
 //! QoS 1 and 2 deliveries under way to a client. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::mailbox::Mail;
 
@@ -26,6 +26,10 @@ pub enum Resend<'a> {
 pub struct Outbound {
     flights: BTreeMap<u64, (u16, Stage)>,
     by_id: HashMap<u16, u64>,
+    /// Those that an earlier connection sent, and this one has not sent again yet.
+    unsent: BTreeSet<u64>,
+    /// Bytes of ordinary messages that the client has not got for certain.
+    bytes: usize,
     /// Packet ids from here on are given to what has none.
     first_id: u16,
     last_id: u16,
@@ -38,6 +42,8 @@ impl Outbound {
         Self {
             flights: BTreeMap::new(),
             by_id: HashMap::new(),
+            unsent: BTreeSet::new(),
+            bytes: 0,
             first_id,
             last_id: first_id - 1,
             last_flight: 0,
@@ -56,13 +62,27 @@ impl Outbound {
 
     fn fly(&mut self, id: u16, stage: Stage) {
         self.last_flight += 1;
+        self.bytes = self.bytes.saturating_add(size_of(&stage));
         self.by_id.insert(id, self.last_flight);
         self.flights.insert(self.last_flight, (id, stage));
     }
 
-    /// How many deliveries are under way.
-    pub fn len(&self) -> usize {
-        self.flights.len()
+    fn land(&mut self, flight: u64) -> Option<Stage> {
+        let (id, stage) = self.flights.remove(&flight)?;
+        self.by_id.remove(&id);
+        self.unsent.remove(&flight);
+        self.bytes = self.bytes.saturating_sub(size_of(&stage));
+        Some(stage)
+    }
+
+    /// How many deliveries are under way on this connection.
+    pub fn under_way(&self) -> usize {
+        self.flights.len().saturating_sub(self.unsent.len())
+    }
+
+    /// Bytes of the ordinary messages that are kept since the client has not acknowledged them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Notes a delivery and says its packet id; `None` when it would have one that is in use.
@@ -92,10 +112,9 @@ impl Outbound {
         if matches!(stage, Stage::Released(_)) {
             return None;
         }
-        self.by_id.remove(&id);
-        match self.flights.remove(&flight)? {
-            (_, Stage::Sent(mail)) => Some(mail),
-            (_, Stage::Released(_)) => None,
+        match self.land(flight)? {
+            Stage::Sent(mail) => Some(mail),
+            Stage::Released(_) => None,
         }
     }
 
@@ -107,6 +126,7 @@ impl Outbound {
             Stage::Sent(mail) => mail.kept().map(|kept| kept.row),
             Stage::Released(row) => *row,
         };
+        self.bytes = self.bytes.saturating_sub(size_of(stage));
         match std::mem::replace(stage, Stage::Released(row)) {
             Stage::Sent(mail) => Ok(Some(mail)),
             Stage::Released(_) => Ok(None),
@@ -120,29 +140,50 @@ impl Outbound {
             return None;
         };
         let row = *row;
-        self.by_id.remove(&id);
-        self.flights.remove(&flight);
+        self.land(flight);
         row
     }
 
     /// Lets go of leases: they ended with the connection.
     pub fn drop_leases(&mut self) {
-        let by_id = &mut self.by_id;
-        self.flights.retain(|_, (id, stage)| {
+        let (by_id, unsent) = (&mut self.by_id, &mut self.unsent);
+        self.flights.retain(|flight, (id, stage)| {
             let lease = matches!(stage, Stage::Sent(Mail::Leased(_)));
             if lease {
                 by_id.remove(id);
+                unsent.remove(flight);
             }
             !lease
         });
     }
 
-    /// What a resuming session sends again, in order.
-    pub fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
-        self.flights.values().map(|(id, stage)| match stage {
+    /// There is another connection: all that is under way has to be sent again.
+    pub fn interrupt(&mut self) {
+        self.unsent = self.flights.keys().copied().collect();
+    }
+
+    /// What a resumed session sends again next, in order, with the number for [`Outbound::resent`].
+    pub fn next_resend(&self) -> Option<(u64, Resend<'_>)> {
+        let flight = *self.unsent.first()?;
+        let (id, stage) = self.flights.get(&flight)?;
+        let resend = match stage {
             Stage::Sent(mail) => Resend::Publish(*id, mail),
             Stage::Released(_) => Resend::PubRel(*id),
-        })
+        };
+        Some((flight, resend))
+    }
+
+    /// This was sent again.
+    pub fn resent(&mut self, flight: u64) {
+        self.unsent.remove(&flight);
+    }
+}
+
+/// Leases are in the memory of their groups.
+fn size_of(stage: &Stage) -> usize {
+    match stage {
+        Stage::Sent(Mail::Ordinary(ordinary)) => ordinary.message.size(),
+        Stage::Sent(Mail::Leased(_)) | Stage::Released(_) => 0,
     }
 }
 

@@ -28,6 +28,12 @@ impl Process {
         }
     }
 
+    /// How many files it has open.
+    pub fn descriptors(&self) -> usize {
+        let id = self.child.id();
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+    }
+
     /// SIGTERM, and waits.
     pub fn terminate(&mut self) {
         let id = self.child.id().to_string();
