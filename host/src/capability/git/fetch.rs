@@ -32,7 +32,7 @@ pub(super) enum Way {
     /// Over a wire, to a reader.
     Wire(Wire),
     /// As files, to the program git.
-    Files(HttpSession),
+    Files(Box<HttpSession>),
 }
 
 /// Find out how a server is reached. Connects, if it is by HTTP.
@@ -46,7 +46,7 @@ pub(super) fn way(wanted: Wanted<'_>, config: &GitConfig, web: &Web, deadline: &
     };
     let session = web.session(http, wanted.granted, deadline.clone())?;
     Ok(match session.kind()? {
-        Kind::Dumb => Way::Files(session),
+        Kind::Dumb => Way::Files(Box::new(session)),
         Kind::Smart => Way::Wire(Wire::http(session, allowance)),
     })
 }

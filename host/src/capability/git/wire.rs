@@ -19,28 +19,28 @@ pub(super) type Connect = Box<dyn Fn() -> Result<Duplex, GitError> + Send + Sync
 /// How a repository is reached.
 pub(super) enum Wire {
     /// Requests and answers.
-    Http(Exchange),
+    Http(Box<Exchange>),
     /// One two-way connection: ssh, or git's own protocol.
-    Pipe(Pipe),
+    Pipe(Box<Pipe>),
 }
 
 impl Wire {
     pub(super) fn http(session: HttpSession, allowance: Allowance) -> Self {
-        Self::Http(Exchange {
+        Self::Http(Box::new(Exchange {
             session,
             allowance,
             request: Vec::new(),
             answer: Answer::None,
-        })
+        }))
     }
 
     pub(super) fn pipe(connect: Connect, allowance: Allowance) -> Self {
-        Self::Pipe(Pipe {
+        Self::Pipe(Box::new(Pipe {
             connect,
             allowance,
             duplex: None,
             advertisement: Some(Budget::default()),
-        })
+        }))
     }
 
     /// How a reader is to speak over it.
