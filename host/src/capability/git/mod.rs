@@ -86,6 +86,8 @@ pub struct GitConfig {
     pub credentials: CredentialSources,
     /// The operator's exceptions for this host's network.
     pub network: Arc<Network>,
+    /// Whether what killed processes have left of checkouts stays: somebody only looks at what there is.
+    pub looks_only: bool,
 }
 
 /// How large what is checked out may be.
@@ -115,6 +117,7 @@ impl Default for GitConfig {
             git: "git".to_owned(),
             credentials: CredentialSources::default(),
             network: Arc::default(),
+            looks_only: false,
         }
     }
 }
@@ -154,7 +157,9 @@ impl Git {
         let cache = Cache::new(root.join("repositories"))?;
         let checkouts = root.join("checkouts");
         std::fs::create_dir_all(&checkouts)?;
-        Workspace::sweep(&checkouts)?;
+        if !config.looks_only {
+            Workspace::sweep(&checkouts)?;
+        }
         Ok(Self(Arc::new(Inner {
             asking: Turns::new(config.parallel_refs, config.parallel_per_server),
             checking_out: Turns::new(config.parallel_checkouts, config.parallel_per_server),
