@@ -40,7 +40,7 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 	@scripts/setup build test
 	@scripts/own-target
 	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
-	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
+	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} FOUNDRY_CHAOS_CUTS=$${FOUNDRY_CHAOS_CUTS:-12} \
 		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
 
 test-real: setup ## tests that need the network: real repositories, real archives
