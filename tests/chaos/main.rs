@@ -17,6 +17,8 @@ mod mosquitto;
 mod power;
 mod process;
 mod report;
+mod siege;
+mod soak;
 #[path = "../../host/tests/support/mod.rs"]
 mod support;
 mod tally;
