@@ -14,7 +14,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share
 BOTS = watchbot buildbot signbot distbot
 
-.PHONY: help setup guests build test chaos farm test-real test-languages test-bare lint docs demo fuzz bench bench-repo install
+.PHONY: help setup guests build test chaos soak farm test-real test-languages test-bare lint docs demo fuzz bench bench-repo install
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,8 +40,16 @@ chaos: ## kill hosts and brokers while a thousand jobs flow, and count what was 
 	@scripts/setup build test
 	@scripts/own-target
 	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
-	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} \
-		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1
+	@FOUNDRY_CHAOS_JOBS=$${FOUNDRY_CHAOS_JOBS:-1000} FOUNDRY_CHAOS_KILLS=$${FOUNDRY_CHAOS_KILLS:-60} FOUNDRY_CHAOS_CUTS=$${FOUNDRY_CHAOS_CUTS:-12} \
+		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --test-threads=1 --skip soak::
+
+soak: ## an hour (FOUNDRY_SOAK_MINUTES) among hostile bots, garbage, reloads and kills; prints what hosts hold meanwhile
+	@scripts/setup build test
+	@scripts/own-target
+	@scripts/progress 'the chaos tests' cargo test --workspace --test chaos --no-run
+	@FOUNDRY_SOAK_MINUTES=$${FOUNDRY_SOAK_MINUTES:-60} \
+		cargo test --quiet --workspace --test chaos -- --nocapture --include-ignored --exact \
+		soak::hosts_under_siege_hold_no_more_than_at_its_beginning_and_lose_and_repeat_nothing
 
 farm: ## a farm in network namespaces while lines break, machines stop and stores go away, as root; prints what it measured
 	@scripts/setup build test

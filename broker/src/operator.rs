@@ -94,10 +94,15 @@ impl Operator {
         }
     }
 
-    /// The oldest dead letters of a group, at most `limit`.
+    /// The oldest dead letters of a group, at most `limit`, with their payloads.
     pub async fn dead_letters(&self, filter: &str, limit: usize) -> Vec<DeadLetter> {
+        self.dead_letters_after(filter, None, limit).await
+    }
+
+    /// The same of those whose `id` is greater than `after`.
+    pub async fn dead_letters_after(&self, filter: &str, after: Option<i64>, limit: usize) -> Vec<DeadLetter> {
         match key(filter) {
-            Some(key) => self.groups.dead_letters(key, limit).await,
+            Some(key) => self.groups.dead_letters(key, after, limit).await,
             None => Vec::new(),
         }
     }

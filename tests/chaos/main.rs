@@ -14,8 +14,13 @@
 
 mod dice;
 mod mosquitto;
+mod power;
 mod process;
 mod report;
+mod siege;
+mod soak;
+#[path = "../../host/tests/support/mod.rs"]
+mod support;
 mod tally;
 mod world;
 
@@ -29,6 +34,10 @@ use world::{Broker, World};
 struct Plan {
     seed: u64,
     jobs: u64,
+    /// Jobs that are published together.
+    batch: u64,
+    /// Between two batches.
+    every: Duration,
     kills: usize,
 }
 
@@ -37,14 +46,17 @@ impl Plan {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
         let random =
             || u64::from(std::process::id()) << 32 | u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
+        let jobs = number("FOUNDRY_CHAOS_JOBS").unwrap_or(60);
         Self {
             seed: number("FOUNDRY_CHAOS_SEED").unwrap_or_else(random),
-            jobs: number("FOUNDRY_CHAOS_JOBS").unwrap_or(60),
+            jobs,
+            batch: (jobs / 100).max(3),
+            every: Duration::from_millis(200),
             kills: number("FOUNDRY_CHAOS_KILLS").unwrap_or(8) as usize,
         }
     }
 
-    /// How long all of it may take on a slow machine.
+    /// How long all of it may take; longer, as long as something gets done.
     fn patience(self) -> Duration {
         Duration::from_secs(60 + self.jobs / 4 + 4 * self.kills as u64)
     }

@@ -85,8 +85,50 @@ impl Process {
     }
 
     pub fn ask_to_end(&self) {
-        let id = self.child.as_ref().unwrap().id();
-        kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Its number, while it runs.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Have it do nothing more, and return when none of its threads does: those that wait for a disk come back first.
+    pub fn halt(&self) {
+        self.signal(Signal::STOP);
+        let begun = Instant::now();
+        while !self.threads().iter().all(|state| *state == 'T') {
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "{} does not stop",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Let it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The states of its threads, as proc(5) has them.
+    fn threads(&self) -> Vec<char> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let state = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            stat.rsplit_once(") ")?.1.chars().next()
+        };
+        tasks.filter_map(state).collect()
+    }
+
+    /// Its program with its arguments.
+    pub fn command(&self) -> &[String] {
+        &self.command
     }
 
     /// How it ended, if it has; it is started again after a pause.

@@ -33,6 +33,9 @@ const QUIET: Duration = Duration::from_secs(2);
 /// than that while all are there and no outbox holds anything.
 const LONG_QUIET: Duration = Duration::from_secs(20);
 
+/// How long nothing may happen, once it has taken longer than it should, before it is over.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// Pause between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -68,7 +71,11 @@ pub struct World {
 
 impl World {
     pub fn build(broker: Broker, plan: Plan) -> Self {
-        let directory = tempfile::Builder::new().prefix("foundry-chaos-").tempdir().unwrap();
+        Self::build_in(directory(), broker, plan, "")
+    }
+
+    /// The same in a directory, where states may be links to elsewhere; with more bots on the hosts that work.
+    pub fn build_in(directory: tempfile::TempDir, broker: Broker, plan: Plan, more: &str) -> Self {
         let mut world = Self {
             directory,
             broker,
@@ -92,20 +99,57 @@ impl World {
         let url = format!("url = \"mqtt://127.0.0.1:{}\"", world.port);
         // A host stopped in order shows what a drain is worth.
         let (left, right) = {
-            let stages = stages();
+            let stages = stages() + more;
             let worker = |name| world.host(name, &url, &stages, WORKER_POINTS);
             (worker("left"), worker("right"))
         };
         let source = format!(
-            "[messages]\n{}\n[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ngrants.publish = [\"t1\"]\ntotal = {}\nbatch = {}\nevery = \"200ms\"\n",
+            "[messages]\n{}\n[bots.source]\nuse = \"{}\"\npublish-to = \"t1\"\ngrants.publish = [\"t1\"]\ntotal = {}\nbatch = {}\nevery = \"{}ms\"\n",
             keep(),
             foundry_test_guests::path("source").display(),
             plan.jobs,
-            (plan.jobs / 100).max(3),
+            plan.batch,
+            plan.every.as_millis(),
         );
         let source = world.host("source", &url, &source, SOURCE_POINTS);
         world.processes.extend([broker, left, right, source]);
         world
+    }
+
+    /// The same hosts, with the states that are in another directory, where nobody dies.
+    pub fn in_place_of(&self, directory: tempfile::TempDir) -> Self {
+        let port = free_port();
+        let moved = |text: &str| {
+            text.replace(
+                self.directory.path().to_str().unwrap(),
+                directory.path().to_str().unwrap(),
+            )
+            .replace(&format!("127.0.0.1:{}", self.port), &format!("127.0.0.1:{port}"))
+        };
+        let mut processes = Vec::new();
+        for process in &self.processes {
+            let file = format!("{}.toml", process.name);
+            let config = std::fs::read_to_string(self.directory.path().join(&file)).unwrap();
+            std::fs::write(directory.path().join(&file), moved(&config)).unwrap();
+            let command = process.command().iter().map(|word| moved(word)).collect();
+            processes.push(Process::new(
+                process.name,
+                command,
+                directory.path().to_owned(),
+                &[],
+                true,
+            ));
+        }
+        let plan = Plan { kills: 0, ..self.plan };
+        Self {
+            directory,
+            broker: self.broker,
+            plan,
+            port,
+            dice: Dice::new(plan.seed),
+            processes,
+            kills: BTreeMap::new(),
+        }
     }
 
     /// A host with a configuration. All hosts know each other's keys for messages.
@@ -169,17 +213,78 @@ impl World {
     pub fn start(&mut self) {
         for index in 0..self.processes.len() {
             self.processes[index].start(None);
-            let name = self.processes[index].name;
-            let begun = Instant::now();
-            while !self.is_ready(name) {
-                assert!(
-                    begun.elapsed() < Duration::from_secs(60),
-                    "{name} is not ready\n{}",
-                    self.logs()
-                );
-                std::thread::sleep(STEP);
-            }
+            self.await_ready(index);
         }
+    }
+
+    /// Start the broker, and those that work, without waiting for these.
+    pub fn begin(&mut self) {
+        self.processes[0].start(None);
+        self.await_ready(0);
+        for index in [1, 2] {
+            self.processes[index].start(None);
+        }
+    }
+
+    /// Wait for those that work, and start what publishes.
+    pub fn go_ahead(&mut self) {
+        for index in [1, 2] {
+            self.await_ready(index);
+        }
+        let last = self.processes.len() - 1;
+        self.processes[last].start(None);
+        self.await_ready(last);
+    }
+
+    fn await_ready(&self, index: usize) {
+        let name = self.processes[index].name;
+        let begun = Instant::now();
+        while !self.is_ready(name) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "{name} is not ready\n{}",
+                self.logs()
+            );
+            std::thread::sleep(STEP);
+        }
+    }
+
+    /// Kill nobody from now on.
+    pub fn spare(&mut self) {
+        self.plan.kills = 0;
+    }
+
+    /// Those that run.
+    pub fn running(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|process| process.is_running())
+    }
+
+    /// A process by its name.
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        let found = self.processes.iter_mut().find(|process| process.name == name);
+        found.unwrap()
+    }
+
+    /// The broker's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A directory of its own, with all that is in it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What a command of the program says, for a host of this world, that has to succeed.
+    pub fn ask(&self, name: &str, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_foundry-host"));
+        let output = command
+            .args(args)
+            .env("FOUNDRY_STATE", self.state(name))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}\n{}", self.logs());
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn is_ready(&self, name: &str) -> bool {
@@ -205,7 +310,7 @@ impl World {
             "source" => 1,
             _ => STAGES.len(),
         };
-        own.len() == expected && own.iter().all(|bot| bot["status"] == "running")
+        own.len() >= expected && own.iter().all(|bot| bot["status"] == "running")
     }
 
     /// Kill until there were enough kills, then let the flow drain.
@@ -249,8 +354,10 @@ impl World {
             let through = tally.done.len() as u64 == self.plan.jobs
                 && tally.effects.iter().all(|effects| *effects >= self.plan.jobs);
             let quiet = last_change.elapsed().min(last_kill.elapsed());
+            // On a machine that is busy with other things it takes as long as it takes.
+            let is_stuck = begun.elapsed() > self.plan.patience() && last_change.elapsed() > STUCK;
             let given_up = self.broker == Broker::MosquittoKilled && quiet > LONG_QUIET;
-            if (at_rest && (through && quiet > QUIET || given_up)) || begun.elapsed() > self.plan.patience() {
+            if (at_rest && (through && quiet > QUIET || given_up)) || is_stuck {
                 break;
             }
         }
@@ -273,7 +380,7 @@ impl World {
     }
 
     /// Count those that ended, and start those that were down long enough, some of them to die at a point.
-    fn look_after_the_dead(&mut self) -> bool {
+    pub fn look_after_the_dead(&mut self) -> bool {
         let mut any = false;
         for index in 0..self.processes.len() {
             let pause = Duration::from_millis(self.dice.between(0, 600));
@@ -313,7 +420,7 @@ impl World {
         }
     }
 
-    fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for name in ["left", "right", "source"] {
             // A ledger that is being recovered says more at the next look.
@@ -334,9 +441,14 @@ impl World {
         all
     }
 
-    fn state(&self, name: &str) -> PathBuf {
+    pub fn state(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+/// An empty one.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("foundry-chaos-").tempdir().unwrap()
 }
 
 /// Every stage, each reading what the one before publishes. One instance each: relays count what they did, and two at

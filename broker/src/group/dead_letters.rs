@@ -40,18 +40,25 @@ impl Store {
         self.remove(id)
     }
 
-    /// The oldest dead letters of a group.
-    pub(super) fn dead_letters(&self, group: GroupId, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    /// The oldest dead letters of a group, of those after one.
+    pub(super) fn dead_letters(
+        &self,
+        group: GroupId,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         let failed = self.database.failed("read the dead letters of");
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut statement = self
             .database
             .connection
             .prepare(
-                "SELECT id, topic, payload, attempts, reason, died FROM dead WHERE group_id = ?1 ORDER BY id LIMIT ?2",
+                "SELECT id, topic, payload, attempts, reason, died FROM dead
+                 WHERE group_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             )
             .map_err(&failed)?;
         let rows = statement
-            .query_map(params![group.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            .query_map(params![group.0, after.unwrap_or(i64::MIN), limit], |row| {
                 Ok(DeadLetter {
                     id: row.get(0)?,
                     topic: row.get(1)?,
@@ -112,16 +119,24 @@ impl Store {
     /// Those of `ids` that are dead letters of the group; all of them without ids.
     fn dead_ids(&self, group: GroupId, ids: Option<&[i64]>) -> Result<Vec<i64>, StoreError> {
         let failed = self.database.failed("read the dead letters of");
-        let mut statement = self
-            .database
-            .connection
-            .prepare("SELECT id FROM dead WHERE group_id = ?1 ORDER BY id")
-            .map_err(&failed)?;
-        let rows = statement.query_map([group.0], |row| row.get(0)).map_err(&failed)?;
-        let mut all = rows.collect::<Result<Vec<i64>, _>>().map_err(&failed)?;
-        if let Some(ids) = ids {
-            all.retain(|id| ids.contains(id));
+        let all = |from: i64, to: i64| {
+            let mut statement = self
+                .database
+                .connection
+                .prepare_cached("SELECT id FROM dead WHERE group_id = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id")?;
+            let rows = statement.query_map([group.0, from, to], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<Vec<i64>>>()
+        };
+        let Some(ids) = ids else {
+            return all(i64::MIN, i64::MAX).map_err(&failed);
+        };
+        // One of ten thousand is asked for at a time: the others are not looked at.
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(all(*id, *id).map_err(&failed)?);
         }
-        Ok(all)
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 }

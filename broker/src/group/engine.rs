@@ -132,9 +132,9 @@ impl EngineHandle {
         self.ask(|done| Command::Remove(key, done)).await
     }
 
-    /// The oldest dead letters of a group.
-    pub async fn dead_letters(&self, key: GroupKey, limit: usize) -> Vec<DeadLetter> {
-        self.ask(|done| Command::DeadLetters(key, limit, done)).await
+    /// The oldest dead letters of a group, of those after one.
+    pub async fn dead_letters(&self, key: GroupKey, after: Option<i64>, limit: usize) -> Vec<DeadLetter> {
+        self.ask(|done| Command::DeadLetters(key, after, limit, done)).await
     }
 
     /// Puts dead letters back into their group's queue; says how many there were. Without ids, all.

@@ -61,7 +61,7 @@ pub(super) enum Command {
     Backlog(oneshot::Sender<BacklogStatus>),
     Create(GroupKey, oneshot::Sender<bool>),
     Remove(GroupKey, oneshot::Sender<bool>),
-    DeadLetters(GroupKey, usize, oneshot::Sender<Vec<DeadLetter>>),
+    DeadLetters(GroupKey, Option<i64>, usize, oneshot::Sender<Vec<DeadLetter>>),
     Requeue(GroupKey, Option<Vec<i64>>, oneshot::Sender<usize>),
     Discard(GroupKey, Option<Vec<i64>>, oneshot::Sender<usize>),
     /// From the writer: a batch is on disk, or is not.
@@ -202,10 +202,10 @@ impl Worker {
                 let group = self.groups.find(&key);
                 done.send(group.is_some_and(|group| self.remove(group, now))).ok();
             }
-            Command::DeadLetters(key, limit, done) => {
+            Command::DeadLetters(key, after, limit, done) => {
                 self.carry_out();
                 self.flush_now();
-                done.send(self.dead_letters(&key, limit)).ok();
+                done.send(self.dead_letters(&key, after, limit)).ok();
             }
             Command::Requeue(key, ids, done) => {
                 self.carry_out();

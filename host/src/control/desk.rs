@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::groups;
 use super::letters;
 use super::logs::Log;
-use super::protocol::{Answer, Failure, FailureKind, HostStatus, ListedBot, Reply, Request};
+use super::protocol::{Answer, Failure, FailureKind, HostStatus, ListedBot, MAX_RUNS, Reply, Request};
 use super::server::Client;
 use super::specs::LoadedBots;
 use super::unread::ShownRun;
@@ -96,9 +96,14 @@ impl Desk {
                 bots: self.list().await,
                 left_out: self.host.left_out(),
             }),
-            Request::Runs { limit } => {
+            Request::Runs { limit, after } => {
                 let backlog = groups::backlog(&self.host).await;
-                let runs = self.host.ledger().runs(limit).await?.into_iter();
+                let runs = self
+                    .host
+                    .ledger()
+                    .runs_after(after, limit.min(MAX_RUNS))
+                    .await?
+                    .into_iter();
                 let shown = runs.map(|run| ShownRun::of(run, &backlog, self.host.topics()));
                 Ok(Answer::Runs(shown.collect()))
             }

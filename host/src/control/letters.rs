@@ -2,8 +2,7 @@
 
 use super::desk::not_found;
 use super::protocol::{Answer, Failure, MAX_LETTERS};
-use crate::event::group_of;
-use crate::ledger::{DeadLetter, LetterNumber};
+use crate::ledger::LetterNumber;
 use crate::supervisor::Host;
 
 /// Dead letters without their payloads, at most `limit`: those that are listed after one, and those of a bot or a group.
@@ -30,33 +29,22 @@ pub(super) async fn page(
     };
     let (wanted, limit) = (usize_of(wanted), usize_of(limit));
     if letters.len() < wanted {
-        letters.extend(of_groups(host, after, of).await);
+        let after = match after {
+            Some(LetterNumber::Group(after)) => Some(after),
+            Some(LetterNumber::Host(_)) | None => None,
+        };
+        letters.extend(host.group_dead_letters(of, after, wanted - letters.len()).await);
     }
     let more = letters.len() > limit;
     letters.truncate(limit);
     Ok(Answer::DeadLetters { letters, more })
 }
 
-/// Those of groups, which have numbers of their own.
-async fn of_groups(host: &Host, after: Option<LetterNumber>, of: Option<&str>) -> Vec<DeadLetter> {
-    // An endpoint such as pub/buildbot may be written as its share name has it.
-    let is_of = |letter: &DeadLetter| of.is_none_or(|of| letter.bot == of || letter.bot == group_of(of));
-    let is_after = |letter: &DeadLetter| !matches!(after, Some(LetterNumber::Group(after)) if letter.seq <= after);
-    let mut letters = host.group_dead_letters().await;
-    letters.retain(|letter| is_of(letter) && is_after(letter));
-    letters.sort_by_key(|letter| letter.seq);
-    letters.iter_mut().for_each(|letter| letter.payload.clear());
-    letters
-}
-
 /// One dead letter, with its payload.
 pub(super) async fn one(host: &Host, number: LetterNumber) -> Result<Answer, Failure> {
     let found = match number {
         LetterNumber::Host(number) => host.ledger().dead_letter(number).await?,
-        LetterNumber::Group(number) => {
-            let letters = host.group_dead_letters().await;
-            letters.into_iter().find(|letter| letter.seq == number)
-        }
+        LetterNumber::Group(number) => host.group_dead_letter(number).await,
     };
     let missing = || {
         not_found(format!(

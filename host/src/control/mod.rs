@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 pub use client::{Answers, Client, ClientError};
 pub use protocol::{
-    Answer, Ask, Counters, Failure, FailureKind, HostStatus, ListedBot, MAX_LETTERS, MAX_REQUEST, Reply, Request,
-    VERSION,
+    Answer, Ask, Counters, Failure, FailureKind, HostStatus, ListedBot, MAX_LETTERS, MAX_REQUEST, MAX_RUNS, Reply,
+    Request, VERSION,
 };
 pub use server::Server;
 pub use service::{Service, StartError};

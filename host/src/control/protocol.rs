@@ -21,7 +21,7 @@ use crate::supervisor::{BotSpec, BotStatus, DiskStatus, InForce};
 
 /// The version of what is defined here. Both sides come from the same package; when one was upgraded and the other
 /// still runs, they find out by this number.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// How often a host says that it is still at work on a request.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -31,6 +31,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most dead letters in one answer.
 pub const MAX_LETTERS: u32 = 1000;
+
+/// Most runs in one answer, each with its events.
+pub const MAX_RUNS: u32 = 500;
 
 /// Longest request.
 pub const MAX_REQUEST: usize = 1024 * 1024;
@@ -84,8 +87,10 @@ pub enum Request {
     },
     /// The newest runs: [`Answer::Runs`].
     Runs {
-        /// At most so many.
+        /// At most so many, and at most [`MAX_RUNS`].
         limit: u32,
+        /// Those that are listed after this one, by its whole id; none if it is on record no more.
+        after: Option<String>,
     },
     /// One run, with its log's end if it failed: [`Answer::Run`].
     Run {

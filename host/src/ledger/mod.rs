@@ -14,6 +14,7 @@ mod references;
 mod retention;
 mod runs;
 mod schema;
+mod space;
 mod starts;
 mod state;
 mod unrecorded;
@@ -106,12 +107,27 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Open`] or [`LedgerError::TooNew`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Self::open_with(path, space::QUICK)
+    }
+
+    /// The same, and write the whole file anew if it is one that gives no room back ([`Ledger::give_room_back`]), however large it is. Blocks: a
+    /// GiB takes half a minute on a slow disk.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]. A file that can't be written anew, because the disk is full or another program reads it, stays as it is.
+    pub fn open_rewritten(path: &Path) -> Result<Self, LedgerError> {
+        Self::open_with(path, u64::MAX)
+    }
+
+    /// Files of at most `rewritten` bytes are written anew if need be.
+    fn open_with(path: &Path, rewritten: u64) -> Result<Self, LedgerError> {
         let open = |source| LedgerError::Open {
             path: path.to_owned(),
             source,
         };
         let mut connection = Connection::open(path).map_err(open)?;
         schema::prepare(&mut connection, path)?;
+        space::rewrite(&connection, path, rewritten);
         let level = outbox::measure(&connection).map_err(open)?;
         let upgraded = Upgraded {
             topics: schema::since(&connection, "topic-in-events").map_err(open)?,

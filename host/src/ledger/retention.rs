@@ -273,7 +273,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn housekeeping_time(&self) -> Result<Option<OffsetDateTime>, LedgerError> {
-        let at = self.work(noted_time).await?;
+        let at = self.read(noted_time).await?;
         Ok(at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()))
     }
 

@@ -86,7 +86,7 @@ impl Ledger {
         let id = id.to_owned();
         self.read(move |c| {
             let runs: Vec<String> = c
-                .prepare_cached("SELECT DISTINCT run FROM events WHERE substr(run, 1, length(?1)) = ?1 LIMIT 2")?
+                .prepare_cached(BEGINNING)?
                 .query_map([&id], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             match runs.as_slice() {
@@ -106,10 +106,25 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the ledger fails.
     pub async fn runs(&self, limit: u32) -> Result<Vec<Run>, LedgerError> {
+        self.runs_after(None, limit).await
+    }
+
+    /// The same of those that come after a run, by its id; none if it is not on record.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger fails.
+    pub async fn runs_after(&self, after: Option<String>, limit: u32) -> Result<Vec<Run>, LedgerError> {
         self.read(move |c| {
+            let before = match &after {
+                // An id that is not there has no first event, and nothing is less than that.
+                Some(run) => c
+                    .prepare_cached("SELECT min(rowid) FROM events WHERE run = ?")?
+                    .query_row([run], |row| row.get(0))?,
+                None => Some(i64::MAX),
+            };
             let runs: Vec<String> = c
                 .prepare_cached(NEWEST)?
-                .query_map([limit], |row| row.get(0))?
+                .query_map(params![before, limit], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut found = Vec::new();
             for run in runs {
@@ -124,8 +139,19 @@ impl Ledger {
 /// The runs whose first event came last. Looks at the newest events alone, until there are enough: not at all that there ever were.
 const NEWEST: &str = "
     SELECT run FROM events AS event
-    WHERE NOT EXISTS (SELECT 1 FROM events WHERE run = event.run AND rowid < event.rowid)
-    ORDER BY rowid DESC LIMIT ?";
+    WHERE rowid < ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE run = event.run AND rowid < event.rowid)
+    ORDER BY rowid DESC LIMIT ?2";
+
+/// Runs whose ids begin so. The keys from the beginning on are in order: no others are looked at.
+const BEGINNING: &str = "SELECT run FROM runs WHERE run >= ?1 AND run < ?1 || char(1114111) LIMIT 2";
+
+/// The run of the newest commit whose id begins so, in the words of the index `events_commit`.
+const OF_COMMIT: &str = "
+    SELECT run FROM events
+    WHERE type = 'foundry.commit.v1'
+        AND CASE WHEN json_valid(data) THEN json_extract(data, '$.ref') END >= ?1
+        AND CASE WHEN json_valid(data) THEN json_extract(data, '$.ref') END < ?1 || char(1114111)
+    ORDER BY rowid DESC LIMIT 1";
 
 /// Shorter beginnings of a commit's id say too little.
 const SHORTEST_COMMIT: usize = 7;
@@ -134,13 +160,9 @@ fn newest_of_commit(c: &Connection, commit: &str) -> rusqlite::Result<Option<Str
     if commit.len() < SHORTEST_COMMIT {
         return Ok(None);
     }
-    c.prepare_cached(
-        "SELECT run FROM events
-         WHERE type = 'foundry.commit.v1' AND substr(json_extract(data, '$.ref'), 1, length(?1)) = ?1
-         ORDER BY rowid DESC LIMIT 1",
-    )?
-    .query_row([commit], |row| row.get(0))
-    .optional()
+    c.prepare_cached(OF_COMMIT)?
+        .query_row([commit], |row| row.get(0))
+        .optional()
 }
 
 /// In the order in which this host saw them: rows are only ever added.
@@ -195,14 +217,86 @@ mod tests {
         let runs = ledger.runs(2).await.unwrap();
         let found: Vec<_> = runs.iter().map(|run| (run.id.as_str(), run.events.len())).collect();
         assert_eq!(found, [("c", 1), ("b", 2)]);
-        let plan = ledger
-            .read(|c| {
-                c.prepare(&format!("EXPLAIN QUERY PLAN {NEWEST}"))?
-                    .query_map([2], |row| row.get::<_, String>(3))?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-            })
-            .await
-            .unwrap();
-        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        let plan = plan(&ledger, NEWEST).await;
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
+    #[tokio::test]
+    async fn runs_come_page_by_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for (id, run) in [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")] {
+            let event = EventRow {
+                id: id.to_owned(),
+                run: run.to_owned(),
+                ..event("b1/build")
+            };
+            ledger.record_event(event).await.unwrap();
+        }
+        for (after, expected) in [
+            (None, ["c", "b"].as_slice()),
+            (Some("b"), &["a"]),
+            (Some("a"), &[]),
+            (Some("x"), &[]),
+        ] {
+            let runs = ledger.runs_after(after.map(ToOwned::to_owned), 2).await.unwrap();
+            let found: Vec<_> = runs.iter().map(|run| run.id.as_str()).collect();
+            assert_eq!(found, expected, "after {after:?}");
+        }
+    }
+
+    /// How SQLite goes about a query.
+    async fn plan(ledger: &Ledger, query: &str) -> String {
+        let explain = format!("EXPLAIN QUERY PLAN {query}");
+        let parameters = 1 + usize::from(query.contains("?2"));
+        let plan = ledger.read(move |c| {
+            c.prepare(&explain)?
+                .query_map(rusqlite::params_from_iter((0..parameters).map(|_| "2")), |row| {
+                    row.get::<_, String>(3)
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        plan.await.unwrap().join("; ")
+    }
+
+    #[tokio::test]
+    async fn a_run_is_found_by_how_it_or_its_commit_begins_and_no_other_is_read_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
+        for (id, run, commit) in [
+            ("1", "ab1", "0123456aa"),
+            ("2", "ab2", "0123456bb"),
+            ("3", "ac9", "fedcba9"),
+            ("4", "é", "no commit's id"),
+        ] {
+            let event = EventRow {
+                id: id.to_owned(),
+                run: run.to_owned(),
+                event_type: COMMIT.to_owned(),
+                data: serde_json::json!({ "ref": commit }),
+                ..event("b1/watch")
+            };
+            ledger.record_event(event).await.unwrap();
+        }
+        for (asked, expected) in [
+            ("ab1", Some("ab1")),
+            ("ab", None),
+            ("ac", Some("ac9")),
+            ("\u{e9}", Some("é")),
+            ("0123456a", Some("ab1")),
+            ("0123456", Some("ab2")),
+            ("fedcba9", Some("ac9")),
+            ("fedcba", None),
+            ("%", None),
+            ("AB1", None),
+        ] {
+            let found = ledger.run(asked).await.unwrap().map(|run| run.id);
+            assert_eq!(found.as_deref(), expected, "{asked}");
+        }
+        for query in [BEGINNING, OF_COMMIT] {
+            let plan = plan(&ledger, query).await;
+            assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{plan}");
+        }
+        assert!(plan(&ledger, OF_COMMIT).await.contains("events_commit"));
     }
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::LedgerError;
 
 /// Each entry brings a file from version `index` to `index + 1`. Released entries never change.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     -- What bots keep.
     CREATE TABLE state (
@@ -128,7 +128,11 @@ const MIGRATIONS: [&str; 6] = [
     );
 ",
     RETENTION,
+    COMMITS,
 ];
+
+/// Bytes that SQLite's log keeps on disk once what is in it is in the file.
+const LARGEST_LOG: i64 = 16 * 1024 * 1024;
 
 /// What the housekeeping goes by.
 const RETENTION: &str = "
@@ -155,13 +159,27 @@ const RETENTION: &str = "
     CREATE TABLE absent (bot TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
+/// `runs COMMIT` looks for the beginning of a commit's id: without this it reads every commit on record.
+const COMMITS: &str = "
+    CREATE INDEX events_commit ON events (CASE WHEN json_valid(data) THEN json_extract(data, '$.ref') END)
+        WHERE type = 'foundry.commit.v1';
+";
+
 /// Set a connection up and bring its file to the newest version.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let open = |source| LedgerError::Open {
         path: path.to_owned(),
         source,
     };
+    // Before the first page is written: a file that has pages already is as it is until all of it is written anew (`space`).
+    connection
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .map_err(open)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
+    // The log of one large transaction does not stay for ever.
+    connection
+        .pragma_update(None, "journal_size_limit", LARGEST_LOG)
+        .map_err(open)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(open)?;
     connection
         .busy_timeout(std::time::Duration::from_secs(10))
@@ -280,6 +298,33 @@ mod tests {
         }
         assert_eq!(ledger.attempts("pub/buildbot", "c1").await.unwrap(), 2);
         assert_eq!(ledger.count_attempt("pub/buildbot", "c1").await.unwrap(), 3);
+    }
+
+    /// What a ledger of version 6 had of two commits, one of which nobody can read.
+    const OLD_COMMITS: &str = "
+        INSERT INTO events (id, run, type, topic, source, time, data) VALUES
+            ('c1', 'r1', 'foundry.commit.v1', 'commits', 'head/watch', '2026-10-20T12:00:00Z', '{\"ref\":\"0123456789abcdef\"}'),
+            ('c2', 'r2', 'foundry.commit.v1', 'commits', 'head/watch', '2026-10-20T12:00:01Z', '{\"ref\":'),
+            ('b1', 'r1', 'foundry.build.v1', 'builds', 'head/build', '2026-10-20T12:00:02Z', '{\"ref\":\"0123456789abcdef\"}');";
+
+    #[tokio::test]
+    async fn a_ledger_of_version_6_finds_its_commits_and_gives_room_back_from_then_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.sqlite");
+        let old = Connection::open(&path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(6) {
+            old.execute_batch(migration).unwrap();
+        }
+        old.execute_batch(OLD_COMMITS).unwrap();
+        old.pragma_update(None, "user_version", 6).unwrap();
+        drop(old);
+
+        let ledger = Ledger::open(&path).unwrap();
+        let found = ledger.run("0123456").await.unwrap().unwrap();
+        assert_eq!((found.id.as_str(), found.events.len()), ("r1", 2));
+        assert_eq!(ledger.run("r2").await.unwrap().unwrap().events.len(), 1);
+        let kind = |c: &Connection| c.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0));
+        assert_eq!(ledger.work(kind).await.unwrap(), 2, "incremental");
     }
 
     /// What a ledger of version 3 had of a refused message, and of one that the operator had requeued.

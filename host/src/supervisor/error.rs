@@ -24,6 +24,14 @@ pub enum HostError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The ledger can't be copied, to be looked at.
+    #[error("cannot copy the ledger {}: {source} (a dry run looks at a copy below {}; choose another place with TMPDIR, or ask the running host)", path.display(), std::env::temp_dir().display())]
+    LedgerCopy {
+        /// The ledger.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Another host has it.
     #[error("another foundry-host is using {} (stop it, or give this one its own --state directory)", .0.display())]
     StateInUse(PathBuf),

@@ -1,5 +1,6 @@
 //! Dead letters of the embedded broker's groups.
 
+use foundry_broker::{GroupStatus, Operator};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -7,22 +8,39 @@ use super::host::Host;
 use crate::event::group_of;
 use crate::ledger::{DeadLetter, DeadLetterKind};
 
-/// Dead letters of one group that are listed.
-const LISTED: usize = 1000;
+/// Dead letters that are looked at together: their payloads are in memory meanwhile, of 512 KiB each at most.
+const PAGE: usize = 20;
 
 impl Host {
-    /// The dead letters that the embedded broker's groups have set aside.
-    pub async fn group_dead_letters(&self) -> Vec<DeadLetter> {
+    /// Dead letters that the embedded broker's groups have set aside, without their payloads, oldest first, at most `limit`: those after a number,
+    /// if one is given, and those of a group, whose endpoint may be written as it is or as its share name.
+    pub async fn group_dead_letters(&self, of: Option<&str>, after: Option<i64>, limit: usize) -> Vec<DeadLetter> {
         let Some(broker) = self.operator() else {
             return Vec::new();
         };
         let mut letters = Vec::new();
         for group in broker.groups().await {
-            for letter in broker.dead_letters(&filter(&group), LISTED).await {
-                letters.push(of(&group_of(&group.name), letter));
+            let name = group_of(&group.name);
+            if group.dead > 0 && of.is_none_or(|of| name == of || name == group_of(of)) {
+                letters.extend(of_group(&broker, &group, after, limit).await);
             }
         }
+        letters.sort_by_key(|letter| letter.seq);
+        letters.truncate(limit);
         letters
+    }
+
+    /// A dead letter of a group, with its payload.
+    pub async fn group_dead_letter(&self, number: i64) -> Option<DeadLetter> {
+        let broker = self.operator()?;
+        for group in broker.groups().await {
+            let from = Some(number.saturating_sub(1));
+            let found = broker.dead_letters_after(&filter(&group), from, 1).await;
+            if let Some(letter) = found.into_iter().find(|letter| letter.id == number) {
+                return Some(of(&group_of(&group.name), letter));
+            }
+        }
+        None
     }
 
     /// Put a dead letter of a group back into its queue. Returns whether there is one of that number.
@@ -48,7 +66,26 @@ impl Host {
     }
 }
 
-fn filter(group: &foundry_broker::GroupStatus) -> String {
+/// Those of one group, without their payloads.
+async fn of_group(broker: &Operator, group: &GroupStatus, after: Option<i64>, limit: usize) -> Vec<DeadLetter> {
+    let name = group_of(&group.name);
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    while letters.len() < limit {
+        let last = letters.last().map(|letter| letter.seq).or(after);
+        let page = broker.dead_letters_after(&filter(group), last, PAGE).await;
+        let is_last = page.len() < PAGE;
+        letters.extend(page.into_iter().map(|letter| DeadLetter {
+            payload: Vec::new(),
+            ..of(&name, letter)
+        }));
+        if is_last {
+            break;
+        }
+    }
+    letters
+}
+
+fn filter(group: &GroupStatus) -> String {
     format!("$share/{}/{}", group.name, group.filter)
 }
 

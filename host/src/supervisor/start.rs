@@ -73,7 +73,7 @@ impl Host {
         let (broker, address) = open_broker(&config).await?;
         let tls = address.tls.as_ref().map(ReadTls::of).transpose()?;
         let ability = Ability::default();
-        let services = Arc::new(open_services(&config, &ledger, &keys, &ability)?);
+        let services = Arc::new(open_services(&config, &ledger, &keys, &ability, Purpose::Work)?);
         let cancel = CancellationToken::new();
         let topics = Topics::new(&config.messages.prefix);
         let verifier = Arc::new(Verifier {
@@ -265,12 +265,22 @@ async fn open_broker(config: &HostConfig) -> Result<(Option<Broker>, BrokerAddre
     }
 }
 
+/// What services are opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Bots use them. What killed processes have left of their work is removed first.
+    Work,
+    /// Somebody wants to know what there is, and nothing changes.
+    Look,
+}
+
 /// What the host can do for bots.
 pub(super) fn open_services(
     config: &HostConfig,
     ledger: &Ledger,
     keys: &Arc<KeyStore>,
     ability: &Ability,
+    purpose: Purpose,
 ) -> Result<Services, HostError> {
     let state = &config.state;
     let network = Arc::new(config.network.clone());
@@ -280,6 +290,7 @@ pub(super) fn open_services(
     };
     let git = GitConfig {
         network: Arc::clone(&network),
+        looks_only: purpose == Purpose::Look,
         ..GitConfig::default()
     };
     Ok(Services {
@@ -297,7 +308,10 @@ pub(super) fn open_services(
         packages_keys: PackagesKeys::default(),
         passphrases: config.passphrases.clone(),
         sites: Sites::new(),
-        builder: Builder::new(&state.join("build"), builds)?,
+        builder: match purpose {
+            Purpose::Work => Builder::new(&state.join("build"), builds)?,
+            Purpose::Look => Builder::looking(&state.join("build"), builds)?,
+        },
         ability: ability.clone(),
         http: Http::new(network),
         mail: Mail::new(config.mail.as_ref())?,

@@ -1,6 +1,8 @@
 //! `gc`, and what `status` tells of all that is kept.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -77,4 +79,63 @@ fn gc_works_without_a_host_and_as_its_configuration_says() {
         "{}",
         refused.err
     );
+}
+
+/// What is in each file of a directory tree, by path.
+fn everything(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                pending.push(entry.path());
+                found.insert(entry.path(), Vec::new());
+            } else if kind.is_file() {
+                found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_dry_run_without_a_host_changes_no_file_and_says_the_same_of_a_ledger_of_an_older_version() {
+    let home = Home::new();
+    home.ok(&load(&[&Home::guest("relay")]));
+    home.ok(&["shutdown"]);
+    old_artifact(&home);
+    // What a killed host leaves: a checkout, a build's directory, a cache and a layer without their locks.
+    for left in [
+        "git/checkouts/gone-1/tree",
+        "build/builds/b1/out",
+        "git/repositories/ab/objects/pack",
+        "build/layers/ab",
+        "build/archives/ab",
+    ] {
+        std::fs::create_dir_all(home.state().join(left)).unwrap();
+        std::fs::write(home.state().join(left).join("file"), "bytes").unwrap();
+    }
+    let ledger = home.state().join("ledger.sqlite");
+    let says = || {
+        let before = everything(&home.state());
+        let would = home.json(&["gc", "--dry-run"]);
+        let after = everything(&home.state());
+        let names = |all: &BTreeMap<PathBuf, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&before), names(&after));
+        assert!(before == after, "some file is another");
+        of_kind(&would, "artifacts")["removed"].clone()
+    };
+    let now = says();
+    assert_eq!(now["count"], 1);
+    let c = rusqlite::Connection::open(&ledger).unwrap();
+    c.execute_batch("DROP INDEX events_commit; PRAGMA user_version = 6; PRAGMA journal_mode = DELETE")
+        .unwrap();
+    drop(c);
+    assert_eq!(says(), now);
+    home.ok(&["gc"]);
+    let c = rusqlite::Connection::open(&ledger).unwrap();
+    let version: i64 = c.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert!(version > 6, "a sweep that removes something brings it to this version");
 }

@@ -69,7 +69,7 @@ async fn what_a_group_of_the_broker_has_set_aside_can_be_listed_requeued_and_dro
         .await;
     }
     let letters = eventually("both are set aside", async || {
-        let letters = host.host.group_dead_letters().await;
+        let letters = host.host.group_dead_letters(None, None, 10).await;
         (letters.len() == 2).then_some(letters)
     })
     .await;
@@ -87,13 +87,88 @@ async fn what_a_group_of_the_broker_has_set_aside_can_be_listed_requeued_and_dro
     assert!(host.host.requeue_group_dead_letter(letters[0].seq).await);
     assert!(host.host.drop_group_dead_letter(letters[1].seq).await);
     assert!(!host.host.drop_group_dead_letter(letters[1].seq).await);
-    assert!(host.host.group_dead_letters().await.is_empty());
+    assert!(host.host.group_dead_letters(None, None, 10).await.is_empty());
     let output = Command::new("mosquitto_sub")
         .args(["-V", "5", "-u", &user, "-P", &password, "-p", &port, "-q", "1"])
         .args(["-t", "$share/workers/jobs", "-C", "1", "-W", "20"])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), r#"{"id":"j0"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_dead_letters_of_a_group_are_listed_page_by_page_however_many_there_are() {
+    const LETTERS: usize = 1050;
+    let host = TestHost::start().await;
+    let address = owner_of(host.directory.path(), host.host.broker().port);
+    let member = Refuser::join(&address).await;
+    let mut publisher = Publisher::connect(&address).await;
+    for n in 0..LETTERS {
+        publisher
+            .publish("jobs", json!({ "id": format!("j{n}") }).to_string())
+            .await;
+    }
+    let operator = host.host.operator().unwrap();
+    eventually("all are set aside", async || {
+        let groups = operator.groups().await;
+        let group = groups.iter().find(|group| group.name == "workers")?;
+        (group.dead == LETTERS).then_some(())
+    })
+    .await;
+    member.leave();
+    let mut numbers = Vec::new();
+    loop {
+        let page = host
+            .host
+            .group_dead_letters(Some("workers"), numbers.last().copied(), 100)
+            .await;
+        assert!(
+            page.iter()
+                .all(|letter| letter.payload.is_empty() && letter.id.is_some())
+        );
+        numbers.extend(page.iter().map(|letter| letter.seq));
+        if page.len() < 100 {
+            break;
+        }
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next));
+    assert_eq!(numbers.len(), LETTERS);
+    assert!(host.host.group_dead_letters(Some("others"), None, 100).await.is_empty());
+    let last = numbers[LETTERS - 1];
+    let letter = host.host.group_dead_letter(last).await.unwrap();
+    assert_eq!(letter.seq, last);
+    assert!(letter.payload.starts_with(b"{\"id\":\"j"));
+    assert!(host.host.group_dead_letter(last + 1).await.is_none());
+    assert!(host.host.drop_group_dead_letter(last).await && !host.host.drop_group_dead_letter(last).await);
+}
+
+/// A client that publishes one message after the other on one connection.
+struct Publisher {
+    client: rumqttc::v5::AsyncClient,
+    events: rumqttc::v5::EventLoop,
+}
+
+impl Publisher {
+    async fn connect(broker: &BrokerAddress) -> Self {
+        let mut options = rumqttc::v5::MqttOptions::new("publisher", &broker.host, broker.port);
+        let (user, password) = broker.login.clone().unwrap();
+        options.set_credentials(user, password);
+        let (client, events) = rumqttc::v5::AsyncClient::new(options, 10);
+        Self { client, events }
+    }
+
+    /// Returns once the broker has it.
+    async fn publish(&mut self, topic: &str, payload: String) {
+        use rumqttc::v5::mqttbytes::{QoS, v5::Packet};
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload)
+            .await
+            .unwrap();
+        while !matches!(
+            self.events.poll().await.unwrap(),
+            rumqttc::v5::Event::Incoming(Packet::PubAck(_))
+        ) {}
+    }
 }
 
 /// A member of a group that will never take what it gets.

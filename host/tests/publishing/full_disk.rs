@@ -1,70 +1,23 @@
 //! A disk that is full: real ones, of a few MiB.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use foundry_host::runtime::Verdict;
 
 use crate::apt::Apt;
-use crate::package::{Deb, run};
+use crate::package::Deb;
+use crate::support::disks::{Mounted, fill, has_disks_of_its_own};
 use crate::support::eventually;
 use crate::world::{World, sign_message};
 
-/// Set in the process that has file systems of its own.
-const INSIDE: &str = "FOUNDRY_TEST_INSIDE";
-
-/// Run a test of this program in a mount namespace, where it may mount a small disk. In there it returns true.
-fn has_disks_of_its_own(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    // A small disk takes the right to mount one, which everybody has in a namespace of their own.
-    let mut unshare = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        unshare.args(["--user", "--map-root-user"]);
-    }
-    let inside = run(unshare
-        .arg("--mount")
-        .arg(std::env::current_exe().unwrap())
-        .env(INSIDE, "1")
-        .args(["--exact", "--nocapture"])
-        .arg(format!("full_disk::{test}")));
-    assert!(inside.contains("1 passed"), "{inside}");
-    print!("{inside}");
-    false
-}
-
-/// Have the repository on a disk of some MiB.
-fn mount(world: &World, mebibytes: u32) -> Mounted {
-    let disk = world.repository();
-    std::fs::create_dir(&disk).unwrap();
-    run(Command::new("mount")
-        .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=755"), "tmpfs"])
-        .arg(&disk));
-    Mounted(disk)
-}
-
-/// Fill the disk but for some KiB; the file that does it.
-fn fill(disk: &Path, free: u64) -> PathBuf {
-    let filler = disk.join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    let length = file.metadata().unwrap().len();
-    file.set_len(length.saturating_sub(free * 1024)).unwrap();
-    filler
-}
-
 #[test]
 fn a_full_disk_changes_nothing_and_what_fits_is_published_afterwards() {
-    if has_disks_of_its_own("a_full_disk_changes_nothing_and_what_fits_is_published_afterwards") {
+    if has_disks_of_its_own("full_disk::a_full_disk_changes_nothing_and_what_fits_is_published_afterwards") {
         tokio::runtime::Runtime::new().unwrap().block_on(on_a_small_disk());
     }
 }
 
 #[test]
 fn a_disk_that_is_full_at_any_moment_of_a_merge_changes_nothing() {
-    if has_disks_of_its_own("a_disk_that_is_full_at_any_moment_of_a_merge_changes_nothing") {
+    if has_disks_of_its_own("full_disk::a_disk_that_is_full_at_any_moment_of_a_merge_changes_nothing") {
         tokio::runtime::Runtime::new()
             .unwrap()
             .block_on(merged_on_a_small_disk());
@@ -74,7 +27,7 @@ fn a_disk_that_is_full_at_any_moment_of_a_merge_changes_nothing() {
 async fn merged_on_a_small_disk() {
     let world = World::new().await;
     let disk = world.repository();
-    let _mounted = mount(&world, 8);
+    let _mounted = Mounted::small(&disk, 8);
     let distbot = world.distbot(&[]).await;
     let wordy = |name: String| {
         let text = format!(" {}\n", "x".repeat(1000)).repeat(150);
@@ -121,7 +74,7 @@ async fn merged_on_a_small_disk() {
 async fn on_a_small_disk() {
     let world = World::new().await;
     let disk = world.repository();
-    let _mounted = mount(&world, 3);
+    let _mounted = Mounted::small(&disk, 3);
     let distbot = world.distbot(&[]).await;
     distbot
         .publish("main", &world.build(&[Deb::new("hello", "1", "amd64")]).await)
@@ -175,13 +128,4 @@ fn noise(length: usize) -> String {
         char::from(b' ' + (seed >> 32) as u8 % 95)
     };
     (0..length).map(|_| next()).collect()
-}
-
-/// A file system that goes away before the directory that it is mounted on.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[path = "disks.rs"]
+pub mod disks;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

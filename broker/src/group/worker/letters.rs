@@ -38,12 +38,12 @@ impl Worker {
         self.plan(letter, None, now);
     }
 
-    pub(super) fn dead_letters(&self, key: &GroupKey, limit: usize) -> Vec<DeadLetter> {
+    pub(super) fn dead_letters(&self, key: &GroupKey, after: Option<i64>, limit: usize) -> Vec<DeadLetter> {
         let Some(group) = self.groups.find(key) else {
             return Vec::new();
         };
         self.writer
-            .call(move |store| store.dead_letters(group, limit))
+            .call(move |store| store.dead_letters(group, after, limit))
             .unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot list dead letters");
                 Vec::new()

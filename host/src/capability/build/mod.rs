@@ -159,8 +159,32 @@ impl Builder {
         Self::at(state, home.as_deref(), settings)
     }
 
+    /// For somebody who builds nothing, and only looks at what there is: what killed processes have left stays.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] if the directory can't be used.
+    pub fn looking(state: &Path, settings: Settings) -> Result<Self, BuildError> {
+        Self::unswept(state, None, settings)
+    }
+
     /// The same for a user with this home.
     fn at(state: &Path, home: Option<&Path>, settings: Settings) -> Result<Self, BuildError> {
+        let builder = Self::unswept(state, home, settings)?;
+        let Shared {
+            state,
+            machine,
+            settings,
+            ..
+        } = &*builder.shared;
+        let stage = Stage::new(state, machine, settings.build_id);
+        let swept = scratch::sweep(&state.join("builds"), stage.keeper)?;
+        if swept > 0 {
+            tracing::info!(swept, "removed directories of builds that a killed host has left");
+        }
+        Ok(builder)
+    }
+
+    fn unswept(state: &Path, home: Option<&Path>, settings: Settings) -> Result<Self, BuildError> {
         let machine = Machine::look();
         make_dir(state, 0o700)?;
         let state = state.canonicalize().attempt("find", state)?;
@@ -169,11 +193,6 @@ impl Builder {
         make_dir(&state, 0o711)?;
         for name in ["archives", "builds", "data", "layers", "roots"] {
             make_dir(&state.join(name), 0o711)?;
-        }
-        let stage = Stage::new(&state, &machine, settings.build_id);
-        let swept = scratch::sweep(&state.join("builds"), stage.keeper)?;
-        if swept > 0 {
-            tracing::info!(swept, "removed directories of builds that a killed host has left");
         }
         Ok(Self {
             shared: Arc::new(Shared {

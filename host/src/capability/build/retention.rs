@@ -84,7 +84,7 @@ impl Shared {
                 }
                 continue;
             }
-            let Some(_lock) = Lock::attempt(&lock_path(&one.directory), true)? else {
+            let Some(_lock) = free(&lock_path(&one.directory), sweep)? else {
                 report.needed.add(one.bytes);
                 continue;
             };
@@ -152,6 +152,14 @@ impl Shared {
     }
 }
 
+/// What keeps others from a thing that nobody uses, `None` if somebody does. A dry run makes no lock: a thing without one is used by nobody.
+fn free(lock: &Path, sweep: &Sweep) -> Result<Option<Option<Lock>>, BuildError> {
+    if sweep.dry_run && !lock.exists() {
+        return Ok(Some(None));
+    }
+    Ok(Lock::attempt(lock, true)?.map(Some))
+}
+
 /// Removes the locks of what was never made, or whose directory went and they did not.
 fn remove_stray_locks(parent: &Path, limits: &Limits, sweep: &Sweep) -> Result<(), BuildError> {
     for entry in fs::read_dir(parent).attempt("read", parent)? {
@@ -186,7 +194,7 @@ fn sweep_packages(
         if !entry.file_type().attempt("read", &directory)?.is_dir() {
             continue;
         }
-        if let Some(_lock) = Lock::attempt(&use_path(&directory), true)? {
+        if let Some(_lock) = free(&use_path(&directory), sweep)? {
             sweep_set(&directory, limits.caches, keeper, report, sweep).attempt("sweep", &directory)?;
         }
     }

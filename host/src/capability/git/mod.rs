@@ -96,6 +96,8 @@ pub struct GitConfig {
     pub network: Arc<Network>,
     /// Where what was fetched is read.
     pub readers: Readers,
+    /// Whether what killed processes have left of checkouts stays: somebody only looks at what there is.
+    pub looks_only: bool,
 }
 
 /// Where what a stranger made is read.
@@ -138,6 +140,7 @@ impl Default for GitConfig {
             credentials: CredentialSources::default(),
             network: Arc::default(),
             readers: Readers::default(),
+            looks_only: false,
         }
     }
 }
@@ -180,7 +183,9 @@ impl Git {
         let cache = Cache::new(root.join("repositories"))?;
         let checkouts = root.join("checkouts");
         std::fs::create_dir_all(&checkouts)?;
-        Workspace::sweep(&checkouts)?;
+        if !config.looks_only {
+            Workspace::sweep(&checkouts)?;
+        }
         Ok(Self(Arc::new(Inner {
             asking: Turns::new(config.parallel_refs, config.parallel_per_server),
             checking_out: Turns::new(config.parallel_checkouts, config.parallel_per_server),

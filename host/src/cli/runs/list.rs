@@ -8,7 +8,7 @@ use crate::cli::common::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::age;
 use crate::cli::surprised;
-use crate::control::{Answer, Request, ShownRun};
+use crate::control::{Answer, MAX_RUNS, Request, ShownRun};
 use crate::run::{Chain, RunState};
 
 /// Print the newest runs, one a line.
@@ -17,12 +17,7 @@ use crate::run::{Chain, RunState};
 /// [`CliError`] if the host does not answer or the output can't be written.
 pub(super) async fn newest(limit: u32, context: &mut Context) -> Result<(), CliError> {
     // One more than is shown tells whether there are more.
-    let request = Request::Runs {
-        limit: limit.saturating_add(1),
-    };
-    let Answer::Runs(mut runs) = context.client().ask(request).await? else {
-        return Err(surprised());
-    };
+    let mut runs = some(limit.saturating_add(1), context).await?;
     let more = runs.len() > limit as usize;
     runs.truncate(limit as usize);
     if context.common.json {
@@ -35,6 +30,26 @@ pub(super) async fn newest(limit: u32, context: &mut Context) -> Result<(), CliE
         context.note(format_args!("there are more runs (-n {next} shows the newest {next})"));
     }
     Ok(())
+}
+
+/// The newest runs, however many are wanted: a host answers with a part of them at a time.
+async fn some(wanted: u32, context: &Context) -> Result<Vec<ShownRun>, CliError> {
+    let mut runs: Vec<ShownRun> = Vec::new();
+    let mut left = wanted;
+    while left > 0 {
+        let limit = left.min(MAX_RUNS);
+        let after = runs.last().map(|run| run.id.clone());
+        let Answer::Runs(page) = context.client().ask(Request::Runs { limit, after }).await? else {
+            return Err(surprised());
+        };
+        let is_last = page.len() < limit as usize;
+        runs.extend(page);
+        if is_last {
+            break;
+        }
+        left -= limit;
+    }
+    Ok(runs)
 }
 
 fn table(runs: &[ShownRun], context: &mut Context) -> Result<(), CliError> {

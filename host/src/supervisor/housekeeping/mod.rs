@@ -137,6 +137,7 @@ impl Housekeeping {
         }
         self.sweep_caches(sweep, &mut reports).await;
         if !sweep.dry_run {
+            self.give_room_back().await;
             tell(&reports);
             self.last
                 .lock()
@@ -194,6 +195,15 @@ impl Housekeeping {
                 report.note(&error);
                 reports.push(report);
             }
+        }
+    }
+
+    /// The rows are gone; the ledger's file is as long as it was.
+    async fn give_room_back(&self) {
+        match self.services.ledger.give_room_back().await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "the ledger gives room back"),
+            Err(error) => tracing::warn!(%error, "the ledger can't give room back"),
         }
     }
 

@@ -47,14 +47,18 @@ impl Cache {
                 }
                 continue;
             }
-            let Some(_lock) = self.lock(&one.name)? else {
+            let lock = self.root.join(format!("{}.lock", one.name));
+            // A dry run makes no lock: nobody uses what has none.
+            let is_unlocked = sweep.dry_run && !lock.exists();
+            let held = if is_unlocked { None } else { self.lock(&one.name)? };
+            if held.is_none() && !is_unlocked {
                 report.needed.add(one.bytes);
                 continue;
-            };
+            }
             if !sweep.dry_run {
                 remove_aside(&one.directory, &trash)?;
                 // While it is held: whoever waits for it sees that it has no name any more.
-                fs::remove_file(self.root.join(format!("{}.lock", one.name)))?;
+                fs::remove_file(lock)?;
             }
             report.removed.add(one.bytes);
             report.kept.take(one.bytes);

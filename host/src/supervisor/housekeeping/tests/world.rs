@@ -20,7 +20,7 @@ use crate::keys::KeyStore;
 use crate::ledger::Ledger;
 use crate::retention::{Limits, Report, Sweep};
 use crate::run::EventRow;
-use crate::supervisor::start::open_services;
+use crate::supervisor::start::{Purpose, open_services};
 
 /// When the days are counted from.
 const BEGIN: i64 = 1_700_000_000;
@@ -72,7 +72,7 @@ impl World {
         let config = Config::without_file().unwrap().host(state.to_owned());
         let ledger = Ledger::open(&state.join("ledger.sqlite")).unwrap();
         let keys = Arc::new(KeyStore::open(state.join("keys")).unwrap());
-        let services = Arc::new(open_services(&config, &ledger, &keys, &Ability::default()).unwrap());
+        let services = Arc::new(open_services(&config, &ledger, &keys, &Ability::default(), Purpose::Work).unwrap());
         let broker = Some(state.join("broker"));
         let max_age = config.messages.max_age;
         Self {
