@@ -23,13 +23,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Add what a host's ledger says. One that isn't there yet says nothing.
+    /// Add what a host's ledger says. One that isn't there yet, or is without tables yet, says nothing.
     pub fn add(&mut self, ledger: &Path) -> rusqlite::Result<()> {
         if !ledger.exists() {
             return Ok(());
         }
         let db = Connection::open_with_flags(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(std::time::Duration::from_secs(5))?;
+        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == 0 {
+            return Ok(());
+        }
         for (stage, effects) in STAGES.iter().zip(&mut self.effects) {
             let seen: Option<Vec<u8>> = db
                 .query_row(

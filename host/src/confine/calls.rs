@@ -68,9 +68,9 @@ const PLAIN: &[c_long] = &[
     422,
 ];
 
-/// Calls that name files, or change them.
+/// Calls that name files, or change them. None changes the mode or the times of a file by its name: Landlock has no rule for that, and the
+/// owner of a file may do it without any right.
 const FILES: &[c_long] = &[
-    libc::SYS_openat,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
@@ -81,14 +81,12 @@ const FILES: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_getdents64,
     libc::SYS_fchmod,
-    libc::SYS_fchmodat,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_pwrite64,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_flock,
-    libc::SYS_utimensat,
     libc::SYS_statfs,
     libc::SYS_fstatfs,
     libc::SYS_getcwd,
@@ -122,7 +120,6 @@ const FILES: &[c_long] = &[
 /// The same as calls of old, which later architectures have no more.
 #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
 const OLD_FILES: &[c_long] = &[
-    libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_access,
@@ -133,7 +130,6 @@ const OLD_FILES: &[c_long] = &[
     libc::SYS_rename,
     libc::SYS_link,
     libc::SYS_symlink,
-    libc::SYS_chmod,
 ];
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 const OLD_FILES: &[c_long] = &[];
@@ -204,6 +200,13 @@ pub(super) fn filter(process: u32, files: bool) -> Option<Vec<Instruction>> {
     for call in MAP.iter().chain(&[libc::SYS_mprotect]) {
         code.extend(guarded(*call, without(2, executable)));
     }
+    if files {
+        // Of a file that is open.
+        code.extend(guarded(libc::SYS_utimensat, null(1)));
+        code.extend(guarded(libc::SYS_openat, unless_emptied(2)));
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
+        code.extend(guarded(libc::SYS_open, unless_emptied(1)));
+    }
     code.extend(guarded(libc::SYS_tgkill, one_of(0, &[process])));
     let locks: &[u32] = if files { &LOCKS } else { &[] };
     code.extend(guarded(CONTROL, one_of(1, &[&CONTROLS, locks].concat())));
@@ -242,6 +245,18 @@ fn without(argument: u32, bits: u32) -> Vec<Instruction> {
     vec![
         (LOAD, 0, 0, lower_half(argument)),
         (JUMP_IF_ANY, 0, 1, bits),
+        (RETURN, 0, 0, REFUSED),
+        (RETURN, 0, 0, ALLOW),
+    ]
+}
+
+/// Allows the call unless its flags empty a file that is opened for reading alone. That needs the right to read there and no other, before
+/// version 3 of Landlock.
+fn unless_emptied(flags: u32) -> Vec<Instruction> {
+    vec![
+        (LOAD, 0, 0, lower_half(flags)),
+        (JUMP_IF_ANY, 0, 2, libc::O_TRUNC.unsigned_abs()),
+        (JUMP_IF_ANY, 1, 0, libc::O_ACCMODE.unsigned_abs()),
         (RETURN, 0, 0, REFUSED),
         (RETURN, 0, 0, ALLOW),
     ]

@@ -88,8 +88,8 @@ impl ConfineError {
             | Self::ForeignCall
             | Self::Ended { .. }
             | Self::Channel(_) => true,
-            // Whoever kills what takes the machine's memory uses this signal.
-            Self::Killed { signal, .. } => *signal != libc::SIGKILL && *signal != libc::SIGTERM,
+            // Whoever kills what takes the machine's memory uses the first; a full disk below mapped memory is told by the last.
+            Self::Killed { signal, .. } => ![libc::SIGKILL, libc::SIGTERM, libc::SIGBUS].contains(signal),
             Self::Start(_) | Self::Setup(_) | Self::Deadline(_) | Self::Stopped | Self::Lost(_) => false,
         }
     }

@@ -43,7 +43,7 @@ fn a_copy_on_another_machine_without_tls_needs_the_services_name_in_the_configur
         "{\"mirror\":{\"url\":\"s3://b\",\"endpoint\":\"http://192.0.2.7:9000\"},\"complete\":true}",
     );
     let bot = "[bots.publish]\nuse = \"distbot\"\nname = \"x\"\noutput = \"site\"\narch = [\"amd64\"]\n\
-               codename = [\"main:stable\"]\ngpg-key = \"nobody@example.org\"\n";
+               description = \"Packages\"\ncodename = [\"main:stable\"]\ngpg-key = \"nobody@example.org\"\n";
     home.write("foundry.toml", bot);
     let found = home.run(&["check", "-c", "foundry.toml"]);
     assert!(

@@ -177,10 +177,20 @@ fn checked(text: &str) -> Result<Source, String> {
     Source::parse(text)
 }
 
+/// An option as it is compared. Of files only the one of exactly that name is granted.
+fn weighed(name: &str, value: &str) -> (String, String) {
+    let (name, value) = (name.to_ascii_lowercase(), value.trim());
+    let value = match name.as_str() {
+        "signed-by" => value.to_owned(),
+        _ => value.to_ascii_lowercase(),
+    };
+    (name, value)
+}
+
 /// Options that weigh: name in lower case, and value.
 fn weighty(source: &Source) -> impl Iterator<Item = (String, String)> {
     let all = source.options().iter();
-    all.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_ascii_lowercase()))
+    all.map(|(name, value)| weighed(name, value))
         .filter(|(name, _)| !FREE.contains(&name.as_str()))
 }
 
@@ -277,7 +287,7 @@ impl FromStr for SourceGrant {
 
 fn option(word: &str) -> Option<(String, String)> {
     let (name, value) = word.split_once('=')?;
-    Some((name.to_ascii_lowercase(), value.replace(',', " ").to_ascii_lowercase()))
+    Some(weighed(name, &value.replace(',', " ")))
 }
 
 impl fmt::Display for SourceGrant {

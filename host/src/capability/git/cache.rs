@@ -20,6 +20,7 @@ use super::deadline::Deadline;
 use super::error::GitError;
 use super::location::Location;
 use super::reader;
+use super::source::remove_tree;
 use crate::retention::is_still;
 
 /// How often a lock that somebody else holds is tried.
@@ -124,25 +125,40 @@ impl Held {
 
     /// Make a repository for the program git, if need be.
     pub(super) fn make(&self) -> io::Result<()> {
-        match self.path.exists() {
-            true => Ok(()),
-            false => match reader::make(&self.path) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(io::Error::other(error.message().to_owned())),
-            },
+        // The last file of a repository that is made.
+        if self.path.join("HEAD").exists() {
+            return Ok(());
+        }
+        self.discard()?;
+        match reader::make(&self.path) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::other(error.message().to_owned())),
         }
     }
 
     /// Throw it away, to begin anew.
     pub(super) fn discard(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
+        match remove_tree(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
+    /// Whether what is to be a directory of the repository is something else, such as a link to a directory elsewhere, which this
+    /// process would follow. A reader that was taken over can make one.
+    fn leads_elsewhere(&self) -> bool {
+        ["", "refs", REFS, "objects", "objects/pack"].iter().any(|part| {
+            let found = fs::symlink_metadata(self.path.join(part));
+            found.is_ok_and(|found| !found.is_dir())
+        })
+    }
+
     /// Remove what a killed process left: locks, and packs that it was writing.
     fn sweep(&self) -> io::Result<()> {
+        if self.leads_elsewhere() {
+            tracing::warn!(cache = %self.path.display(), "a git cache has links among its directories, and starts anew");
+            return self.discard();
+        }
         let mut packs = 0;
         for directory in [self.path.clone(), self.path.join(REFS), self.path.join("objects/pack")] {
             let entries = match fs::read_dir(&directory) {

@@ -65,6 +65,12 @@ enum Order {
     /// Read, write and remove a file.
     Use(PathBuf),
     Read(PathBuf),
+    /// Let everybody use a file.
+    Chmod(PathBuf),
+    /// Set a file's time.
+    Touch(PathBuf),
+    /// Empty a file, and ask for no more than reading it.
+    Empty(PathBuf),
     Eat,
     EatInLibrary,
     Spin,
@@ -96,6 +102,9 @@ fn hostile(inside: &mut Inside) -> Result<(), ChannelError> {
             }
             Order::Use(path) => inside.send(&outcome("use", used(&path)))?,
             Order::Read(path) => inside.send(&outcome("read", std::fs::read(path)))?,
+            Order::Chmod(path) => inside.send(&outcome("chmod", opened_up(&path)))?,
+            Order::Touch(path) => inside.send(&outcome("touch", dated(&path)))?,
+            Order::Empty(path) => inside.send(&outcome("empty", emptied(&path)))?,
             Order::Eat => eat(),
             Order::EatInLibrary => super::out_of_memory(),
             Order::Spin => loop {
@@ -116,6 +125,25 @@ fn hostile(inside: &mut Inside) -> Result<(), ChannelError> {
             Order::Sleep => std::thread::sleep(Duration::from_secs(3600)),
         }
     }
+}
+
+fn opened_up(path: &std::path::Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+}
+
+fn dated(path: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let times = Timestamps {
+        last_access: long_ago,
+        last_modification: long_ago,
+    };
+    Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
+}
+
+fn emptied(path: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags, open};
+    Ok(open(path, OFlags::RDONLY | OFlags::TRUNC, Mode::empty()).map(drop)?)
 }
 
 fn eat() -> ! {

@@ -97,7 +97,12 @@ impl Cache {
             let name = entry.file_name().to_string_lossy().into_owned();
             let directory = entry.path();
             let modified = |path: PathBuf| {
-                let used = fs::metadata(&path)?.modified()?;
+                // What a reader has made of it may be a link to elsewhere.
+                let found = fs::symlink_metadata(&path)?;
+                if found.is_symlink() {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+                let used = found.modified()?;
                 if let Err(error) = sweep.date_back(&path, used) {
                     tracing::debug!(path = %path.display(), %error, "cannot date a repository back");
                 }
@@ -163,6 +168,33 @@ mod tests {
 
     fn left(cache: &Cache) -> usize {
         cache.all(&now(true)).unwrap().len()
+    }
+
+    #[test]
+    fn a_cache_with_a_link_for_a_directory_starts_anew_and_nothing_is_touched_where_it_leads() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().join("repositories")).unwrap();
+        let keys = directory.path().join("keys");
+        fs::create_dir(&keys).unwrap();
+        fs::write(keys.join(".lock"), "").unwrap();
+        for part in ["objects/pack", "objects", "refs"] {
+            make(&cache, "taken", 1);
+            let held = || {
+                let deadline = Deadline::after(Duration::from_secs(60));
+                cache.hold(&location("taken"), Writer::Reader, &deadline).unwrap()
+            };
+            let place = held().path().join(part);
+            fs::create_dir_all(&place).unwrap();
+            fs::remove_dir_all(&place).unwrap();
+            std::os::unix::fs::symlink(&keys, &place).unwrap();
+            fs::create_dir_all(keys.join("foundry")).unwrap();
+            fs::write(keys.join("foundry/x.lock"), "").unwrap();
+            assert!(!held().path().exists(), "{part}");
+            assert!(
+                keys.join(".lock").exists() && keys.join("foundry/x.lock").exists(),
+                "{part}"
+            );
+        }
     }
 
     #[test]

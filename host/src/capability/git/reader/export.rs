@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Oid};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{Timespec, Timestamps};
 
 use super::objects::Objects;
 use crate::capability::git::{Failure, GitError, Limits};
@@ -133,8 +133,8 @@ impl<'a> Export<'a> {
         }
         let whole = self.root.join(path);
         let write = || -> io::Result<()> {
-            symlink(OsStr::from_bytes(target), &whole)?;
-            Ok(utimensat(CWD, &whole, &self.times, AtFlags::SYMLINK_NOFOLLOW)?)
+            // Its time stays that of the checkout: it could be set by its name alone, which a reader may not do.
+            symlink(OsStr::from_bytes(target), &whole)
         };
         self.made(path, write())
     }

@@ -1,7 +1,9 @@
 //! What host and reader say to each other over their socket: frames of a kind (one byte), a length (four bytes, little endian) and a
 //! payload. The reader asks, the host replies, one at a time. Each end bounds what it takes: the other may be anybody's by then.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -226,11 +228,12 @@ fn unexpected() -> io::Error {
 
 /// The reader's end of the socket. libgit2 hands it from one stream to the next, one at a time.
 #[derive(Debug)]
-pub(super) struct Line(Mutex<UnixStream>);
+pub(super) struct Line(Mutex<File>);
 
 impl Line {
     pub(super) fn new(socket: UnixStream) -> Self {
-        Self(Mutex::new(socket))
+        // As a file it is read by `read`, and not by one of the calls for sockets, which differ between architectures.
+        Self(Mutex::new(File::from(OwnedFd::from(socket))))
     }
 
     pub(super) fn order(&self) -> io::Result<Order> {
