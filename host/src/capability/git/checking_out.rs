@@ -1,6 +1,9 @@
 //! From what is wanted to a tree on the disk: the cache, the connection, and a reader for both.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::cache::{Held, Writer};
 use super::conversation::ask;
@@ -129,6 +132,8 @@ impl Inner {
                     let paths = submodules.join(", ");
                     tracing::warn!(repository = %location, paths, "submodules are not checked out");
                 }
+                date_links(workspace.tree(), info.time)
+                    .map_err(|error| GitError::unavailable(location, format!("cannot date its links: {error}")))?;
                 Ok(Source::new(info, workspace))
             }
             _ => Err(other_answer(location).into()),
@@ -149,6 +154,31 @@ impl Inner {
     fn room(&self, deadline: &Deadline) -> Room {
         Room::new(self.config.readers, &self.config.limits, deadline.limit())
     }
+}
+
+/// Give links the commit's time, in seconds since 1970, as all else in a checkout has it. Nothing is followed; nobody changes the tree any more.
+fn date_links(tree: &Path, time: u64) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: i64::try_from(time).unwrap_or(i64::MAX),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let mut directories = vec![tree.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_symlink() {
+                utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW)?;
+            } else if kind.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn other_answer(location: &Location) -> GitError {

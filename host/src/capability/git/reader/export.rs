@@ -133,7 +133,7 @@ impl<'a> Export<'a> {
         }
         let whole = self.root.join(path);
         let write = || -> io::Result<()> {
-            // Its time stays that of the checkout: it could be set by its name alone, which a reader may not do.
+            // Its time can be set by its name alone, which a reader may not do: the host sets it.
             symlink(OsStr::from_bytes(target), &whole)
         };
         self.made(path, write())
