@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::client::{ClientOptions, HttpClient, HttpConnector};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
@@ -71,12 +71,7 @@ impl Bucket {
     }
 
     pub(super) fn open(&self) -> Result<Arc<dyn ObjectStore>, OpenError> {
-        let mut builder = AmazonS3Builder::from_env();
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder
-                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-                .with_allow_http(endpoint.scheme() == "http");
-        }
+        let mut builder = self.at_endpoint(AmazonS3Builder::from_env());
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }
@@ -107,6 +102,15 @@ impl Bucket {
             })?;
         Ok(Arc::new(PrefixStore::new(store, self.prefix.as_str())))
     }
+
+    /// With the own endpoint, if there is one, in the place of any that the environment names: `AWS_ENDPOINT_URL_S3` would come before it,
+    /// and only the own one was checked.
+    fn at_endpoint(&self, builder: AmazonS3Builder) -> AmazonS3Builder {
+        let Some(endpoint) = &self.endpoint else { return builder };
+        builder
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint.as_str().trim_end_matches('/'))
+            .with_allow_http(endpoint.scheme() == "http")
+    }
 }
 
 /// Connects with the TLS that the rest of the host uses.
@@ -116,8 +120,10 @@ struct Connector {
 }
 
 impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp);
         let client = reqwest::Client::builder()
+            .https_only(allows_http.as_deref() != Some("true"))
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
@@ -141,6 +147,68 @@ mod tests {
     use object_store::ObjectStoreExt as _;
 
     use super::*;
+
+    #[test]
+    fn an_endpoint_of_the_environment_does_not_come_before_the_own_one() {
+        let environment = AmazonS3Builder::new()
+            .with_endpoint("http://192.0.2.1")
+            .with_config(AmazonS3ConfigKey::S3Endpoint, "http://192.0.2.2")
+            .with_allow_http(true);
+        let own = Bucket {
+            endpoint: Some(parse_endpoint("https://s3.example.org/").unwrap()),
+            ..Bucket::default()
+        };
+        let builder = own.at_endpoint(environment);
+        let value = |key| builder.get_config_value(&key);
+        assert_eq!(
+            value(AmazonS3ConfigKey::S3Endpoint).as_deref(),
+            Some("https://s3.example.org")
+        );
+        assert_eq!(
+            value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).as_deref(),
+            Some("false")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_service_is_asked_in_clear_only_where_that_is_allowed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tls = ClientTls {
+            ca: None,
+            identity: None,
+        };
+        let connector = Connector {
+            tls: tls.load().unwrap(),
+        };
+        let store = |allowed: bool| {
+            AmazonS3Builder::new()
+                .with_bucket_name("b")
+                .with_region("r")
+                .with_access_key_id("id")
+                .with_secret_access_key("hush")
+                .with_endpoint(format!("http://{}", listener.local_addr().unwrap()))
+                .with_allow_http(allowed)
+                .with_retry(RetryConfig {
+                    max_retries: 0,
+                    ..RetryConfig::default()
+                })
+                .with_http_connector(Connector {
+                    tls: Arc::clone(&connector.tls),
+                })
+                .build()
+                .unwrap()
+        };
+        assert!(store(false).get(&"x".into()).await.is_err());
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let allowed = store(true);
+        let asked = tokio::spawn(async move { allowed.get(&"x".into()).await.is_err() });
+        while listener.accept().is_err() {
+            assert!(!asked.is_finished(), "it was not asked");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        asked.abort();
+    }
 
     #[tokio::test]
     async fn a_service_that_redirects_is_not_followed() {
