@@ -44,19 +44,3 @@ pub(in crate::config) const MAIL_HOURLY: Setting = setting(
     "",
     "Mails that each bot may send in an hour.",
 );
-pub(in crate::config) const GRANT_WITHOUT: Setting = setting(
-    "bots.NAME.grants",
-    "without",
-    "list of rights",
-    None,
-    "none",
-    "Rights that it is loaded without, although it asks for them: `http`, `mail`, `git`, `signing`, `site`. Each use is refused.",
-);
-pub(in crate::config) const GRANT_MAIL: Setting = setting(
-    "bots.NAME.grants",
-    "mail",
-    "list of addresses",
-    None,
-    "none",
-    "Addresses that it may have the host send mail to; `*` stands for any text before or after the `@`.",
-);
