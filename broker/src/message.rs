@@ -79,6 +79,20 @@ pub struct Message {
 }
 
 impl Message {
+    /// An empty one of QoS 1 that somebody published.
+    #[cfg(test)]
+    pub(crate) fn empty(topic: &str) -> Self {
+        Self {
+            topic: TopicName::new(topic).unwrap(),
+            payload: ArcPayload::default(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires: None,
+            properties: Vec::new(),
+            publisher: SessionId(1),
+        }
+    }
+
     /// Bytes that this message occupies, about.
     pub fn size(&self) -> usize {
         let properties: usize = self.properties.iter().map(Property::size).sum();

@@ -36,6 +36,15 @@ fn publish_all(broker: &TestBroker, publishes: impl IntoIterator<Item = Publish>
     }
 }
 
+/// Keeps so many messages for those who subscribe to `r/#`.
+fn retain(broker: &TestBroker, count: usize) {
+    let retained = |number| Publish {
+        retain: true,
+        ..message(&format!("r/{number}"), Q1, "x")
+    };
+    publish_all(broker, (0..count).map(retained));
+}
+
 /// A client whose session lasts and has a subscription, gone again.
 fn away(broker: &TestBroker, id: &str, filter: &str) {
     let (mut client, _) = V5::with(broker.address, resume(id, HOUR));
@@ -73,13 +82,7 @@ fn expired_mail_of_a_client_that_is_away_takes_no_room_from_what_comes_later() {
 #[test]
 fn a_subscription_brings_all_retained_messages_also_when_they_are_more_than_the_queue_has_room_for() {
     let broker = TestBroker::with(|config| config.limits.queued_messages = 10);
-    publish_all(
-        &broker,
-        (0..35).map(|number| Publish {
-            retain: true,
-            ..message(&format!("r/{number}"), Q1, "x")
-        }),
-    );
+    retain(&broker, 35);
     let passing = V5::new(broker.address, "passing");
     let (lasting, _) = V5::with(broker.address, resume("lasting", HOUR));
     for mut client in [passing, lasting] {
@@ -94,13 +97,7 @@ fn a_subscription_brings_all_retained_messages_also_when_they_are_more_than_the_
 #[test]
 fn a_subscription_whose_retained_messages_have_no_room_is_refused_and_not_half_made() {
     let broker = TestBroker::with(|config| config.limits.queued_messages = 10);
-    publish_all(
-        &broker,
-        (0..35).map(|number| Publish {
-            retain: true,
-            ..message(&format!("r/{number}"), Q1, "x")
-        }),
-    );
+    retain(&broker, 35);
     let (mut client, _) = V5::with(broker.address, receiving("slow", 1));
     assert_eq!(client.subscribe("r/#", Q1), [SubscribeReasonCode::Success(Q1)]);
     assert_eq!(client.subscribe("r/+", Q1), [SubscribeReasonCode::QuotaExceeded]);

@@ -304,8 +304,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Message, QoS};
-    use crate::topic::TopicName;
+    use crate::message::Message;
 
     fn keeper(directory: &Path) -> Keeper {
         Keeper::new(Store::open(&directory.join("sessions.sqlite")).unwrap())
@@ -313,13 +312,9 @@ mod tests {
 
     fn will(session: u64) -> (Change, Waiter) {
         let message = Message {
-            topic: TopicName::new("will").unwrap(),
             payload: crate::database::payload(&[0; 200_000]),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            expires: None,
-            properties: Vec::new(),
             publisher: SessionId(session),
+            ..Message::empty("will")
         };
         (Change::Will(SessionId(session), message, 0), Waiter::Nobody)
     }

@@ -267,12 +267,11 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_protocol_core::mqtt::ArcPayload;
 
     use super::super::types::{GroupLimits, Joining};
     use super::*;
-    use crate::message::{Message, QoS, SessionId};
-    use crate::topic::{GroupKey, Subscribable, TopicName};
+    use crate::message::{Message, QoS};
+    use crate::topic::{GroupKey, Subscribable};
 
     const GROUP: GroupId = GroupId(1);
 
@@ -296,15 +295,7 @@ mod tests {
         let mut groups = Groups::new(limits, std::collections::BTreeMap::new());
         groups.open(GROUP, key(), 0);
         for id in 0..messages {
-            let message = Message {
-                topic: TopicName::new("jobs").unwrap(),
-                payload: ArcPayload::default(),
-                qos: QoS::AtLeastOnce,
-                retain: false,
-                expires: None,
-                properties: Vec::new(),
-                publisher: SessionId(1),
-            };
+            let message = Message::empty("jobs");
             groups.admit(&message.topic, message.size()).unwrap();
             groups.enqueue(
                 GROUP,

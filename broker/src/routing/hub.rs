@@ -207,25 +207,15 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_protocol_core::mqtt::ArcPayload;
 
     use super::*;
     use crate::archive::Archive;
     use crate::group::MemberId;
     use crate::receipt::receipt;
     use crate::session::{Mail, MailboxLimits};
-    use crate::topic::TopicName;
 
     fn message(topic: &str) -> Arc<Message> {
-        Arc::new(Message {
-            topic: TopicName::new(topic).unwrap(),
-            payload: ArcPayload::default(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            expires: None,
-            properties: Vec::new(),
-            publisher: SessionId(1),
-        })
+        Arc::new(Message::empty(topic))
     }
 
     fn mailbox() -> Arc<Mailbox> {

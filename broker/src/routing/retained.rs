@@ -78,17 +78,12 @@ mod tests {
     use mqtt_protocol_core::mqtt::ArcPayload;
 
     use super::*;
-    use crate::message::{QoS, SessionId};
 
     fn message(topic: &str, payload: &str) -> Arc<Message> {
         Arc::new(Message {
-            topic: TopicName::new(topic).unwrap(),
             payload: ArcPayload::new(payload.as_bytes().into(), 0, payload.len()),
-            qos: QoS::AtLeastOnce,
             retain: true,
-            expires: None,
-            properties: Vec::new(),
-            publisher: SessionId(1),
+            ..Message::empty(topic)
         })
     }
 

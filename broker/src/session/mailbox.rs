@@ -334,21 +334,13 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_protocol_core::mqtt::ArcPayload;
 
     use super::*;
-    use crate::message::SessionId;
-    use crate::topic::TopicName;
 
     fn mail(expires: Option<u64>) -> Ordinary {
         let message = Message {
-            topic: TopicName::new("t").unwrap(),
-            payload: ArcPayload::default(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
             expires: expires.map(Timestamp),
-            properties: Vec::new(),
-            publisher: SessionId(1),
+            ..Message::empty("t")
         };
         Ordinary {
             message: Arc::new(message),

@@ -465,13 +465,12 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_protocol_core::mqtt::ArcPayload;
 
     use super::*;
     use crate::message::QoS;
     use crate::routing::{SubscribeRequest, SubscriptionOptions};
     use crate::session::Mailbox;
-    use crate::topic::{TopicFilter, TopicName};
+    use crate::topic::TopicFilter;
     use crate::{Access, Broker, Config};
 
     async fn attached(registry: &RegistryHandle, client_id: &str) -> Attached {
@@ -519,13 +518,8 @@ mod tests {
             holder = next.await.unwrap();
         }
         let message = Arc::new(Message {
-            topic: TopicName::new("t/x").unwrap(),
-            payload: ArcPayload::default(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            expires: None,
-            properties: Vec::new(),
             publisher: SessionId(0),
+            ..Message::empty("t/x")
         });
         let waits = Arc::clone(&holder.session.mailbox);
         let receipt = context.publisher.publish_for(&message, &waits);

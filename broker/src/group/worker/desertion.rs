@@ -31,16 +31,14 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use mqtt_protocol_core::mqtt::ArcPayload;
-
     use super::super::super::engine::{EngineConfig, Filters};
     use super::super::super::types::GroupLimits;
     use super::*;
     use crate::archive::Archive;
     use crate::group::BacklogLimits;
-    use crate::message::{Message, QoS, SessionId};
+    use crate::message::Message;
     use crate::routing::Hub;
-    use crate::topic::{Subscribable, TopicName};
+    use crate::topic::Subscribable;
 
     const RETENTION: u64 = 3600;
 
@@ -79,15 +77,7 @@ mod tests {
         };
         let begin = (Timestamp::now(), Instant::now());
         let group = worker.find_or_create(&key, begin.0).unwrap();
-        let message = Message {
-            topic: TopicName::new("jobs").unwrap(),
-            payload: ArcPayload::default(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            expires: None,
-            properties: Vec::new(),
-            publisher: SessionId(1),
-        };
+        let message = Message::empty("jobs");
         worker.groups.admit(&message.topic, message.size()).unwrap();
         worker.tick(begin.0.plus_seconds(1000 * 24 * 3600), begin.1 + Duration::from_secs(1));
         assert_eq!(worker.groups.holds(group), (1, 0));
