@@ -77,18 +77,12 @@ impl Concerns {
 
     /// Watch a broker that counts what it drops, as Mosquitto does. One that doesn't, or doesn't show it, is left alone.
     pub fn watch(&self, options: ConnectionOptions, cancel: CancellationToken) {
-        let consumer = Consumer {
-            options: ConnectionOptions {
-                persistent: false,
-                receive_maximum: 8,
-                ..options
-            },
-            filters: vec![DROPPED.to_owned()],
-            presence: None,
-            places: None,
-            ability: None,
-            heirs: None,
+        let options = ConnectionOptions {
+            persistent: false,
+            receive_maximum: 8,
+            ..options
         };
+        let consumer = Consumer::onlooker(options, vec![DROPPED.to_owned()]);
         let concerns = self.clone();
         let (mut deliveries, _state, _task) = consumer.start(cancel);
         tokio::spawn(async move {

@@ -153,6 +153,19 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// A session that only looks: nobody presents himself over it, and no group's work comes by it.
+    #[must_use]
+    pub fn onlooker(options: ConnectionOptions, filters: Vec<String>) -> Self {
+        Self {
+            options,
+            filters,
+            presence: None,
+            places: None,
+            ability: None,
+            heirs: None,
+        }
+    }
+
     /// Run the session until it is cancelled, over any number of connections.
     pub fn start(
         self,
@@ -349,7 +362,7 @@ impl Consumer {
             leave(client, &self.filters);
         }
         let _ = client.try_disconnect();
-        let _ = timeout(STEP_BACK, async { while events.next().await.is_ok() {} }).await;
+        events.ends_within(STEP_BACK).await;
         End::Unable
     }
 }

@@ -61,8 +61,7 @@ async fn answer(options: &ConnectionOptions) -> Contact {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 options.concerns.note(&connack, options.session_expiry());
                 let _ = client.try_disconnect();
-                let end = async { while events.next().await.is_ok() {} };
-                let _ = tokio::time::timeout(GOODBYE, end).await;
+                events.ends_within(GOODBYE).await;
                 let clock = options.concerns.clock().trouble();
                 return Contact::Welcome(options.concerns.all().into_iter().chain(clock).collect());
             }

@@ -236,6 +236,6 @@ impl Line {
 
     async fn close(mut self) {
         let _ = self.client.try_disconnect();
-        let _ = timeout(GOODBYE, async { while self.events.next().await.is_ok() {} }).await;
+        self.events.ends_within(GOODBYE).await;
     }
 }

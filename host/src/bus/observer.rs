@@ -130,14 +130,7 @@ struct Session {
 impl Source {
     /// Subscribe; the broker brings what it keeps.
     fn session(&self) -> Session {
-        let consumer = Consumer {
-            options: self.options.clone(),
-            filters: self.filters.clone(),
-            presence: None,
-            places: None,
-            ability: None,
-            heirs: None,
-        };
+        let consumer = Consumer::onlooker(self.options.clone(), self.filters.clone());
         let cancel = self.cancel.child_token();
         let (deliveries, state, task) = consumer.start(cancel.clone());
         Session {

@@ -106,19 +106,14 @@ impl Peers {
         cancel: CancellationToken,
     ) -> Self {
         let take_overs = options.take_overs.clone();
-        let consumer = Consumer {
-            options: ConnectionOptions {
-                // Questions are repeated by those who ask.
-                persistent: false,
-                receive_maximum: RECEIVE_MAXIMUM,
-                ..options
-            },
-            filters: vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)],
-            presence: None,
-            places: None,
-            ability: None,
-            heirs: None,
+        let options = ConnectionOptions {
+            // Questions are repeated by those who ask.
+            persistent: false,
+            receive_maximum: RECEIVE_MAXIMUM,
+            ..options
         };
+        let filters = vec![verifier.topics.peer(&own.host), verifier.topics.host(&own.host)];
+        let consumer = Consumer::onlooker(options, filters);
         let (deliveries, _state, _task) = consumer.start(cancel);
         let inner = Arc::new(Inner {
             claims: Mutex::new(Claims::of(&own.host)),

@@ -72,6 +72,11 @@ impl Polled {
     pub(super) async fn next(&mut self) -> Result<Event, ConnectionError> {
         self.events.recv().await.unwrap_or(Err(ConnectionError::RequestsDone))
     }
+
+    /// Wait until the connection has ended, after a DISCONNECT, but no longer than that: what was sent before is on its way then.
+    pub(super) async fn ends_within(&mut self, time: Duration) {
+        let _ = timeout(time, async { while self.next().await.is_ok() {} }).await;
+    }
 }
 
 impl Drop for Polled {

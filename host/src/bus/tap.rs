@@ -52,14 +52,7 @@ pub fn tap(
     verifier: Arc<Verifier>,
     cancel: CancellationToken,
 ) -> (mpsc::Receiver<Sighting>, watch::Receiver<ConsumerState>) {
-    let consumer = Consumer {
-        options,
-        filters: vec![verifier.topics.full(filter)],
-        presence: None,
-        places: None,
-        ability: None,
-        heirs: None,
-    };
+    let consumer = Consumer::onlooker(options, vec![verifier.topics.full(filter)]);
     let (mut deliveries, state, _task) = consumer.start(cancel.clone());
     let (sightings, receiver) = mpsc::channel(BACKLOG);
     tokio::spawn(async move {

@@ -99,6 +99,20 @@ fn patient() -> Patience {
     }
 }
 
+/// Gives a packet up that is not answered soon.
+fn impatient() -> Patience {
+    Patience {
+        answer: Duration::from_millis(100),
+        ..patient()
+    }
+}
+
+/// A broker that lets a client in, and from then on takes what it says, until it has gone.
+async fn listen(listener: TcpListener) {
+    let mut stream = accept(&listener, 1).await;
+    while packet(&mut stream).await.is_some() {}
+}
+
 /// The error that ends a connection.
 async fn end(events: &mut Polled) -> String {
     let end = async {
@@ -187,11 +201,7 @@ async fn a_full_channel_stops_polling_between_two_packets_and_is_no_silence_of_t
 async fn a_publication_that_is_not_acknowledged_ends_the_connection() {
     let (listener, client, events) = client(10).await;
     let _broker = silent_broker(listener);
-    let patience = Patience {
-        answer: Duration::from_millis(100),
-        socket: LONG,
-    };
-    let mut events = Polled::with(events, ROOM, patience);
+    let mut events = Polled::with(events, ROOM, impatient());
     client.try_publish("t", QoS::AtLeastOnce, false, "x").unwrap();
     let said = end(&mut events).await;
     assert!(said.contains("does not answer") && said.contains("PUBLISH"), "{said}");
@@ -202,11 +212,7 @@ async fn a_publication_that_is_not_acknowledged_ends_the_connection() {
 async fn a_subscription_that_is_not_acknowledged_ends_the_connection() {
     let (listener, client, events) = client(10).await;
     let _broker = silent_broker(listener);
-    let patience = Patience {
-        answer: Duration::from_millis(100),
-        socket: LONG,
-    };
-    let mut events = Polled::with(events, ROOM, patience);
+    let mut events = Polled::with(events, ROOM, impatient());
     client.try_subscribe("t", QoS::AtLeastOnce).unwrap();
     let said = end(&mut events).await;
     assert!(said.contains("a SUBSCRIBE packet"), "{said}");
@@ -215,10 +221,7 @@ async fn a_subscription_that_is_not_acknowledged_ends_the_connection() {
 #[tokio::test]
 async fn a_ping_that_is_not_answered_ends_the_connection() {
     let (listener, _client, events) = client(10).await;
-    let broker = tokio::spawn(async move {
-        let mut stream = accept(&listener, 1).await;
-        while packet(&mut stream).await.is_some() {}
-    });
+    let broker = tokio::spawn(listen(listener));
     let mut events = Polled::with(events, ROOM, patient());
     let said = end(&mut events).await;
     assert!(said.contains("pingreq"), "{said}");
@@ -243,10 +246,7 @@ async fn a_broker_that_takes_nothing_out_of_the_socket_ends_the_connection() {
 #[tokio::test]
 async fn a_connection_ends_with_its_owner() {
     let (listener, _client, events) = client(10).await;
-    let broker = tokio::spawn(async move {
-        let mut stream = accept(&listener, 1).await;
-        while packet(&mut stream).await.is_some() {}
-    });
+    let broker = tokio::spawn(listen(listener));
     let mut events = Polled::start(events);
     events.next().await.unwrap();
     drop(events);
