@@ -372,6 +372,23 @@ mod tests {
         }
         assert!(!allows(true, libc::SYS_execve, [0; 6]));
         assert!(!allows(true, libc::SYS_mount, [0; 6]));
+        for call in [libc::SYS_openat, libc::SYS_utimensat] {
+            assert!(!plain(call) && allows(true, call, [0; 6]), "{call}");
+        }
+    }
+
+    #[test]
+    fn no_mode_and_no_time_is_changed_by_a_name_and_nothing_is_emptied_that_is_opened_to_be_read() {
+        for call in [libc::SYS_fchmodat, libc::SYS_fchownat, libc::SYS_setxattr] {
+            assert!(!allows(true, call, [0; 6]), "{call}");
+        }
+        for name in [1, 1 << 32] {
+            assert!(!allows(true, libc::SYS_utimensat, [0, name, 0, 0, 0, 0]));
+        }
+        let opens = |flags: i32| allows(true, libc::SYS_openat, [0, 0, flags as u64, 0, 0, 0]);
+        assert!(opens(libc::O_RDONLY | libc::O_CLOEXEC) && !opens(libc::O_RDONLY | libc::O_TRUNC));
+        // Landlock asks for the right to write there.
+        assert!(opens(libc::O_WRONLY | libc::O_TRUNC) && opens(libc::O_RDWR | libc::O_TRUNC));
     }
 
     #[test]

@@ -38,11 +38,12 @@ static STARTER: Mutex<Option<SyncSender<Order>>> = Mutex::new(None);
 pub(super) fn start(task: &str, conversation: OwnedFd) -> io::Result<Child> {
     let (answer, answered) = sync_channel(1);
     let command = command(task, conversation);
-    let gone = |_| io::Error::other("the thread that starts helpers is gone");
-    starter()?
-        .send(Order { command, answer })
-        .map_err(|_| io::Error::other("the thread that starts helpers is gone"))?;
+    starter()?.send(Order { command, answer }).map_err(gone)?;
     answered.recv().map_err(gone)?
+}
+
+fn gone<E>(_: E) -> io::Error {
+    io::Error::other("the thread that starts helpers is gone")
 }
 
 fn starter() -> io::Result<SyncSender<Order>> {

@@ -94,9 +94,13 @@ impl Cache {
         Ok(held)
     }
 
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.lock"))
+    }
+
     /// The lock of the repository of a name, if nobody else has it.
     fn lock(&self, name: &str) -> io::Result<Option<File>> {
-        let path = self.root.join(format!("{name}.lock"));
+        let path = self.lock_path(name);
         let lock = File::options().create(true).append(true).open(&path)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             // The housekeeping removes locks of repositories that it removes.

@@ -103,6 +103,9 @@ fn explain(order: &Order, error: &ConfineError) -> Failure {
     let remedy = match error {
         ConfineError::Memory(_) => "; files that large do not belong into a repository",
         ConfineError::Processor(_) => "; `git gc` at its server may help",
+        ConfineError::Killed {
+            signal: libc::SIGBUS, ..
+        } => "; a full disk does that",
         ConfineError::Killed { .. } if !error.is_by_input() => {
             "; the kernel does that when the machine has no memory left: give it more, or check out less at a time"
         }

@@ -168,7 +168,6 @@ impl Drop for Workspace {
 }
 
 /// Remove a tree, also one whose directories were made unwritable by what was done with it.
-/// Remove a directory, also one whose directories may not be written to.
 pub(super) fn remove_tree(root: &Path) -> io::Result<()> {
     match fs::remove_dir_all(root) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,6 +1,6 @@
 //! Which cached repositories go: those that nobody used for long, and of the others the longest unused when they are too large together.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -47,18 +47,14 @@ impl Cache {
                 }
                 continue;
             }
-            let lock = self.root.join(format!("{}.lock", one.name));
-            // A dry run makes no lock: nobody uses what has none.
-            let is_unlocked = sweep.dry_run && !lock.exists();
-            let held = if is_unlocked { None } else { self.lock(&one.name)? };
-            if held.is_none() && !is_unlocked {
+            let Some(_lock) = self.free(&one.name, sweep)? else {
                 report.needed.add(one.bytes);
                 continue;
-            }
+            };
             if !sweep.dry_run {
                 remove_aside(&one.directory, &trash)?;
                 // While it is held: whoever waits for it sees that it has no name any more.
-                fs::remove_file(lock)?;
+                fs::remove_file(self.lock_path(&one.name))?;
             }
             report.removed.add(one.bytes);
             report.kept.take(one.bytes);
@@ -87,6 +83,14 @@ impl Cache {
         Ok(())
     }
 
+    /// What keeps others from a repository that nobody uses, `None` if somebody does. A dry run makes no lock: one without is used by nobody.
+    fn free(&self, name: &str, sweep: &Sweep) -> io::Result<Option<Option<File>>> {
+        if sweep.dry_run && !self.lock_path(name).exists() {
+            return Ok(Some(None));
+        }
+        Ok(self.lock(name)?.map(Some))
+    }
+
     fn all(&self, sweep: &Sweep) -> io::Result<Vec<Cached>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.root)? {
@@ -109,7 +113,7 @@ impl Cache {
                 Ok::<_, io::Error>(used)
             };
             // A host that did not note uses made packs all the same.
-            let locked = modified(self.root.join(format!("{name}.lock")));
+            let locked = modified(self.lock_path(&name));
             let fetched = modified(directory.join("objects/pack"));
             all.push(Cached {
                 bytes: size_of_tree(&directory),
@@ -128,8 +132,6 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use time::OffsetDateTime;
 
     use super::super::super::deadline::Deadline;
