@@ -164,16 +164,7 @@ async fn spell(service: &Service, mut looking: Option<(&Client, &mut Vec<Duratio
     let (begun, before) = (Instant::now(), handled());
     while begun.elapsed() < SPELL {
         if let Some((client, times)) = &mut looking {
-            times.push(
-                ask(
-                    client,
-                    Request::Runs {
-                        limit: SHOWN,
-                        after: None,
-                    },
-                )
-                .await,
-            );
+            times.push(look_once(client).await);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -183,18 +174,18 @@ async fn spell(service: &Service, mut looking: Option<(&Client, &mut Vec<Duratio
 async fn look(client: &Client, times: usize) -> Vec<Duration> {
     let mut all = Vec::new();
     for _ in 0..times {
-        all.push(
-            ask(
-                client,
-                Request::Runs {
-                    limit: SHOWN,
-                    after: None,
-                },
-            )
-            .await,
-        );
+        all.push(look_once(client).await);
     }
     all
+}
+
+/// As `runs` does.
+async fn look_once(client: &Client) -> Duration {
+    let request = Request::Runs {
+        limit: SHOWN,
+        after: None,
+    };
+    ask(client, request).await
 }
 
 async fn ask(client: &Client, request: Request) -> Duration {

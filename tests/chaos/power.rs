@@ -246,14 +246,7 @@ impl Cut {
         world.begin();
         world.go_ahead();
         let report = world.torment();
-        assert_eq!(report.lost(), 0, "jobs were lost\n{report}\n{}", world.logs());
-        assert_eq!(
-            report.applied_twice(),
-            0,
-            "effects were applied twice\n{report}\n{}",
-            world.logs()
-        );
-        assert_eq!(report.dead_letters, 0, "jobs were given up\n{report}\n{}", world.logs());
+        crate::assert_all_done_once(&world, &report);
         report
     }
 }

@@ -214,6 +214,18 @@ pub(super) fn since(connection: &Connection, what: &str) -> rusqlite::Result<Off
 mod tests {
     use time::OffsetDateTime;
 
+    /// A ledger of an earlier version, with what that one had in it.
+    fn make_old(path: &Path, version: u8, filled: &[&str]) {
+        let old = Connection::open(path).unwrap();
+        for migration in MIGRATIONS.into_iter().take(version.into()) {
+            old.execute_batch(migration).unwrap();
+        }
+        for batch in filled {
+            old.execute_batch(batch).unwrap();
+        }
+        old.pragma_update(None, "user_version", version).unwrap();
+    }
+
     use super::super::Ledger;
     use super::*;
 
@@ -228,14 +240,7 @@ mod tests {
     async fn an_older_ledger_keeps_what_was_settled_and_notes_since_when_events_say_what_their_ids_derive_from() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        let old = Connection::open(&path).unwrap();
-        for migration in MIGRATIONS.into_iter().take(4) {
-            old.execute_batch(migration).unwrap();
-        }
-        old.execute_batch("DELETE FROM since").unwrap();
-        old.execute_batch(OLD_RECORD).unwrap();
-        old.pragma_update(None, "user_version", 4).unwrap();
-        drop(old);
+        make_old(&path, 4, &["DELETE FROM since", OLD_RECORD]);
 
         let before = OffsetDateTime::now_utc();
         let ledger = Ledger::open(&path).unwrap();
@@ -269,13 +274,7 @@ mod tests {
     async fn a_ledger_of_version_5_learns_when_it_saw_its_runs_last_and_how_large_they_are() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        let old = Connection::open(&path).unwrap();
-        for migration in MIGRATIONS.into_iter().take(5) {
-            old.execute_batch(migration).unwrap();
-        }
-        old.execute_batch(OLD_RUNS).unwrap();
-        old.pragma_update(None, "user_version", 5).unwrap();
-        drop(old);
+        make_old(&path, 5, &[OLD_RUNS]);
 
         let before = OffsetDateTime::now_utc().unix_timestamp();
         let ledger = Ledger::open(&path).unwrap();
@@ -311,13 +310,7 @@ mod tests {
     async fn a_ledger_of_version_6_finds_its_commits_and_gives_room_back_from_then_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        let old = Connection::open(&path).unwrap();
-        for migration in MIGRATIONS.into_iter().take(6) {
-            old.execute_batch(migration).unwrap();
-        }
-        old.execute_batch(OLD_COMMITS).unwrap();
-        old.pragma_update(None, "user_version", 6).unwrap();
-        drop(old);
+        make_old(&path, 6, &[OLD_COMMITS]);
 
         let ledger = Ledger::open(&path).unwrap();
         let found = ledger.run("0123456").await.unwrap().unwrap();
@@ -344,13 +337,7 @@ mod tests {
     async fn a_ledger_of_version_4_notes_since_when_events_carry_announcements_and_keeps_the_rest() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        let old = Connection::open(&path).unwrap();
-        for migration in MIGRATIONS.into_iter().take(4) {
-            old.execute_batch(migration).unwrap();
-        }
-        old.execute_batch(OLD_RUN).unwrap();
-        old.pragma_update(None, "user_version", 4).unwrap();
-        drop(old);
+        make_old(&path, 4, &[OLD_RUN]);
 
         let before = OffsetDateTime::now_utc();
         let ledger = Ledger::open(&path).unwrap();
@@ -370,13 +357,7 @@ mod tests {
     async fn an_older_ledger_keeps_its_dead_letters_and_notes_when_it_was_upgraded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.sqlite");
-        let old = Connection::open(&path).unwrap();
-        for migration in MIGRATIONS.into_iter().take(3) {
-            old.execute_batch(migration).unwrap();
-        }
-        old.execute_batch(OLD_LETTERS).unwrap();
-        old.pragma_update(None, "user_version", 3).unwrap();
-        drop(old);
+        make_old(&path, 3, &[OLD_LETTERS]);
 
         let before = OffsetDateTime::now_utc();
         let ledger = Ledger::open(&path).unwrap();

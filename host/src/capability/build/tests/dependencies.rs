@@ -75,15 +75,21 @@ fn dependency_that_exists_nowhere_is_named() {
     }
 }
 
+/// A package, and a repository that has what it needs for its build.
+fn with_dependency() -> (Repository, Sample) {
+    let repository = Repository::with_package("foundry-test-dependency");
+    let mut sample = Sample::running("@foundry-test-dependency");
+    sample.control("Build-Depends: foundry-test-dependency");
+    sample.limits.wall_time = Duration::from_secs(300);
+    (repository, sample)
+}
+
 #[test]
 fn dependency_from_an_extra_repository_is_checked_against_its_keyring() {
     if !is_root() {
         return;
     }
-    let repository = Repository::with_package("foundry-test-dependency");
-    let mut sample = Sample::running("@foundry-test-dependency");
-    sample.control("Build-Depends: foundry-test-dependency");
-    sample.limits.wall_time = Duration::from_secs(300);
+    let (repository, sample) = with_dependency();
     let mut request = sample.request();
     request.repositories = vec![format!("deb http://{}/ ./", repository.address)];
     request.keyrings = vec![repository.keyring("right")];
@@ -104,10 +110,7 @@ fn a_package_source_that_redirects_leads_nowhere() {
     if !is_root() {
         return;
     }
-    let repository = Repository::with_package("foundry-test-dependency");
-    let mut sample = Sample::running("@foundry-test-dependency");
-    sample.control("Build-Depends: foundry-test-dependency");
-    sample.limits.wall_time = Duration::from_secs(300);
+    let (repository, sample) = with_dependency();
     let mut request = sample.request();
     request.repositories = vec![format!("deb http://{}/ ./", redirecting_to(repository.address))];
     request.keyrings = vec![repository.keyring("right")];

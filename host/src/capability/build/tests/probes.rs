@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::super::job::Job;
+use super::super::package::SourcePackage;
 use super::super::pipeline::begin;
 use super::super::{Backend, Silent};
 use super::fixture::Sample;
@@ -223,19 +225,25 @@ fn a_build_reaches_nothing_of_the_host_wherever_its_state_is() {
     }
 }
 
+/// Does something in a sample's build, of which only the package has been read.
+fn in_a_job(sample: &Sample, work: impl FnOnce(&mut Job<'_>, &SourcePackage)) {
+    let (builder, request) = (sample.builder(), sample.request());
+    let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
+    let package = job.prepare().unwrap();
+    work(&mut job, &package);
+    job.log.finish().unwrap();
+}
+
 #[test]
 fn making_the_source_package_reaches_nothing_of_the_host_wherever_its_state_is() {
     for place in Place::all() {
         let mut sample = Sample::running("");
         sample.file("debian/source.pl", place.program("source"));
         place.lends(&mut sample);
-        let (builder, request) = (sample.builder(), sample.request());
-        let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
-        let package = job.prepare().unwrap();
-        let at = job.provide(&package).unwrap();
-        job.run(&at, &["perl", "debian/source.pl"]).unwrap();
-        job.log.finish().unwrap();
-        drop(job);
+        in_a_job(&sample, |job, package| {
+            let at = job.provide(package).unwrap();
+            job.run(&at, &["perl", "debian/source.pl"]).unwrap();
+        });
         assert_refused("source", &sample.log(), 120, &place);
     }
 }
@@ -292,14 +300,11 @@ fn making_a_root_reaches_nothing_of_the_host_wherever_its_state_is() {
     for place in Place::all() {
         let mut sample = Sample::running("");
         place.lends(&mut sample);
-        let (builder, request) = (sample.builder(), sample.request());
-        let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
-        job.prepare().unwrap();
-        // The program comes where mmdebstrap would find its sources.
-        job.prepare_bootstrap(&place.program("bootstrap")).unwrap();
-        job.run_bootstrap(&["perl".into(), "/mirrors.sources".into()]).unwrap();
-        job.log.finish().unwrap();
-        drop(job);
+        in_a_job(&sample, |job, _| {
+            // The program comes where mmdebstrap would find its sources.
+            job.prepare_bootstrap(&place.program("bootstrap")).unwrap();
+            job.run_bootstrap(&["perl".into(), "/mirrors.sources".into()]).unwrap();
+        });
         assert_refused("bootstrap", &sample.log(), 80, &place);
     }
 }
@@ -325,22 +330,19 @@ fn a_packages_script_in_a_root_of_its_own_reaches_nothing_of_the_host_wherever_i
     for place in Place::all() {
         let mut sample = Sample::running("");
         place.lends(&mut sample);
-        let (builder, request) = (sample.builder(), sample.request());
-        let mut job = begin(&builder.shared, &request, &|| false, Box::new(Silent)).unwrap();
-        job.prepare().unwrap();
-        let small = job.state("roots").join("small");
-        fs::create_dir(&small).unwrap();
-        let made = Command::new("sh")
-            .args(["-c", SMALL_ROOT, "sh"])
-            .arg(&small)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        fs::write(small.join("usr/share/probes.pl"), place.program("install")).unwrap();
-        job.install_for_probes(&small, &["perl", "/usr/share/probes.pl"])
-            .unwrap();
-        job.log.finish().unwrap();
-        drop(job);
+        in_a_job(&sample, |job, _| {
+            let small = job.state("roots").join("small");
+            fs::create_dir(&small).unwrap();
+            let made = Command::new("sh")
+                .args(["-c", SMALL_ROOT, "sh"])
+                .arg(&small)
+                .output()
+                .unwrap();
+            assert!(made.status.success(), "{made:?}");
+            fs::write(small.join("usr/share/probes.pl"), place.program("install")).unwrap();
+            job.install_for_probes(&small, &["perl", "/usr/share/probes.pl"])
+                .unwrap();
+        });
         assert_refused("install", &sample.log(), 100, &place);
     }
 }
